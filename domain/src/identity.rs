@@ -1,0 +1,171 @@
+//! Names that the owner's app chooses: identities of users and ids of connections.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::sid::{ServiceSid, UserSid};
+
+/// Why a text cannot be an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidIdentity {
+    /// Nothing, or nothing but what an empty form field sends.
+    #[error("identity is empty")]
+    Empty,
+    /// More than [`Identity::MAX_CHARS`] characters.
+    #[error("identity is longer than {} characters", Identity::MAX_CHARS)]
+    TooLong,
+    /// `US` and 32 hexadecimal digits: it could not be told from a user's sid in a path.
+    #[error("identity looks like a user sid")]
+    LooksLikeSid,
+}
+
+/// The name by which an app knows a user: 1 to 256 characters, case-sensitive, never changed, unique in its service.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Identity(Arc<str>);
+
+impl Identity {
+    /// The vendor's documented limit, in characters.
+    pub const MAX_CHARS: usize = 256;
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Identity {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
+        if text.is_empty() {
+            Err(InvalidIdentity::Empty)
+        } else if is_longer_than(text, Self::MAX_CHARS) {
+            Err(InvalidIdentity::TooLong)
+        } else if text.parse::<UserSid>().is_ok() {
+            Err(InvalidIdentity::LooksLikeSid)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text cannot be a connection's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConnectionId {
+    /// Nothing at all.
+    #[error("connection_id is empty")]
+    Empty,
+    /// More than [`ConnectionId::MAX_BYTES`] bytes.
+    #[error("connection_id is longer than {} bytes", ConnectionId::MAX_BYTES)]
+    TooLong,
+}
+
+/// The name by which a gateway knows one connection: 1 to 128 bytes, never used twice for the same user.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ConnectionId(Arc<str>);
+
+impl ConnectionId {
+    /// Ours: it becomes a part of the user's record, which is meant to stay small.
+    pub const MAX_BYTES: usize = 128;
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = InvalidConnectionId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
+        match text.len() {
+            0 => Err(InvalidConnectionId::Empty),
+            1..=Self::MAX_BYTES => Ok(Self(text.into())),
+            _ => Err(InvalidConnectionId::TooLong),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for ConnectionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a user's state lies: the same identity in two services is two users.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserKey {
+    /// The service.
+    pub service: ServiceSid,
+    /// The user's name in it.
+    pub identity: Identity,
+}
+
+/// Whether a text has more than `limit` characters, without counting a long one to its end.
+pub fn is_longer_than(text: &str, limit: usize) -> bool {
+    text.len() > limit && text.chars().nth(limit).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_counted_in_characters() {
+        assert!("ü".repeat(256).parse::<Identity>().is_ok());
+        assert_eq!("ü".repeat(257).parse::<Identity>(), Err(InvalidIdentity::TooLong));
+        assert_eq!("".parse::<Identity>(), Err(InvalidIdentity::Empty));
+    }
+
+    #[test]
+    fn an_identity_never_looks_like_a_user_sid() {
+        let sid = format!("US{}", "aB".repeat(16));
+        assert_eq!(sid.parse::<Identity>(), Err(InvalidIdentity::LooksLikeSid));
+        assert!(format!("us{}", "ab".repeat(16)).parse::<Identity>().is_ok());
+        assert!(format!("IS{}", "ab".repeat(16)).parse::<Identity>().is_ok());
+    }
+
+    #[test]
+    fn a_connection_id_is_counted_in_bytes() {
+        assert!("c".repeat(128).parse::<ConnectionId>().is_ok());
+        assert_eq!("ü".repeat(65).parse::<ConnectionId>(), Err(InvalidConnectionId::TooLong));
+        assert_eq!("".parse::<ConnectionId>(), Err(InvalidConnectionId::Empty));
+    }
+}

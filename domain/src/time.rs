@@ -1,0 +1,138 @@
+//! Points in time, in whole milliseconds of UTC.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The text is not a point in time with its offset, as RFC 3339 writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a time: expected RFC 3339 with an offset, such as 2026-11-20T10:00:00.000Z")]
+pub struct InvalidTime;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. Stored as that number, written to people as RFC 3339.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Before everything that can happen.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After everything that can happen: the end of a lease that never runs out.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// From milliseconds since the epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This much later; [`Timestamp::MAX`] where there is no such time.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How much later than `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// `2026-11-20T10:00:00Z`: the only form of a date that the vendor's helper libraries parse.
+    pub fn to_seconds(self) -> String {
+        self.civil().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// `Fri, 20 Nov 2026 10:00:00 +0000`: the dates of the vendor's 2010 API.
+    pub fn to_rfc2822(self) -> String {
+        self.civil().strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+    }
+
+    /// The same on a calendar, which ends at the years -9999 and 9999.
+    fn civil(self) -> jiff::Zoned {
+        let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(end).to_zoned(jiff::tz::TimeZone::UTC)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        // The library also takes forms that RFC 3339 does not have, so what every RFC 3339 date begins with is asked first.
+        let bytes = text.as_bytes();
+        let date_and_time = bytes.len() >= "2026-11-20T10:00:00Z".len()
+            && bytes.len() <= "2026-11-20T10:00:00.000000000+00:00".len()
+            && matches!(bytes[10], b'T' | b't')
+            && bytes[16] == b':'
+            && bytes[0].is_ascii_digit()
+            && bytes.last().is_some_and(|last| matches!(last, b'Z' | b'z' | b'0'..=b'9'));
+        if !date_and_time {
+            return Err(InvalidTime);
+        }
+        text.parse::<jiff::Timestamp>().map(|time| Self(time.as_millisecond())).map_err(|_| InvalidTime)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 with milliseconds: `2026-11-20T10:00:00.000Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.civil().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_rfc_3339() {
+        let time: Timestamp = "2026-11-20T10:00:00.250Z".parse().unwrap();
+        assert_eq!(time.to_string(), "2026-11-20T10:00:00.250Z");
+        assert_eq!(time.to_seconds(), "2026-11-20T10:00:00Z");
+        assert_eq!(time.to_rfc2822(), "Fri, 20 Nov 2026 10:00:00 +0000");
+        assert_eq!("2026-11-20T11:00:00.250999+01:00".parse(), Ok(time));
+        assert_eq!("2026-11-20T10:00:00Z".parse::<Timestamp>().unwrap().to_string(), "2026-11-20T10:00:00.000Z");
+    }
+
+    #[test]
+    fn refuses_what_has_no_offset_or_is_no_date() {
+        for text in [
+            "",
+            "now",
+            "1795171200000",
+            "2026-11-20",
+            "2026-11-20T10:00:00",
+            "2026-11-20 10:00:00Z",
+            "2026-11-20T10:00Z",
+            "2026-13-20T10:00:00Z",
+            "2026-02-30T10:00:00Z",
+            "2026-11-20T25:00:00Z",
+            "-002026-11-20T10:00:00Z",
+            "2026-11-20T10:00:00Z[Europe/Berlin]",
+            "2026-11-20T10:00:00.000000000Zzzzzzzzzzzzzzzzzzzzz",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTime), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(Timestamp::MAX.plus(day), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
+        assert!(Timestamp::MAX.to_string().starts_with("9999-12-"));
+        assert!(Timestamp::from_millis(0).plus(Duration::MAX) == Timestamp::MAX);
+    }
+}
