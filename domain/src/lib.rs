@@ -4,9 +4,15 @@
 //! can still be reached)? The modules, in reading order:
 //!
 //! * [`sid`], [`identity`], [`time`]: the words everything else is said in
+//! * [`event`]: what happened outside, parsed strictly
+//! * [`presence`]: a user's connections as a join-semilattice, so that the order of events does not matter
+//! * [`reachability`]: the truth table, and the changes that the outside sees
 //! * [`chain`]: how errors are written down
 
 pub mod chain;
+pub mod event;
 pub mod identity;
+pub mod presence;
+pub mod reachability;
 pub mod sid;
 pub mod time;

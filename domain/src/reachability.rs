@@ -1,0 +1,156 @@
+//! The truth table: what a user's reachability is, and when the outside sees it change.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::UserKey;
+use crate::presence::{Generation, Learned, Presence};
+use crate::time::Timestamp;
+
+/// Whether a service's reachability is on, and since which time around. Off when a service is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Whether reachability is kept and shown at all.
+    pub reachability_enabled: bool,
+    /// How often it was switched on, this time included.
+    pub generation: Generation,
+}
+
+impl Configuration {
+    /// Switches reachability on or off. Switching on what is on changes nothing.
+    pub fn set_reachability_enabled(&mut self, enabled: bool) {
+        if enabled && !self.reachability_enabled {
+            self.generation.0 += 1;
+        }
+        self.reachability_enabled = enabled;
+    }
+}
+
+/// What is known of a user's push registrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Registrations {
+    /// There never was one.
+    #[default]
+    Never,
+    /// At least one is believed deliverable.
+    Deliverable,
+    /// There were, and none is deliverable now.
+    NoneDeliverable,
+}
+
+/// Everything that a user's reachability depends on, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserState {
+    /// The connections.
+    pub presence: Presence,
+    /// The push registrations.
+    pub registrations: Registrations,
+    /// Grows with every write. Zero: never written.
+    pub revision: u64,
+    /// When it was last written: what the outside was last told is what was true then.
+    pub as_of: Timestamp,
+}
+
+impl Default for UserState {
+    /// The state of a user of whom nothing was ever stored.
+    fn default() -> Self {
+        Self {
+            presence: Presence::default(),
+            registrations: Registrations::default(),
+            revision: 0,
+            as_of: Timestamp::MIN,
+        }
+    }
+}
+
+impl UserState {
+    /// Adds what events say. With or without news, the end of the last live connection is something to write once it has
+    /// come: the outside has not been told of it yet. If nothing was learned, nothing is to be written.
+    pub fn join(&mut self, news: &Presence, now: Timestamp) -> Learned {
+        let live_until = self.presence.live_until();
+        let end_has_come = self.as_of < live_until && live_until <= now;
+        let mut learned = self.presence.join(news);
+        learned.anything |= end_has_come;
+        if learned.anything {
+            self.written(now);
+        }
+        learned
+    }
+
+    /// Leaves of a deleted user what keeps its connections from coming back.
+    pub fn bury(&mut self, now: Timestamp) {
+        self.presence = self.presence.buried(now);
+        self.registrations = Registrations::Never;
+        self.written(now);
+    }
+
+    fn written(&mut self, now: Timestamp) {
+        self.revision += 1;
+        self.as_of = self.as_of.max(now);
+    }
+}
+
+/// What the outside sees of a user: each `true`, `false`, or `None` where there is nothing to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reachability {
+    /// Whether the user has a live connection. `None`: reachability is off, or the user was never online since it was
+    /// (last) switched on.
+    pub online: Option<bool>,
+    /// Whether the user has a push registration that is believed deliverable. `None`: reachability is off, or the user
+    /// never had one.
+    pub notifiable: Option<bool>,
+}
+
+impl Reachability {
+    /// Nothing to tell: what lists show, and what is shown while reachability is off.
+    pub const UNKNOWN: Self = Self { online: None, notifiable: None };
+
+    /// The truth about a user at `now`.
+    pub fn of(configuration: &Configuration, user: &UserState, now: Timestamp) -> Self {
+        if !configuration.reachability_enabled {
+            return Self::UNKNOWN;
+        }
+        Self {
+            online: user.presence.was_online_in(configuration.generation).then(|| user.presence.live_until() > now),
+            notifiable: match user.registrations {
+                Registrations::Never => None,
+                Registrations::Deliverable => Some(true),
+                Registrations::NoneDeliverable => Some(false),
+            },
+        }
+    }
+}
+
+/// A user's visible reachability went from one value to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub user: UserKey,
+    /// What was seen before.
+    pub before: Reachability,
+    /// What is seen now.
+    pub after: Reachability,
+    /// The revision of the state that shows it: of two changes of a user, the one with the higher revision is the later.
+    pub revision: u64,
+}
+
+impl Change {
+    /// What the outside sees of a write, from the stored state before and after it; `None` if nothing.
+    ///
+    /// Each state is judged at the time of its own write, so that a change is neither lost nor told twice when a
+    /// connection's end passes between two writes.
+    pub fn between(
+        user: &UserKey,
+        configuration: &Configuration,
+        before: &UserState,
+        after: &UserState,
+    ) -> Option<Self> {
+        let change = Self {
+            user: user.clone(),
+            before: Reachability::of(configuration, before, before.as_of),
+            after: Reachability::of(configuration, after, after.as_of),
+            revision: after.revision,
+        };
+        (change.before != change.after).then_some(change)
+    }
+}
