@@ -7,12 +7,19 @@
 //! * [`event`]: what happened outside, parsed strictly
 //! * [`presence`]: a user's connections as a join-semilattice, so that the order of events does not matter
 //! * [`reachability`]: the truth table, and the changes that the outside sees
+//! * [`service`], [`user`], [`account`]: what the REST API stores
+//! * [`store`], [`queue`]: the two ports that a deployment fills in
 //! * [`chain`]: how errors are written down
 
+pub mod account;
 pub mod chain;
 pub mod event;
 pub mod identity;
 pub mod presence;
+pub mod queue;
 pub mod reachability;
+pub mod service;
 pub mod sid;
+pub mod store;
 pub mod time;
+pub mod user;
