@@ -1,0 +1,5 @@
+//! Adapters for the ports of reachability: one module per outside system.
+
+pub mod clock;
+pub mod memory;
+pub mod mint;

@@ -1,0 +1,218 @@
+//! A store in plain memory: for tests and replays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::presence::Presence;
+use reachability_domain::reachability::UserState;
+use reachability_domain::service::Service;
+use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
+use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::{User, UserRef};
+
+/// Everything, behind one lock. Nothing outlives it.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    contents: Mutex<Contents>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    account: AccountSettings,
+    keys: BTreeMap<KeySid, ApiKey>,
+    services: BTreeMap<ServiceSid, Scope>,
+}
+
+/// A service with what is in it.
+#[derive(Debug)]
+struct Scope {
+    service: Service,
+    users: BTreeMap<UserSid, User>,
+    by_identity: HashMap<Identity, UserSid>,
+    states: HashMap<Identity, UserState>,
+}
+
+impl MemoryStore {
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        // Nothing panics while it holds the lock, and if it did, every write is one assignment.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scope {
+    fn create_user(&mut self, user: &User) {
+        self.by_identity.insert(user.identity.clone(), user.sid);
+        self.users.insert(user.sid, user.clone());
+    }
+}
+
+fn slice<K: Ord + Copy, V, T>(map: &BTreeMap<K, V>, window: Window<K>, item: impl Fn(&V) -> &T) -> Slice<T>
+where
+    T: Clone,
+{
+    use std::ops::Bound::{Excluded, Unbounded};
+    let take = window.limit.saturating_add(1);
+    let mut items: Vec<T> = match window.position {
+        Position::Start => map.values().take(take).map(|value| item(value).clone()).collect(),
+        Position::After(key) => {
+            map.range((Excluded(key), Unbounded)).take(take).map(|(_, value)| item(value).clone()).collect()
+        }
+        Position::Before(key) => {
+            map.range((Unbounded, Excluded(key))).rev().take(take).map(|(_, value)| item(value).clone()).collect()
+        }
+    };
+    let more = items.len() > window.limit;
+    items.truncate(window.limit);
+    if matches!(window.position, Position::Before(_)) {
+        items.reverse();
+    }
+    Slice { items, more }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn account(&self) -> Result<AccountSettings, StoreError> {
+        Ok(self.contents().account.clone())
+    }
+
+    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if contents.account.version != settings.version {
+            return Err(StoreError::Conflict);
+        }
+        contents.account = AccountSettings { version: settings.version + 1, ..settings.clone() };
+        Ok(())
+    }
+
+    async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if contents.services.contains_key(&service.sid) {
+            return Err(StoreError::Exists);
+        }
+        let scope = Scope {
+            service: service.clone(),
+            users: BTreeMap::new(),
+            by_identity: HashMap::new(),
+            states: HashMap::new(),
+        };
+        contents.services.insert(service.sid, scope);
+        Ok(())
+    }
+
+    async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
+        Ok(self.contents().services.get(&sid).map(|scope| scope.service.clone()))
+    }
+
+    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
+        Ok(slice(&self.contents().services, window, |scope| &scope.service))
+    }
+
+    async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let stored = &mut contents.services.get_mut(&service.sid).ok_or(StoreError::Missing)?.service;
+        if stored.version != service.version {
+            return Err(StoreError::Conflict);
+        }
+        *stored = Service { version: service.version + 1, ..service.clone() };
+        Ok(())
+    }
+
+    async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        Ok(self.contents().services.remove(&sid).is_some())
+    }
+
+    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
+        if scope.by_identity.contains_key(&user.identity) {
+            return Err(StoreError::Exists);
+        }
+        scope.create_user(user);
+        Ok(())
+    }
+
+    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+        let contents = self.contents();
+        let Some(scope) = contents.services.get(&service) else { return Ok(None) };
+        let sid = match user {
+            UserRef::Sid(sid) => Some(sid),
+            UserRef::Identity(identity) => scope.by_identity.get(identity),
+        };
+        Ok(sid.and_then(|sid| scope.users.get(sid)).cloned())
+    }
+
+    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+        let contents = self.contents();
+        let Some(scope) = contents.services.get(&service) else { return Ok(Slice { items: vec![], more: false }) };
+        Ok(slice(&scope.users, window, |user| user))
+    }
+
+    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
+        let stored = scope.users.get_mut(&user.sid).ok_or(StoreError::Missing)?;
+        if stored.version != user.version {
+            return Err(StoreError::Conflict);
+        }
+        *stored = User { version: user.version + 1, ..user.clone() };
+        Ok(())
+    }
+
+    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
+        let mut contents = self.contents();
+        let Some(scope) = contents.services.get_mut(&service) else { return Ok(false) };
+        let Some(user) = scope.users.remove(&sid) else { return Ok(false) };
+        scope.by_identity.remove(&user.identity);
+        if let Some(state) = scope.states.get_mut(&user.identity) {
+            state.bury(now);
+        }
+        Ok(true)
+    }
+
+    async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
+        let contents = self.contents();
+        let state = |key: &UserKey| contents.services.get(&key.service)?.states.get(&key.identity);
+        Ok(users.iter().map(|key| state(key).cloned().unwrap_or_default()).collect())
+    }
+
+    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+        let mut contents = self.contents();
+        let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
+        let state = scope.states.entry(user.identity.clone()).or_default();
+        let before = state.clone();
+        let learned = state.join(news, now);
+        if learned.anything {
+            state.presence.forget(now);
+        }
+        let after = state.clone();
+        if learned.opening && !scope.by_identity.contains_key(&user.identity) {
+            scope.create_user(user);
+        }
+        Ok(Joined { before, after })
+    }
+
+    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if contents.keys.contains_key(&key.sid) {
+            return Err(StoreError::Exists);
+        }
+        contents.keys.insert(key.sid, key.clone());
+        Ok(())
+    }
+
+    async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
+        Ok(self.contents().keys.get(&sid).cloned())
+    }
+
+    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
+        Ok(slice(&self.contents().keys, window, |key| key))
+    }
+
+    async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
+        Ok(self.contents().keys.remove(&sid).is_some())
+    }
+}
