@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod memory;
 pub mod mint;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

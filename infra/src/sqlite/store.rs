@@ -1,0 +1,466 @@
+//! The store.
+
+use async_trait::async_trait;
+use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::presence::{KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::reachability::{Registrations, UserState};
+use reachability_domain::service::Service;
+use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
+use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::{User, UserRef};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::database::{Database, unavailable};
+
+/// Services, users, their state and keys in an SQLite database.
+#[derive(Clone)]
+pub struct SqliteStore {
+    database: Database,
+}
+
+impl SqliteStore {
+    /// A store in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Removes what is kept of deleted users, and of connections of nobody, once it can no longer matter. Returns how
+    /// much that was.
+    ///
+    /// # Errors
+    /// If the database does not work.
+    pub async fn tidy(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.database
+            .write(move |connection| {
+                let oldest =
+                    now.as_millis().saturating_sub(i64::try_from(KEEP_ENDED_AT_MOST.as_millis()).unwrap_or(i64::MAX));
+                execute(
+                    connection,
+                    "DELETE FROM states WHERE as_of < ?1 AND NOT EXISTS
+                     (SELECT 1 FROM users WHERE users.service = states.service AND users.identity = states.identity)",
+                    [oldest],
+                )
+                .map_err(unavailable)
+            })
+            .await
+    }
+}
+
+/// A sid as its 16 bytes.
+struct Key<S>(S);
+
+impl<S: Sid> ToSql for Key<S> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.bits().to_be_bytes().to_vec()))
+    }
+}
+
+impl<S: Sid> FromSql for Key<S> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(|bytes| Self(S::from_bits(u128::from_be_bytes(bytes))))
+    }
+}
+
+fn corrupt(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(error.into())
+}
+
+fn write_document<T: Serialize>(document: &T) -> Result<String, StoreError> {
+    serde_json::to_string(document).map_err(corrupt)
+}
+
+fn read_document<T: DeserializeOwned>(document: &str) -> Result<T, StoreError> {
+    serde_json::from_str(document).map_err(corrupt)
+}
+
+/// Columns `version, document` of a row.
+fn versioned(row: &Row<'_>) -> rusqlite::Result<(u64, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+fn service_of((version, document): (u64, String)) -> Result<Service, StoreError> {
+    Ok(Service { version, ..read_document(&document)? })
+}
+
+fn user_of((version, document): (u64, String)) -> Result<User, StoreError> {
+    Ok(User { version, ..read_document(&document)? })
+}
+
+/// As [`StoreError::Exists`] if a row with the same key was there.
+fn created(inserted: rusqlite::Result<usize>) -> Result<(), StoreError> {
+    match inserted {
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Err(StoreError::Exists),
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// What a conditional update of one row has done: `updated` rows, while the row `exists` or not.
+fn replaced(updated: usize, exists: impl FnOnce() -> Result<bool, StoreError>) -> Result<(), StoreError> {
+    match updated {
+        0 if exists()? => Err(StoreError::Conflict),
+        0 => Err(StoreError::Missing),
+        _ => Ok(()),
+    }
+}
+
+fn exists(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.exists(params)).map_err(unavailable)
+}
+
+fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute(params)
+}
+
+fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
+    exists(connection, "SELECT 1 FROM services WHERE sid = ?1", [Key(sid)])
+}
+
+/// Reads a window of a table: rows of `version, document`, ordered by sid, of those that `filter` leaves.
+fn slice<K: Sid, T>(
+    connection: &Connection,
+    table: &str,
+    filter: (&str, &dyn ToSql),
+    window: Window<K>,
+    item: impl Fn((u64, String)) -> Result<T, StoreError>,
+) -> Result<Slice<T>, StoreError> {
+    let (condition, bound, order) = match window.position {
+        Position::Start => (">=", K::from_bits(0), "ASC"),
+        Position::After(sid) => (">", sid, "ASC"),
+        Position::Before(sid) => ("<", sid, "DESC"),
+    };
+    let (filter, of) = filter;
+    let sql = format!(
+        "SELECT version, document FROM {table} WHERE {filter} AND sid {condition} ?2 ORDER BY sid {order} LIMIT ?3"
+    );
+    let limit = i64::try_from(window.limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut statement = connection.prepare_cached(&sql).map_err(unavailable)?;
+    let rows = statement.query_map(params![of, Key(bound), limit], versioned).map_err(unavailable)?;
+    let mut items = rows.map(|row| item(row.map_err(unavailable)?)).collect::<Result<Vec<T>, StoreError>>()?;
+    let more = items.len() > window.limit;
+    items.truncate(window.limit);
+    if order == "DESC" {
+        items.reverse();
+    }
+    Ok(Slice { items, more })
+}
+
+fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
+    let document = write_document(user)?;
+    created(execute(
+        connection,
+        "INSERT INTO users (service, sid, identity, version, document) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![Key(user.service_sid), Key(user.sid), user.identity.as_str(), user.version, document],
+    ))
+}
+
+fn read_state(connection: &Connection, service: ServiceSid, identity: &Identity) -> Result<UserState, StoreError> {
+    let row = connection
+        .prepare_cached("SELECT revision, as_of, presence FROM states WHERE service = ?1 AND identity = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![Key(service), identity.as_str()], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
+                })
+                .optional()
+        })
+        .map_err(unavailable)?;
+    match row {
+        None => Ok(UserState::default()),
+        Some((revision, as_of, presence)) => Ok(UserState {
+            presence: read_document(&presence)?,
+            // No registration can be made in this version.
+            registrations: Registrations::Never,
+            revision,
+            as_of: Timestamp::from_millis(as_of),
+        }),
+    }
+}
+
+fn write_state(
+    connection: &Connection,
+    service: ServiceSid,
+    identity: &Identity,
+    state: &UserState,
+) -> Result<(), StoreError> {
+    let presence = write_document(&state.presence)?;
+    execute(
+        connection,
+        "INSERT INTO states (service, identity, revision, as_of, presence) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of, presence = excluded.presence",
+        params![Key(service), identity.as_str(), state.revision, state.as_of.as_millis(), presence],
+    )
+    .map(drop)
+    .map_err(unavailable)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn account(&self) -> Result<AccountSettings, StoreError> {
+        self.database
+            .read(|connection| {
+                let row = connection
+                    .prepare_cached("SELECT version, document FROM account")
+                    .and_then(|mut statement| statement.query_row([], versioned).optional())
+                    .map_err(unavailable)?;
+                match row {
+                    None => Ok(AccountSettings::default()),
+                    Some((version, document)) => Ok(AccountSettings { version, ..read_document(&document)? }),
+                }
+            })
+            .await
+    }
+
+    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
+        let (version, document) = (settings.version, write_document(settings)?);
+        self.database
+            .write(move |connection| {
+                let updated = if version == 0 {
+                    execute(
+                        connection,
+                        "INSERT INTO account (id, version, document) VALUES (1, 1, ?1) ON CONFLICT DO NOTHING",
+                        [document],
+                    )
+                } else {
+                    execute(
+                        connection,
+                        "UPDATE account SET version = version + 1, document = ?2 WHERE version = ?1",
+                        params![version, document],
+                    )
+                };
+                replaced(updated.map_err(unavailable)?, || Ok(true))
+            })
+            .await
+    }
+
+    async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
+        let (sid, version, document) = (service.sid, service.version, write_document(service)?);
+        self.database
+            .write(move |connection| {
+                created(execute(
+                    connection,
+                    "INSERT INTO services (sid, version, document) VALUES (?1, ?2, ?3)",
+                    params![Key(sid), version, document],
+                ))
+            })
+            .await
+    }
+
+    async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
+        self.database
+            .read(move |connection| {
+                connection
+                    .prepare_cached("SELECT version, document FROM services WHERE sid = ?1")
+                    .and_then(|mut statement| statement.query_row([Key(sid)], versioned).optional())
+                    .map_err(unavailable)?
+                    .map(service_of)
+                    .transpose()
+            })
+            .await
+    }
+
+    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
+        self.database.read(move |connection| slice(connection, "services", ("?1", &true), window, service_of)).await
+    }
+
+    async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
+        let (sid, version, document) = (service.sid, service.version, write_document(service)?);
+        self.database
+            .write(move |connection| {
+                let updated = execute(
+                    connection,
+                    "UPDATE services SET version = version + 1, document = ?3 WHERE sid = ?1 AND version = ?2",
+                    params![Key(sid), version, document],
+                );
+                replaced(updated.map_err(unavailable)?, || service_exists(connection, sid))
+            })
+            .await
+    }
+
+    async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        self.database
+            .write(move |connection| {
+                let mut deleted = 0;
+                for sql in [
+                    "DELETE FROM states WHERE service = ?1",
+                    "DELETE FROM users WHERE service = ?1",
+                    "DELETE FROM services WHERE sid = ?1",
+                ] {
+                    deleted = execute(connection, sql, [Key(sid)]).map_err(unavailable)?;
+                }
+                Ok(deleted > 0)
+            })
+            .await
+    }
+
+    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.database
+            .write(move |connection| {
+                if !service_exists(connection, user.service_sid)? {
+                    return Err(StoreError::Missing);
+                }
+                insert_user(connection, &user)
+            })
+            .await
+    }
+
+    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+        let user = user.clone();
+        self.database
+            .read(move |connection| {
+                match &user {
+                    UserRef::Sid(sid) => connection
+                        .prepare_cached("SELECT version, document FROM users WHERE service = ?1 AND sid = ?2")
+                        .and_then(|mut statement| {
+                            statement.query_row(params![Key(service), Key(*sid)], versioned).optional()
+                        }),
+                    UserRef::Identity(identity) => connection
+                        .prepare_cached("SELECT version, document FROM users WHERE service = ?1 AND identity = ?2")
+                        .and_then(|mut statement| {
+                            statement.query_row(params![Key(service), identity.as_str()], versioned).optional()
+                        }),
+                }
+                .map_err(unavailable)?
+                .map(user_of)
+                .transpose()
+            })
+            .await
+    }
+
+    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+        self.database
+            .read(move |connection| slice(connection, "users", ("service = ?1", &Key(service)), window, user_of))
+            .await
+    }
+
+    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
+        let (service, sid, version, document) = (user.service_sid, user.sid, user.version, write_document(user)?);
+        self.database
+            .write(move |connection| {
+                let updated = execute(
+                    connection,
+                    "UPDATE users SET version = version + 1, document = ?4 WHERE service = ?1 AND sid = ?2 AND version = ?3",
+                    params![Key(service), Key(sid), version, document],
+                );
+                replaced(updated.map_err(unavailable)?, || {
+                    exists(
+                        connection,
+                        "SELECT 1 FROM users WHERE service = ?1 AND sid = ?2",
+                        params![Key(service), Key(sid)],
+                    )
+                })
+            })
+            .await
+    }
+
+    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
+        self.database
+            .write(move |connection| {
+                let deleted: Option<String> = connection
+                    .prepare_cached("DELETE FROM users WHERE service = ?1 AND sid = ?2 RETURNING document")
+                    .and_then(|mut statement| {
+                        statement.query_row(params![Key(service), Key(sid)], |row| row.get(0)).optional()
+                    })
+                    .map_err(unavailable)?;
+                let Some(document) = deleted else { return Ok(false) };
+                let user: User = read_document(&document)?;
+                let mut state = read_state(connection, service, &user.identity)?;
+                if state.revision > 0 {
+                    state.bury(now);
+                    write_state(connection, service, &user.identity, &state)?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
+        let users = users.to_vec();
+        self.database
+            .read(move |connection| {
+                users.iter().map(|user| read_state(connection, user.service, &user.identity)).collect()
+            })
+            .await
+    }
+
+    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+        let (user, news) = (user.clone(), news.clone());
+        self.database
+            .write(move |connection| {
+                if !service_exists(connection, user.service_sid)? {
+                    return Err(StoreError::Missing);
+                }
+                let before = read_state(connection, user.service_sid, &user.identity)?;
+                let mut after = before.clone();
+                let learned = after.join(&news, now);
+                if learned.anything {
+                    after.presence.forget(now);
+                    write_state(connection, user.service_sid, &user.identity, &after)?;
+                }
+                if learned.opening {
+                    match insert_user(connection, &user) {
+                        Ok(()) | Err(StoreError::Exists) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(Joined { before, after })
+            })
+            .await
+    }
+
+    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        let (sid, document) = (key.sid, write_document(key)?);
+        self.database
+            .write(move |connection| {
+                created(execute(
+                    connection,
+                    "INSERT INTO keys (sid, document) VALUES (?1, ?2)",
+                    params![Key(sid), document],
+                ))
+            })
+            .await
+    }
+
+    async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
+        self.database
+            .read(move |connection| {
+                connection
+                    .prepare_cached("SELECT document FROM keys WHERE sid = ?1")
+                    .and_then(|mut statement| statement.query_row([Key(sid)], |row| row.get::<_, String>(0)).optional())
+                    .map_err(unavailable)?
+                    .map(|document| read_document(&document))
+                    .transpose()
+            })
+            .await
+    }
+
+    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
+        self.database
+            .read(move |connection| {
+                slice(
+                    connection,
+                    "(SELECT sid, 0 AS version, document FROM keys)",
+                    ("?1", &true),
+                    window,
+                    |(_, document)| read_document(&document),
+                )
+            })
+            .await
+    }
+
+    async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
+        self.database
+            .write(move |connection| {
+                execute(connection, "DELETE FROM keys WHERE sid = ?1", [Key(sid)])
+                    .map(|deleted| deleted > 0)
+                    .map_err(unavailable)
+            })
+            .await
+    }
+}
