@@ -1,0 +1,213 @@
+//! What the messages of one user do.
+
+use std::collections::BTreeSet;
+
+use reachability_domain::event::{Event, EventKind};
+use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::presence::{Connection, Presence};
+use reachability_domain::queue::{Check, Message};
+use reachability_domain::reachability::Change;
+use reachability_domain::service::Service;
+use reachability_domain::store::{Joined, StoreError};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::{User, UserRef};
+use reachability_infra::mint;
+use tracing::debug;
+
+use crate::{Failure, Share, Worker};
+
+/// What became of a user's messages.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Those that were not handled.
+    pub(crate) failures: Vec<(usize, Failure)>,
+    /// What is to be sent before the others count as handled.
+    pub(crate) timers: Vec<Message>,
+}
+
+impl Done {
+    pub(crate) fn failed(indices: &[usize], failure: &Failure) -> Self {
+        Self { failures: indices.iter().map(|index| (*index, failure.clone())).collect(), timers: vec![] }
+    }
+}
+
+impl Worker {
+    pub(crate) async fn handle_user(
+        &self,
+        user: UserKey,
+        service: Option<&Service>,
+        share: Share,
+        now: Timestamp,
+    ) -> Done {
+        let mut done = Done::default();
+        let mut taken = Vec::with_capacity(share.len());
+        let mut events = Vec::with_capacity(share.len());
+        let mut checks = Vec::new();
+        for (index, message) in share {
+            match message {
+                Message::Event(event) if service.is_none() => {
+                    done.failures.push((index, Failure::UnknownService(event.user.service)));
+                }
+                // Whoever accepted it has looked at that too. A clock that was set back since then is no reason to refuse it.
+                Message::Event(event) => match event.check_clock(now.plus(Event::MAX_AHEAD)) {
+                    Err(error) => done.failures.push((index, error.into())),
+                    Ok(()) => {
+                        taken.push(index);
+                        events.push(event);
+                    }
+                },
+                // Of a service that was deleted.
+                Message::Check(_) if service.is_none() => {}
+                Message::Check(check) => {
+                    taken.push(index);
+                    checks.push(check);
+                }
+            }
+        }
+        if let Some(service) = service
+            && !taken.is_empty()
+        {
+            match self.join(user, service, &events, &checks, now).await {
+                Ok(timers) => done.timers.extend(timers),
+                Err(error) => done.failures.extend(Done::failed(&taken, &error.into()).failures),
+            }
+        }
+        done
+    }
+
+    /// Adds events to what is stored. Returns the timers to be set.
+    async fn join(
+        &self,
+        key: UserKey,
+        service: &Service,
+        events: &[Event],
+        checks: &[Check],
+        now: Timestamp,
+    ) -> Result<Vec<Message>, StoreError> {
+        let configuration = &service.configuration;
+        let user = User::new(mint::sid(), key, Some(service.default_roles.service_user), now);
+        let enabled = configuration.reachability_enabled;
+        if !enabled {
+            self.create_if_missing(&user, events).await?;
+        }
+
+        let mut news = Presence::default();
+        for event in events {
+            // While reachability is off, nobody comes online. That a connection ended is kept all the same: its user
+            // must not seem to be there when reachability is on again.
+            if enabled || !event.opens() {
+                news.join(&Presence::of_event(event, &self.rules, configuration.generation, now));
+            }
+        }
+        if news == Presence::default() && checks.is_empty() {
+            return Ok(vec![]);
+        }
+        let Joined { before, after } = self.store.join(&user, &news, now).await?;
+        if let Some(change) = Change::between(&user.key(), configuration, &before, &after) {
+            debug!(
+                service.sid = %service.sid,
+                user.revision = change.revision,
+                online.before = ?change.before.online,
+                online.after = ?change.after.online,
+                "a user's reachability changed"
+            );
+        }
+        let (before, after) = (&before.presence, &after.presence);
+        let of_events = events.iter().filter_map(|event| {
+            let id = &event.connection;
+            let wanted = wants_timer(event, &before.connection(id), &after.connection(id), now);
+            wanted.then_some(id)
+        });
+        let of_checks = checks.iter().map(|check| &check.connection).filter(|id| goes_on(&after.connection(id), now));
+        // One for each connection, however many messages ask for it.
+        let ids: BTreeSet<&ConnectionId> = of_events.chain(of_checks).collect();
+        let check = |id: &ConnectionId| {
+            let due_at = next_look(id, after.connection(id).live_until(), now);
+            Message::Check(Check { user: user.key(), connection: id.clone(), due_at })
+        };
+        Ok(ids.into_iter().map(check).collect())
+    }
+
+    /// Users appear at their first connect, whether or not reachability is on; a deleted one does not come back by what
+    /// is still heard of its connections.
+    async fn create_if_missing(&self, user: &User, events: &[Event]) -> Result<(), StoreError> {
+        let connects: Vec<&Event> =
+            events.iter().filter(|event| matches!(event.kind, EventKind::Connect { .. })).collect();
+        if connects.is_empty() {
+            return Ok(());
+        }
+        // Asked first: a read costs less than a write that fails, and it fails nearly always.
+        if self.store.user(user.service_sid, &UserRef::Identity(user.identity.clone())).await?.is_some() {
+            return Ok(());
+        }
+        let states = self.store.states(&[user.key()]).await?;
+        let is_closed =
+            |event: &Event| states.iter().any(|state| state.presence.connection(&event.connection).ended.is_some());
+        if connects.into_iter().all(is_closed) {
+            return Ok(());
+        }
+        match self.store.create_user(user).await {
+            Err(StoreError::Exists) => Ok(()),
+            created => created,
+        }
+    }
+}
+
+/// Whether an event asks for a timer of its connection. A live connection has one, and an end in the future has another.
+/// So not if it is known to be there: a renewal is found by the timer that goes off at the end of the lease before.
+///
+/// A repetition is not known to have one: the first handling of the event may have broken off between writing and this.
+fn wants_timer(event: &Event, before: &Connection, after: &Connection, now: Timestamp) -> bool {
+    let is_repetition = if event.opens() {
+        before.opened.is_some_and(|opening| event.occurred_at <= opening.at)
+    } else {
+        before.ended.is_some()
+    };
+    let (was, is) = (before.live_until(), after.live_until());
+    let has_timer = now < was && was <= is && !is_repetition;
+    now < is && is != Timestamp::MAX && !has_timer
+}
+
+/// Whether a connection whose timer went off is to be looked at again. One that has ended has a timer of its own for that.
+fn goes_on(connection: &Connection, now: Timestamp) -> bool {
+    now < connection.live_until() && connection.live_until() != Timestamp::MAX && connection.ended.is_none()
+}
+
+/// How far ahead a timer is set at most, in milliseconds. A queue does not hold a message for much longer, and the timer
+/// of a connection that has ended in the meantime is not left for as long as its lease was.
+const MAX_AHEAD: i64 = 15 * 60 * 1_000;
+
+/// When to look at a connection that lives until then. For a long life that is in between, at times that are the same for
+/// all timers of the connection, so that they become one, and different for others, so that they do not come together.
+fn next_look(id: &ConnectionId, live_until: Timestamp, now: Timestamp) -> Timestamp {
+    let now = now.as_millis();
+    if live_until.as_millis() - now <= MAX_AHEAD {
+        return live_until;
+    }
+    let scatter = id.as_str().bytes().fold(0, |sum, byte| (sum * 31 + i64::from(byte)) % MAX_AHEAD);
+    Timestamp::from_millis(now + MAX_AHEAD - (now - scatter).rem_euclid(MAX_AHEAD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_of_a_long_life_meet() {
+        let id: ConnectionId = "c-1".parse().unwrap();
+        let at = Timestamp::from_millis;
+        let start = 1_795_132_800_000;
+        assert_eq!(next_look(&id, at(start + 120_000), at(start)), at(start + 120_000));
+        assert_eq!(next_look(&id, at(start + MAX_AHEAD), at(start)), at(start + MAX_AHEAD));
+        // Wherever it begins, it comes to the same moments, never later than the limit allows.
+        let first = next_look(&id, at(i64::MAX - 1), at(start));
+        for millis in [0, 1, 1_000, 300_000, MAX_AHEAD - 1] {
+            let now = at(start + millis);
+            let look = next_look(&id, at(i64::MAX - 1), now);
+            assert!(now < look && look <= at(now.as_millis() + MAX_AHEAD));
+            assert_eq!((look.as_millis() - first.as_millis()) % MAX_AHEAD, 0);
+        }
+        let other: ConnectionId = "c-2".parse().unwrap();
+        assert_ne!(next_look(&other, at(i64::MAX - 1), at(start)), first);
+    }
+}
