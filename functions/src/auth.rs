@@ -1,0 +1,51 @@
+//! Who is asking: HTTP Basic, with the account's sid and token or an API key's sid and secret.
+
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reachability_domain::account::Secret;
+use reachability_domain::sid::{AccountSid, KeySid};
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Who is asking. Whoever it is, it is the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// With the account's own token.
+    Account,
+    /// With an API key.
+    Key,
+}
+
+/// Finds out who is asking.
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
+    if let Ok(sid) = name.parse::<AccountSid>() {
+        if sid == app.account_sid && is(&app.auth_token, &password) {
+            return Ok(Caller::Account);
+        }
+    } else if let Ok(sid) = name.parse::<KeySid>()
+        && let Some(key) = app.store.key(sid).await?
+        && is(&key.secret, &password)
+    {
+        return Ok(Caller::Key);
+    }
+    Err(ApiError::unauthorized())
+}
+
+fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (name, password) = decoded.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+fn is(secret: &Secret, password: &str) -> bool {
+    secret.expose().as_bytes().ct_eq(password.as_bytes()).into()
+}

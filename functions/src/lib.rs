@@ -1,0 +1,60 @@
+//! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability, API
+//! keys, and the door for events.
+//!
+//! A handler takes a `Call`, which is a request that has been authenticated, read and decoded, and answers with a
+//! response or an `ApiError`. There is one implementation of every route; [`router`] has all of them.
+
+pub mod account;
+mod answer;
+pub mod app;
+mod auth;
+mod body;
+mod call;
+mod chat;
+mod configuration;
+mod error;
+mod events;
+mod keys;
+mod paging;
+mod params;
+mod services;
+mod update;
+mod users;
+
+use axum::Router;
+use axum::http::{HeaderValue, Response, header};
+use axum::middleware;
+use axum::routing::get;
+use reachability_infra::mint;
+
+use crate::app::App;
+use crate::call::Call;
+use crate::error::ApiError;
+
+/// All routes, and `/healthz`, which answers whoever asks.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(account::routes())
+        .merge(chat::routes())
+        .merge(configuration::routes())
+        .merge(events::routes())
+        .merge(keys::routes())
+        .merge(services::routes())
+        .merge(users::routes())
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(|call: Call| async move { call.not_found() })
+        .method_not_allowed_fallback(|_: Call| async { ApiError::method_not_allowed() })
+        .layer(middleware::from_fn(answer::finish))
+        .with_state(app)
+}
+
+/// The answer to what cannot be read as a request, with a status of 4xx: for the listener, which is the only one to see it.
+pub fn malformed_request(status: u16) -> Response<String> {
+    let error = ApiError::malformed(status);
+    let mut response = Response::new(error.body().to_string());
+    *response.status_mut() = error.status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    answer::name(response.headers_mut(), mint::random_sid());
+    response
+}

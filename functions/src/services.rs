@@ -1,0 +1,102 @@
+//! Conversations v1: services.
+
+use axum::Json;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use reachability_domain::service::{DefaultRoles, Service};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::Slice;
+use reachability_infra::mint;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::paging::Page;
+
+/// How long a service's name may be, in characters.
+pub(crate) const MAX_FRIENDLY_NAME: usize = 256;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/Services", get(list).post(create))
+        .route("/v1/Services/{service}", get(fetch).delete(delete))
+}
+
+async fn create(call: Call) -> Result<Response, ApiError> {
+    let service = create_service(&call).await?;
+    Ok((StatusCode::CREATED, Json(show(&call, &service))).into_response())
+}
+
+async fn list(call: Call) -> Result<Response, ApiError> {
+    list_services(&call, 100, |service| show(&call, service)).await
+}
+
+async fn fetch(call: Call) -> Result<Response, ApiError> {
+    Ok(Json(show(&call, &call.service().await?)).into_response())
+}
+
+async fn delete(call: Call) -> Result<Response, ApiError> {
+    delete_service(&call).await
+}
+
+/// Adds a service, as the form says.
+pub(crate) async fn create_service(call: &Call) -> Result<Service, ApiError> {
+    let form = call.form()?;
+    form.required("FriendlyName")?;
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, 50003)?.unwrap_or_default();
+    let service = new_service(&call.app, friendly_name);
+    call.app.store.create_service(&service).await?;
+    Ok(service)
+}
+
+/// A service with a name and roles of its own.
+pub(crate) fn new_service(app: &App, friendly_name: &str) -> Service {
+    let roles =
+        DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
+    Service::new(mint::sid(), friendly_name.to_owned(), roles, (app.clock)())
+}
+
+/// Answers with a page of services.
+pub(crate) async fn list_services(
+    call: &Call,
+    max_page_size: usize,
+    show: impl Fn(&Service) -> Value,
+) -> Result<Response, ApiError> {
+    let page = Page::<ServiceSid>::of(call, max_page_size)?;
+    let slice: Slice<Service> = call.app.store.services(page.window).await?;
+    let items = slice.items.iter().map(show).collect();
+    Ok(page.show(call, &call.path, "services", &slice, |service| service.sid, items))
+}
+
+/// Removes a service with everything in it.
+pub(crate) async fn delete_service(call: &Call) -> Result<Response, ApiError> {
+    if call.app.store.delete_service(call.sid("service")?).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(call.not_found())
+    }
+}
+
+fn show(call: &Call, service: &Service) -> Value {
+    let url = format!("{}/v1/Services/{}", call.base_url, service.sid);
+    json!({
+        "sid": service.sid,
+        "account_sid": call.app.account_sid,
+        "friendly_name": service.friendly_name,
+        "date_created": service.date_created.to_seconds(),
+        "date_updated": service.date_updated.to_seconds(),
+        "url": url,
+        "links": {
+            "conversations": format!("{url}/Conversations"),
+            "users": format!("{url}/Users"),
+            "roles": format!("{url}/Roles"),
+            "bindings": format!("{url}/Bindings"),
+            "configuration": format!("{url}/Configuration"),
+            "participant_conversations": format!("{url}/ParticipantConversations"),
+            "conversation_with_participants": format!("{url}/ConversationWithParticipants"),
+        },
+    })
+}
