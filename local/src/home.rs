@@ -1,0 +1,137 @@
+//! The data directory: who the account is, and a lock so that two processes never share it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use reachability_domain::account::Secret;
+use reachability_domain::sid::AccountSid;
+use reachability_infra::mint;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::ServeSettings;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HomeError {
+    #[error("cannot use {path} as the data directory (choose another with --data-dir)")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another reachability already uses the data directory {0} (choose another with --data-dir)")]
+    InUse(PathBuf),
+    #[error("cannot read or write the account's file {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the account's file {path} is malformed")]
+    Account {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("no secret can be made")]
+    Randomness(#[source] io::Error),
+}
+
+/// The data directory, ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) path: PathBuf,
+    pub(crate) account: Account,
+    /// Nothing was ever started here, and the account is not kept yet.
+    pub(crate) is_new: bool,
+    _lock: File,
+}
+
+/// The account, as kept in the data directory. A setting goes before what is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) account_sid: AccountSid,
+    pub(crate) auth_token: Secret,
+}
+
+impl Home {
+    /// Makes the directory ready, and at the first start an account.
+    pub(crate) fn open(settings: &ServeSettings) -> Result<Self, HomeError> {
+        let directory = &settings.data_dir;
+        let io_error = |source| HomeError::Io { path: directory.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error)?;
+        let path = directory.canonicalize().map_err(io_error)?;
+        let lock = private_file(&path.join("lock")).map_err(io_error)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(HomeError::InUse(path)),
+            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        }
+
+        let (kept, is_new) = match kept_account(&path)? {
+            Some(kept) => (kept, false),
+            None => {
+                let auth_token = mint::secret().map_err(|error| HomeError::Randomness(error.into()))?;
+                (Account { account_sid: mint::random_sid(), auth_token }, true)
+            }
+        };
+        let account = Account {
+            account_sid: settings.account_sid.unwrap_or(kept.account_sid),
+            auth_token: settings.auth_token.clone().unwrap_or(kept.auth_token),
+        };
+        Ok(Self { path, account, is_new, _lock: lock })
+    }
+
+    /// Keeps the account of the first start. Until then the next start is the first one.
+    pub(crate) fn keep(&self) -> Result<(), HomeError> {
+        keep_account(&self.path, &self.account)
+    }
+
+    /// Where the database lies.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("reachability.db")
+    }
+}
+
+/// Where the account is kept.
+pub(crate) fn account_file(directory: &Path) -> PathBuf {
+    directory.join("account.json")
+}
+
+/// The account that is kept, if there is one.
+fn kept_account(directory: &Path) -> Result<Option<Account>, HomeError> {
+    let path = account_file(directory);
+    match fs::read(&path) {
+        Ok(json) => match serde_json::from_slice(&json) {
+            Ok(account) => Ok(Some(account)),
+            Err(source) => Err(HomeError::Account { path, source }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HomeError::File { path, source }),
+    }
+}
+
+/// Writes the account's file, whole or not at all.
+fn keep_account(directory: &Path, account: &Account) -> Result<(), HomeError> {
+    let path = account_file(directory);
+    let draft = directory.join("account.json.new");
+    let json =
+        serde_json::to_vec_pretty(account).map_err(|source| HomeError::Account { path: path.clone(), source })?;
+    let write = || {
+        let mut file = private_file(&draft)?;
+        file.set_len(0)?;
+        file.write_all(&json)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| HomeError::File { path: path.clone(), source })
+}
+
+/// A file that only its owner can read and write.
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}

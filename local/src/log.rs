@@ -1,0 +1,26 @@
+//! Logs: to standard error, for people on a terminal and as JSON otherwise.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FromEnvError;
+
+/// # Errors
+/// If `RUST_LOG` is set and cannot be understood.
+pub(crate) fn start() -> Result<(), FromEnvError> {
+    let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
+        None => EnvFilter::new("info"),
+        Some(_) => EnvFilter::try_from_default_env()?,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // If nobody can read the logs, it is not to be told in the logs: that would be a panic.
+        .log_internal_errors(false);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).init();
+    } else {
+        builder.with_ansi(false).json().flatten_event(true).with_span_list(false).init();
+    }
+    Ok(())
+}

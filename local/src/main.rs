@@ -1,0 +1,48 @@
+//! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
+
+mod home;
+mod log;
+mod pump;
+mod refusal;
+mod replay;
+mod serve;
+mod server;
+mod settings;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use reachability_domain::chain::Chain;
+
+use crate::settings::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::read();
+    if let Err(error) = log::start() {
+        let text = format!("invalid value for the variable RUST_LOG: {error}\n");
+        Cli::command().error(ErrorKind::ValueValidation, text).exit();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let done = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+            Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
+            Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+/// Says why it cannot go on.
+fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "reachability: {}", Chain(error));
+    ExitCode::FAILURE
+}

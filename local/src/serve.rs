@@ -1,0 +1,138 @@
+//! `reachability serve`: everything in one process.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reachability_domain::chain::Chain;
+use reachability_domain::store::StoreError;
+use reachability_functions::account::default_service;
+use reachability_functions::app::{App, Deployment};
+use reachability_infra::clock;
+use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
+use reachability_worker::Worker;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::home::{Home, HomeError, account_file};
+use crate::settings::ServeSettings;
+use crate::{pump, server};
+
+/// Why it cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot listen on {address} (choose another address with --listen)")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the database does not work")]
+    Store(#[from] StoreError),
+    #[error("the worker broke off")]
+    Pump(#[source] tokio::task::JoinError),
+    #[error("signals cannot be handled")]
+    Signal(#[source] io::Error),
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
+    let stop = stop_signal().map_err(ServeError::Signal)?;
+    let home = Home::open(&settings)?;
+    let database = Database::open(&home.database())?;
+    let listen_error = |source| ServeError::Listen { address: settings.listen, source };
+    let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+
+    let queue = SqliteQueue::new(database.clone());
+    let store = Arc::new(SqliteStore::new(database));
+    let app = App::new(Deployment {
+        store: store.clone(),
+        queue: Arc::new(queue.clone()),
+        clock: clock::now,
+        account_sid: home.account.account_sid,
+        auth_token: home.account.auth_token.clone(),
+        public_url: settings.public_url.clone(),
+    });
+    let worker = Worker { store: store.clone(), queue: Arc::new(queue.clone()), rules: settings.rules() };
+
+    greet(&home, &app, &settings, address).await?;
+    tokio::spawn(tidy(store));
+    let pump = tokio::spawn(pump::run(queue, worker, stop.clone()));
+    // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
+    // handled when it is told to stop is handled after the next start.
+    let pump = async { pump.await.map_err(ServeError::Pump) };
+    let server = async {
+        server::run(listener, reachability_functions::router(app), stop).await;
+        Ok(())
+    };
+    tokio::try_join!(pump, server)?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Removes every day what can no longer matter.
+async fn tidy(store: Arc<SqliteStore>) {
+    loop {
+        match store.tidy(clock::now()).await {
+            Ok(removed) => info!(removed, "tidied up"),
+            Err(error) => warn!(error = %Chain(&error), "tidying up failed"),
+        }
+        sleep(Duration::from_secs(86_400)).await;
+    }
+}
+
+/// Becomes true when it is time to stop.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "Ctrl-C",
+        };
+        let _ = stop.send(true);
+        info!(signal, "stopping");
+    });
+    Ok(stopped)
+}
+
+/// Tells the owner what to do next: all of it at the first start, the token too if it was made then.
+async fn greet(home: &Home, app: &App, settings: &ServeSettings, address: SocketAddr) -> Result<(), ServeError> {
+    let account = home.account.account_sid;
+    let mut text = format!(
+        "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
+        home.path.display()
+    );
+    if home.is_new {
+        let service = default_service(app).await?.sid;
+        let mut token = home.account.auth_token.expose();
+        if settings.auth_token.is_some() {
+            // Known to the owner, and perhaps not meant for this terminal.
+            token = "$REACHABILITY_AUTH_TOKEN";
+        } else {
+            let file = account_file(&home.path);
+            text =
+                format!("{text}  auth token  {token}\n              (shown this once; kept in {})\n", file.display());
+        }
+        text = format!(
+            "{text}\nSwitch reachability on for the default service:\n\n  \
+             curl -X POST http://{address}/v1/Services/{service}/Configuration \
+             --data-urlencode \"ReachabilityEnabled=true\" -u \"{account}:{token}\"\n"
+        );
+        home.keep()?;
+    }
+    // Whoever started it may not be listening.
+    let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+    info!(listen = %address, account.sid = %account, "serving");
+    Ok(())
+}

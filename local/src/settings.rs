@@ -1,0 +1,194 @@
+//! The command's settings: flags, and environment variables of the same names.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use reachability_domain::account::Secret;
+use reachability_domain::presence::{Lease, Rules};
+use reachability_domain::sid::AccountSid;
+use reachability_domain::time::Timestamp;
+
+/// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
+///
+/// Serves the parts of the Conversations v1 and Chat v2 REST APIs that concern reachability, so that unmodified helper
+/// libraries work with it, and takes connects and disconnects from your own gateway. Without a command it serves.
+///
+/// Logs go to standard error: for people on a terminal, as JSON otherwise. RUST_LOG sets the level (default: info).
+#[derive(Debug, Parser)]
+#[command(name = "reachability", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) serve: ServeSettings,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the REST API and handle events, until SIGTERM or Ctrl-C
+    Serve(ServeSettings),
+    /// Tell from a recorded log of events who is reachable
+    Replay(ReplaySettings),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeSettings {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "REACHABILITY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Directory to keep everything in; made if it is not there, readable by its owner only
+    #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Account sid, AC and 32 hexadecimal digits [default: generated once and kept]
+    #[arg(long, env = "REACHABILITY_ACCOUNT_SID", value_name = "SID")]
+    pub(crate) account_sid: Option<AccountSid>,
+
+    /// Account's auth token, at least 16 characters [default: generated once and kept]
+    #[arg(long, env = "REACHABILITY_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = any_secret)]
+    pub(crate) auth_token: Option<Secret>,
+
+    /// What URLs in answers begin with, such as `https://chat.example.com` [default: the host the request came to]
+    #[arg(long, env = "REACHABILITY_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
+    pub(crate) public_url: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) grace: Grace,
+
+    /// How long a connection counts as live unless renewed
+    #[arg(long, env = "REACHABILITY_LEASE_SECONDS", value_name = "SECONDS", default_value_t = 120,
+          allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lease_seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Grace {
+    /// From a lost connection to offline
+    #[arg(
+        long,
+        env = "REACHABILITY_GRACE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
+    grace_seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplaySettings {
+    /// File of events, one JSON object a line, plain or gzip; - for standard input
+    pub(crate) file: PathBuf,
+
+    /// See the users as they were at this time (RFC 3339); later events are left out
+    /// [default: the last event's time plus the grace period]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+
+    #[command(flatten)]
+    pub(crate) grace: Grace,
+
+    /// How long a connection counts as live unless renewed; events with lease_seconds of their own keep them
+    /// [default: until its end, since recorded logs seldom hold renewals]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lease_seconds: Option<u32>,
+}
+
+impl Cli {
+    /// Reads the settings, or ends the process with what is wrong with them.
+    pub(crate) fn read() -> Self {
+        let cli = Self::parse();
+        if let Err(error) = cli.check() {
+            error.exit();
+        }
+        cli
+    }
+
+    fn check(&self) -> Result<(), clap::Error> {
+        let serve = match &self.command {
+            None => &self.serve,
+            Some(Command::Serve(serve)) => serve,
+            Some(Command::Replay(_)) => return Ok(()),
+        };
+        if serve.auth_token.as_ref().is_some_and(|token| !is_auth_token(token)) {
+            let text = "invalid value for '--auth-token <TOKEN>': expected 16 to 256 visible ASCII characters\n";
+            return Err(Self::command().error(ErrorKind::ValueValidation, text));
+        }
+        Ok(())
+    }
+}
+
+impl Grace {
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds.into())
+    }
+}
+
+impl ServeSettings {
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { grace: self.grace.period(), lease: Lease::For(Duration::from_secs(self.lease_seconds.into())) }
+    }
+}
+
+impl ReplaySettings {
+    pub(crate) fn rules(&self) -> Rules {
+        let lease = match self.lease_seconds {
+            Some(seconds) => Lease::For(Duration::from_secs(seconds.into())),
+            None => Lease::Unlimited,
+        };
+        Rules { grace: self.grace.period(), lease }
+    }
+}
+
+/// Any text: an error of a value parser would show it. [`Cli::read`] looks at it.
+#[expect(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
+fn any_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+fn is_auth_token(token: &Secret) -> bool {
+    let token = token.expose().as_bytes();
+    (16..=256).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic)
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    let valid = url.parse::<axum::http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none()
+    });
+    if valid { Ok(url.to_owned()) } else { Err("expected an absolute http or https URL without a query".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn urls_are_kept_without_their_last_slash() {
+        assert_eq!(public_url("https://chat.example.com/"), Ok("https://chat.example.com".to_owned()));
+        assert_eq!(public_url("http://127.0.0.1:8080/base"), Ok("http://127.0.0.1:8080/base".to_owned()));
+        for text in ["", "chat.example.com", "ftp://chat.example.com", "/base", "https://x.com/?a=b"] {
+            assert!(public_url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let cli = Cli::try_parse_from(["reachability", "--auth-token", "0123456789abcdef-secret"]).unwrap();
+        assert!(!format!("{cli:?}").contains("secret-"), "{cli:?}");
+        assert!(!format!("{cli:?}").contains("0123456789abcdef"), "{cli:?}");
+        let cli = Cli::try_parse_from(["reachability", "--auth-token", "short-token"]).unwrap();
+        assert!(!cli.check().expect_err("it is short").to_string().contains("short-token"));
+    }
+}
