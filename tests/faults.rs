@@ -1,0 +1,222 @@
+//! A store and a queue that fail, before or after they have done what they were asked.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::event::Event;
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::Presence;
+use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::reachability::UserState;
+use reachability_domain::service::Service;
+use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
+use reachability_domain::store::{Joined, Slice, Store, StoreError, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::{User, UserRef};
+use reachability_infra::memory::MemoryStore;
+use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
+use reachability_tests::model::Model;
+use reachability_tests::stage::{SETTINGS, Stage, Timers, rules};
+use reachability_worker::sqs::{Batch, Record};
+use reachability_worker::{Failure, Worker};
+
+/// Fails every other time, before it is done or after.
+#[derive(Default)]
+struct Fickle<T> {
+    inner: T,
+    calls: AtomicU64,
+}
+
+impl<T> Fickle<T> {
+    fn of(inner: T) -> Self {
+        Self { inner, calls: AtomicU64::new(0) }
+    }
+
+    async fn call<R, E>(&self, done: impl Future<Output = Result<R, E>> + Send, failure: fn() -> E) -> Result<R, E> {
+        // Scrambled, so that it does not fail in step with those who ask.
+        match self.calls.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32 & 3 {
+            0 => Err(failure()),
+            1 => {
+                let _ = done.await;
+                Err(failure())
+            }
+            _ => done.await,
+        }
+    }
+}
+
+fn no_store() -> StoreError {
+    StoreError::Unavailable("it is away".into())
+}
+
+#[async_trait]
+impl Queue for Fickle<Arc<Timers>> {
+    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
+        self.call(self.inner.send(messages), || QueueError("it is away".into())).await
+    }
+}
+
+/// What the worker asks of a store fails, the rest is passed on.
+#[async_trait]
+impl Store for Fickle<Arc<dyn Store>> {
+    async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
+        self.call(self.inner.service(sid), no_store).await
+    }
+    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+        self.call(self.inner.join(user, news, now), no_store).await
+    }
+    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+        self.call(self.inner.user(service, user), no_store).await
+    }
+    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
+        self.call(self.inner.create_user(user), no_store).await
+    }
+    async fn account(&self) -> Result<AccountSettings, StoreError> {
+        self.inner.account().await
+    }
+    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
+        self.inner.replace_account(settings).await
+    }
+    async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
+        self.inner.create_service(service).await
+    }
+    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
+        self.inner.services(window).await
+    }
+    async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
+        self.inner.replace_service(service).await
+    }
+    async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        self.inner.delete_service(sid).await
+    }
+    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+        self.inner.users(service, window).await
+    }
+    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
+        self.inner.replace_user(user).await
+    }
+    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
+        self.inner.delete_user(service, sid, now).await
+    }
+    async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
+        self.inner.states(users).await
+    }
+    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.inner.create_key(key).await
+    }
+    async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
+        self.inner.key(sid).await
+    }
+    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
+        self.inner.keys(window).await
+    }
+    async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
+        self.inner.delete_key(sid).await
+    }
+}
+
+#[tokio::test]
+async fn what_fails_is_delivered_again_and_nothing_is_lost() {
+    let mut runner = TestRunner::deterministic();
+    let mut redelivered = 0;
+    for _ in 0..500 {
+        let (log, _) = log_and_delivery().new_tree(&mut runner).unwrap().current();
+        let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+        let mut model = Model::new(SETTINGS);
+        for n in [1, 2] {
+            stage.switch(service(n), true).await;
+            model.switch(service(n), true);
+        }
+        let worker = Worker {
+            store: Arc::new(Fickle::of(stage.store.clone())),
+            queue: Arc::new(Fickle::of(stage.timers.clone())),
+            rules: rules(SETTINGS),
+        };
+        let now = START + LENGTH;
+        let mut waiting = log.clone();
+        while !waiting.is_empty() {
+            let messages: Vec<Message> = waiting.iter().cloned().map(Message::Event).collect();
+            let failed = worker.process(messages, Timestamp::from_millis(now)).await;
+            waiting = failed.iter().map(|(index, _)| waiting[*index].clone()).collect();
+            redelivered += waiting.len();
+        }
+        log.iter().for_each(|event| model.arrive(event));
+        // Watchers are told the truth too, so no timer was lost on the way.
+        let mut time = now;
+        loop {
+            for user in users() {
+                let truth = model.truth(&user, time).online;
+                assert_eq!(stage.read(&user, time).await.online, truth, "{log:#?}");
+                assert_eq!(stage.told(&user).await.online, truth, "{log:#?}");
+            }
+            let Some(due) = stage.timers.next() else { break };
+            time = due.as_millis();
+            stage.tick(time).await;
+        }
+    }
+    assert!(redelivered > 5_000, "only {redelivered} failed");
+}
+
+#[tokio::test]
+async fn a_batch_reports_what_failed_and_nothing_else() {
+    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    stage.switch(service(1), true).await;
+    let now = Timestamp::from_millis(START);
+    let body = |service: u32, identity: &str, second: &str| {
+        format!(
+            r#"{{"type":"connect","service_sid":"IS{service:032}","identity":"{identity}","connection_id":"c","occurred_at":"2026-11-20T{second}Z"}}"#
+        )
+    };
+    let bodies = [
+        body(1, "alice", "00:00:00"),
+        "not json".to_owned(),
+        body(9, "alice", "00:00:00"),
+        body(1, "bob", "00:00:00"),
+        body(1, "carol", "12:00:00"),
+        r#"{"type":"check","service_sid":"IS00000000000000000000000000000009","identity":"x","connection_id":"c","due_at":1}"#.to_owned(),
+        "{}".to_owned(),
+    ];
+    let records = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, body)| Record { message_id: format!("m-{n}"), body: body.clone() })
+        .collect();
+    let mut response = stage.worker.handle(Batch { records }, now).await;
+    response.batch_item_failures.sort_by(|one, two| one.item_identifier.cmp(&two.item_identifier));
+    let permanent = response.batch_item_failures.iter().map(|failure| failure.reason.is_permanent());
+    assert_eq!(permanent.collect::<Vec<_>>(), [true, true, false, true], "only the clock can be waited for");
+    assert!(matches!(response.batch_item_failures[1].reason, Failure::UnknownService(_)));
+    let answer = serde_json::to_string(&response).unwrap();
+    let items = ["m-1", "m-2", "m-4", "m-6"].map(|id| format!(r#"{{"itemIdentifier":"{id}"}}"#)).join(",");
+    assert_eq!(answer, format!(r#"{{"batchItemFailures":[{items}]}}"#));
+    for (identity, online) in [("alice", Some(true)), ("bob", Some(true)), ("carol", None)] {
+        let user = UserKey { service: service(1), identity: identity.parse().unwrap() };
+        assert_eq!(stage.read(&user, START).await.online, online, "{identity}");
+    }
+    // As Lambda sends it, with all that it sends besides.
+    let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"1"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"}]}"#;
+    let batch: Batch = serde_json::from_str(json).unwrap();
+    assert_eq!(stage.worker.handle(batch, now).await.batch_item_failures.len(), 1);
+}
+
+#[tokio::test]
+async fn a_timer_that_comes_too_early_is_set_again() {
+    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    stage.switch(service(1), true).await;
+    let event: Event = Event::parse(
+        br#"{"type":"connect","service_sid":"IS00000000000000000000000000000001","identity":"alice","connection_id":"c","occurred_at":"2026-11-20T00:00:00Z"}"#,
+    )
+    .unwrap();
+    stage.deliver(&[event], START).await;
+    let due = stage.timers.next().unwrap();
+    assert_eq!(due.as_millis(), START + 120_000);
+    let early = stage.timers.take_due(due).into_iter().map(Message::Check).collect();
+    assert!(stage.worker.process(early, Timestamp::from_millis(START + 60_000)).await.is_empty());
+    assert_eq!(stage.timers.next(), Some(due));
+    assert_eq!(stage.timers.count(), 1);
+}

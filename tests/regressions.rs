@@ -1,0 +1,140 @@
+//! Mistakes that were made once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::UserRef;
+use reachability_infra::memory::MemoryStore;
+use reachability_tests::generate::{START, service, users};
+use reachability_tests::model::Settings;
+use reachability_tests::stage::{SETTINGS, Stage, rules};
+use reachability_worker::Worker;
+
+const DAY: i64 = 86_400_000;
+
+fn event(connection: &str, at: i64, kind: EventKind) -> Event {
+    Event {
+        user: users().remove(0),
+        connection: connection.parse().unwrap(),
+        occurred_at: Timestamp::from_millis(at),
+        kind,
+    }
+}
+
+fn connect(connection: &str, at: i64, lease: u64) -> Event {
+    event(connection, at, EventKind::Connect { lease: Some(Duration::from_secs(lease)), device: None })
+}
+
+fn end(connection: &str, at: i64, reason: EndReason) -> Event {
+    event(connection, at, EventKind::Disconnect { reason })
+}
+
+async fn stage(settings: Settings) -> Stage {
+    let stage = Stage::new(Arc::new(MemoryStore::default()), settings);
+    stage.switch(service(1), true).await;
+    stage
+}
+
+struct NoQueue;
+
+#[async_trait]
+impl Queue for NoQueue {
+    async fn send(&self, _messages: &[Message]) -> Result<(), QueueError> {
+        Err(QueueError("it is away".into()))
+    }
+}
+
+/// A connect was written, and its handling broke off before its timer was set. When it came again, a second connect came
+/// with it. Since that one was news, the first one was taken to have been handled, and nobody was ever told of its end.
+#[tokio::test]
+async fn a_timer_is_set_for_what_comes_again_beside_news() {
+    for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
+        let stage = stage(SETTINGS).await;
+        let broken = Worker { store: stage.store.clone(), queue: Arc::new(NoQueue), rules: rules(SETTINGS) };
+        let first = connect("c-1", START, 3_600);
+        let messages = vec![Message::Event(first.clone())];
+        assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);
+        stage.deliver(&[first, beside], START + 1).await;
+        let mut now = START;
+        while let Some(due) = stage.timers.next() {
+            now = due.as_millis();
+            stage.tick(now).await;
+        }
+        assert!(now >= START + 3_600_000);
+        assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+    }
+}
+
+/// A disconnect came while reachability had never been on, and was dropped. Its connect came late, after it was switched
+/// on, and brought a ghost.
+#[tokio::test]
+async fn an_end_is_kept_before_reachability_was_ever_on() {
+    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    stage.switch(service(1), false).await;
+    stage.deliver(&[end("c-1", START + 1, EndReason::ClientClosed)], START + 1).await;
+    stage.switch(service(1), true).await;
+    stage.deliver(&[connect("c-1", START, 4_294_967_295)], START + 2).await;
+    assert_eq!(stage.read(&users()[0], START + 3).await.online, Some(false));
+}
+
+/// A renewal of a deleted user's connection made the user anew, but only while reachability was off.
+#[tokio::test]
+async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
+    let stage = stage(SETTINGS).await;
+    let alice = users().remove(0);
+    let by_identity = UserRef::Identity(alice.identity.clone());
+    stage.deliver(&[connect("c-1", START, 60)], START).await;
+    let user = stage.store.user(alice.service, &by_identity).await.unwrap().unwrap();
+    stage.switch(service(1), false).await;
+    stage.store.delete_user(alice.service, user.sid, Timestamp::from_millis(START + 1)).await.unwrap();
+    let renewal = event("c-1", START + 2, EventKind::Renew { lease: None });
+    stage.deliver(&[renewal, connect("c-1", START, 60)], START + 2).await;
+    assert_eq!(stage.store.user(alice.service, &by_identity).await.unwrap(), None);
+    // Somebody who connects anew is somebody new.
+    stage.deliver(&[connect("c-2", START + 3, 60)], START + 3).await;
+    assert!(stage.store.user(alice.service, &by_identity).await.unwrap().is_some());
+}
+
+/// The mark of a lost connection was dropped after fifteen days, while its grace period of twenty still ran.
+#[tokio::test]
+async fn a_live_connection_is_not_forgotten() {
+    let stage = stage(Settings { grace: 20 * DAY, ..SETTINGS }).await;
+    let lease = 60 * 86_400;
+    stage.deliver(&[connect("c-1", START, lease), end("c-1", START, EndReason::ConnectionLost)], START).await;
+    let other = [connect("c-2", START + 16 * DAY, 60), end("c-2", START + 16 * DAY, EndReason::ClientClosed)];
+    stage.deliver(&other, START + 16 * DAY).await;
+    assert_eq!(stage.read(&users()[0], START + 20 * DAY - 1).await.online, Some(true));
+    assert_eq!(stage.read(&users()[0], START + 20 * DAY).await.online, Some(false));
+}
+
+/// Ten thousand connections with leases of a year left ten thousand timers for a year, though all had ended.
+#[tokio::test]
+async fn timers_of_ended_connections_do_not_stay() {
+    let stage = stage(SETTINGS).await;
+    for n in 0..100 {
+        let id = format!("c-{n}");
+        stage.deliver(&[connect(&id, START + n, 31_536_000)], START + n).await;
+        stage.deliver(&[end(&id, START + n, EndReason::ClientClosed)], START + n).await;
+    }
+    assert_eq!(stage.timers.count(), 100);
+    stage.tick(START + 15 * 60_000 + 100).await;
+    assert_eq!(stage.timers.count(), 0);
+}
+
+/// Each repetition of a connect added a timer, and each timer set the next.
+#[tokio::test]
+async fn timers_of_a_connection_become_one() {
+    let stage = stage(SETTINGS).await;
+    for later in 0..100 {
+        stage.deliver(&[connect("c-1", START, 31_536_000)], START + later).await;
+    }
+    while let Some(due) = stage.timers.next().filter(|due| due.as_millis() < START + DAY) {
+        stage.tick(due.as_millis()).await;
+    }
+    assert_eq!(stage.timers.count(), 1);
+}

@@ -1,0 +1,118 @@
+//! What is true of users, worked out the slow way: from the list of everything that arrived, with none of the product's
+//! own rules. The tests compare it with what the product says.
+
+use std::collections::BTreeMap;
+
+use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::identity::UserKey;
+use reachability_domain::sid::ServiceSid;
+
+/// What the model takes the settings to be, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// From a lost connection to its end.
+    pub grace: i64,
+    /// Of a connection that says nothing of its lease; `None`: no lease runs out.
+    pub lease: Option<i64>,
+}
+
+/// Everything that arrived, in the order of its arrival.
+#[derive(Debug)]
+pub struct Model {
+    settings: Settings,
+    /// Of each service: whether it is on, and how often it was switched on.
+    services: BTreeMap<ServiceSid, (bool, u32)>,
+    arrived: Vec<Arrival>,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    event: Event,
+    /// Whether reachability was on then, and how often it had been switched on.
+    enabled: bool,
+    generation: u32,
+}
+
+/// What the model says of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truth {
+    /// As `is_online`.
+    pub online: Option<bool>,
+    /// The latest time of the user's events that counted, in milliseconds.
+    pub last_active: Option<i64>,
+}
+
+impl Model {
+    /// Nothing has happened yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, services: BTreeMap::new(), arrived: vec![] }
+    }
+
+    /// Reachability of a service is switched on or off.
+    pub fn switch(&mut self, service: ServiceSid, on: bool) {
+        let (enabled, generation) = self.services.entry(service).or_default();
+        if on && !*enabled {
+            *generation += 1;
+        }
+        *enabled = on;
+    }
+
+    /// An event arrives.
+    pub fn arrive(&mut self, event: &Event) {
+        let (enabled, generation) = self.services.get(&event.user.service).copied().unwrap_or_default();
+        self.arrived.push(Arrival { event: event.clone(), enabled, generation });
+    }
+
+    /// Whether a user exists: it connected or renewed at least once.
+    pub fn exists(&self, user: &UserKey) -> bool {
+        self.arrived.iter().any(|arrival| arrival.event.user == *user && is_opening(&arrival.event))
+    }
+
+    /// What is true of a user at this time, in milliseconds.
+    pub fn truth(&self, user: &UserKey, now: i64) -> Truth {
+        let (enabled, generation) = self.services.get(&user.service).copied().unwrap_or_default();
+        let mut any_live = false;
+        let mut counted = false;
+        let mut last_active = None;
+        let mut connections: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
+        for arrival in &self.arrived {
+            // While it is off nobody comes online, but goodbyes are heard.
+            let heard = arrival.enabled || !is_opening(&arrival.event);
+            if arrival.event.user == *user && heard {
+                connections.entry(arrival.event.connection.as_str()).or_default().push(arrival);
+                last_active = last_active.max(Some(arrival.event.occurred_at.as_millis()));
+            }
+        }
+        for arrivals in connections.values() {
+            let mut latest_opening = None;
+            let mut lease_end = i64::MIN;
+            let mut end = i64::MAX;
+            for arrival in arrivals {
+                let at = arrival.event.occurred_at.as_millis();
+                match &arrival.event.kind {
+                    EventKind::Connect { lease, .. } | EventKind::Renew { lease } => {
+                        // What is delivered again is no sign of life.
+                        if latest_opening < Some(at) {
+                            latest_opening = Some(at);
+                            counted |= arrival.generation == generation;
+                        }
+                        let until = match (self.settings.lease, lease) {
+                            (None, _) => i64::MAX,
+                            (Some(_), Some(lease)) => at + lease.as_millis() as i64,
+                            (Some(setting), None) => at + setting,
+                        };
+                        lease_end = lease_end.max(until);
+                    }
+                    EventKind::Disconnect { reason: EndReason::ClientClosed } => end = end.min(at),
+                    EventKind::Disconnect { .. } => end = end.min(at + self.settings.grace),
+                }
+            }
+            any_live |= latest_opening.is_some() && now < lease_end && now < end;
+        }
+        Truth { online: (enabled && counted).then_some(any_live), last_active }
+    }
+}
+
+fn is_opening(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Connect { .. } | EventKind::Renew { .. })
+}

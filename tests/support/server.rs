@@ -1,0 +1,119 @@
+//! The one-process server, as its owner starts it: the real binary, on a free port, in a directory of its own.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+/// The `reachability` binary, built from the sources as they are.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // This program lies in `target/<profile>/deps`.
+        let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        let release = profile.ends_with("release");
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--package", "reachability"])
+            .args(release.then_some("--release"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("cargo can be run");
+        assert!(status.success(), "the binary can be built");
+        profile.join("reachability")
+    })
+}
+
+/// A running server. It is killed when dropped.
+pub struct Server {
+    /// `http://127.0.0.1:` and its port.
+    pub url: String,
+    /// The account's sid.
+    pub account: String,
+    /// The account's token.
+    pub token: String,
+    /// What it printed when it started.
+    pub greeting: String,
+    child: Child,
+    logs: Option<JoinHandle<String>>,
+}
+
+impl Server {
+    /// Starts it in this directory, with more arguments, and waits until it answers.
+    pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(data_dir, arguments, |_| {})
+    }
+
+    /// As [`Server::start`], with the command changed before it runs.
+    pub fn start_with(data_dir: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().expect("the server can be started");
+        let logs = collect(child.stderr.take());
+        // It greets in one write, shorter than what a pipe passes on in one piece.
+        let mut greeting = vec![0; 4096];
+        let length = child.stdout.take().unwrap().read(&mut greeting).unwrap();
+        let greeting = String::from_utf8(greeting[..length].to_vec()).unwrap();
+        let url = greeting.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_default().to_owned();
+        if url.is_empty() {
+            let _ = child.kill();
+            panic!("the server does not start: {greeting}{}", logs.join().unwrap());
+        }
+        let json = std::fs::read(data_dir.join("account.json")).expect("the account is kept");
+        let account: Value = serde_json::from_slice(&json).unwrap();
+        Self {
+            url,
+            account: account["account_sid"].as_str().unwrap().to_owned(),
+            token: account["auth_token"].as_str().unwrap().to_owned(),
+            greeting,
+            child,
+            logs: Some(logs),
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as `kill` does. Returns how it ended and what it logged.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        (status, self.logs.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads what a process logs, so that it never waits for somebody to read it.
+fn collect(stderr: Option<ChildStderr>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut logs = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.read_to_end(&mut logs);
+        }
+        String::from_utf8_lossy(&logs).into_owned()
+    })
+}
