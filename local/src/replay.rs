@@ -89,8 +89,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     }
 
     let worker = Worker { store: store.clone(), queue: Arc::new(NoTimers), rules };
-    let progress =
-        progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left");
+    let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
     let mut events = log.events.into_iter().map(Message::Event);
     loop {
         let batch: Vec<Message> = events.by_ref().take(BATCH).collect();
