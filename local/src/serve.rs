@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::home::{Home, HomeError, account_file};
 use crate::settings::ServeSettings;
@@ -83,7 +83,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 async fn tidy(store: Arc<SqliteStore>) {
     loop {
         match store.tidy(clock::now()).await {
-            Ok(removed) => info!(removed, "tidied up"),
+            Ok(removed) => debug!(removed, "tidied up"),
             Err(error) => warn!(error = %Chain(&error), "tidying up failed"),
         }
         sleep(Duration::from_secs(86_400)).await;
