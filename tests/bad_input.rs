@@ -1132,6 +1132,27 @@ fn a_client_that_leaves_early_leaves_nothing_behind() {
     stage.end();
 }
 
+/// A client that asks and asks and never reads an answer keeps its connection for a while, not for ever.
+#[test]
+fn a_client_that_does_not_read_is_left() {
+    let stage = Stage::new();
+    let mut connection = stage.connect();
+    let stream = connection.0.get_mut();
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let questions = request("GET", "/v1/Services", &[&stage.owner()], b"").repeat(100);
+    let started = Instant::now();
+    // Once both sides' buffers are full it is the client that waits, until the server closes the connection.
+    loop {
+        match stream.write_all(&questions) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
+        assert!(started.elapsed() < Duration::from_secs(90), "it is still connected");
+    }
+    stage.end();
+}
+
 #[test]
 fn a_slow_client_is_served() {
     let stage = Stage::new();

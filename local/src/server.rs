@@ -10,12 +10,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 use crate::refusal::WithRefusals;
 
 /// How long a client may take to send the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a client may take to make room for more of an answer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How large the head of a request may be, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -50,7 +54,9 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
         };
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let stream = TokioIo::new(WithRefusals::of(stream));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_PATIENCE));
+        let stream = TokioIo::new(WithRefusals::of(Box::pin(stream)));
         let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = connections.watch(connection);
         tokio::spawn(async move {
