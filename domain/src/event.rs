@@ -13,7 +13,7 @@ use crate::sid::{InvalidSid, ServiceSid};
 use crate::time::{InvalidTime, Timestamp};
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The client said goodbye. Takes effect at once.

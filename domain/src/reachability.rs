@@ -26,8 +26,7 @@ impl Configuration {
 }
 
 /// What is known of a user's push registrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Registrations {
     /// There never was one.
     #[default]
