@@ -240,11 +240,11 @@ impl Presence {
     /// What is left of a deleted user: marks that keep its connections from coming back as somebody new.
     #[must_use]
     pub fn buried(&self, now: Timestamp) -> Self {
-        let grave = Connection {
+        let tombstone = Connection {
             // No renewal is later than this.
             opened: Some(Opening { at: Timestamp::MAX, lease_until: Timestamp::MAX }),
             ended: Some(Ending { at: now, recorded_at: now }),
         };
-        Self { connections: self.connections.keys().map(|id| (id.clone(), grave)).collect(), ..Self::default() }
+        Self { connections: self.connections.keys().map(|id| (id.clone(), tombstone)).collect(), ..Self::default() }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
             "answered"
         );
         let headers = response.headers_mut();
-        name(headers, id);
+        set_request_id(headers, id);
         set(headers, "twilio-request-duration", format!("{:.3}", duration.as_secs_f64()));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         response
@@ -37,7 +37,7 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
 }
 
 /// Puts a request's id into the headers of its answer.
-pub(crate) fn name(headers: &mut HeaderMap, id: RequestSid) {
+pub(crate) fn set_request_id(headers: &mut HeaderMap, id: RequestSid) {
     set(headers, "twilio-request-id", id.to_string());
 }
 

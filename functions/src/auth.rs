@@ -23,12 +23,12 @@ pub(crate) enum Caller {
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
-        if sid == app.account_sid && is(&app.auth_token, &password) {
+        if sid == app.account_sid && matches(&app.auth_token, &password) {
             return Ok(Caller::Account);
         }
     } else if let Ok(sid) = name.parse::<KeySid>()
         && let Some(key) = app.store.key(sid).await?
-        && is(&key.secret, &password)
+        && matches(&key.secret, &password)
     {
         return Ok(Caller::Key);
     }
@@ -46,6 +46,6 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     Some((name.to_owned(), password.to_owned()))
 }
 
-fn is(secret: &Secret, password: &str) -> bool {
+fn matches(secret: &Secret, password: &str) -> bool {
     secret.expose().as_bytes().ct_eq(password.as_bytes()).into()
 }

@@ -17,7 +17,7 @@ pub(crate) const DEFAULT_LIMIT: Limit = Limit(256 * 1024);
 const DISCARD: usize = 32 * 1024 * 1024;
 
 /// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How large a body may be, in bytes. An extension of a request.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ pub(crate) struct Limit(pub(crate) usize);
 
 /// Reads the body whole.
 pub(crate) async fn read(body: Body, Limit(limit): Limit) -> Result<Bytes, ApiError> {
-    match timeout(PATIENCE, collect(body, limit)).await {
+    match timeout(BODY_TIMEOUT, collect(body, limit)).await {
         Err(_) => Err(ApiError::too_slow().closing()),
         Ok(Err(_)) => Err(ApiError::unreadable("it ended before its end").closing()),
         Ok(Ok(Collected::Whole(bytes))) => Ok(bytes),
@@ -36,7 +36,7 @@ pub(crate) async fn read(body: Body, Limit(limit): Limit) -> Result<Bytes, ApiEr
 
 /// Reads the body and throws it away. Returns whether all of it was read.
 pub(crate) async fn discard(body: Body) -> bool {
-    let collected = timeout(PATIENCE, collect(body, 0)).await;
+    let collected = timeout(BODY_TIMEOUT, collect(body, 0)).await;
     matches!(collected, Ok(Ok(Collected::Whole(_) | Collected::TooLarge)))
 }
 

@@ -55,6 +55,6 @@ pub fn malformed_request(status: u16) -> Response<String> {
     *response.status_mut() = error.status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    answer::name(response.headers_mut(), mint::random_sid());
+    answer::set_request_id(response.headers_mut(), mint::random_sid());
     response
 }

@@ -1,5 +1,6 @@
 //! Moves messages from the queue to the worker, as Lambda does with SQS.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use reachability_domain::chain::Chain;
@@ -71,8 +72,8 @@ async fn handle(
     messages: Vec<Delivered>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut handled: Vec<i64> = messages.iter().map(|message| message.id).collect();
-    let attempts: Vec<(i64, u32)> = messages.iter().map(|message| (message.id, message.attempts)).collect();
+    let mut handled: HashMap<String, (i64, u32)> =
+        messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
     let records =
         messages.into_iter().map(|message| Record { message_id: message.id.to_string(), body: message.body }).collect();
     let failures = worker.handle(Batch { records }, now).await.batch_item_failures;
@@ -80,18 +81,17 @@ async fn handle(
     let mut retry = Vec::new();
     let mut dead = Vec::new();
     for failure in failures {
-        let Ok(id) = failure.item_identifier.parse::<i64>() else { continue };
+        let Some((id, attempts)) = handled.remove(&failure.item_identifier) else { continue };
         let reason = Chain(&failure.reason).to_string();
         if failure.reason.is_permanent() {
             warn!(message.id = id, reason, "a message was laid aside");
             dead.push((id, reason));
         } else {
-            let attempts = attempts.iter().find(|(known, _)| *known == id).map_or(0, |(_, attempts)| *attempts);
-            let backoff = Duration::from_secs(1 << attempts.min(6)).min(MAX_BACKOFF);
+            let backoff = MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)));
             warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be tried again");
             retry.push((id, now.plus(backoff)));
         }
     }
-    handled.retain(|id| !retry.iter().any(|(failed, _)| failed == id) && !dead.iter().any(|(failed, _)| failed == id));
+    let handled = handled.into_values().map(|(id, _)| id).collect();
     queue.settle(handled, retry, dead, now).await
 }

@@ -14,7 +14,7 @@ use crate::settings::ServeSettings;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HomeError {
+pub(crate) enum DataDirError {
     #[error("cannot use {path} as the data directory (choose another with --data-dir)")]
     Io {
         path: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) enum HomeError {
 
 /// The data directory, ours until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct DataDir {
     pub(crate) path: PathBuf,
     pub(crate) account: Account,
     /// Nothing was ever started here, and the account is not kept yet.
@@ -56,24 +56,24 @@ pub(crate) struct Account {
     pub(crate) auth_token: Secret,
 }
 
-impl Home {
+impl DataDir {
     /// Makes the directory ready, and at the first start an account.
-    pub(crate) fn open(settings: &ServeSettings) -> Result<Self, HomeError> {
+    pub(crate) fn open(settings: &ServeSettings) -> Result<Self, DataDirError> {
         let directory = &settings.data_dir;
-        let io_error = |source| HomeError::Io { path: directory.clone(), source };
+        let io_error = |source| DataDirError::Io { path: directory.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error)?;
         let path = directory.canonicalize().map_err(io_error)?;
         let lock = private_file(&path.join("lock")).map_err(io_error)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(HomeError::InUse(path)),
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path)),
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
 
         let (kept, is_new) = match kept_account(&path)? {
             Some(kept) => (kept, false),
             None => {
-                let auth_token = mint::secret().map_err(|error| HomeError::Randomness(error.into()))?;
+                let auth_token = mint::secret().map_err(|error| DataDirError::Randomness(error.into()))?;
                 (Account { account_sid: mint::random_sid(), auth_token }, true)
             }
         };
@@ -85,7 +85,7 @@ impl Home {
     }
 
     /// Keeps the account of the first start. Until then the next start is the first one.
-    pub(crate) fn keep(&self) -> Result<(), HomeError> {
+    pub(crate) fn keep(&self) -> Result<(), DataDirError> {
         keep_account(&self.path, &self.account)
     }
 
@@ -101,24 +101,24 @@ pub(crate) fn account_file(directory: &Path) -> PathBuf {
 }
 
 /// The account that is kept, if there is one.
-fn kept_account(directory: &Path) -> Result<Option<Account>, HomeError> {
+fn kept_account(directory: &Path) -> Result<Option<Account>, DataDirError> {
     let path = account_file(directory);
     match fs::read(&path) {
         Ok(json) => match serde_json::from_slice(&json) {
             Ok(account) => Ok(Some(account)),
-            Err(source) => Err(HomeError::Account { path, source }),
+            Err(source) => Err(DataDirError::Account { path, source }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HomeError::File { path, source }),
+        Err(source) => Err(DataDirError::File { path, source }),
     }
 }
 
 /// Writes the account's file, whole or not at all.
-fn keep_account(directory: &Path, account: &Account) -> Result<(), HomeError> {
+fn keep_account(directory: &Path, account: &Account) -> Result<(), DataDirError> {
     let path = account_file(directory);
     let draft = directory.join("account.json.new");
     let json =
-        serde_json::to_vec_pretty(account).map_err(|source| HomeError::Account { path: path.clone(), source })?;
+        serde_json::to_vec_pretty(account).map_err(|source| DataDirError::Account { path: path.clone(), source })?;
     let write = || {
         let mut file = private_file(&draft)?;
         file.set_len(0)?;
@@ -128,7 +128,7 @@ fn keep_account(directory: &Path, account: &Account) -> Result<(), HomeError> {
         fs::rename(&draft, &path)?;
         File::open(directory)?.sync_all()
     };
-    write().map_err(|source| HomeError::File { path: path.clone(), source })
+    write().map_err(|source| DataDirError::File { path: path.clone(), source })
 }
 
 /// A file that only its owner can read and write.

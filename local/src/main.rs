@@ -1,8 +1,8 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
-mod home;
+mod consumer;
+mod data_dir;
 mod log;
-mod pump;
 mod refusal;
 mod replay;
 mod serve;

@@ -1,5 +1,9 @@
-//! What is not HTTP is refused by the HTTP library itself, which has no body to give and no way to be given one. Helper
-//! libraries cannot read an error without the body that all errors have, so it is put in on the way out.
+//! Refusals of what is not HTTP.
+//!
+//! hyper refuses it before any handler sees it: a 400, 414 or 431 with an empty body, and no way to be given another.
+//! Helper libraries cannot read an error without the body that all errors have, so it is put in on the way out. An
+//! answer of hyper's own is told by the lack of the header that every answer of a handler has; the body of an answer
+//! begins with a brace, so it is not taken for one.
 
 use std::io;
 use std::pin::Pin;

@@ -18,15 +18,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::home::{Home, HomeError, account_file};
+use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::settings::ServeSettings;
-use crate::{pump, server};
+use crate::{consumer, server};
 
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
-    Home(#[from] HomeError),
+    DataDir(#[from] DataDirError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot listen on {address} (choose another address with --listen)")]
@@ -37,8 +37,8 @@ pub(crate) enum ServeError {
     },
     #[error("the database does not work")]
     Store(#[from] StoreError),
-    #[error("the worker broke off")]
-    Pump(#[source] tokio::task::JoinError),
+    #[error("the queue's consumer broke off")]
+    Consumer(#[source] tokio::task::JoinError),
     #[error("signals cannot be handled")]
     Signal(#[source] io::Error),
 }
@@ -46,8 +46,8 @@ pub(crate) enum ServeError {
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let stop = stop_signal().map_err(ServeError::Signal)?;
-    let home = Home::open(&settings)?;
-    let database = Database::open(&home.database())?;
+    let data_dir = DataDir::open(&settings)?;
+    let database = Database::open(&data_dir.database())?;
     let listen_error = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
@@ -58,23 +58,23 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         store: store.clone(),
         queue: Arc::new(queue.clone()),
         clock: clock::now,
-        account_sid: home.account.account_sid,
-        auth_token: home.account.auth_token.clone(),
+        account_sid: data_dir.account.account_sid,
+        auth_token: data_dir.account.auth_token.clone(),
         public_url: settings.public_url.clone(),
     });
     let worker = Worker { store: store.clone(), queue: Arc::new(queue.clone()), rules: settings.rules() };
 
-    greet(&home, &app, &settings, address).await?;
+    greet(&data_dir, &app, &settings, address).await?;
     tokio::spawn(tidy(store));
-    let pump = tokio::spawn(pump::run(queue, worker, stop.clone()));
+    let consumer = tokio::spawn(consumer::run(queue, worker, stop.clone()));
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
-    let pump = async { pump.await.map_err(ServeError::Pump) };
+    let consumer = async { consumer.await.map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
         Ok(())
     };
-    tokio::try_join!(pump, server)?;
+    tokio::try_join!(consumer, server)?;
     info!("stopped");
     Ok(())
 }
@@ -107,20 +107,20 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
 }
 
 /// Tells the owner what to do next: all of it at the first start, the token too if it was made then.
-async fn greet(home: &Home, app: &App, settings: &ServeSettings, address: SocketAddr) -> Result<(), ServeError> {
-    let account = home.account.account_sid;
+async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address: SocketAddr) -> Result<(), ServeError> {
+    let account = data_dir.account.account_sid;
     let mut text = format!(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
-        home.path.display()
+        data_dir.path.display()
     );
-    if home.is_new {
+    if data_dir.is_new {
         let service = default_service(app).await?.sid;
-        let mut token = home.account.auth_token.expose();
+        let mut token = data_dir.account.auth_token.expose();
         if settings.auth_token.is_some() {
             // Known to the owner, and perhaps not meant for this terminal.
             token = "$REACHABILITY_AUTH_TOKEN";
         } else {
-            let file = account_file(&home.path);
+            let file = account_file(&data_dir.path);
             text =
                 format!("{text}  auth token  {token}\n              (shown this once; kept in {})\n", file.display());
         }
@@ -129,7 +129,7 @@ async fn greet(home: &Home, app: &App, settings: &ServeSettings, address: Socket
              curl -X POST http://{address}/v1/Services/{service}/Configuration \
              --data-urlencode \"ReachabilityEnabled=true\" -u \"{account}:{token}\"\n"
         );
-        home.keep()?;
+        data_dir.keep()?;
     }
     // Whoever started it may not be listening.
     let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());

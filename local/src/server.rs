@@ -16,16 +16,16 @@ use tracing::{debug, warn};
 use crate::refusal::WithRefusals;
 
 /// How long a client may take to send the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may take to make room for more of an answer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How large the head of a request may be, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// How long requests may go on once it is time to stop. Whoever asked for it is often not more patient than ten seconds.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until it is time to stop, then lets the requests under way end.
 pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
@@ -35,7 +35,7 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
     http.half_close(true)
         .title_case_headers(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD);
     let connections = GracefulShutdown::new();
     loop {
@@ -55,7 +55,7 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_PATIENCE));
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let stream = TokioIo::new(WithRefusals::of(Box::pin(stream)));
         let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = connections.watch(connection);
@@ -66,7 +66,7 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
         });
     }
     drop(listener);
-    if timeout(STOP_PATIENCE, connections.shutdown()).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await.is_err() {
         warn!("some requests did not end in time");
     }
 }
