@@ -1,10 +1,9 @@
-//! Chat v2: services. Its users are with [`crate::users`].
+//! Chat v2: services and all that can be set on them. Its users are with [`crate::users`].
 
 use axum::Json;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::post;
 use reachability_domain::service::{Notification, Service};
 use serde_json::{Map, Value, json};
 
@@ -13,36 +12,17 @@ use crate::call::Call;
 use crate::configuration::{role, set_notification, set_reachability, set_webhooks};
 use crate::error::ApiError;
 use crate::params::{Params, set};
-use crate::services::{MAX_FRIENDLY_NAME, create_service, delete_service, list_services};
+use crate::services::{self, MAX_FRIENDLY_NAME};
 use crate::update;
 
 pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/v2/Services", get(list).post(create))
-        .route("/v2/Services/{service}", get(fetch).post(update).delete(delete))
-}
-
-async fn create(call: Call) -> Result<Response, ApiError> {
-    let service = create_service(&call).await?;
-    Ok((StatusCode::CREATED, Json(show(&call, &service))).into_response())
-}
-
-async fn list(call: Call) -> Result<Response, ApiError> {
-    list_services(&call, 100, |service| show(&call, service)).await
-}
-
-async fn fetch(call: Call) -> Result<Response, ApiError> {
-    Ok(Json(show(&call, &call.service().await?)).into_response())
+    services::routes_at("/v2/Services", show).route("/v2/Services/{service}", post(update))
 }
 
 async fn update(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let service = update::update(&call, |service| change(service, &form)).await?;
     Ok(Json(show(&call, &service)).into_response())
-}
-
-async fn delete(call: Call) -> Result<Response, ApiError> {
-    delete_service(&call).await
 }
 
 fn change(service: &mut Service, form: &Params) -> Result<(), ApiError> {

@@ -1,4 +1,4 @@
-//! Conversations v1: services.
+//! Services, as Conversations v1 shows them, and what Chat v2 does with them in the same way.
 
 use axum::Json;
 use axum::Router;
@@ -19,37 +19,50 @@ use crate::paging::Page;
 /// How long a service's name may be, in characters.
 pub(crate) const MAX_FRIENDLY_NAME: usize = 256;
 
+/// How many services a page has at most.
+const MAX_PAGE_SIZE: usize = 100;
+
+/// How an API shows a service.
+pub(crate) type Show = fn(&Call, &Service) -> Value;
+
 pub(crate) fn routes() -> Router<App> {
+    routes_at("/v1/Services", show)
+}
+
+/// What Conversations and Chat have in common.
+pub(crate) fn routes_at(path: &str, show: Show) -> Router<App> {
     Router::new()
-        .route("/v1/Services", get(list).post(create))
-        .route("/v1/Services/{service}", get(fetch).delete(delete))
+        .route(path, get(move |call| list(show, call)).post(move |call| create(show, call)))
+        .route(&format!("{path}/{{service}}"), get(move |call| fetch(show, call)).delete(delete))
 }
 
-async fn create(call: Call) -> Result<Response, ApiError> {
-    let service = create_service(&call).await?;
-    Ok((StatusCode::CREATED, Json(show(&call, &service))).into_response())
-}
-
-async fn list(call: Call) -> Result<Response, ApiError> {
-    list_services(&call, 100, |service| show(&call, service)).await
-}
-
-async fn fetch(call: Call) -> Result<Response, ApiError> {
-    Ok(Json(show(&call, &call.service().await?)).into_response())
-}
-
-async fn delete(call: Call) -> Result<Response, ApiError> {
-    delete_service(&call).await
-}
-
-/// Adds a service, as the form says.
-pub(crate) async fn create_service(call: &Call) -> Result<Service, ApiError> {
+async fn create(show: Show, call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     form.required("FriendlyName")?;
     let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, 50003)?.unwrap_or_default();
     let service = new_service(&call.app, friendly_name);
     call.app.store.create_service(&service).await?;
-    Ok(service)
+    Ok((StatusCode::CREATED, Json(show(&call, &service))).into_response())
+}
+
+async fn list(show: Show, call: Call) -> Result<Response, ApiError> {
+    let page = Page::<ServiceSid>::of(&call, MAX_PAGE_SIZE)?;
+    let slice: Slice<Service> = call.app.store.services(page.window).await?;
+    let items = slice.items.iter().map(|service| show(&call, service)).collect();
+    Ok(page.show(&call, &call.path, "services", &slice, |service| service.sid, items))
+}
+
+async fn fetch(show: Show, call: Call) -> Result<Response, ApiError> {
+    Ok(Json(show(&call, &call.service().await?)).into_response())
+}
+
+/// Removes a service with everything in it.
+async fn delete(call: Call) -> Result<Response, ApiError> {
+    if call.app.store.delete_service(call.sid("service")?).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(call.not_found())
+    }
 }
 
 /// A service with a name and roles of its own.
@@ -57,27 +70,6 @@ pub(crate) fn new_service(app: &App, friendly_name: &str) -> Service {
     let roles =
         DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
     Service::new(mint::sid(), friendly_name.to_owned(), roles, (app.clock)())
-}
-
-/// Answers with a page of services.
-pub(crate) async fn list_services(
-    call: &Call,
-    max_page_size: usize,
-    show: impl Fn(&Service) -> Value,
-) -> Result<Response, ApiError> {
-    let page = Page::<ServiceSid>::of(call, max_page_size)?;
-    let slice: Slice<Service> = call.app.store.services(page.window).await?;
-    let items = slice.items.iter().map(show).collect();
-    Ok(page.show(call, &call.path, "services", &slice, |service| service.sid, items))
-}
-
-/// Removes a service with everything in it.
-pub(crate) async fn delete_service(call: &Call) -> Result<Response, ApiError> {
-    if call.app.store.delete_service(call.sid("service")?).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(call.not_found())
-    }
 }
 
 fn show(call: &Call, service: &Service) -> Value {
