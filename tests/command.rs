@@ -256,6 +256,29 @@ fn nobody_has_to_read_the_greeting() {
     }
 }
 
+/// More clients than there are files for: the rest of the process keeps those that it needs, and whoever comes next is
+/// served when somebody leaves.
+#[tokio::test]
+async fn more_clients_than_files_do_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start_with(directory.path(), &[], |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        command.args(["-c", "ulimit -n 100 && exec \"$0\" \"$@\""]).arg(program).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    });
+    let service = make_service(&server).await;
+    let address = server.url.trim_start_matches("http://");
+    let crowd: Vec<TcpStream> = (0..90).map(|_| TcpStream::connect(address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    let (status, _) = ask(&server, Method::GET, &format!("/v1/Services/{service}"), &[]).await;
+    assert_eq!(status, 200);
+    let logs = stop(server);
+    assert!(!logs.contains("could not be accepted") && !logs.contains("ERROR"), "{logs}");
+}
+
 // --- Settings -------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
