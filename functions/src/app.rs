@@ -8,11 +8,10 @@ use reachability_domain::sid::AccountSid;
 use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
 
-/// A deployment: its ports, its clock and its account. Clones share it.
-#[derive(Clone)]
-pub struct App(Arc<Deployment>);
+/// What handlers are given. Clones share it.
+pub type App = Arc<Deployment>;
 
-/// What an [`App`] is made of.
+/// A deployment: its ports, its clock and its account.
 pub struct Deployment {
     /// Where everything lies.
     pub store: Arc<dyn Store>,
@@ -26,19 +25,4 @@ pub struct Deployment {
     pub auth_token: Secret,
     /// What URLs in answers begin with, without a slash at the end; `None` for what the request came to.
     pub public_url: Option<String>,
-}
-
-impl App {
-    /// From its parts.
-    pub fn new(deployment: Deployment) -> Self {
-        Self(Arc::new(deployment))
-    }
-}
-
-impl std::ops::Deref for App {
-    type Target = Deployment;
-
-    fn deref(&self) -> &Deployment {
-        &self.0
-    }
 }

@@ -56,18 +56,18 @@ where
 {
     use std::ops::Bound::{Excluded, Unbounded};
     let take = window.limit.saturating_add(1);
-    let mut items: Vec<T> = match window.position {
-        Position::Start => map.values().take(take).map(|value| item(value).clone()).collect(),
-        Position::After(key) => {
-            map.range((Excluded(key), Unbounded)).take(take).map(|(_, value)| item(value).clone()).collect()
-        }
-        Position::Before(key) => {
-            map.range((Unbounded, Excluded(key))).rev().take(take).map(|(_, value)| item(value).clone()).collect()
-        }
+    let range = match window.position {
+        Position::Start => map.range::<K, _>(..),
+        Position::After(key) => map.range((Excluded(key), Unbounded)),
+        Position::Before(key) => map.range(..key),
     };
+    let clone = |(_, value): (&K, &V)| item(value).clone();
+    let backwards = matches!(window.position, Position::Before(_));
+    let mut items: Vec<T> =
+        if backwards { range.rev().take(take).map(clone).collect() } else { range.take(take).map(clone).collect() };
     let more = items.len() > window.limit;
     items.truncate(window.limit);
-    if matches!(window.position, Position::Before(_)) {
+    if backwards {
         items.reverse();
     }
     Slice { items, more }
