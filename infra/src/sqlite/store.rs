@@ -117,6 +117,17 @@ fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) ->
     connection.prepare_cached(sql)?.execute(params)
 }
 
+/// The one row that a query finds, if any.
+fn find<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, StoreError> {
+    let row = connection.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional());
+    row.map_err(unavailable)
+}
+
 fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
     exists(connection, "SELECT 1 FROM services WHERE sid = ?1", [Key(sid)])
 }
@@ -160,16 +171,12 @@ fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
 }
 
 fn read_state(connection: &Connection, service: ServiceSid, identity: &Identity) -> Result<UserState, StoreError> {
-    let row = connection
-        .prepare_cached("SELECT revision, as_of, presence FROM states WHERE service = ?1 AND identity = ?2")
-        .and_then(|mut statement| {
-            statement
-                .query_row(params![Key(service), identity.as_str()], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
-                })
-                .optional()
-        })
-        .map_err(unavailable)?;
+    let row = find(
+        connection,
+        "SELECT revision, as_of, presence FROM states WHERE service = ?1 AND identity = ?2",
+        params![Key(service), identity.as_str()],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)),
+    )?;
     match row {
         None => Ok(UserState::default()),
         Some((revision, as_of, presence)) => Ok(UserState {
@@ -203,15 +210,9 @@ fn write_state(
 impl Store for SqliteStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
         self.database
-            .read(|connection| {
-                let row = connection
-                    .prepare_cached("SELECT version, document FROM account")
-                    .and_then(|mut statement| statement.query_row([], versioned).optional())
-                    .map_err(unavailable)?;
-                match row {
-                    None => Ok(AccountSettings::default()),
-                    Some((version, document)) => Ok(AccountSettings { version, ..read_document(&document)? }),
-                }
+            .read(|connection| match find(connection, "SELECT version, document FROM account", [], versioned)? {
+                None => Ok(AccountSettings::default()),
+                Some((version, document)) => Ok(AccountSettings { version, ..read_document(&document)? }),
             })
             .await
     }
@@ -254,10 +255,7 @@ impl Store for SqliteStore {
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
         self.database
             .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT version, document FROM services WHERE sid = ?1")
-                    .and_then(|mut statement| statement.query_row([Key(sid)], versioned).optional())
-                    .map_err(unavailable)?
+                find(connection, "SELECT version, document FROM services WHERE sid = ?1", [Key(sid)], versioned)?
                     .map(service_of)
                     .transpose()
             })
@@ -314,21 +312,21 @@ impl Store for SqliteStore {
         let user = user.clone();
         self.database
             .read(move |connection| {
-                match &user {
-                    UserRef::Sid(sid) => connection
-                        .prepare_cached("SELECT version, document FROM users WHERE service = ?1 AND sid = ?2")
-                        .and_then(|mut statement| {
-                            statement.query_row(params![Key(service), Key(*sid)], versioned).optional()
-                        }),
-                    UserRef::Identity(identity) => connection
-                        .prepare_cached("SELECT version, document FROM users WHERE service = ?1 AND identity = ?2")
-                        .and_then(|mut statement| {
-                            statement.query_row(params![Key(service), identity.as_str()], versioned).optional()
-                        }),
-                }
-                .map_err(unavailable)?
-                .map(user_of)
-                .transpose()
+                let found = match &user {
+                    UserRef::Sid(sid) => find(
+                        connection,
+                        "SELECT version, document FROM users WHERE service = ?1 AND sid = ?2",
+                        params![Key(service), Key(*sid)],
+                        versioned,
+                    ),
+                    UserRef::Identity(identity) => find(
+                        connection,
+                        "SELECT version, document FROM users WHERE service = ?1 AND identity = ?2",
+                        params![Key(service), identity.as_str()],
+                        versioned,
+                    ),
+                };
+                found?.map(user_of).transpose()
             })
             .await
     }
@@ -362,12 +360,12 @@ impl Store for SqliteStore {
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
         self.database
             .write(move |connection| {
-                let deleted: Option<String> = connection
-                    .prepare_cached("DELETE FROM users WHERE service = ?1 AND sid = ?2 RETURNING document")
-                    .and_then(|mut statement| {
-                        statement.query_row(params![Key(service), Key(sid)], |row| row.get(0)).optional()
-                    })
-                    .map_err(unavailable)?;
+                let deleted: Option<String> = find(
+                    connection,
+                    "DELETE FROM users WHERE service = ?1 AND sid = ?2 RETURNING document",
+                    params![Key(service), Key(sid)],
+                    |row| row.get(0),
+                )?;
                 let Some(document) = deleted else { return Ok(false) };
                 let user: User = read_document(&document)?;
                 let mut state = read_state(connection, service, &user.identity)?;
@@ -430,10 +428,7 @@ impl Store for SqliteStore {
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
         self.database
             .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT document FROM keys WHERE sid = ?1")
-                    .and_then(|mut statement| statement.query_row([Key(sid)], |row| row.get::<_, String>(0)).optional())
-                    .map_err(unavailable)?
+                find(connection, "SELECT document FROM keys WHERE sid = ?1", [Key(sid)], |row| row.get::<_, String>(0))?
                     .map(|document| read_document(&document))
                     .transpose()
             })
