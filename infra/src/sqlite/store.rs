@@ -132,6 +132,14 @@ fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, Stor
     exists(connection, "SELECT 1 FROM services WHERE sid = ?1", [Key(sid)])
 }
 
+fn identity_is_taken(connection: &Connection, user: &User) -> Result<bool, StoreError> {
+    exists(
+        connection,
+        "SELECT 1 FROM users WHERE service = ?1 AND identity = ?2",
+        params![Key(user.service_sid), user.identity.as_str()],
+    )
+}
+
 /// Reads a window of a table: rows of `version, document`, ordered by sid, of those that `filter` leaves.
 fn slice<K: Sid, T>(
     connection: &Connection,
@@ -401,11 +409,9 @@ impl Store for SqliteStore {
                     after.presence.forget(now);
                     write_state(connection, user.service_sid, &user.identity, &after)?;
                 }
-                if learned.opening {
-                    match insert_user(connection, &user) {
-                        Ok(()) | Err(StoreError::Exists) => {}
-                        Err(error) => return Err(error),
-                    }
+                // Nearly always there is one.
+                if learned.opening && !identity_is_taken(connection, &user)? {
+                    insert_user(connection, &user)?;
                 }
                 Ok(Joined { before, after })
             })
