@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proptest::strategy::{Strategy, ValueTree};
@@ -22,7 +23,7 @@ use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
 use reachability_tests::model::Model;
 use reachability_tests::stage::{SETTINGS, Stage, Timers, rules};
-use reachability_worker::sqs::{Batch, Record};
+use reachability_worker::sqs::{Attributes, Batch, Record};
 use reachability_worker::{Failure, Worker};
 
 /// Fails every other time, before it is done or after.
@@ -94,6 +95,10 @@ impl Store for Fickle<Arc<dyn Store>> {
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         self.inner.delete_service(sid).await
     }
+
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
+        self.inner.purge(sid, at_most).await
+    }
     async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
         self.inner.users(service, window).await
     }
@@ -132,11 +137,9 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
             stage.switch(service(n), true).await;
             model.switch(service(n), true);
         }
-        let worker = Worker {
-            store: Arc::new(Fickle::of(stage.store.clone())),
-            queue: Arc::new(Fickle::of(stage.timers.clone())),
-            rules: rules(SETTINGS),
-        };
+        let store = Arc::new(Fickle::of(stage.store.clone()));
+        let queue = Arc::new(Fickle::of(stage.timers.clone()));
+        let worker = Worker::new(store, queue, rules(SETTINGS), Duration::ZERO, Arc::default());
         let now = START + LENGTH;
         let mut waiting = log.clone();
         while !waiting.is_empty() {
@@ -184,9 +187,9 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
     let records = bodies
         .iter()
         .enumerate()
-        .map(|(n, body)| Record { message_id: format!("m-{n}"), body: body.clone() })
+        .map(|(n, body)| Record { message_id: format!("m-{n}"), body: body.clone(), attributes: Attributes::default() })
         .collect();
-    let mut response = stage.worker.handle(Batch { records }, now).await;
+    let mut response = stage.worker.handle(&Batch { records }, now).await;
     response.batch_item_failures.sort_by(|one, two| one.item_identifier.cmp(&two.item_identifier));
     let permanent = response.batch_item_failures.iter().map(|failure| failure.reason.is_permanent());
     assert_eq!(permanent.collect::<Vec<_>>(), [true, true, false, true], "only the clock can be waited for");
@@ -201,7 +204,7 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
     // As Lambda sends it, with all that it sends besides.
     let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"1"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"}]}"#;
     let batch: Batch = serde_json::from_str(json).unwrap();
-    assert_eq!(stage.worker.handle(batch, now).await.batch_item_failures.len(), 1);
+    assert_eq!(stage.worker.handle(&batch, now).await.batch_item_failures.len(), 1);
 }
 
 #[tokio::test]

@@ -55,7 +55,8 @@ impl Queue for NoQueue {
 async fn a_timer_is_set_for_what_comes_again_beside_news() {
     for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
         let stage = stage(SETTINGS).await;
-        let broken = Worker { store: stage.store.clone(), queue: Arc::new(NoQueue), rules: rules(SETTINGS) };
+        let broken =
+            Worker::new(stage.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
         let first = connect("c-1", START, 3_600);
         let messages = vec![Message::Event(first.clone())];
         assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use reachability_domain::change::Change;
 use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::Presence;
-use reachability_domain::reachability::{Change, Configuration, Reachability, Registrations, UserState};
+use reachability_domain::reachability::{Configuration, Reachability, Registrations, UserState};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, service, users};
@@ -38,10 +39,10 @@ fn end(connection: &str, seconds: i64, reason: EndReason) -> Event {
 fn configuration(generation: u32, enabled: bool) -> Configuration {
     let mut configuration = Configuration::default();
     for _ in 0..generation {
-        configuration.set_reachability_enabled(false);
-        configuration.set_reachability_enabled(true);
+        configuration.set_reachability_enabled(false, Timestamp::default());
+        configuration.set_reachability_enabled(true, Timestamp::default());
     }
-    configuration.set_reachability_enabled(enabled);
+    configuration.set_reachability_enabled(enabled, Timestamp::default());
     assert_eq!(configuration.generation.0, generation);
     configuration
 }

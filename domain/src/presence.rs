@@ -182,6 +182,15 @@ impl Presence {
         }
     }
 
+    /// Puts together again what a store has kept apart.
+    pub fn from_parts(
+        connections: BTreeMap<ConnectionId, Connection>,
+        online_generation: Generation,
+        last_active: Option<Timestamp>,
+    ) -> Self {
+        Self { connections, online_generation, last_active }
+    }
+
     /// Adds what else is known of the same user.
     ///
     /// The generation of `other` counts only if one of its openings is new: a connect that is delivered again after
@@ -214,6 +223,11 @@ impl Presence {
     /// Whether the user counts as online (now or earlier) in this generation.
     pub fn was_online_in(&self, generation: Generation) -> bool {
         self.online_generation == generation && generation != Generation::default()
+    }
+
+    /// The last generation in which a connection of the user was opened or renewed.
+    pub fn online_generation(&self) -> Generation {
+        self.online_generation
     }
 
     /// When the latest event of the user occurred; `None` before the first.

@@ -22,6 +22,15 @@ pub struct Check {
     pub due_at: Timestamp,
 }
 
+/// What is left of a service that was deleted is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purge {
+    /// Which service it was.
+    pub service: ServiceSid,
+    /// When: once nobody takes it for one that exists.
+    pub due_at: Timestamp,
+}
+
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -29,23 +38,16 @@ pub enum Message {
     Event(Event),
     /// A timer.
     Check(Check),
+    /// A clean-up.
+    Purge(Purge),
 }
 
+/// The messages that are ours, as they are written. Times are milliseconds since the epoch.
 #[derive(Serialize, Deserialize)]
-struct WrittenCheck {
-    #[serde(rename = "type")]
-    kind: CheckKind,
-    service_sid: ServiceSid,
-    identity: Identity,
-    connection_id: ConnectionId,
-    /// Milliseconds since the epoch.
-    due_at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum CheckKind {
-    Check,
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Written {
+    Check { service_sid: ServiceSid, identity: Identity, connection_id: ConnectionId, due_at: Timestamp },
+    Purge { service_sid: ServiceSid, due_at: Timestamp },
 }
 
 impl Message {
@@ -55,12 +57,13 @@ impl Message {
     /// As [`Event::parse`].
     pub fn parse(body: &[u8]) -> Result<Self, InvalidEvent> {
         match Event::parse(body) {
-            Err(InvalidEvent::Type) => match serde_json::from_slice::<WrittenCheck>(body) {
-                Ok(check) => Ok(Self::Check(Check {
-                    user: UserKey { service: check.service_sid, identity: check.identity },
-                    connection: check.connection_id,
-                    due_at: check.due_at,
+            Err(InvalidEvent::Type) => match serde_json::from_slice(body) {
+                Ok(Written::Check { service_sid, identity, connection_id, due_at }) => Ok(Self::Check(Check {
+                    user: UserKey { service: service_sid, identity },
+                    connection: connection_id,
+                    due_at,
                 })),
+                Ok(Written::Purge { service_sid, due_at }) => Ok(Self::Purge(Purge { service: service_sid, due_at })),
                 Err(_) => Err(InvalidEvent::Type),
             },
             event => event.map(Self::Event),
@@ -69,18 +72,18 @@ impl Message {
 
     /// Writes the body as [`Message::parse`] reads it.
     pub fn to_json(&self) -> String {
-        match self {
-            Self::Event(event) => event.to_json(),
-            Self::Check(check) => serde_json::to_string(&WrittenCheck {
-                kind: CheckKind::Check,
+        let written = match self {
+            Self::Event(event) => return event.to_json(),
+            Self::Check(check) => Written::Check {
                 service_sid: check.user.service,
                 identity: check.user.identity.clone(),
                 connection_id: check.connection.clone(),
                 due_at: check.due_at,
-            })
-            // Strings and numbers: there is nothing in it that JSON cannot hold.
-            .unwrap_or_default(),
-        }
+            },
+            Self::Purge(purge) => Written::Purge { service_sid: purge.service, due_at: purge.due_at },
+        };
+        // Strings and numbers: there is nothing in it that JSON cannot hold.
+        serde_json::to_string(&written).unwrap_or_default()
     }
 
     /// When to deliver it: `None` for at once.
@@ -88,6 +91,7 @@ impl Message {
         match self {
             Self::Event(_) => None,
             Self::Check(check) => Some(check.due_at),
+            Self::Purge(purge) => Some(purge.due_at),
         }
     }
 }
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_read_as_it_was_written() {
+    fn what_is_ours_is_read_as_it_was_written() {
         let check = Message::Check(Check {
             user: UserKey {
                 service: "IS00000000000000000000000000000001".parse().unwrap(),
@@ -123,6 +127,11 @@ mod tests {
         });
         assert_eq!(Message::parse(check.to_json().as_bytes()).unwrap(), check);
         assert_eq!(check.deliver_at(), Some(Timestamp::from_millis(1_795_171_200_123)));
+        let purge = Message::Purge(Purge {
+            service: "IS00000000000000000000000000000001".parse().unwrap(),
+            due_at: Timestamp::from_millis(1_795_171_200_123),
+        });
+        assert_eq!(Message::parse(purge.to_json().as_bytes()).unwrap(), purge);
         // The door takes events only.
         assert!(matches!(Event::parse(check.to_json().as_bytes()), Err(InvalidEvent::Type)));
     }

@@ -1,8 +1,9 @@
-//! The truth table: what a user's reachability is, and when the outside sees it change.
+//! The truth table: what a user's reachability is.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::UserKey;
 use crate::presence::{Generation, Learned, Presence};
 use crate::time::Timestamp;
 
@@ -13,13 +14,21 @@ pub struct Configuration {
     pub reachability_enabled: bool,
     /// How often it was switched on, this time included.
     pub generation: Generation,
+    /// When it was last switched off; `None` if never.
+    #[serde(default)]
+    pub disabled_at: Option<Timestamp>,
 }
 
 impl Configuration {
-    /// Switches reachability on or off. Switching on what is on changes nothing.
-    pub fn set_reachability_enabled(&mut self, enabled: bool) {
-        if enabled && !self.reachability_enabled {
-            self.generation.0 += 1;
+    /// How old a configuration may be by which events are handled.
+    pub const MAX_AGE: Duration = Duration::from_secs(3);
+
+    /// Switches reachability on or off. Switching to what it is already changes nothing.
+    pub fn set_reachability_enabled(&mut self, enabled: bool, now: Timestamp) {
+        match (self.reachability_enabled, enabled) {
+            (false, true) => self.generation.0 += 1,
+            (true, false) => self.disabled_at = Some(now),
+            _ => {}
         }
         self.reachability_enabled = enabled;
     }
@@ -117,39 +126,5 @@ impl Reachability {
                 Registrations::NoneDeliverable => Some(false),
             },
         }
-    }
-}
-
-/// A user's visible reachability went from one value to another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
-    pub user: UserKey,
-    /// What was seen before.
-    pub before: Reachability,
-    /// What is seen now.
-    pub after: Reachability,
-    /// The revision of the state that shows it: of two changes of a user, the one with the higher revision is the later.
-    pub revision: u64,
-}
-
-impl Change {
-    /// What the outside sees of a write, from the stored state before and after it; `None` if nothing.
-    ///
-    /// Each state is judged at the time of its own write, so that a change is neither lost nor told twice when a
-    /// connection's end passes between two writes.
-    pub fn between(
-        user: &UserKey,
-        configuration: &Configuration,
-        before: &UserState,
-        after: &UserState,
-    ) -> Option<Self> {
-        let change = Self {
-            user: user.clone(),
-            before: Reachability::of(configuration, before, before.as_of),
-            after: Reachability::of(configuration, after, after.as_of),
-            revision: after.revision,
-        };
-        (change.before != change.after).then_some(change)
     }
 }

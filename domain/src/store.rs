@@ -90,7 +90,7 @@ pub trait Store: Send + Sync {
     /// Adds a service.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken.
+    /// [`StoreError::Exists`] if its sid is taken by another.
     async fn create_service(&self, service: &Service) -> Result<(), StoreError>;
 
     /// A service, or `None`.
@@ -105,8 +105,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError>;
 
-    /// Removes a service with its users and their state. Returns whether there was one.
+    /// Removes a service. Its users are gone with it, though a store may leave the work of removing them to
+    /// [`Store::purge`]. Returns whether there was one.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError>;
+
+    /// Removes up to so many users that are left of a service that was deleted, with their state. Returns whether more
+    /// are left.
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
 
     /// Adds a user.
     ///
@@ -143,7 +148,7 @@ pub trait Store: Send + Sync {
     /// Adds an API key.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken.
+    /// [`StoreError::Exists`] if its sid is taken by another.
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError>;
 
     /// An API key, or `None`.

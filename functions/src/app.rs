@@ -1,12 +1,14 @@
 //! What all functions work with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reachability_domain::account::Secret;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
+use tokio::sync::watch;
 
 /// What handlers are given. Clones share it.
 pub type App = Arc<Deployment>;
@@ -21,8 +23,11 @@ pub struct Deployment {
     pub clock: fn() -> Timestamp,
     /// The deployment's account.
     pub account_sid: AccountSid,
-    /// The account's password.
-    pub auth_token: Secret,
+    /// The account's password, which may be replaced by another.
+    pub auth_token: watch::Receiver<Secret>,
+    /// How long a service's reachability stays off at least once it is switched off: for as long as anybody may go by an
+    /// older configuration. Zero where nobody does.
+    pub off_at_least: Duration,
     /// What URLs in answers begin with, without a slash at the end; `None` for what the request came to.
     pub public_url: Option<String>,
 }

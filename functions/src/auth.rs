@@ -23,7 +23,7 @@ pub(crate) enum Caller {
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
-        if sid == app.account_sid && matches(&app.auth_token, &password) {
+        if sid == app.account_sid && matches(&app.auth_token.borrow(), &password) {
             return Ok(Caller::Account);
         }
     } else if let Ok(sid) = name.parse::<KeySid>()

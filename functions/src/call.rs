@@ -131,7 +131,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Where the request came to, as the client sees it: through a proxy that says so, or directly.
+/// Where the request came to, as the client sees it: through a proxy that says so, perhaps below a path, or directly.
 fn requested_origin(headers: &HeaderMap, uri: &Uri) -> String {
     let header = |name: &str| {
         // Of several proxies the first one is the client's.
@@ -147,5 +147,7 @@ fn requested_origin(headers: &HeaderMap, uri: &Uri) -> String {
         .flatten()
         .find(|authority| authority.parse::<Authority>().is_ok_and(|authority| !authority.as_str().contains('@')))
         .unwrap_or("localhost");
-    format!("{scheme}://{authority}")
+    let prefix = header("x-forwarded-prefix").map(|prefix| prefix.trim_end_matches('/'));
+    let prefix = prefix.filter(|prefix| prefix.parse::<Uri>().is_ok_and(|uri| uri.path() == *prefix));
+    format!("{scheme}://{authority}{}", prefix.unwrap_or_default())
 }

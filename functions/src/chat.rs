@@ -5,11 +5,12 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use reachability_domain::service::{Notification, Service};
+use reachability_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::call::Call;
-use crate::configuration::{role, set_notification, set_reachability, set_webhooks};
+use crate::configuration::{role, set_notification, set_reachability, set_webhooks, stay_off};
 use crate::error::ApiError;
 use crate::params::{Params, set};
 use crate::services::{self, MAX_FRIENDLY_NAME};
@@ -21,18 +22,20 @@ pub(crate) fn routes() -> Router<App> {
 
 async fn update(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
-    let service = update::update(&call, |service| change(service, &form)).await?;
+    stay_off(&call, &form).await?;
+    let now = (call.app.clock)();
+    let service = update::update(&call, |service| change(service, &form, now)).await?;
     Ok(Json(show(&call, &service)).into_response())
 }
 
-fn change(service: &mut Service, form: &Params) -> Result<(), ApiError> {
+fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     if let Some(name) = form.text("FriendlyName", MAX_FRIENDLY_NAME, 50003)? {
         if name.is_empty() {
             return Err(ApiError::refused(50000, "FriendlyName not provided"));
         }
         service.friendly_name = name.to_owned();
     }
-    set_reachability(service, form)?;
+    set_reachability(service, form, now)?;
 
     let roles = &mut service.default_roles;
     set(&mut roles.service_user, role(form, "DefaultServiceRoleSid")?);

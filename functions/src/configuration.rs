@@ -6,7 +6,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use reachability_domain::service::{Notification, Service, WebhookMethod, Webhooks};
 use reachability_domain::sid::RoleSid;
+use reachability_domain::time::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::app::App;
 use crate::call::Call;
@@ -39,8 +41,10 @@ async fn fetch(call: Call) -> Result<Response, ApiError> {
 
 async fn update(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
+    stay_off(&call, &form).await?;
+    let now = (call.app.clock)();
     let service = update::update(&call, |service: &mut Service| {
-        set_reachability(service, &form)?;
+        set_reachability(service, &form, now)?;
         let roles = &mut service.default_roles;
         set(&mut roles.conversation_creator, role(&form, "DefaultConversationCreatorRoleSid")?);
         set(&mut roles.conversation, role(&form, "DefaultConversationRoleSid")?);
@@ -83,9 +87,24 @@ async fn update_webhooks(call: Call) -> Result<Response, ApiError> {
 }
 
 /// `ReachabilityEnabled`, which Conversations and Chat spell alike.
-pub(crate) fn set_reachability(service: &mut Service, form: &Params) -> Result<(), ApiError> {
+pub(crate) fn set_reachability(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     if let Some(enabled) = form.boolean("ReachabilityEnabled")? {
-        service.configuration.set_reachability_enabled(enabled);
+        service.configuration.set_reachability_enabled(enabled, now);
+    }
+    Ok(())
+}
+
+/// Before it is switched on: waits until everybody knows that it was off. Whoever missed that would take the events of
+/// this time around for those of the last.
+pub(crate) async fn stay_off(call: &Call, form: &Params) -> Result<(), ApiError> {
+    let off_at_least = call.app.off_at_least;
+    if off_at_least.is_zero() || form.boolean("ReachabilityEnabled")? != Some(true) {
+        return Ok(());
+    }
+    let configuration = call.service().await?.configuration;
+    if let (false, Some(since)) = (configuration.reachability_enabled, configuration.disabled_at) {
+        let rest = since.plus(off_at_least).since((call.app.clock)());
+        sleep(rest.min(off_at_least)).await;
     }
     Ok(())
 }

@@ -33,15 +33,37 @@ use crate::error::ApiError;
 
 /// All routes, and `/healthz`, which answers whoever asks.
 pub fn router(app: App) -> Router {
+    serve(app, configuration_routes().merge(users::routes()).merge(events::routes()))
+}
+
+/// What the function `configuration` serves: services with their settings, the account and its keys, and the answer to
+/// what is not there.
+pub fn configuration(app: App) -> Router {
+    serve(app, configuration_routes())
+}
+
+/// What the function `users` serves: users.
+pub fn users(app: App) -> Router {
+    serve(app, users::routes())
+}
+
+/// What the function `events` serves: the door for events.
+pub fn events(app: App) -> Router {
+    serve(app, events::routes())
+}
+
+fn configuration_routes() -> Router<App> {
     Router::new()
         .merge(account::routes())
         .merge(chat::routes())
         .merge(configuration::routes())
-        .merge(events::routes())
         .merge(keys::routes())
         .merge(services::routes())
-        .merge(users::routes())
         .route("/healthz", get(async || "ok\n"))
+}
+
+fn serve(app: App, routes: Router<App>) -> Router {
+    routes
         .fallback(|call: Call| async move { call.not_found() })
         .method_not_allowed_fallback(|_: Call| async { ApiError::method_not_allowed() })
         .layer(middleware::from_fn(answer::finish))

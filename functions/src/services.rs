@@ -1,10 +1,13 @@
 //! Services, as Conversations v1 shows them, and what Chat v2 does with them in the same way.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use reachability_domain::queue::{Message, Purge};
 use reachability_domain::service::{DefaultRoles, Service};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::Slice;
@@ -21,6 +24,9 @@ pub(crate) const MAX_FRIENDLY_NAME: usize = 256;
 
 /// How many services a page has at most.
 const MAX_PAGE_SIZE: usize = 100;
+
+/// How long after a service was deleted what is left of it is removed: when nobody takes it for one that exists.
+const PURGE_AFTER: Duration = Duration::from_secs(60);
 
 /// How an API shows a service.
 pub(crate) type Show = fn(&Call, &Service) -> Value;
@@ -58,7 +64,11 @@ async fn fetch(show: Show, call: Call) -> Result<Response, ApiError> {
 
 /// Removes a service with everything in it.
 async fn delete(call: Call) -> Result<Response, ApiError> {
-    if call.app.store.delete_service(call.sid("service")?).await? {
+    let service: ServiceSid = call.sid("service")?;
+    // Asked for first: it does nothing as long as the service is there, and nobody would ask for it later.
+    let due_at = (call.app.clock)().plus(PURGE_AFTER);
+    call.app.queue.send(&[Message::Purge(Purge { service, due_at })]).await?;
+    if call.app.store.delete_service(service).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
         Err(call.not_found())

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod memory;
+pub mod metrics;
 pub mod mint;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -125,6 +125,11 @@ impl Store for MemoryStore {
         Ok(self.contents().services.remove(&sid).is_some())
     }
 
+    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
+        // They went with the service.
+        Ok(false)
+    }
+
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;

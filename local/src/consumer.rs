@@ -9,7 +9,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Delivered, SqliteQueue};
 use reachability_worker::Worker;
-use reachability_worker::sqs::{Batch, Record};
+use reachability_worker::sqs::{Attributes, Batch, Record};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -66,6 +66,10 @@ async fn turn<'q>(
     }))
 }
 
+fn record(message: Delivered) -> Record {
+    Record { message_id: message.id.to_string(), body: message.body, attributes: Attributes::default() }
+}
+
 async fn handle(
     queue: &SqliteQueue,
     worker: &Worker,
@@ -74,9 +78,8 @@ async fn handle(
 ) -> Result<(), StoreError> {
     let mut handled: HashMap<String, (i64, u32)> =
         messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
-    let records =
-        messages.into_iter().map(|message| Record { message_id: message.id.to_string(), body: message.body }).collect();
-    let failures = worker.handle(Batch { records }, now).await.batch_item_failures;
+    let records = messages.into_iter().map(record).collect();
+    let failures = worker.handle(&Batch { records }, now).await.batch_item_failures;
 
     let mut retry = Vec::new();
     let mut dead = Vec::new();

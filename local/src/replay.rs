@@ -80,7 +80,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     let services: BTreeSet<ServiceSid> = users.iter().map(|user| user.service).collect();
     // Every service is switched on.
     let mut configuration = Configuration::default();
-    configuration.set_reachability_enabled(true);
+    configuration.set_reachability_enabled(true, at);
     for sid in services {
         let roles =
             DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
@@ -88,7 +88,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
         store.create_service(&service).await?;
     }
 
-    let worker = Worker { store: store.clone(), queue: Arc::new(NoTimers), rules };
+    let worker = Worker::new(store.clone(), Arc::new(NoTimers), rules, Duration::ZERO, Arc::default());
     let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
     let mut events = log.events.into_iter().map(Message::Event);
     loop {

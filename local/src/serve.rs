@@ -59,10 +59,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         queue: Arc::new(queue.clone()),
         clock: clock::now,
         account_sid: data_dir.account.account_sid,
-        auth_token: data_dir.account.auth_token.clone(),
+        auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
+        off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
     });
-    let worker = Worker { store: store.clone(), queue: Arc::new(queue.clone()), rules: settings.rules() };
+    let worker = Worker::new(store.clone(), Arc::new(queue.clone()), settings.rules(), Duration::ZERO, Arc::default());
 
     greet(&data_dir, &app, &settings, address).await?;
     tokio::spawn(tidy(store));

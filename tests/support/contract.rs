@@ -106,7 +106,7 @@ async fn state(store: &Fresh, user: &User) -> UserState {
 
 async fn online(store: &Fresh, user: &User, now: Timestamp) -> Option<bool> {
     let mut configuration = new_service(user.service_sid).configuration;
-    configuration.set_reachability_enabled(true);
+    configuration.set_reachability_enabled(true, NOW);
     Reachability::of(&configuration, &state(store, user).await, now).online
 }
 
@@ -134,7 +134,7 @@ pub async fn services_are_kept(store: Fresh) {
     let mut service = new_service(ServiceSid::from_bits(1));
     assert_eq!(store.service(service.sid).await.unwrap(), None);
     service.friendly_name = "naïve “name” \u{1F600} \0 %2F".to_owned();
-    service.configuration.set_reachability_enabled(true);
+    service.configuration.set_reachability_enabled(true, NOW);
     service.webhooks.method = Some(WebhookMethod::Get);
     service.webhooks.filters = Some(vec!["onUserUpdated".to_owned()]);
     service.notifications.new_message.sound = Some("ring".to_owned());
@@ -186,7 +186,9 @@ pub async fn deleting_a_service_takes_everything_with_it(store: Fresh) {
         store.join(user, &news(&[connect(user, "c", NOW)], NOW), NOW).await.unwrap();
     }
     assert!(store.delete_service(gone.sid).await.unwrap());
+    while store.purge(gone.sid, 1).await.unwrap() {}
     assert_eq!(by_identity(&store, &alice).await, None);
+    assert_eq!(state(&store, &alice).await, UserState::default());
     let window = Window { position: Position::Start, limit: 10 };
     assert!(store.users(gone.sid, window).await.unwrap().items.is_empty());
     assert!(matches!(store.create_user(&alice).await, Err(StoreError::Missing)));
@@ -342,7 +344,9 @@ pub async fn keys_are_kept(store: Fresh) {
     for n in [2, 1, 3] {
         store.create_key(&key(n)).await.unwrap();
     }
-    assert!(matches!(store.create_key(&key(1)).await, Err(StoreError::Exists)));
+    let other = ApiKey { friendly_name: "another".to_owned(), ..key(1) };
+    assert!(matches!(store.create_key(&other).await, Err(StoreError::Exists)));
+    assert_eq!(store.key(key(1).sid).await.unwrap(), Some(key(1)));
     assert_eq!(store.key(KeySid::from_bits(1)).await.unwrap(), Some(key(1)));
     let slice = store.keys(Window { position: Position::Start, limit: 2 }).await.unwrap();
     assert_eq!((slice.items, slice.more), (vec![key(1), key(2)], true));

@@ -81,7 +81,7 @@ impl Stage {
     /// With this store.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
         let timers = Arc::new(Timers::default());
-        let worker = Worker { store: store.clone(), queue: timers.clone(), rules: rules(settings) };
+        let worker = Worker::new(store.clone(), timers.clone(), rules(settings), Duration::ZERO, Arc::default());
         Self { store, timers, worker }
     }
 
@@ -94,7 +94,7 @@ impl Stage {
                 new_service(sid)
             }
         };
-        service.configuration.set_reachability_enabled(on);
+        service.configuration.set_reachability_enabled(on, Timestamp::default());
         self.store.replace_service(&service).await.unwrap();
     }
 

@@ -4,21 +4,26 @@
 //! callers that have messages at hand.
 
 mod presence;
+mod services;
 pub mod sqs;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use reachability_domain::event::InvalidEvent;
 use reachability_domain::identity::UserKey;
+use reachability_domain::outcome::Outcome;
 use reachability_domain::presence::Rules;
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Message, Purge, Queue, QueueError};
 use reachability_domain::service::Service;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::{Store, StoreError};
 use reachability_domain::time::Timestamp;
+use reachability_infra::metrics::Metrics;
+
+use crate::services::Services;
 
 /// How many users are worked on side by side: enough to fill a commit, few enough not to flood a store.
 const USERS_AT_ONCE: usize = 512;
@@ -35,8 +40,8 @@ pub enum Failure {
     /// The store did not work.
     #[error("it could not be stored")]
     Store(#[source] Arc<StoreError>),
-    /// The queue did not take the timers that it needs.
-    #[error("its timer could not be set")]
+    /// The queue did not take what it leads to.
+    #[error("what follows from it could not be queued")]
     Queue(#[source] Arc<QueueError>),
 }
 
@@ -65,23 +70,53 @@ impl From<InvalidEvent> for Failure {
     }
 }
 
+/// How many users of a deleted service one message removes.
+const PURGED_AT_ONCE: usize = 500;
+
 /// Handles messages.
 #[derive(Clone)]
 pub struct Worker {
-    /// Where presence lies.
-    pub store: Arc<dyn Store>,
-    /// Where timers go.
-    pub queue: Arc<dyn Queue>,
-    /// The deployment's settings.
-    pub rules: Rules,
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    rules: Rules,
+    services: Arc<Services>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a message leads to before it counts as handled.
+#[derive(Debug, Default)]
+struct Done {
+    /// The messages that were not handled.
+    failures: Vec<(usize, Failure)>,
+    /// What is to be sent before the others count as handled.
+    follow_ups: Vec<Message>,
+}
+
+impl Done {
+    fn failed(indices: &[usize], failure: &Failure) -> Self {
+        Self { failures: indices.iter().map(|index| (*index, failure.clone())).collect(), follow_ups: vec![] }
+    }
 }
 
 /// The messages of one user in a batch, with their places in it.
 type Share = Vec<(usize, Message)>;
 
 impl Worker {
+    /// A worker on this store. Timers go to the queue. A service's configuration is never older than
+    /// `configuration_age`, and zero reads it for every batch; it takes effect that late, but loses no event.
+    pub fn new(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        rules: Rules,
+        configuration_age: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let services = Arc::new(Services::new(store.clone(), configuration_age));
+        Self { store, queue, rules, services, metrics }
+    }
+
     /// Handles a batch from SQS. What it answers stays in the queue; everything else is done for good.
-    pub async fn handle(&self, batch: sqs::Batch, now: Timestamp) -> sqs::BatchResponse {
+    pub async fn handle(&self, batch: &sqs::Batch, now: Timestamp) -> sqs::BatchResponse {
         let mut failures = Vec::new();
         let mut places = Vec::with_capacity(batch.records.len());
         let mut messages = Vec::with_capacity(batch.records.len());
@@ -91,45 +126,55 @@ impl Worker {
                     places.push(place);
                     messages.push(message);
                 }
-                Err(error) => failures.push((place, error.into())),
+                Err(error) => {
+                    self.metrics.count(Outcome::Refused);
+                    failures.push((place, error.into()));
+                }
             }
         }
         let failed = self.process(messages, now).await;
         failures.extend(failed.into_iter().map(|(index, failure)| (places[index], failure)));
 
-        let mut ids: Vec<String> = batch.records.into_iter().map(|record| record.message_id).collect();
-        sqs::BatchResponse {
-            batch_item_failures: failures
-                .into_iter()
-                .map(|(place, reason)| sqs::ItemFailure { item_identifier: std::mem::take(&mut ids[place]), reason })
-                .collect(),
-        }
+        let failure = |(place, reason): (usize, Failure)| sqs::ItemFailure {
+            item_identifier: batch.records[place].message_id.clone(),
+            reason,
+        };
+        sqs::BatchResponse { batch_item_failures: failures.into_iter().map(failure).collect() }
     }
 
     /// Handles messages: users side by side, all messages of one user in one write. Returns the indices of those that
-    /// were not handled, with the reason. All others are stored, and the timers that they need are set.
+    /// were not handled, with the reason. All others are stored, and what follows from them is in the queue.
     pub async fn process(&self, messages: Vec<Message>, now: Timestamp) -> Vec<(usize, Failure)> {
         let mut shares: HashMap<UserKey, Share> = HashMap::new();
-        let mut services: HashMap<ServiceSid, Result<Option<Service>, Failure>> = HashMap::new();
+        let mut purges = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let user = match &message {
                 Message::Event(event) => &event.user,
                 Message::Check(check) => &check.user,
+                Message::Purge(purge) => {
+                    purges.push((index, *purge));
+                    continue;
+                }
             };
-            if let Entry::Vacant(unread) = services.entry(user.service) {
-                // Read for every batch, so it is never the reason for taking a service for disabled that is not.
-                unread.insert(self.store.service(user.service).await.map_err(Failure::from));
-            }
             shares.entry(user.clone()).or_default().push((index, message));
+        }
+        let mut comes_online: HashMap<ServiceSid, bool> = HashMap::new();
+        for (user, share) in &shares {
+            let opens = |(_, message): &(usize, Message)| matches!(message, Message::Event(event) if event.opens());
+            *comes_online.entry(user.service).or_default() |= share.iter().any(opens);
+        }
+        let mut services: HashMap<ServiceSid, Result<Option<Arc<Service>>, Failure>> = HashMap::new();
+        for (sid, comes_online) in comes_online {
+            services.insert(sid, self.services.get(sid, comes_online, now).await.map_err(Failure::from));
         }
 
         let services = &services;
-        let done: Vec<(Vec<usize>, presence::Done)> = stream::iter(shares)
+        let done: Vec<(Vec<usize>, Done)> = stream::iter(shares)
             .map(|(user, share)| async move {
                 let indices: Vec<usize> = share.iter().map(|(index, _)| *index).collect();
                 let done = match &services[&user.service] {
-                    Ok(service) => self.handle_user(user, service.as_ref(), share, now).await,
-                    Err(failure) => presence::Done::failed(&indices, failure),
+                    Ok(service) => self.handle_user(user, service.as_deref(), share, now).await,
+                    Err(failure) => Done::failed(&indices, failure),
                 };
                 (indices, done)
             })
@@ -137,25 +182,44 @@ impl Worker {
             .collect()
             .await;
 
-        let mut timers = Vec::new();
-        let mut waiting_for_timers = Vec::new();
+        let mut follow_ups = Vec::new();
+        let mut waiting = Vec::new();
         let mut failures = Vec::new();
-        for (indices, done) in done {
+        let purged =
+            stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
+        for (indices, done) in done.into_iter().chain(purged.collect::<Vec<_>>().await) {
             failures.extend(done.failures);
-            if !done.timers.is_empty() {
-                timers.extend(done.timers);
-                waiting_for_timers.extend(indices);
+            if !done.follow_ups.is_empty() {
+                follow_ups.extend(done.follow_ups);
+                waiting.extend(indices);
             }
         }
-        // A message is handled when its timer is set. Setting a timer twice is harmless, losing one is not.
-        if !timers.is_empty()
-            && let Err(error) = self.queue.send(&timers).await
+        // A message is handled when what follows from it is in the queue. Having it there twice is harmless, losing it
+        // is not.
+        if !follow_ups.is_empty()
+            && let Err(error) = self.queue.send(&follow_ups).await
         {
             let failure = Failure::Queue(Arc::new(error));
-            failures.extend(waiting_for_timers.into_iter().map(|index| (index, failure.clone())));
+            failures.extend(waiting.into_iter().map(|index| (index, failure.clone())));
             failures.sort_by_key(|(index, _)| *index);
             failures.dedup_by_key(|(index, _)| *index);
         }
         failures
+    }
+
+    /// Removes what is left of a deleted service, a part at a time.
+    async fn purge(&self, index: usize, purge: Purge, now: Timestamp) -> Done {
+        let purged = async {
+            // Whoever asked for it may have failed to delete the service.
+            if self.services.get_afresh(purge.service, now).await?.is_some() {
+                return Ok(false);
+            }
+            self.store.purge(purge.service, PURGED_AT_ONCE).await
+        };
+        match purged.await {
+            Ok(false) => Done::default(),
+            Ok(true) => Done { follow_ups: vec![Message::Purge(Purge { due_at: now, ..purge })], ..Done::default() },
+            Err(error) => Done::failed(&[index], &error.into()),
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use reachability_domain::change::Change;
 use reachability_domain::event::{Event, EventKind};
 use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::outcome::Outcome;
 use reachability_domain::presence::{Connection, Presence};
 use reachability_domain::queue::{Check, Message};
-use reachability_domain::reachability::Change;
 use reachability_domain::service::Service;
 use reachability_domain::store::{Joined, StoreError};
 use reachability_domain::time::Timestamp;
@@ -14,22 +15,7 @@ use reachability_domain::user::{User, UserRef};
 use reachability_infra::mint;
 use tracing::debug;
 
-use crate::{Failure, Share, Worker};
-
-/// What became of a user's messages.
-#[derive(Debug, Default)]
-pub(crate) struct Done {
-    /// Those that were not handled.
-    pub(crate) failures: Vec<(usize, Failure)>,
-    /// What is to be sent before the others count as handled.
-    pub(crate) timers: Vec<Message>,
-}
-
-impl Done {
-    pub(crate) fn failed(indices: &[usize], failure: &Failure) -> Self {
-        Self { failures: indices.iter().map(|index| (*index, failure.clone())).collect(), timers: vec![] }
-    }
-}
+use crate::{Done, Failure, Share, Worker};
 
 impl Worker {
     pub(crate) async fn handle_user(
@@ -46,6 +32,7 @@ impl Worker {
         for (index, message) in share {
             match message {
                 Message::Event(event) if service.is_none() => {
+                    self.metrics.count(Outcome::Refused);
                     done.failures.push((index, Failure::UnknownService(event.user.service)));
                 }
                 // Whoever accepted it has looked at that too. A clock that was set back since then is no reason to refuse it.
@@ -62,13 +49,15 @@ impl Worker {
                     taken.push(index);
                     checks.push(check);
                 }
+                // Of no user.
+                Message::Purge(_) => {}
             }
         }
         if let Some(service) = service
             && !taken.is_empty()
         {
             match self.join(user, service, &events, &checks, now).await {
-                Ok(timers) => done.timers.extend(timers),
+                Ok(timers) => done.follow_ups.extend(timers),
                 Err(error) => done.failures.extend(Done::failed(&taken, &error.into()).failures),
             }
         }
@@ -92,17 +81,23 @@ impl Worker {
         }
 
         let mut news = Presence::default();
+        let mut said = Vec::with_capacity(events.len());
         for event in events {
             // While reachability is off, nobody comes online. That a connection ended is kept all the same: its user
             // must not seem to be there when reachability is on again.
             if enabled || !event.opens() {
-                news.join(&Presence::of_event(event, &self.rules, configuration.generation, now));
+                let one = Presence::of_event(event, &self.rules, configuration.generation, now);
+                news.join(&one);
+                said.push((event, one));
+            } else {
+                self.metrics.count(Outcome::Disabled);
             }
         }
         if news == Presence::default() && checks.is_empty() {
             return Ok(vec![]);
         }
         let Joined { before, after } = self.store.join(&user, &news, now).await?;
+        self.account_for(&said, &before.presence, now);
         if let Some(change) = Change::between(&user.key(), configuration, &before, &after) {
             debug!(
                 service.sid = %service.sid,
@@ -126,6 +121,19 @@ impl Worker {
             Message::Check(Check { user: user.key(), connection: id.clone(), due_at })
         };
         Ok(ids.into_iter().map(check).collect())
+    }
+
+    /// Counts what became of events.
+    fn account_for(&self, said: &[(&Event, Presence)], before: &Presence, now: Timestamp) {
+        let mut known = before.clone();
+        for (event, one) in said {
+            let outcome = Outcome::of(&known.connection(&event.connection), &one.connection(&event.connection));
+            self.metrics.count(outcome);
+            if outcome == Outcome::Applied {
+                self.metrics.age(now.since(event.occurred_at));
+            }
+            known.join(one);
+        }
     }
 
     /// Users appear at their first connect, whether or not reachability is on; a deleted one does not come back by what

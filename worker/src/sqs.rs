@@ -20,10 +20,28 @@ pub struct Record {
     pub message_id: String,
     /// What was sent.
     pub body: String,
+    /// What the queue says of it.
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// What the queue says of a message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Attributes {
+    /// How often it was delivered, this time included, in digits; `None` if that is not known.
+    pub approximate_receive_count: Option<String>,
+}
+
+impl Record {
+    /// How often it was delivered, this time included, as far as that is known.
+    pub fn deliveries(&self) -> u32 {
+        self.attributes.approximate_receive_count.as_ref().and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
 }
 
 /// Which messages were not handled (`ReportBatchItemFailures`).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
     /// Those messages. None: all were handled.

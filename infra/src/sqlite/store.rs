@@ -304,6 +304,11 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
+        // They went with the service.
+        Ok(false)
+    }
+
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let user = user.clone();
         self.database

@@ -1,0 +1,172 @@
+//! What is counted and measured, for CloudWatch: collected while a batch is handled, and written as one line of the
+//! embedded metric format, which costs no request.
+
+use std::array;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reachability_domain::change::Change;
+use reachability_domain::outcome::Outcome;
+use reachability_domain::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// The counters. Their names are those of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Events that said something new.
+    EventsApplied,
+    /// Events that were delivered again.
+    EventsDuplicate,
+    /// Events that were overtaken by others.
+    EventsStale,
+    /// Connects and renewals of services whose reachability is off.
+    EventsDisabled,
+    /// Messages that cannot be handled.
+    EventsRefused,
+    /// Changes of users to online.
+    ChangesOnline,
+    /// Changes of users to offline.
+    ChangesOffline,
+    /// Changes of users of whom nothing is known any more.
+    ChangesUnknown,
+    /// Requests to AWS that were sent again.
+    WriteRetries,
+}
+
+impl Counter {
+    const ALL: [Self; 9] = [
+        Self::EventsApplied,
+        Self::EventsDuplicate,
+        Self::EventsStale,
+        Self::EventsDisabled,
+        Self::EventsRefused,
+        Self::ChangesOnline,
+        Self::ChangesOffline,
+        Self::ChangesUnknown,
+        Self::WriteRetries,
+    ];
+}
+
+impl From<Outcome> for Counter {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Applied => Self::EventsApplied,
+            Outcome::Duplicate => Self::EventsDuplicate,
+            Outcome::Stale => Self::EventsStale,
+            Outcome::Disabled => Self::EventsDisabled,
+            Outcome::Refused => Self::EventsRefused,
+        }
+    }
+}
+
+impl From<&Change> for Counter {
+    fn from(change: &Change) -> Self {
+        match change.after.online {
+            Some(true) => Self::ChangesOnline,
+            Some(false) => Self::ChangesOffline,
+            None => Self::ChangesUnknown,
+        }
+    }
+}
+
+/// The name of the metric that tells how old events are when they are applied, in milliseconds.
+const EVENT_AGE: &str = "EventAge";
+
+/// How many values of one metric a line may hold.
+const MAX_VALUES: usize = 100;
+
+/// Counts and measures, until they are taken.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    counts: [AtomicU64; Counter::ALL.len()],
+    ages: Mutex<Vec<u64>>,
+}
+
+impl Metrics {
+    /// Counts one more.
+    pub fn count(&self, counter: impl Into<Counter>) {
+        self.counts[counter.into() as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How old an event was when it was applied. Of very many some are left out.
+    pub fn age(&self, age: Duration) {
+        let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
+        if ages.len() < MAX_VALUES {
+            ages.push(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Writes what was counted since the last time to standard output, which is where CloudWatch reads it, as what
+    /// happened in a deployment of this name.
+    pub fn write(&self, stack: &str, now: Timestamp) {
+        if let Some(line) = self.take_line(stack, now) {
+            // Nobody is listening if it fails.
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    }
+
+    /// Takes out what was counted since the last time, as a line; `None` if there was nothing.
+    fn take_line(&self, stack: &str, now: Timestamp) -> Option<String> {
+        let counts: [u64; Counter::ALL.len()] = array::from_fn(|i| self.counts[i].swap(0, Ordering::Relaxed));
+        let ages = std::mem::take(&mut *self.ages.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut values = Map::new();
+        let mut definitions = Vec::new();
+        for (counter, count) in Counter::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+            let name = format!("{counter:?}");
+            definitions.push(json!({ "Name": name, "Unit": "Count" }));
+            values.insert(name, count.into());
+        }
+        if !ages.is_empty() {
+            definitions.push(json!({ "Name": EVENT_AGE, "Unit": "Milliseconds" }));
+            values.insert(EVENT_AGE.to_owned(), ages.into());
+        }
+        if definitions.is_empty() {
+            return None;
+        }
+        let directive = json!({ "Namespace": "Reachability", "Dimensions": [["Stack"]], "Metrics": definitions });
+        values.insert("Stack".to_owned(), stack.into());
+        values.insert("_aws".to_owned(), json!({ "Timestamp": now.as_millis(), "CloudWatchMetrics": [directive] }));
+        Some(Value::Object(values).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_happened_since_the_last_one() {
+        let metrics = Metrics::default();
+        let now = Timestamp::from_millis(1_795_132_800_000);
+        assert_eq!(metrics.take_line("test", now), None);
+        metrics.count(Outcome::Applied);
+        metrics.count(Outcome::Applied);
+        metrics.count(Counter::WriteRetries);
+        metrics.age(Duration::from_millis(250));
+        let line: Value = serde_json::from_str(&metrics.take_line("test", now).unwrap()).unwrap();
+        assert_eq!(
+            line,
+            json!({
+                "EventsApplied": 2,
+                "WriteRetries": 1,
+                "EventAge": [250],
+                "Stack": "test",
+                "_aws": {
+                    "Timestamp": 1_795_132_800_000_i64,
+                    "CloudWatchMetrics": [{
+                        "Namespace": "Reachability",
+                        "Dimensions": [["Stack"]],
+                        "Metrics": [
+                            { "Name": "EventsApplied", "Unit": "Count" },
+                            { "Name": "WriteRetries", "Unit": "Count" },
+                            { "Name": "EventAge", "Unit": "Milliseconds" },
+                        ],
+                    }],
+                },
+            })
+        );
+        assert_eq!(metrics.take_line("test", now), None);
+    }
+}
