@@ -1,8 +1,20 @@
 //! Adapters for the ports of reachability: one module per outside system.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
+#[cfg(feature = "aws")]
+pub mod dynamodb;
+#[cfg(feature = "aws")]
+pub mod environment;
 pub mod memory;
 pub mod metrics;
 pub mod mint;
+#[cfg(feature = "aws")]
+pub mod secrets_manager;
+#[cfg(feature = "aws")]
+pub mod sns;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "aws")]
+pub mod sqs;

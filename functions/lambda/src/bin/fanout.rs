@@ -1,0 +1,32 @@
+//! The function `fanout`: tells of changes.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use reachability_functions_lambda::fanout::{Batch, Fanout};
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::metrics::Metrics;
+use reachability_infra::sns::Topic;
+use reachability_infra::{aws, clock, environment};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let metrics = Arc::new(Metrics::default());
+    let config = aws::config().await;
+    let store = aws_sdk_dynamodb::Client::from_conf(
+        aws_sdk_dynamodb::config::Builder::from(&config).interceptor(aws::CountRetries(metrics.clone())).build(),
+    );
+    let fanout = Fanout {
+        store: Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?)),
+        topic: Topic::new(aws_sdk_sns::Client::new(&config), environment::text("REACHABILITY_TOPIC_ARN")?),
+        metrics: metrics.clone(),
+    };
+    let stack = environment::text("REACHABILITY_STACK")?;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Batch>| {
+        let answer = fanout.handle(&event.payload).await;
+        metrics.write(&stack, clock::now());
+        Ok::<_, lambda_runtime::Error>(answer)
+    }))
+    .await
+}

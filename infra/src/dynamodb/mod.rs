@@ -1,0 +1,22 @@
+//! DynamoDB: the store of a deployment on AWS, in one table.
+//!
+//! | item | `pk` | `sk` |
+//! |---|---|---|
+//! | the account's settings | `account` | `settings` |
+//! | an API key | `keys` | `SK…` |
+//! | a service | `services` | `IS…` |
+//! | a user's profile | `user#IS…#` and a shard, 0 to 7 | `US…` |
+//! | a user's state | `state#IS…#` and the identity | `state` |
+//!
+//! What events write is the state, an item of each user's own, so that nothing is written by a whole service. A user's
+//! profile is made with its first connect, in the same transaction, and lies with an eighth of the service's other users,
+//! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind.
+
+mod join;
+mod key;
+pub mod services;
+mod state;
+mod store;
+
+pub use state::{StateError, StoredState};
+pub use store::DynamoStore;

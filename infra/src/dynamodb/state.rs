@@ -1,0 +1,139 @@
+//! A user's state as an item: short names, since every byte of it is written with every event.
+//!
+//! | attribute | |
+//! |---|---|
+//! | `sid` | the user's sid; none if there is no such user (any more) |
+//! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
+//! | `gen`, `active` | the last generation online, the latest event's time |
+//! | `c#` and an id | what connects and renewals say of the connection: `{a, l}`, the latest's time and the end of the lease |
+//! | `x#` and an id | what disconnects say of it: `{a, r}`, from when on it does not count, and when that was recorded |
+//! | `ttl` | when DynamoDB may remove what is left of a user that is gone, in seconds |
+//!
+//! Each connection has attributes of its own, so that one update writes one without reading the others, and makes the
+//! item if need be.
+
+use std::collections::{BTreeMap, HashMap};
+
+use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::presence::{Connection, Generation, KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::reachability::{Registrations, UserState};
+use reachability_domain::sid::UserSid;
+use reachability_domain::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_dynamo::AttributeValue;
+
+use super::key;
+
+/// An attribute of a stored state is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("the attribute {name} of a state cannot be read")]
+pub struct StateError {
+    name: String,
+    #[source]
+    source: serde_dynamo::Error,
+}
+
+/// A user's state with what else is stored beside it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StoredState {
+    /// The sid of the user; `None` if there is none (any more).
+    pub sid: Option<UserSid>,
+    /// The state.
+    pub state: UserState,
+    /// Attributes that this version does not know. They are kept.
+    others: HashMap<String, AttributeValue>,
+}
+
+/// The name of the attribute that holds a connection's opening.
+pub(super) fn opened(id: &ConnectionId) -> String {
+    format!("c#{}", id.as_str())
+}
+
+/// The name of the attribute that holds a connection's ending.
+pub(super) fn ended(id: &ConnectionId) -> String {
+    format!("x#{}", id.as_str())
+}
+
+fn read<T: DeserializeOwned>(name: &str, value: AttributeValue) -> Result<T, StateError> {
+    serde_dynamo::from_attribute_value(value).map_err(|source| StateError { name: name.to_owned(), source })
+}
+
+pub(super) fn write<T: Serialize>(value: &T) -> AttributeValue {
+    // Numbers and texts: there is nothing in it that an attribute cannot hold.
+    serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true))
+}
+
+impl StoredState {
+    /// The user whose state an item is, by its key; `None` if it is something else.
+    pub fn user(pk: &str) -> Option<UserKey> {
+        key::user_of_state(pk)
+    }
+
+    /// Reads an item, as it is stored and as a stream shows it.
+    ///
+    /// # Errors
+    /// If an attribute is not what it should be.
+    pub fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
+        let mut stored = Self::default();
+        let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
+        let mut generation = Generation::default();
+        let mut last_active = None;
+        for (name, value) in item {
+            match name.as_str() {
+                "pk" | "sk" | "ttl" => {}
+                "sid" => stored.sid = Some(read(&name, value)?),
+                "rev" => stored.state.revision = read(&name, value)?,
+                "as_of" => stored.state.as_of = read(&name, value)?,
+                "gen" => generation = read(&name, value)?,
+                "active" => last_active = Some(read(&name, value)?),
+                _ => match name.split_once('#').map(|(kind, id)| (kind, id.parse::<ConnectionId>())) {
+                    Some(("c", Ok(id))) => connections.entry(id).or_default().opened = Some(read(&name, value)?),
+                    Some(("x", Ok(id))) => connections.entry(id).or_default().ended = Some(read(&name, value)?),
+                    _ => {
+                        stored.others.insert(name, value);
+                    }
+                },
+            }
+        }
+        stored.state.presence = Presence::from_parts(connections, generation, last_active);
+        // No registration can be made in this version.
+        stored.state.registrations = Registrations::Never;
+        Ok(stored)
+    }
+
+    /// Writes all attributes but the key.
+    pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
+        let UserState { presence, revision, as_of, registrations: _ } = &self.state;
+        let mut item = self.others.clone();
+        let mut put = |name: String, value| item.insert(name, value);
+        if *revision > 0 {
+            put("rev".to_owned(), write(revision));
+            put("as_of".to_owned(), write(as_of));
+        }
+        match &self.sid {
+            Some(sid) => put("sid".to_owned(), write(sid)),
+            None => put("ttl".to_owned(), write(&expires_at(*as_of))),
+        };
+        if presence.online_generation() > Generation::default() {
+            put("gen".to_owned(), write(&presence.online_generation()));
+        }
+        if let Some(last_active) = presence.last_active() {
+            put("active".to_owned(), write(&last_active));
+        }
+        for (id, connection) in presence.connections() {
+            if let Some(opening) = &connection.opened {
+                put(opened(id), write(opening));
+            }
+            if let Some(ending) = &connection.ended {
+                put(ended(id), write(ending));
+            }
+        }
+        item
+    }
+}
+
+/// When what is left of a user that is gone can no longer matter, in seconds since the epoch.
+fn expires_at(as_of: Timestamp) -> i64 {
+    as_of.plus(KEEP_ENDED_AT_MOST).as_millis() / 1_000
+}

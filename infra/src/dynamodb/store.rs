@@ -1,0 +1,638 @@
+//! The store.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, DeleteRequest, KeysAndAttributes, Put, ReturnValue,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, WriteRequest,
+};
+use futures_util::future::try_join_all;
+use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::chain::Chain;
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::Presence;
+use reachability_domain::reachability::UserState;
+use reachability_domain::service::Service;
+use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
+use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::{User, UserRef};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::join::JoinUpdate;
+use super::key::{Item, Key, SHARDS};
+use super::state::{self, StoredState};
+use crate::mint;
+
+/// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
+const ATTEMPTS: u32 = 12;
+
+/// How many items one request reads at most.
+const READ_AT_ONCE: usize = 100;
+
+/// How many items one request deletes at most.
+const DELETED_AT_ONCE: usize = 25;
+
+/// How many attributes of connections a state may have before what can be forgotten is looked for. With fewer it
+/// usually is smaller than one kilobyte, which is what a write unit pays for.
+const MAX_MARKS: usize = 12;
+
+/// How many of them it takes to be worth a write of its own.
+const MIN_FORGOTTEN: usize = 6;
+
+/// The store of a deployment on AWS. Clones share it.
+#[derive(Debug, Clone)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+}
+
+/// What became of a transaction.
+enum Transacted {
+    Done,
+    /// Not done, since some conditions did not hold. For each of its items: whether its own did.
+    Refused(Vec<bool>),
+    /// Not done, since somebody else was writing one of the items.
+    InTheWay,
+}
+
+fn unavailable<E>(error: SdkError<E>) -> StoreError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    StoreError::Unavailable(error.into())
+}
+
+fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+    StoreError::Unavailable(error.into())
+}
+
+fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Corrupt(error.into())
+}
+
+/// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
+fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        // A transaction in the way is as good as somebody who was faster.
+        Err(error)
+            if matches!(error.code(), Some("ConditionalCheckFailedException" | "TransactionConflictException")) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+fn document<T: Serialize>(key: Key, document: &T) -> Result<Item, StoreError> {
+    let mut item: Item = serde_dynamo::to_item(document).map_err(corrupt)?;
+    item.extend(key.attributes());
+    Ok(item)
+}
+
+fn read_document<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(corrupt)
+}
+
+fn read_state(item: Item) -> Result<StoredState, StoreError> {
+    StoredState::read(item.into_iter().map(|(name, value)| (name, value.into()))).map_err(corrupt)
+}
+
+fn state_item(key: Key, state: &StoredState) -> Item {
+    let mut item: Item = state.write().into_iter().map(|(name, value)| (name, value.into())).collect();
+    item.extend(key.attributes());
+    item
+}
+
+/// What must hold for a state that was read to be replaced: that it is as it was, or still not there.
+fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeValue>>) {
+    let mut values = HashMap::new();
+    let mut same = |attribute: &str, value: Option<AttributeValue>| match value {
+        None => format!("attribute_not_exists({attribute})"),
+        Some(value) => {
+            values.insert(format!(":{attribute}"), value);
+            format!("{attribute} = :{attribute}")
+        }
+    };
+    let revision = (read.state.revision > 0).then(|| AttributeValue::N(read.state.revision.to_string()));
+    let sid = read.sid.map(|sid| AttributeValue::S(sid.to_string()));
+    let condition = format!("{} AND {}", same("rev", revision), same("sid", sid));
+    // None at all is not the same as an empty map of them.
+    (condition, Some(values).filter(|values| !values.is_empty()))
+}
+
+/// Waits before another attempt, longer and longer.
+async fn back_off(attempt: u32) {
+    sleep(mint::jitter(Duration::from_millis(10 << attempt.min(6)))).await;
+}
+
+/// All attempts were made.
+#[derive(Debug, thiserror::Error)]
+#[error("it did not get through in {ATTEMPTS} attempts")]
+struct Contended;
+
+impl DynamoStore {
+    /// A store in this table.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
+        Ok(request.consistent_read(true).send().await.map_err(unavailable)?.item)
+    }
+
+    async fn find<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
+        self.item(key).await?.map(read_document).transpose()
+    }
+
+    async fn state(&self, key: Key) -> Result<StoredState, StoreError> {
+        self.item(key).await?.map(read_state).transpose().map(Option::unwrap_or_default)
+    }
+
+    /// Adds an item, unless there is one already. Returns whether it was added.
+    async fn add<T: Serialize>(&self, key: Key, item: &T) -> Result<bool, StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(document(key, item)?));
+        let answer = put.condition_expression("attribute_not_exists(pk)").send().await;
+        Ok(unless_refused(answer)?.is_some())
+    }
+
+    /// Adds an item. One that is there already is an error, unless it is the same: then its adding was answered before,
+    /// and the answer lost.
+    async fn create<T>(&self, key: Key, item: &T) -> Result<(), StoreError>
+    where
+        T: Serialize + DeserializeOwned + PartialEq,
+    {
+        if self.add(key.clone(), item).await? || self.find::<T>(key).await?.as_ref() == Some(item) {
+            Ok(())
+        } else {
+            Err(StoreError::Exists)
+        }
+    }
+
+    /// Replaces an item that is at this version by another.
+    async fn replace<T: Serialize>(&self, key: Key, version: u64, item: &T) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(document(key.clone(), item)?));
+        let put = put.condition_expression("version = :version");
+        let put = put.expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        if unless_refused(put.send().await)?.is_some() {
+            Ok(())
+        } else if self.item(key).await?.is_some() {
+            Err(StoreError::Conflict)
+        } else {
+            Err(StoreError::Missing)
+        }
+    }
+
+    /// Removes an item. Returns whether it was there.
+    async fn delete(&self, key: Key) -> Result<bool, StoreError> {
+        let request = self.client.delete_item().table_name(&self.table).set_key(Some(key.attributes()));
+        let answer = request.return_values(ReturnValue::AllOld).send().await.map_err(unavailable)?;
+        Ok(answer.attributes.is_some())
+    }
+
+    /// Items that lie together, in a window by sid: one more than the window shows, if there is one, and from its end on
+    /// if that is the way it is given.
+    async fn query<K: Sid>(&self, pk: String, window: Window<K>) -> Result<Vec<Item>, StoreError> {
+        let wanted = window.limit.saturating_add(1);
+        let (condition, bound) = match window.position {
+            Position::Start => ("pk = :pk", None),
+            Position::After(sid) => ("pk = :pk AND sk > :sk", Some(sid)),
+            Position::Before(sid) => ("pk = :pk AND sk < :sk", Some(sid)),
+        };
+        let mut request = self.client.query().table_name(&self.table).consistent_read(true);
+        request = request.expression_attribute_values(":pk", AttributeValue::S(pk));
+        if let Some(sid) = bound {
+            request = request.expression_attribute_values(":sk", AttributeValue::S(sid.to_string()));
+        }
+        let request = request
+            .key_condition_expression(condition)
+            .scan_index_forward(!matches!(window.position, Position::Before(_)))
+            .limit(i32::try_from(wanted).unwrap_or(i32::MAX));
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = request.clone().set_exclusive_start_key(start).send().await.map_err(unavailable)?;
+            items.extend(answer.items.unwrap_or_default());
+            start = answer.last_evaluated_key;
+            if start.is_none() || items.len() >= wanted {
+                items.truncate(wanted);
+                return Ok(items);
+            }
+        }
+    }
+
+    /// A part of a list that lies in one place.
+    async fn slice<K: Sid, T: DeserializeOwned>(&self, pk: String, window: Window<K>) -> Result<Slice<T>, StoreError> {
+        let items = self.query(pk, window).await?;
+        let items = items.into_iter().map(read_document).collect::<Result<Vec<T>, StoreError>>()?;
+        Ok(cut(items, window))
+    }
+
+    /// Writes together what belongs together.
+    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await else {
+            return Ok(Transacted::Done);
+        };
+        let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+            return match error.code() {
+                Some("TransactionInProgressException" | "TransactionConflictException") => Ok(Transacted::InTheWay),
+                _ => Err(unavailable(error)),
+            };
+        };
+        let codes: Vec<&str> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+        if codes.contains(&"ConditionalCheckFailed") {
+            Ok(Transacted::Refused(codes.iter().map(|code| *code != "ConditionalCheckFailed").collect()))
+        } else if codes.iter().all(|code| matches!(*code, "None" | "TransactionConflict")) {
+            Ok(Transacted::InTheWay)
+        } else {
+            Err(unavailable(error))
+        }
+    }
+
+    fn put(&self, item: Item) -> PutBuilder {
+        Put::builder().table_name(&self.table).set_item(Some(item))
+    }
+
+    /// A user's new profile, in a transaction.
+    fn put_profile(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
+        let item = document(Key::user(user.service_sid, user.sid), user)?;
+        let put = self.put(item).condition_expression("attribute_not_exists(pk)").build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Joins in one update that does not read. `Ok(Err(…))` is the state as it is, where that is not how it can be done.
+    async fn join_blindly(
+        &self,
+        key: &Key,
+        update: &JoinUpdate,
+        news: &Presence,
+        now: Timestamp,
+    ) -> Result<Result<Joined, StoredState>, StoreError> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key.clone().attributes()))
+            .update_expression(update.expression())
+            .condition_expression(update.condition())
+            .set_expression_attribute_names(Some(update.names.clone()))
+            .set_expression_attribute_values(Some(update.values.clone()))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let answer = request.send().await;
+        let found = match &answer {
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => failed.item.clone(),
+                _ => None,
+            },
+            Ok(_) => None,
+        };
+        if let Some(answer) = unless_refused(answer)? {
+            let before = read_state(answer.attributes.unwrap_or_default())?.state;
+            let mut after = before.clone();
+            // Which is what the update has done.
+            after.join(news, now);
+            return Ok(Ok(Joined { before, after }));
+        }
+        Ok(Err(match found {
+            Some(item) => read_state(item)?,
+            None => self.state(key.clone()).await?,
+        }))
+    }
+
+    /// Joins as the domain does, and writes the whole state unless somebody else has since it was read.
+    async fn join_as_read(
+        &self,
+        key: &Key,
+        user: &User,
+        mut read: StoredState,
+        news: &Presence,
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let before = read.state.clone();
+            let mut next = read.clone();
+            let learned = next.state.join(news, now);
+            if !learned.anything {
+                return Ok(Joined { before, after: read.state });
+            }
+            let after = next.state.clone();
+            next.state.presence.forget(now);
+            let is_new = learned.opening && next.sid.is_none();
+            if is_new {
+                next.sid = Some(user.sid);
+            }
+            let (condition, values) = unchanged(&read);
+            let item = state_item(key.clone(), &next);
+            let is_done = if is_new {
+                let state = self.put(item).condition_expression(condition).set_expression_attribute_values(values);
+                let state = TransactWriteItem::builder().put(state.build().map_err(incomplete)?).build();
+                matches!(self.transact(vec![state, self.put_profile(user)?]).await?, Transacted::Done)
+            } else {
+                let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+                let put = put.condition_expression(condition).set_expression_attribute_values(values);
+                unless_refused(put.send().await)?.is_some()
+            };
+            if is_done {
+                return Ok(Joined { before, after });
+            }
+            back_off(attempt).await;
+            read = self.state(key.clone()).await?;
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    /// Makes a state smaller that has grown by what can be forgotten. Failing to changes nothing.
+    async fn forget(&self, key: &Key, state: &UserState, now: Timestamp) {
+        let marks = |presence: &Presence| {
+            presence
+                .connections()
+                .map(|(_, it)| usize::from(it.opened.is_some()) + usize::from(it.ended.is_some()))
+                .sum()
+        };
+        let all: usize = marks(&state.presence);
+        if all <= MAX_MARKS {
+            return;
+        }
+        let mut kept = state.presence.clone();
+        kept.forget(now);
+        if all - marks(&kept) < MIN_FORGOTTEN {
+            return;
+        }
+        let kept: HashSet<_> = kept.connections().map(|(id, _)| id.clone()).collect();
+        let gone = state.presence.connections().map(|(id, _)| id).filter(|id| !kept.contains(id));
+        let names = gone.flat_map(|id| [state::opened(id), state::ended(id)]).take(100);
+        let names: HashMap<String, String> = names.enumerate().map(|(n, name)| (format!("#n{n}"), name)).collect();
+        let removed: Vec<&str> = names.keys().map(String::as_str).collect();
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key.clone().attributes()))
+            .update_expression(format!("REMOVE {}", removed.join(", ")))
+            .condition_expression("rev = :rev")
+            .expression_attribute_values(":rev", AttributeValue::N(state.revision.to_string()))
+            .set_expression_attribute_names(Some(names));
+        if let Err(error) = unless_refused(request.send().await) {
+            warn!(error = %Chain(&error), "what could be forgotten was not");
+        }
+    }
+
+    /// Reads up to [`READ_AT_ONCE`] items, in any order.
+    async fn read_all(&self, keys: &[Item]) -> Result<Vec<Item>, StoreError> {
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys.to_vec())).consistent_read(true).build();
+        let mut waiting = HashMap::from([(self.table.clone(), keys.map_err(incomplete)?)]);
+        let mut items = Vec::new();
+        for attempt in 0..ATTEMPTS {
+            let request = self.client.batch_get_item().set_request_items(Some(waiting));
+            let answer = request.send().await.map_err(unavailable)?;
+            items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
+            waiting = answer.unprocessed_keys.unwrap_or_default();
+            if waiting.is_empty() {
+                return Ok(items);
+            }
+            back_off(attempt).await;
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    /// Deletes up to [`DELETED_AT_ONCE`] items.
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let delete = |key: &Key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.clone().attributes())).build();
+            delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(incomplete)
+        };
+        let deletes = keys.iter().map(delete).collect::<Result<Vec<WriteRequest>, StoreError>>()?;
+        let mut waiting = HashMap::from([(self.table.clone(), deletes)]);
+        for attempt in 0..ATTEMPTS {
+            let request = self.client.batch_write_item().set_request_items(Some(waiting));
+            waiting = request.send().await.map_err(unavailable)?.unprocessed_items.unwrap_or_default();
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            back_off(attempt).await;
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    async fn profile(&self, service: ServiceSid, sid: UserSid) -> Result<Option<User>, StoreError> {
+        self.find(Key::user(service, sid)).await
+    }
+}
+
+/// What a window shows of the items that were found, which are one more if there are more.
+fn cut<K, T>(mut items: Vec<T>, window: Window<K>) -> Slice<T> {
+    let more = items.len() > window.limit;
+    items.truncate(window.limit);
+    if matches!(window.position, Position::Before(_)) {
+        items.reverse();
+    }
+    Slice { items, more }
+}
+
+#[async_trait]
+impl Store for DynamoStore {
+    async fn account(&self) -> Result<AccountSettings, StoreError> {
+        Ok(self.find(Key::account()).await?.unwrap_or_default())
+    }
+
+    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
+        let next = AccountSettings { version: settings.version + 1, ..settings.clone() };
+        if settings.version == 0 {
+            return if self.add(Key::account(), &next).await? { Ok(()) } else { Err(StoreError::Conflict) };
+        }
+        match self.replace(Key::account(), settings.version, &next).await {
+            Err(StoreError::Missing) => Err(StoreError::Conflict),
+            replaced => replaced,
+        }
+    }
+
+    async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
+        self.create(Key::service(service.sid), service).await
+    }
+
+    async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
+        self.find(Key::service(sid)).await
+    }
+
+    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
+        self.slice(Key::services(), window).await
+    }
+
+    async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
+        let next = Service { version: service.version + 1, ..service.clone() };
+        self.replace(Key::service(service.sid), service.version, &next).await
+    }
+
+    async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        self.delete(Key::service(sid)).await
+    }
+
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
+        let window = Window::<UserSid> { position: Position::Start, limit: at_most };
+        let mut users: Vec<User> = Vec::new();
+        for shard in 0..SHARDS {
+            if users.len() <= at_most {
+                let items = self.query(Key::users(sid, shard), window).await?;
+                for item in items {
+                    users.push(read_document(item)?);
+                }
+            }
+        }
+        let more = users.len() > at_most;
+        users.truncate(at_most);
+        // A user's state goes first: with its profile gone, nobody would find it.
+        let states = users.iter().map(|user| Key::state(sid, &user.identity));
+        let profiles = users.iter().map(|user| Key::user(sid, user.sid));
+        for keys in [states.collect::<Vec<_>>(), profiles.collect()] {
+            try_join_all(keys.chunks(DELETED_AT_ONCE).map(|keys| self.delete_all(keys))).await?;
+        }
+        Ok(more)
+    }
+
+    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
+        let key = Key::state(user.service_sid, &user.identity);
+        let service = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(Key::service(user.service_sid).attributes()))
+            .condition_expression("attribute_exists(pk)");
+        let state = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key.clone().attributes()))
+            .update_expression("SET sid = :sid REMOVE #ttl")
+            .condition_expression("attribute_not_exists(sid)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":sid", AttributeValue::S(user.sid.to_string()));
+        let items = vec![
+            TransactWriteItem::builder().condition_check(service.build().map_err(incomplete)?).build(),
+            TransactWriteItem::builder().update(state.build().map_err(incomplete)?).build(),
+            self.put_profile(user)?,
+        ];
+        for attempt in 0..ATTEMPTS {
+            match self.transact(items.clone()).await? {
+                Transacted::Done => return Ok(()),
+                Transacted::Refused(held) if held.first() == Some(&false) => return Err(StoreError::Missing),
+                Transacted::Refused(_) => {
+                    // Unless it is this very user: then its making was answered before, and the answer lost.
+                    let is_ours = self.state(key).await?.sid == Some(user.sid);
+                    return if is_ours { Ok(()) } else { Err(StoreError::Exists) };
+                }
+                Transacted::InTheWay => back_off(attempt).await,
+            }
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+        let sid = match user {
+            UserRef::Sid(sid) => *sid,
+            UserRef::Identity(identity) => match self.state(Key::state(service, identity)).await?.sid {
+                Some(sid) => sid,
+                None => return Ok(None),
+            },
+        };
+        self.profile(service, sid).await
+    }
+
+    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+        let parts = (0..SHARDS).map(|shard| self.query(Key::users(service, shard), window));
+        let items = try_join_all(parts).await?.into_iter().flatten().map(read_document);
+        let mut users = items.collect::<Result<Vec<User>, StoreError>>()?;
+        users.sort_by_key(|user| user.sid);
+        if matches!(window.position, Position::Before(_)) {
+            users.reverse();
+        }
+        Ok(cut(users, window))
+    }
+
+    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
+        let next = User { version: user.version + 1, ..user.clone() };
+        self.replace(Key::user(user.service_sid, user.sid), user.version, &next).await
+    }
+
+    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(user) = self.profile(service, sid).await? else { return Ok(false) };
+        let key = Key::state(service, &user.identity);
+        let profile = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(Key::user(service, sid).attributes()))
+            .condition_expression("attribute_exists(pk)");
+        let profile = TransactWriteItem::builder().delete(profile.build().map_err(incomplete)?).build();
+        for attempt in 0..ATTEMPTS {
+            let read = self.state(key.clone()).await?;
+            let mut next = read.clone();
+            next.sid = None;
+            next.state.bury(now);
+            let (condition, values) = unchanged(&read);
+            let state = self.put(state_item(key.clone(), &next));
+            let state = state.condition_expression(condition).set_expression_attribute_values(values);
+            let state = TransactWriteItem::builder().put(state.build().map_err(incomplete)?).build();
+            match self.transact(vec![profile.clone(), state]).await? {
+                Transacted::Done => return Ok(true),
+                Transacted::Refused(held) if held.first() == Some(&false) => return Ok(false),
+                Transacted::Refused(_) | Transacted::InTheWay => back_off(attempt).await,
+            }
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
+        let keys: HashSet<&UserKey> = users.iter().collect();
+        let keys: Vec<Item> = keys.into_iter().map(|user| Key::state_of(user).attributes()).collect();
+        let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
+        let mut states: HashMap<UserKey, UserState> = HashMap::with_capacity(users.len());
+        for item in read.into_iter().flatten() {
+            let user = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| StoredState::user(pk));
+            if let Some(user) = user {
+                states.insert(user, read_state(item)?.state);
+            }
+        }
+        Ok(users.iter().map(|user| states.get(user).cloned().unwrap_or_default()).collect())
+    }
+
+    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+        let key = Key::state(user.service_sid, &user.identity);
+        let read = match JoinUpdate::of(news, now) {
+            None => self.state(key.clone()).await?,
+            Some(update) => match self.join_blindly(&key, &update, news, now).await? {
+                Ok(joined) => {
+                    self.forget(&key, &joined.after, now).await;
+                    return Ok(joined);
+                }
+                Err(read) => read,
+            },
+        };
+        self.join_as_read(&key, user, read, news, now).await
+    }
+
+    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.create(Key::api_key(key.sid), key).await
+    }
+
+    async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
+        self.find(Key::api_key(sid)).await
+    }
+
+    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
+        self.slice(Key::api_keys(), window).await
+    }
+
+    async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
+        self.delete(Key::api_key(sid)).await
+    }
+}

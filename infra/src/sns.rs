@@ -1,0 +1,88 @@
+//! SNS: where a deployment on AWS tells its owner of changes.
+
+use std::error::Error;
+
+use aws_sdk_sns::Client;
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+/// How many messages a request takes.
+const BATCH: usize = 10;
+
+/// How many requests are made at a time.
+const AT_ONCE: usize = 32;
+
+/// A topic.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    client: Client,
+    arn: String,
+}
+
+/// Messages were not published.
+#[derive(Debug, thiserror::Error)]
+#[error("{} messages could not be published", indices.len())]
+pub struct PublishError {
+    /// Which.
+    pub indices: Vec<usize>,
+    /// What went wrong with one of them.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl Topic {
+    /// The topic of this name.
+    pub fn new(client: Client, arn: String) -> Self {
+        Self { client, arn }
+    }
+
+    /// Publishes messages. Each has its members `service_sid` and `type` as attributes too, for filters.
+    ///
+    /// # Errors
+    /// If some were not taken. Publishing them again is harmless.
+    pub async fn publish(&self, messages: &[Value]) -> Result<(), PublishError> {
+        let batches = messages.chunks(BATCH).enumerate();
+        let published = stream::iter(batches).map(async |(batch, messages)| {
+            let first = batch * BATCH;
+            self.publish_batch(messages).await.map_err(|(mut indices, source)| {
+                indices.iter_mut().for_each(|index| *index += first);
+                (indices, source)
+            })
+        });
+        let mut failed: Option<PublishError> = None;
+        for result in published.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+            if let Err((indices, source)) = result {
+                failed.get_or_insert(PublishError { indices: vec![], source }).indices.extend(indices);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn publish_batch(&self, messages: &[Value]) -> Result<(), (Vec<usize>, Box<dyn Error + Send + Sync>)> {
+        let everything = |error: Box<dyn Error + Send + Sync>| ((0..messages.len()).collect(), error);
+        let entries = messages.iter().enumerate().map(|(index, message)| entry(index, message));
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| everything(error.into()))?;
+        let request = self.client.publish_batch().topic_arn(&self.arn).set_publish_batch_request_entries(Some(entries));
+        let answer = request.send().await.map_err(|error| everything(error.into()))?;
+        let failed = answer.failed.unwrap_or_default();
+        match failed.first() {
+            None => Ok(()),
+            Some(one) => {
+                let reason = one.message.as_ref().unwrap_or(&one.code).as_str().into();
+                Err((failed.iter().filter_map(|failed| failed.id.parse().ok()).collect(), reason))
+            }
+        }
+    }
+}
+
+fn entry(index: usize, message: &Value) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
+    let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(message.to_string());
+    for name in ["type", "service_sid"] {
+        if let Some(value) = message[name].as_str() {
+            let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
+            entry = entry.message_attributes(name, attribute);
+        }
+    }
+    entry.build()
+}

@@ -1,0 +1,136 @@
+//! SQS: the queue of a deployment on AWS, and where messages end that nobody can handle.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::time::Timestamp;
+use tokio::time::sleep;
+
+use crate::mint;
+
+/// How many messages a request takes.
+const BATCH: usize = 10;
+
+/// How many requests are made at a time.
+const AT_ONCE: usize = 32;
+
+/// How often messages that were not taken are sent again.
+const ATTEMPTS: u32 = 4;
+
+/// How long a message can be held back.
+const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// How long the reason of a dead letter may be, in bytes.
+const MAX_REASON: usize = 1_024;
+
+/// The event queue.
+#[derive(Debug, Clone)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    clock: fn() -> Timestamp,
+}
+
+/// The queue took some of the messages, and these it did not.
+#[derive(Debug, thiserror::Error)]
+#[error("{count} messages were not taken: {reason}")]
+struct NotTaken {
+    count: usize,
+    reason: String,
+}
+
+impl SqsQueue {
+    /// The queue at this URL.
+    pub fn new(client: Client, url: String, clock: fn() -> Timestamp) -> Self {
+        Self { client, url, clock }
+    }
+
+    /// Sends up to ten messages, and those that were not taken again.
+    async fn send_batch(&self, messages: &[Message]) -> Result<(), QueueError> {
+        let now = (self.clock)();
+        let entry = |(index, message): (usize, &Message)| {
+            SendMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .message_body(message.to_json())
+                .delay_seconds(delay(message, now))
+                .build()
+                .map_err(|error| QueueError(error.into()))
+        };
+        let mut waiting = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, QueueError>>()?;
+        let mut attempt = 1;
+        loop {
+            let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(waiting.clone()));
+            let answer = request.send().await.map_err(|error| QueueError(error.into()))?;
+            waiting.retain(|entry| answer.failed.iter().any(|failed| failed.id == entry.id));
+            let Some(failed) = answer.failed.first() else { return Ok(()) };
+            if attempt == ATTEMPTS {
+                let reason = failed.message.as_ref().unwrap_or(&failed.code).clone();
+                return Err(QueueError(NotTaken { count: waiting.len(), reason }.into()));
+            }
+            sleep(mint::jitter(Duration::from_millis(50 << attempt))).await;
+            attempt += 1;
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for SqsQueue {
+    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
+        let batches: Vec<_> = messages.chunks(BATCH).map(|batch| self.send_batch(batch)).collect();
+        stream::iter(batches).buffer_unordered(AT_ONCE).try_collect().await
+    }
+}
+
+/// For how long a message is held back, in seconds: until it is due, and no less.
+fn delay(message: &Message, now: Timestamp) -> i32 {
+    let wait = message.deliver_at().map_or(Duration::ZERO, |at| at.since(now)).min(MAX_DELAY);
+    i32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX)
+}
+
+/// Where messages end that nobody can handle, each with the reason.
+#[derive(Debug, Clone)]
+pub struct DeadLetterQueue {
+    client: Client,
+    url: String,
+}
+
+impl DeadLetterQueue {
+    /// The queue at this URL.
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Lays a message aside, with the reason as its attribute `reason`.
+    ///
+    /// # Errors
+    /// If the queue did not take it.
+    pub async fn send(&self, body: &str, reason: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
+        let attribute = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
+        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        request.message_attributes("reason", attribute).send().await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reachability_domain::queue::Purge;
+    use reachability_domain::sid::Sid;
+
+    use super::*;
+
+    #[test]
+    fn messages_are_held_back_until_they_are_due() {
+        let at = Timestamp::from_millis;
+        let purge = |due_at| Message::Purge(Purge { service: Sid::from_bits(1), due_at });
+        for (due_at, seconds) in [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (901_000, 900), (i64::MAX, 900)] {
+            assert_eq!(delay(&purge(at(due_at)), at(1_000)), seconds, "{due_at}");
+        }
+    }
+}
