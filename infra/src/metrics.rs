@@ -90,6 +90,11 @@ impl Metrics {
         self.counts[counter.into() as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many were counted since they were last written.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize].load(Ordering::Relaxed)
+    }
+
     /// How old an event was when it was applied. Of very many some are left out.
     pub fn age(&self, age: Duration) {
         let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);

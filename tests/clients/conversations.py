@@ -8,6 +8,7 @@ import faulthandler
 import json
 import os
 import re
+import sys
 import time
 import urllib.request
 import uuid
@@ -445,8 +446,12 @@ def paging():
 def statuses():
     service = client.conversations.v1.services.create_with_http_info(friendly_name="Test")
     equal(service.status_code, 201)
-    matches(service.headers["Content-Type"], "application/json(;.*)?")
-    matches(service.headers["Twilio-Request-Id"], "RQ[0-9a-f]{32}")
+    headers = service.headers
+    if "REACHABILITY_GATEWAY" in os.environ:
+        # A gateway spells names of headers as it likes.
+        headers = {name.title(): value for name, value in headers.items()}
+    matches(headers["Content-Type"], "application/json(;.*)?")
+    matches(headers["Twilio-Request-Id"], "RQ[0-9a-f]{32}")
     service = client.conversations.v1.services(service.data.sid)
     equal(service.fetch_with_http_info().status_code, 200)
     equal(service.configuration().update_with_http_info(reachability_enabled=True).status_code, 200)
@@ -643,5 +648,8 @@ def asynchronous():
 # A check that hangs ends too, and shows where.
 faulthandler.dump_traceback_later(300, exit=True)
 for function in CHECKS:
+    # All, or those that the command line names.
+    if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
+        continue
     function()
     print("ok", function.__name__, flush=True)

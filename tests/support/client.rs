@@ -18,12 +18,12 @@ pub struct Client {
 impl Client {
     /// Of this server.
     pub fn of(server: &Server) -> Self {
-        Self {
-            url: server.url.clone(),
-            account: server.account.clone(),
-            token: server.token.clone(),
-            http: reqwest::Client::new(),
-        }
+        Self::new(&server.url, &server.account, &server.token)
+    }
+
+    /// Of the API at this URL.
+    pub fn new(url: &str, account: &str, token: &str) -> Self {
+        Self { url: url.to_owned(), account: account.to_owned(), token: token.to_owned(), http: reqwest::Client::new() }
     }
 
     /// Posts a body, which must be welcome. `None` if no answer came.

@@ -137,7 +137,8 @@ impl Fanout {
             let (before, after) = (before.transpose()?, after.transpose()?);
             return Ok(switch(before, after).map(Notice::Switch));
         }
-        let Some(user) = StoredState::user(pk) else { return Ok(None) };
+        // A state that is removed had nothing more to tell: its user was deleted before, or its service was.
+        let (Some(user), Some(after)) = (StoredState::user(pk), &images.new_image) else { return Ok(None) };
         let configuration = match configurations.entry(user.service) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unread) => {
@@ -147,9 +148,9 @@ impl Fanout {
         };
         // Of a service that was deleted.
         let Some(configuration) = configuration else { return Ok(None) };
-        let [before, after] = [&images.old_image, &images.new_image]
-            .map(|image| StoredState::read(image.clone().unwrap_or_default().into_inner()).map_err(corrupt));
-        let (before, after) = (before?, after?);
+        let read = |image: Item| StoredState::read(image.into_inner()).map_err(corrupt);
+        let before = read(images.old_image.clone().unwrap_or_default())?;
+        let after = read(after.clone())?;
         let sid = after.sid.or(before.sid);
         let change = Change::between(&user, &configuration, &before.state, &after.state);
         Ok(change.map(|change| Notice::Change(change, sid)))

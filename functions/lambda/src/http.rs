@@ -119,3 +119,50 @@ fn as_sent(request: lambda_http::Request) -> Request {
     }
     Request::from_parts(parts, Body::from(body.to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::request::from_str;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A request as a REST API hands it over.
+    fn request(path: &str, context_path: &str) -> Request {
+        let event = json!({
+            "resource": "/{proxy+}", "path": path, "httpMethod": "GET", "body": "ü", "isBase64Encoded": false,
+            "headers": { "Host": "id.execute-api.eu-west-1.amazonaws.com", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil" },
+            "multiValueHeaders": { "Host": ["id.execute-api.eu-west-1.amazonaws.com"], "X-Forwarded-Host": ["evil.example"], "X-Forwarded-Prefix": ["/evil"] },
+            "queryStringParameters": { "PageToken": "a b" }, "multiValueQueryStringParameters": { "PageToken": ["a b"] },
+            "pathParameters": {}, "stageVariables": null,
+            "requestContext": { "path": context_path, "stage": "api", "httpMethod": "GET", "resourcePath": "/{proxy+}" },
+        });
+        as_sent(from_str(&event.to_string()).unwrap())
+    }
+
+    fn prefix(request: &Request) -> Option<&str> {
+        request.headers().get(PREFIX).map(|prefix| prefix.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_path_is_what_was_sent() {
+        for path in
+            ["/v1/Users/x%2Fy", "/v1/Users/a%20b", "/v1/Users/p+q", "/v1/Users/%C3%BC", "/v1/Users/%2E%2E/x", "/"]
+        {
+            let request = request(path, &format!("/api{path}"));
+            assert_eq!(request.uri().path(), path);
+            assert_eq!(request.uri().query(), Some("PageToken=a+b"));
+            assert_eq!(prefix(&request), Some("/api"));
+        }
+        // Somebody has decoded it on the way.
+        let request = request("/v1/Users/a b/ü?#", "/api/v1/Users/a b/ü?#");
+        assert_eq!(request.uri().path(), "/v1/Users/a%20b/%C3%BC%3F%23");
+    }
+
+    #[test]
+    fn where_the_api_is_is_not_for_the_client_to_say() {
+        let behind_a_domain_name = request("/v1/Users", "/v1/Users");
+        assert_eq!(prefix(&behind_a_domain_name), None);
+        assert!(!behind_a_domain_name.headers().contains_key("x-forwarded-host"));
+    }
+}

@@ -1,5 +1,6 @@
 //! What the functions need to be Lambdas: [`http`] for those that answer requests, [`fanout`] for the one that tells of
-//! changes. Each binary is a few lines over them.
+//! changes. Each binary is a few lines over them, or over the worker. They are one package, since what is compiled for one
+//! of them can then be used for all.
 
 pub mod fanout;
 pub mod http;

@@ -1,0 +1,64 @@
+//! Clients of what stands in for AWS, as the functions have them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, StreamSpecification,
+    StreamViewType,
+};
+use reachability_infra::aws;
+
+/// The configuration of clients of this endpoint: that of the functions, with credentials for nothing.
+pub async fn config(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    aws::loader().endpoint_url(endpoint).region(Region::new("us-east-1")).credentials_provider(credentials).load().await
+}
+
+/// Makes a table like that of the template, with a name of its own. Returns the name.
+pub async fn create_table(client: &Client) -> String {
+    static TABLES: AtomicU64 = AtomicU64::new(0);
+    let name = format!("test-{}-{}", std::process::id(), TABLES.fetch_add(1, Ordering::Relaxed));
+    let mut request = client.create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+    for (attribute, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+        let key = KeySchemaElement::builder().attribute_name(attribute).key_type(kind).build().unwrap();
+        let definition = AttributeDefinition::builder().attribute_name(attribute);
+        let definition = definition.attribute_type(ScalarAttributeType::S).build().unwrap();
+        request = request.key_schema(key).attribute_definitions(definition);
+    }
+    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
+    request.stream_specification(stream.build().unwrap()).send().await.unwrap();
+    name
+}
+
+/// Counts the requests that are sent, each as often as it is.
+#[derive(Debug, Clone, Default)]
+pub struct CountRequests(Arc<AtomicU64>);
+
+impl CountRequests {
+    /// How many were sent since the last time this was asked.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Intercept for CountRequests {
+    fn name(&self) -> &'static str {
+        "CountRequests"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! The vendor's own helper libraries, as they are published and as `tests/clients/setup` installs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Settings of the environment that would send the libraries elsewhere.
+const DETOURS: [&str; 8] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "TWILIO_EDGE",
+    "TWILIO_REGION",
+];
+
+/// An API and who may use it.
+#[derive(Debug, Clone, Copy)]
+pub struct Api<'a> {
+    /// The base URL.
+    pub url: &'a str,
+    /// The account's sid.
+    pub account: &'a str,
+    /// The account's token.
+    pub token: &'a str,
+}
+
+/// A Python that has the library.
+pub fn python(script: &str) -> Command {
+    let home = installed("python", "requirements.txt");
+    let mut command = Command::new(home.join("python/bin/python"));
+    command.arg("-B").arg(path(script));
+    command
+}
+
+/// A Node that has the library.
+pub fn node(script: &str) -> Command {
+    let home = installed("node", "package.json");
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", home.join("node_modules")).arg(path(script));
+    command
+}
+
+fn path(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script)
+}
+
+/// Where the clients are: these ones, as the stamp says.
+fn installed(name: &str, pins: &str) -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = tests.join("../target/test-clients");
+    let stamp = std::fs::read(home.join(format!("{name}.stamp"))).ok();
+    let pins = std::fs::read(tests.join("clients").join(pins)).unwrap();
+    assert!(
+        stamp == Some(pins),
+        "the clients are not installed, or not as they are now pinned: run tests/clients/setup"
+    );
+    home
+}
+
+/// Runs a script against an API.
+pub fn run(mut command: Command, api: Api<'_>) -> Output {
+    for name in DETOURS {
+        command.env_remove(name);
+    }
+    command
+        .env("REACHABILITY_URL", api.url)
+        .env("REACHABILITY_ACCOUNT", api.account)
+        .env("REACHABILITY_TOKEN", api.token)
+        .output()
+        .expect("the client can be run: run tests/clients/setup")
+}
+
+/// Fails unless a script ended well and printed `ok` so many times: one that does nothing is no good.
+pub fn passes(output: &Output, checks: usize, logs: &str) {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let passed = stdout.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(
+        output.status.success() && passed == checks,
+        "{}, {passed} of {checks} checks\n{logs}{stdout}{stderr}",
+        output.status
+    );
+}

@@ -1,0 +1,142 @@
+//! The template that ships, built by the SAM CLI and deployed into MiniStack.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::thread;
+
+use aws_config::SdkConfig;
+use serde_json::Value;
+
+use crate::aws;
+use crate::clients::Api;
+use crate::parts::ministack::MiniStack;
+use crate::parts::sam;
+
+/// A deployed stack.
+#[derive(Debug)]
+pub struct Stack {
+    /// Where it is deployed.
+    pub ministack: MiniStack,
+    /// The API's URL, as clients are given it.
+    pub url: String,
+    /// The account's sid.
+    pub account: String,
+    /// The account's token.
+    pub token: String,
+    /// The secret that holds the token.
+    pub secret: String,
+    /// The event queue.
+    pub queue_url: String,
+    /// Where messages end that nobody can handle.
+    pub dead_letter_url: String,
+    /// The table.
+    pub table: String,
+    /// The topic of changes.
+    pub topic_arn: String,
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Runs a command that must end well.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Where the functions are, built by `sam build` for this machine: the directory with the built template.
+pub fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let directory = root().join("target/sam-build");
+        let mut build = sam::command();
+        build.arg("build").arg("--build-dir").arg(&directory).args(["--parameter-overrides", &architecture()]);
+        succeed(build.current_dir(root()));
+        directory
+    })
+}
+
+/// The template's parameter for this machine.
+pub fn architecture() -> String {
+    format!("Architecture={}", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" })
+}
+
+impl Stack {
+    /// The one that the tests of a process share. It takes minutes to build and seconds to deploy.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Stack> = OnceLock::new();
+        SHARED.get_or_init(Self::deploy)
+    }
+
+    fn deploy() -> Self {
+        built();
+        let ministack = MiniStack::start(|_| {});
+        let endpoint = ministack.url();
+        deploy(&endpoint, None);
+        let outputs = outputs(&endpoint);
+        let output = |key: &str| outputs[key].as_str().unwrap_or_else(|| panic!("no output {key}")).to_owned();
+        // Its name in the DNS leads nowhere here. The emulator has another way to it, which the functions cannot know.
+        let api = output("ApiUrl");
+        let id = api.trim_start_matches("https://").split('.').next().unwrap();
+        let url = format!("{endpoint}/_aws/execute-api/{id}/api");
+        deploy(&endpoint, Some(&url));
+        let secret = output("TokenCommand").split_whitespace().last().unwrap().to_owned();
+        Self {
+            token: read_secret(&endpoint, &secret),
+            account: output("AccountSid"),
+            secret,
+            queue_url: output("EventQueueUrl"),
+            dead_letter_url: output("DeadLetterQueueUrl"),
+            table: output("TableName"),
+            topic_arn: output("ChangesTopicArn"),
+            url,
+            ministack,
+        }
+    }
+
+    /// The API for the helper libraries.
+    pub fn api(&self) -> Api<'_> {
+        Api { url: &self.url, account: &self.account, token: &self.token }
+    }
+
+    /// The configuration of clients of what it is deployed into.
+    pub async fn config(&self) -> SdkConfig {
+        aws::config(&self.ministack.url()).await
+    }
+}
+
+fn deploy(endpoint: &str, public_url: Option<&str>) {
+    let mut deploy = sam::deploying_to(endpoint);
+    deploy.args(["deploy", "--no-confirm-changeset", "--config-file"]).arg(root().join("samconfig.toml"));
+    deploy.arg("--template-file").arg(built().join("template.yaml"));
+    deploy.args(["--parameter-overrides", &architecture()]).args(public_url.map(|url| format!("PublicUrl={url}")));
+    succeed(&mut deploy);
+}
+
+fn outputs(endpoint: &str) -> Value {
+    let mut list = sam::deploying_to(endpoint);
+    list.args(["list", "stack-outputs", "--stack-name", "reachability", "--output", "json"]);
+    let outputs: Value = serde_json::from_slice(&succeed(&mut list).stdout).unwrap();
+    let pair = |output: &Value| (output["OutputKey"].as_str().unwrap().to_owned(), output["OutputValue"].clone());
+    outputs.as_array().unwrap().iter().map(pair).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Reads a secret as its owner does. On a thread of its own, since the caller's may run a runtime.
+fn read_secret(endpoint: &str, id: &str) -> String {
+    let read = async {
+        let client = aws_sdk_secretsmanager::Client::new(&aws::config(endpoint).await);
+        client.get_secret_value().secret_id(id).send().await.unwrap().secret_string.unwrap()
+    };
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(read);
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
