@@ -152,9 +152,38 @@ async fn a_state_stays_small() {
             other => panic!("{other:?}"),
         };
         largest = largest.max(item.iter().map(|(name, value)| name.len() + size(value)).sum());
-        assert_eq!(item["rev"], AttributeValue::N((2 * (n + 1)).to_string()), "forgetting is no change");
+        // The first revision is the time of the first write.
+        let revision = START + 2 * n + 1;
+        assert_eq!(item["rev"], AttributeValue::N(revision.to_string()), "forgetting is no change");
     }
     assert!(largest < 1_024, "{largest} bytes");
+}
+
+/// A user of whom so much is remembered that there is no room for more.
+#[tokio::test]
+async fn a_full_state_makes_room() {
+    let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
+    let table = aws::create_table(&client).await;
+    let stage = Stage::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
+    stage.switch(service(1), true).await;
+    stage.deliver(&[connect("alice", "c-1", START)], START).await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let key = [("pk", text(&format!("state#{}#alice", service(1)))), ("sk", text("state"))];
+    let key = key.map(|(name, value)| (name.to_owned(), value));
+    let get = || client.get_item().table_name(&table).set_key(Some(key.clone().into())).send();
+    let mut item = get().await.unwrap().item.unwrap();
+    let (ended_at, id) = (AttributeValue::N(START.to_string()), "x".repeat(120));
+    let mark = AttributeValue::M([("a", ended_at.clone()), ("r", ended_at)].map(|(n, v)| (n.to_owned(), v)).into());
+    item.extend((0..2_820).map(|n| (format!("x#{id}{n:04}"), mark.clone())));
+    client.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+
+    let now = START + 60_000;
+    let events: Vec<Event> = (0..20).map(|n| connect("alice", &format!("{id}new{n}"), now)).collect();
+    stage.deliver(&events, now).await;
+    assert_eq!(stage.read(&events[0].user, now).await.online, Some(true));
+    let item = get().await.unwrap().item.unwrap();
+    assert!(events.iter().all(|event| item.contains_key(&format!("c#{}", event.connection.as_str()))));
+    assert!(item.len() < 1_100, "{} attributes", item.len());
 }
 
 /// Every way in which a request can fail, some that the server has handled among them.
@@ -170,7 +199,7 @@ const FAULTS: Faults = Faults {
 /// A store behind a proxy, and what it counts.
 async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let config = aws::config(&proxy.url()).await;
+    let config = aws::config_of_functions(&proxy.url()).await;
     let client = Client::from_conf(Builder::from(&config).interceptor(CountRetries(metrics.clone())).build());
     let table = aws::create_table(&client).await;
     (Arc::new(DynamoStore::new(client, table)), metrics)
@@ -233,6 +262,11 @@ async fn no_event_is_applied_twice_on_a_bad_network() {
     }
     proxy.set(Faults::default());
     let state = stage.state(&connect("alice", "c", START).user).await;
-    assert_eq!(state.revision, written, "one write each, however often it was sent");
+    // The first revision is the time of the first write.
+    assert_eq!(
+        state.revision,
+        u64::try_from(START).unwrap() + written - 1,
+        "one write each, however often it was sent"
+    );
     assert!(proxy.counts().cut_after > 5, "{:?}", proxy.counts());
 }

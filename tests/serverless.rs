@@ -33,6 +33,9 @@ fn the_template_is_valid() {
     let output = succeed(&mut validate);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("is a valid SAM Template") && !said.to_lowercase().contains("warning"), "{said}");
+    // Without it AWS stops the timers of long-lived connections, and no emulator shows that.
+    let template = std::fs::read_to_string(stack::root().join("template.yaml")).unwrap();
+    assert_eq!(template.matches("RecursiveLoop: Allow").count(), 1);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn every_event_is_accounted_for() {
     stage.switch(service(1), true).await;
     handle(&worker, &events, START + 5_000).await;
     assert_eq!(counts(&metrics), [4, 1, 3, 0]);
-    assert_eq!(stage.state(&events[0].user).await.revision, 1);
+    assert_eq!(stage.state(&events[0].user).await.revision, START as u64 + 5_000, "the first");
     // And all of it again.
     handle(&worker, &events, START + 6_000).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 4);

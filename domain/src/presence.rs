@@ -125,6 +125,12 @@ const KEEP_AT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// For how long the mark of an ended connection is kept at most: a day more than a queue keeps a message.
 pub const KEEP_ENDED_AT_MOST: Duration = Duration::from_secs(15 * 86_400);
 
+/// How many ended connections of a user are remembered for longer than [`KEEP_AT_LEAST`].
+const KEEP_ENDED: usize = 50;
+
+/// How many are remembered at all. A record may not grow without end, whatever a client does.
+const KEEP_ENDED_OF_LATE: usize = 1_000;
+
 /// What [`Presence::join`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Learned {
@@ -245,10 +251,22 @@ impl Presence {
         self.connections.iter()
     }
 
-    /// Drops the connections that can no longer matter, so that a record stays small. What arrives of
-    /// them all the same is taken for something new.
+    /// Drops the connections that can no longer matter, so that a record stays small, and the oldest of very many that
+    /// have ended. What arrives of them all the same is taken for something new.
     pub fn forget(&mut self, now: Timestamp) {
         self.connections.retain(|_, connection| !connection.is_forgettable(now));
+        if self.connections.len() <= KEEP_ENDED {
+            return;
+        }
+        let over = self.connections.iter().filter_map(|(id, connection)| Some((id, connection.ended?)));
+        let mut over: Vec<(Timestamp, ConnectionId)> =
+            over.filter(|(_, ending)| ending.at <= now).map(|(id, ending)| (ending.recorded_at, id.clone())).collect();
+        over.sort_unstable_by(|one, two| two.cmp(one));
+        for (place, (recorded_at, id)) in over.into_iter().enumerate().skip(KEEP_ENDED) {
+            if recorded_at.plus(KEEP_AT_LEAST) <= now || place >= KEEP_ENDED_OF_LATE {
+                self.connections.remove(&id);
+            }
+        }
     }
 
     /// What is left of a deleted user: marks that keep its connections from coming back as somebody new.
@@ -260,5 +278,42 @@ impl Presence {
             ended: Some(Ending { at: now, recorded_at: now }),
         };
         Self { connections: self.connections.keys().map(|id| (id.clone(), tombstone)).collect(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A user whose connections, with leases of a year, ended one a minute.
+    fn a_restless_user(connections: i64) -> Presence {
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let connections = (0..connections).map(|n| {
+            let opened = Some(Opening { at: at(n), lease_until: at(n).plus(Duration::from_secs(365 * 86_400)) });
+            let ended = Some(Ending { at: at(n + 1), recorded_at: at(n + 1) });
+            (format!("c-{n:05}").parse().unwrap(), Connection { opened, ended })
+        });
+        Presence::from_parts(connections.collect(), Generation(1), None)
+    }
+
+    #[test]
+    fn a_record_does_not_grow_without_end() {
+        let mut presence = a_restless_user(2_000);
+        let now = Timestamp::from_millis(2_000 * 60_000);
+        presence.forget(now);
+        assert_eq!(presence.connections.len(), KEEP_ENDED, "the last ones");
+        assert!(presence.connections.contains_key(&"c-01999".parse().unwrap()));
+
+        // All of them a moment ago.
+        let mut presence = a_restless_user(2_000);
+        presence.connections.values_mut().for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now }));
+        let live: ConnectionId = "c-00000".parse().unwrap();
+        presence.connections.get_mut(&live).unwrap().ended = None;
+        let in_grace: ConnectionId = "c-00001".parse().unwrap();
+        let later = now.plus(Duration::from_secs(10));
+        presence.connections.get_mut(&in_grace).unwrap().ended = Some(Ending { at: later, recorded_at: now });
+        presence.forget(now);
+        assert_eq!(presence.connections.len(), KEEP_ENDED_OF_LATE + 2);
+        assert!(presence.connections.contains_key(&live) && presence.connections.contains_key(&in_grace));
     }
 }

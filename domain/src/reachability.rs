@@ -53,7 +53,7 @@ pub struct UserState {
     pub presence: Presence,
     /// The push registrations.
     pub registrations: Registrations,
-    /// Grows with every write. Zero: never written.
+    /// Grows with every write, and begins above all that it was before if the user was forgotten. Zero: never written.
     pub revision: u64,
     /// When it was last written: what the outside was last told is what was true then.
     pub as_of: Timestamp,
@@ -93,7 +93,11 @@ impl UserState {
     }
 
     fn written(&mut self, now: Timestamp) {
-        self.revision += 1;
+        // The state of a user who was forgotten begins anew: above where the last one can have ended.
+        self.revision = match self.revision {
+            0 => u64::try_from(now.as_millis()).unwrap_or(0).max(1),
+            known => known + 1,
+        };
         self.as_of = self.as_of.max(now);
     }
 }

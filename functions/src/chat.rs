@@ -1,4 +1,4 @@
-//! Chat v2: services and all that can be set on them. Its users are with [`crate::users`].
+//! Chat v2: services and all that can be set on them. Its users are with [`mod@crate::users`].
 
 use axum::Json;
 use axum::Router;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::call::Call;
-use crate::configuration::{role, set_notification, set_reachability, set_webhooks, stay_off};
+use crate::configuration::{role, set_notification, set_reachability, set_webhooks};
 use crate::error::ApiError;
 use crate::params::{Params, set};
 use crate::services::{self, MAX_FRIENDLY_NAME};
@@ -22,7 +22,6 @@ pub(crate) fn routes() -> Router<App> {
 
 async fn update(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
-    stay_off(&call, &form).await?;
     let now = (call.app.clock)();
     let service = update::update(&call, |service| change(service, &form, now)).await?;
     Ok(Json(show(&call, &service)).into_response())

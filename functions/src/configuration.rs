@@ -8,7 +8,6 @@ use reachability_domain::service::{Notification, Service, WebhookMethod, Webhook
 use reachability_domain::sid::RoleSid;
 use reachability_domain::time::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::app::App;
 use crate::call::Call;
@@ -41,7 +40,6 @@ async fn fetch(call: Call) -> Result<Response, ApiError> {
 
 async fn update(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
-    stay_off(&call, &form).await?;
     let now = (call.app.clock)();
     let service = update::update(&call, |service: &mut Service| {
         set_reachability(service, &form, now)?;
@@ -90,21 +88,6 @@ async fn update_webhooks(call: Call) -> Result<Response, ApiError> {
 pub(crate) fn set_reachability(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     if let Some(enabled) = form.boolean("ReachabilityEnabled")? {
         service.configuration.set_reachability_enabled(enabled, now);
-    }
-    Ok(())
-}
-
-/// Before it is switched on: waits until everybody knows that it was off. Whoever missed that would take the events of
-/// this time around for those of the last.
-pub(crate) async fn stay_off(call: &Call, form: &Params) -> Result<(), ApiError> {
-    let off_at_least = call.app.off_at_least;
-    if off_at_least.is_zero() || form.boolean("ReachabilityEnabled")? != Some(true) {
-        return Ok(());
-    }
-    let configuration = call.service().await?.configuration;
-    if let (false, Some(since)) = (configuration.reachability_enabled, configuration.disabled_at) {
-        let rest = since.plus(off_at_least).since((call.app.clock)());
-        sleep(rest.min(off_at_least)).await;
     }
     Ok(())
 }

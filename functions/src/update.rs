@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use reachability_domain::account::AccountSettings;
+use reachability_domain::reachability::Configuration;
 use reachability_domain::service::Service;
 use reachability_domain::store::StoreError;
 use reachability_domain::user::User;
@@ -60,6 +61,16 @@ impl Record for Service {
     }
 
     async fn replace(&mut self, call: &Call) -> Result<(), StoreError> {
+        let Configuration { reachability_enabled, disabled_at, .. } = self.configuration;
+        if let (true, Some(disabled_at)) = (reachability_enabled, disabled_at) {
+            // Until everybody knows that it was off. Whoever missed that would take the events of this time around for
+            // those of the last.
+            let off_at_least = call.app.off_at_least;
+            let rest = disabled_at.plus(off_at_least).since((call.app.clock)()).min(off_at_least);
+            if !rest.is_zero() {
+                sleep(rest).await;
+            }
+        }
         self.date_updated = (call.app.clock)();
         call.app.store.replace_service(self).await
     }

@@ -58,6 +58,14 @@ pub fn loader() -> ConfigLoader {
         .retry_config(retries)
 }
 
+/// A JSON text without the two characters that SQS and SNS refuse: escaped, which says the same.
+pub(crate) fn sendable(json: String) -> String {
+    if !json.contains(['\u{FFFE}', '\u{FFFF}']) {
+        return json;
+    }
+    json.replace('\u{FFFE}', "\\ufffe").replace('\u{FFFF}', "\\uffff")
+}
+
 /// Counts the requests that are made again, because they were throttled or something else went wrong on the way.
 #[derive(Debug)]
 pub struct CountRetries(pub Arc<Metrics>);
@@ -77,5 +85,19 @@ impl Intercept for CountRetries {
             self.0.count(Counter::WriteRetries);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_sent_is_escaped() {
+        let json = serde_json::json!({ "identity": "a\u{FFFE}b\u{FFFF}\u{FFFD}\u{1F600}\u{0}" }).to_string();
+        let sendable = sendable(json.clone());
+        assert!(!sendable.contains(['\u{FFFE}', '\u{FFFF}', '\u{0}']));
+        let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(read(&sendable), read(&json));
     }
 }

@@ -7,6 +7,8 @@ use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
+use crate::aws;
+
 /// How many messages a request takes.
 const BATCH: usize = 10;
 
@@ -77,7 +79,8 @@ impl Topic {
 }
 
 fn entry(index: usize, message: &Value) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
-    let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(message.to_string());
+    let mut entry =
+        PublishBatchRequestEntry::builder().id(index.to_string()).message(aws::sendable(message.to_string()));
     for name in ["type", "service_sid"] {
         if let Some(value) = message[name].as_str() {
             let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;

@@ -11,7 +11,7 @@ use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use tokio::time::sleep;
 
-use crate::mint;
+use crate::{aws, mint};
 
 /// How many messages a request takes.
 const BATCH: usize = 10;
@@ -56,7 +56,7 @@ impl SqsQueue {
         let entry = |(index, message): (usize, &Message)| {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
-                .message_body(message.to_json())
+                .message_body(aws::sendable(message.to_json()))
                 .delay_seconds(delay(message, now))
                 .build()
                 .map_err(|error| QueueError(error.into()))
@@ -110,6 +110,7 @@ impl DeadLetterQueue {
     /// # Errors
     /// If the queue did not take it.
     pub async fn send(&self, body: &str, reason: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let reason = aws::sendable(reason.replace(char::is_control, " "));
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         let attribute = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
         let request = self.client.send_message().queue_url(&self.url).message_body(body);

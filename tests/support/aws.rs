@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use aws_config::{Region, SdkConfig};
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{ConfigLoader, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
@@ -15,9 +17,21 @@ use aws_sdk_dynamodb::types::{
 use reachability_infra::aws;
 
 /// The configuration of clients of this endpoint: that of the functions, with credentials for nothing.
+pub async fn config_of_functions(endpoint: &str) -> SdkConfig {
+    loader(endpoint).load().await
+}
+
+/// The same with more patience: what stands in for AWS shares a small machine with the tests.
 pub async fn config(endpoint: &str) -> SdkConfig {
+    loader(endpoint)
+        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(30)).build())
+        .load()
+        .await
+}
+
+fn loader(endpoint: &str) -> ConfigLoader {
     let credentials = Credentials::new("test", "test", None, None, "test");
-    aws::loader().endpoint_url(endpoint).region(Region::new("us-east-1")).credentials_provider(credentials).load().await
+    aws::loader().endpoint_url(endpoint).region(Region::new("us-east-1")).credentials_provider(credentials)
 }
 
 /// Makes a table like that of the template, with a name of its own. Returns the name.

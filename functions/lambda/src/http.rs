@@ -23,6 +23,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::warn;
 
+use crate::logs;
+
 /// For how long the account's password is used before it is read again.
 const TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
@@ -39,7 +41,7 @@ const NOT_IN_PATHS: &AsciiSet =
 /// # Errors
 /// If a setting is missing, or the account's password cannot be read.
 pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
+    logs::start();
     let config = aws::config().await;
     let store = aws_sdk_dynamodb::Client::new(&config);
     let token = Token::read(aws_sdk_secretsmanager::Client::new(&config)).await?;

@@ -4,3 +4,4 @@
 
 pub mod fanout;
 pub mod http;
+pub mod logs;

@@ -36,6 +36,8 @@ impl JoinUpdate {
         let mut update = Self::default();
         update.values.insert(":one".to_owned(), AttributeValue::N("1".to_owned()));
         update.conditions.push("attribute_exists(sid)".to_owned());
+        // The first write decides where revisions begin.
+        update.conditions.push("attribute_exists(rev)".to_owned());
         update.greatest("as_of", &now);
         update.greatest("active", &news.last_active());
         if news.online_generation() > Generation::default() {

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, DeleteRequest, KeysAndAttributes, Put, ReturnValue,
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, WriteRequest,
+    AttributeValue, Delete, DeleteRequest, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update, WriteRequest,
 };
 use futures_util::future::try_join_all;
 use reachability_domain::account::{AccountSettings, ApiKey};
@@ -62,8 +62,8 @@ enum Transacted {
     Done,
     /// Not done, since some conditions did not hold. For each of its items: whether its own did.
     Refused(Vec<bool>),
-    /// Not done, since somebody else was writing one of the items.
-    InTheWay,
+    /// Not done, since somebody else was writing one of the items, or there was too much to do.
+    NotNow,
 }
 
 fn unavailable<E>(error: SdkError<E>) -> StoreError
@@ -250,15 +250,18 @@ impl DynamoStore {
         };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
             return match error.code() {
-                Some("TransactionInProgressException" | "TransactionConflictException") => Ok(Transacted::InTheWay),
+                Some("TransactionInProgressException" | "TransactionConflictException") => Ok(Transacted::NotNow),
                 _ => Err(unavailable(error)),
             };
         };
         let codes: Vec<&str> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
         if codes.contains(&"ConditionalCheckFailed") {
             Ok(Transacted::Refused(codes.iter().map(|code| *code != "ConditionalCheckFailed").collect()))
-        } else if codes.iter().all(|code| matches!(*code, "None" | "TransactionConflict")) {
-            Ok(Transacted::InTheWay)
+        } else if codes.iter().all(|code| {
+            // The SDK tries again what is throttled, but not if only a part of it is.
+            matches!(*code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+        }) {
+            Ok(Transacted::NotNow)
         } else {
             Err(unavailable(error))
         }
@@ -275,7 +278,8 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Joins in one update that does not read. `Ok(Err(…))` is the state as it is, where that is not how it can be done.
+    /// Joins in one update that does not read. `Ok(Err(…))` is the state as it is, where that is not how it can be done:
+    /// its condition does not hold, or the item would become too large.
     async fn join_blindly(
         &self,
         key: &Key,
@@ -302,6 +306,11 @@ impl DynamoStore {
             },
             Ok(_) => None,
         };
+        let is_too_large =
+            answer.as_ref().is_err_and(|error: &SdkError<UpdateItemError>| error.code() == Some("ValidationException"));
+        if is_too_large {
+            return Ok(Err(self.state(key.clone()).await?));
+        }
         if let Some(answer) = unless_refused(answer)? {
             let before = read_state(answer.attributes.unwrap_or_default())?.state;
             let mut after = before.clone();
@@ -315,46 +324,38 @@ impl DynamoStore {
         }))
     }
 
-    /// Joins as the domain does, and writes the whole state unless somebody else has since it was read.
+    /// Joins as the domain does, and writes the whole state; `None` if somebody else has since it was read.
     async fn join_as_read(
         &self,
         key: &Key,
         user: &User,
-        mut read: StoredState,
+        read: StoredState,
         news: &Presence,
         now: Timestamp,
-    ) -> Result<Joined, StoreError> {
-        for attempt in 0..ATTEMPTS {
-            let before = read.state.clone();
-            let mut next = read.clone();
-            let learned = next.state.join(news, now);
-            if !learned.anything {
-                return Ok(Joined { before, after: read.state });
-            }
-            let after = next.state.clone();
-            next.state.presence.forget(now);
-            let is_new = learned.opening && next.sid.is_none();
-            if is_new {
-                next.sid = Some(user.sid);
-            }
-            let (condition, values) = unchanged(&read);
-            let item = state_item(key.clone(), &next);
-            let is_done = if is_new {
-                let state = self.put(item).condition_expression(condition).set_expression_attribute_values(values);
-                let state = TransactWriteItem::builder().put(state.build().map_err(incomplete)?).build();
-                matches!(self.transact(vec![state, self.put_profile(user)?]).await?, Transacted::Done)
-            } else {
-                let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-                let put = put.condition_expression(condition).set_expression_attribute_values(values);
-                unless_refused(put.send().await)?.is_some()
-            };
-            if is_done {
-                return Ok(Joined { before, after });
-            }
-            back_off(attempt).await;
-            read = self.state(key.clone()).await?;
+    ) -> Result<Option<Joined>, StoreError> {
+        let mut next = read.clone();
+        let learned = next.state.join(news, now);
+        if !learned.anything {
+            return Ok(Some(Joined { before: read.state.clone(), after: read.state }));
         }
-        Err(StoreError::Unavailable(Contended.into()))
+        let after = next.state.clone();
+        next.state.presence.forget(now);
+        let is_new = learned.opening && next.sid.is_none();
+        if is_new {
+            next.sid = Some(user.sid);
+        }
+        let (condition, values) = unchanged(&read);
+        let item = state_item(key.clone(), &next);
+        let is_done = if is_new {
+            let state = self.put(item).condition_expression(condition).set_expression_attribute_values(values);
+            let state = TransactWriteItem::builder().put(state.build().map_err(incomplete)?).build();
+            matches!(self.transact(vec![state, self.put_profile(user)?]).await?, Transacted::Done)
+        } else {
+            let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+            let put = put.condition_expression(condition).set_expression_attribute_values(values);
+            unless_refused(put.send().await)?.is_some()
+        };
+        Ok(is_done.then_some(Joined { before: read.state, after }))
     }
 
     /// Makes a state smaller that has grown by what can be forgotten. Failing to changes nothing.
@@ -507,10 +508,11 @@ impl Store for DynamoStore {
 
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
-        let service = ConditionCheck::builder()
-            .table_name(&self.table)
-            .set_key(Some(Key::service(user.service_sid).attributes()))
-            .condition_expression("attribute_exists(pk)");
+        // Not a part of the transaction: it would stand in the way of all others of the service. Should it be deleted in
+        // between, its users are removed with it a little later.
+        if self.service(user.service_sid).await?.is_none() {
+            return Err(StoreError::Missing);
+        }
         let state = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key.clone().attributes()))
@@ -519,20 +521,18 @@ impl Store for DynamoStore {
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":sid", AttributeValue::S(user.sid.to_string()));
         let items = vec![
-            TransactWriteItem::builder().condition_check(service.build().map_err(incomplete)?).build(),
             TransactWriteItem::builder().update(state.build().map_err(incomplete)?).build(),
             self.put_profile(user)?,
         ];
         for attempt in 0..ATTEMPTS {
             match self.transact(items.clone()).await? {
                 Transacted::Done => return Ok(()),
-                Transacted::Refused(held) if held.first() == Some(&false) => return Err(StoreError::Missing),
                 Transacted::Refused(_) => {
                     // Unless it is this very user: then its making was answered before, and the answer lost.
                     let is_ours = self.state(key).await?.sid == Some(user.sid);
                     return if is_ours { Ok(()) } else { Err(StoreError::Exists) };
                 }
-                Transacted::InTheWay => back_off(attempt).await,
+                Transacted::NotNow => back_off(attempt).await,
             }
         }
         Err(StoreError::Unavailable(Contended.into()))
@@ -585,7 +585,7 @@ impl Store for DynamoStore {
             match self.transact(vec![profile.clone(), state]).await? {
                 Transacted::Done => return Ok(true),
                 Transacted::Refused(held) if held.first() == Some(&false) => return Ok(false),
-                Transacted::Refused(_) | Transacted::InTheWay => back_off(attempt).await,
+                Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
             }
         }
         Err(StoreError::Unavailable(Contended.into()))
@@ -607,17 +607,25 @@ impl Store for DynamoStore {
 
     async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
-        let read = match JoinUpdate::of(news, now) {
-            None => self.state(key.clone()).await?,
-            Some(update) => match self.join_blindly(&key, &update, news, now).await? {
-                Ok(joined) => {
-                    self.forget(&key, &joined.after, now).await;
-                    return Ok(joined);
-                }
-                Err(read) => read,
-            },
-        };
-        self.join_as_read(&key, user, read, news, now).await
+        let update = JoinUpdate::of(news, now);
+        for attempt in 0..ATTEMPTS {
+            // Again after somebody else was faster: this way nobody is in anybody's way.
+            let read = match &update {
+                None => self.state(key.clone()).await?,
+                Some(update) => match self.join_blindly(&key, update, news, now).await? {
+                    Ok(joined) => {
+                        self.forget(&key, &joined.after, now).await;
+                        return Ok(joined);
+                    }
+                    Err(read) => read,
+                },
+            };
+            if let Some(joined) = self.join_as_read(&key, user, read, news, now).await? {
+                return Ok(joined);
+            }
+            back_off(attempt).await;
+        }
+        Err(StoreError::Unavailable(Contended.into()))
     }
 
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use reachability_functions_lambda::fanout::{Batch, Fanout};
+use reachability_functions_lambda::logs;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::Metrics;
 use reachability_infra::sns::Topic;
@@ -11,7 +12,7 @@ use reachability_infra::{aws, clock, environment};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
+    logs::start();
     let metrics = Arc::new(Metrics::default());
     let config = aws::config().await;
     let store = aws_sdk_dynamodb::Client::from_conf(

@@ -7,6 +7,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use reachability_domain::chain::Chain;
 use reachability_domain::presence::{Lease, Rules};
 use reachability_domain::reachability::Configuration;
+use reachability_functions_lambda::logs;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::Metrics;
 use reachability_infra::sqs::{DeadLetterQueue, SqsQueue};
@@ -17,7 +18,7 @@ use tracing::{error, warn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
+    logs::start();
     let seconds = |name| environment::parsed(name).map(Duration::from_secs);
     let rules = Rules {
         grace: seconds("REACHABILITY_GRACE_SECONDS")?,
