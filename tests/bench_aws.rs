@@ -226,7 +226,8 @@ impl Bench {
         let opening = AttributeValue::M([("a", number(now.as_millis())), ("l", lease_until.clone())].map(owned).into());
         let condition = "attribute_exists(sid) AND attribute_exists(rev) \
             AND (attribute_not_exists(#n0) OR #n0 <= :v1) AND (attribute_not_exists(#n1) OR #n1 <= :v2) \
-            AND (attribute_not_exists(#n2) OR #n2 <= :v3) AND (attribute_not_exists(#n3) OR (#n3.a < :v4 AND #n3.l <= :v5))";
+            AND (attribute_not_exists(#n2) OR #n2 <= :v3) \
+            AND (attribute_not_exists(#n3) OR (#n3.a < :v4 AND #n3.l <= :v5))";
         self.update(identity)
             .update_expression("SET #n0 = :v1, #n1 = :v2, #n2 = :v3, #n3 = :v6 ADD rev :one")
             .condition_expression(condition)

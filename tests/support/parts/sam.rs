@@ -10,7 +10,8 @@ pub fn command() -> Command {
     let home = installed("sam").unwrap_or_else(|error| panic!("{error}"));
     let bin = home.join("sam/bin");
     let mut command = Command::new(bin.join("sam"));
-    for prefix in ["AWS_", "SAM_", "DOCKER_"] {
+    // What cargo sets for tests would make its build scripts run again.
+    for prefix in ["AWS_", "SAM_", "DOCKER_", "CARGO_PKG_", "CARGO_MANIFEST_"] {
         forget_environment(&mut command, prefix);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
