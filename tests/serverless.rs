@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// Tests that look at times take turns.
+/// Tests take turns where one looks at times, and all share a machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 #[test]
@@ -253,6 +253,7 @@ async fn send_and_wait(stack: &Stack, client: &Client, service: &str, mut events
 /// in the deployed stack.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_run_in_containers() {
+    let _turn = TURN.lock().await;
     let stack = Stack::shared();
     let docker = match Docker::start() {
         Ok(docker) => docker,
