@@ -128,9 +128,6 @@ pub const KEEP_ENDED_AT_MOST: Duration = Duration::from_secs(15 * 86_400);
 /// How many ended connections of a user are remembered for longer than [`KEEP_AT_LEAST`].
 const KEEP_ENDED: usize = 50;
 
-/// How many are remembered at all. A record may not grow without end, whatever a client does.
-const KEEP_ENDED_OF_LATE: usize = 1_000;
-
 /// What [`Presence::join`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Learned {
@@ -251,21 +248,28 @@ impl Presence {
         self.connections.iter()
     }
 
-    /// Drops the connections that can no longer matter, so that a record stays small, and the oldest of very many that
-    /// have ended. What arrives of them all the same is taken for something new.
+    /// Drops the connections that can no longer matter, so that a record stays small, and of very many that ended some
+    /// time ago the oldest. What arrives of them all the same is taken for something new.
     pub fn forget(&mut self, now: Timestamp) {
         self.connections.retain(|_, connection| !connection.is_forgettable(now));
-        if self.connections.len() <= KEEP_ENDED {
+        self.drop_ended(KEEP_ENDED, |ending| ending.recorded_at.plus(KEEP_AT_LEAST) <= now);
+    }
+
+    /// Drops all but the last so many of the connections that have ended, for a store that has no room for more. It can
+    /// bring one back that is heard of again.
+    pub fn make_room(&mut self, keep: usize, now: Timestamp) {
+        self.drop_ended(keep, |ending| ending.at <= now);
+    }
+
+    fn drop_ended(&mut self, keep: usize, may_go: impl Fn(&Ending) -> bool) {
+        if self.connections.len() <= keep {
             return;
         }
-        let over = self.connections.iter().filter_map(|(id, connection)| Some((id, connection.ended?)));
-        let mut over: Vec<(Timestamp, ConnectionId)> =
-            over.filter(|(_, ending)| ending.at <= now).map(|(id, ending)| (ending.recorded_at, id.clone())).collect();
-        over.sort_unstable_by(|one, two| two.cmp(one));
-        for (place, (recorded_at, id)) in over.into_iter().enumerate().skip(KEEP_ENDED) {
-            if recorded_at.plus(KEEP_AT_LEAST) <= now || place >= KEEP_ENDED_OF_LATE {
-                self.connections.remove(&id);
-            }
+        let ended = self.connections.iter().filter_map(|(id, connection)| Some((connection.ended?, id.clone())));
+        let mut ended: Vec<(Ending, ConnectionId)> = ended.collect();
+        ended.sort_unstable_by(|(one, _), (two, _)| two.recorded_at.cmp(&one.recorded_at));
+        for (_, id) in ended.iter().skip(keep).filter(|(ending, _)| may_go(ending)) {
+            self.connections.remove(id);
         }
     }
 
@@ -304,7 +308,7 @@ mod tests {
         assert_eq!(presence.connections.len(), KEEP_ENDED, "the last ones");
         assert!(presence.connections.contains_key(&"c-01999".parse().unwrap()));
 
-        // All of them a moment ago.
+        // All of them a moment ago: only where there is no room for them.
         let mut presence = a_restless_user(2_000);
         presence.connections.values_mut().for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now }));
         let live: ConnectionId = "c-00000".parse().unwrap();
@@ -313,7 +317,9 @@ mod tests {
         let later = now.plus(Duration::from_secs(10));
         presence.connections.get_mut(&in_grace).unwrap().ended = Some(Ending { at: later, recorded_at: now });
         presence.forget(now);
-        assert_eq!(presence.connections.len(), KEEP_ENDED_OF_LATE + 2);
+        assert_eq!(presence.connections.len(), 2_000);
+        presence.make_room(1_000, now);
+        assert!((1_001..=1_002).contains(&presence.connections.len()), "{}", presence.connections.len());
         assert!(presence.connections.contains_key(&live) && presence.connections.contains_key(&in_grace));
     }
 }

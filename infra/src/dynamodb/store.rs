@@ -50,6 +50,9 @@ const MAX_MARKS: usize = 12;
 /// How many of them it takes to be worth a write of its own.
 const MIN_FORGOTTEN: usize = 6;
 
+/// How many ended connections a state may have: of the longest ids as many as an item can hold.
+const MAX_CONNECTIONS: usize = 1_000;
+
 /// The store of a deployment on AWS. Clones share it.
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
@@ -340,6 +343,7 @@ impl DynamoStore {
         }
         let after = next.state.clone();
         next.state.presence.forget(now);
+        next.state.presence.make_room(MAX_CONNECTIONS, now);
         let is_new = learned.opening && next.sid.is_none();
         if is_new {
             next.sid = Some(user.sid);
