@@ -8,6 +8,7 @@
 //!
 //! Whether a connection lives is never stored: it is asked, with `now`, when somebody wants to know.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -267,7 +268,7 @@ impl Presence {
         }
         let ended = self.connections.iter().filter_map(|(id, connection)| Some((connection.ended?, id.clone())));
         let mut ended: Vec<(Ending, ConnectionId)> = ended.collect();
-        ended.sort_unstable_by(|(one, _), (two, _)| two.recorded_at.cmp(&one.recorded_at));
+        ended.sort_unstable_by_key(|(ending, _)| Reverse(ending.recorded_at));
         for (_, id) in ended.iter().skip(keep).filter(|(ending, _)| may_go(ending)) {
             self.connections.remove(id);
         }
