@@ -15,10 +15,9 @@ use reachability_domain::queue::Message;
 use reachability_domain::reachability::Configuration;
 use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
-use reachability_infra::aws::CountRetries;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::{Counter, Metrics};
-use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
+use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
 use reachability_tests::model::Model;
 use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::fault_proxy::{FaultProxy, Faults};
@@ -38,57 +37,38 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-mod in_dynamodb_local {
-    use super::*;
+/// The same for both engines.
+macro_rules! engine {
+    ($name:ident, $engine:ty) => {
+        mod $name {
+            use super::*;
 
-    reachability_tests::store_contract!(store_at(&DynamoDbLocal::shared().url()));
+            reachability_tests::store_contract!(store_at(&<$engine>::shared().url()));
 
-    #[test]
-    fn order_and_repetition_do_not_matter() {
-        let (store, ()) = block_on(store_at(&DynamoDbLocal::shared().url()));
-        properties::order_and_repetition_do_not_matter(&store, 40);
-    }
+            #[test]
+            fn order_and_repetition_do_not_matter() {
+                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                properties::order_and_repetition_do_not_matter(&store, 40);
+            }
 
-    #[test]
-    fn switching_and_time_tell_the_truth() {
-        let (store, ()) = block_on(store_at(&DynamoDbLocal::shared().url()));
-        properties::switching_and_time_tell_the_truth(&store, 20);
-    }
+            #[test]
+            fn switching_and_time_tell_the_truth() {
+                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                properties::switching_and_time_tell_the_truth(&store, 20);
+            }
+        }
+    };
 }
 
-mod in_ministack {
-    use super::*;
-
-    reachability_tests::store_contract!(store_at(&MiniStack::shared().url()));
-
-    #[test]
-    fn order_and_repetition_do_not_matter() {
-        let (store, ()) = block_on(store_at(&MiniStack::shared().url()));
-        properties::order_and_repetition_do_not_matter(&store, 40);
-    }
-
-    #[test]
-    fn switching_and_time_tell_the_truth() {
-        let (store, ()) = block_on(store_at(&MiniStack::shared().url()));
-        properties::switching_and_time_tell_the_truth(&store, 20);
-    }
-}
-
-fn event(identity: &str, connection: &str, at: i64, kind: EventKind) -> Event {
-    Event {
-        user: UserKey { service: service(1), identity: identity.parse().unwrap() },
-        connection: connection.parse().unwrap(),
-        occurred_at: Timestamp::from_millis(at),
-        kind,
-    }
-}
+engine!(in_dynamodb_local, DynamoDbLocal);
+engine!(in_ministack, MiniStack);
 
 fn connect(identity: &str, connection: &str, at: i64) -> Event {
-    event(identity, connection, at, EventKind::Connect { lease: None, device: None })
+    event_of(identity, connection, at, EventKind::Connect { lease: None, device: None })
 }
 
 fn disconnect(identity: &str, connection: &str, at: i64) -> Event {
-    event(identity, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
+    event_of(identity, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
 }
 
 /// What events cost, in requests: on an engine that tells a failed condition's item, as AWS does.
@@ -116,7 +96,7 @@ async fn events_cost_one_request_each() {
     let connects = handle(all(&|name| connect(name, "c-2", START + 1)), START + 1).await;
     assert_eq!(connects, 10, "ten connects of ten users");
     let renewals =
-        handle(all(&|name| event(name, "c-2", START + 2, EventKind::Renew { lease: None })), START + 2).await;
+        handle(all(&|name| event_of(name, "c-2", START + 2, EventKind::Renew { lease: None })), START + 2).await;
     assert_eq!(renewals, 10, "ten renewals");
     let disconnects = handle(all(&|name| disconnect(name, "c-2", START + 3)), START + 3).await;
     assert_eq!(disconnects, 10, "ten disconnects");
@@ -200,9 +180,8 @@ const FAULTS: Faults = Faults {
 async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let config = aws::config_of_functions(&proxy.url()).await;
-    let client = Client::from_conf(Builder::from(&config).interceptor(CountRetries(metrics.clone())).build());
-    let table = aws::create_table(&client).await;
-    (Arc::new(DynamoStore::new(client, table)), metrics)
+    let table = aws::create_table(&Client::new(&config)).await;
+    (Arc::new(DynamoStore::counting(&config, table, metrics.clone())), metrics)
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::UserRef;
 use reachability_infra::memory::MemoryStore;
-use reachability_tests::generate::{START, service, users};
+use reachability_tests::generate::{START, event_of, service, users};
 use reachability_tests::model::Settings;
 use reachability_tests::stage::{SETTINGS, Stage, rules};
 use reachability_worker::Worker;
@@ -18,12 +18,7 @@ use reachability_worker::Worker;
 const DAY: i64 = 86_400_000;
 
 fn event(connection: &str, at: i64, kind: EventKind) -> Event {
-    Event {
-        user: users().remove(0),
-        connection: connection.parse().unwrap(),
-        occurred_at: Timestamp::from_millis(at),
-        kind,
-    }
+    event_of("alice", connection, at, kind)
 }
 
 fn connect(connection: &str, at: i64, lease: u64) -> Event {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::event::{EndReason, Event, EventKind};
-use reachability_domain::identity::UserKey;
 use reachability_domain::queue::{Message, Purge};
 use reachability_domain::store::{Position, Window};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::{Counter, Metrics};
-use reachability_tests::generate::{START, service};
+use reachability_tests::generate::{START, event_of, service};
 use reachability_tests::stage::{SETTINGS, Stage, rules};
 use reachability_worker::Worker;
 
@@ -32,12 +31,7 @@ fn setup() -> Setup {
 }
 
 fn event(connection: &str, at: i64, kind: EventKind) -> Event {
-    Event {
-        user: UserKey { service: service(1), identity: "alice".parse().unwrap() },
-        connection: connection.parse().unwrap(),
-        occurred_at: Timestamp::from_millis(at),
-        kind,
-    }
+    event_of("alice", connection, at, kind)
 }
 
 fn connect(connection: &str, at: i64) -> Event {

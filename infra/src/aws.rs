@@ -68,7 +68,7 @@ pub(crate) fn sendable(json: String) -> String {
 
 /// Counts the requests that are made again, because they were throttled or something else went wrong on the way.
 #[derive(Debug)]
-pub struct CountRetries(pub Arc<Metrics>);
+pub(crate) struct CountRetries(pub(crate) Arc<Metrics>);
 
 impl Intercept for CountRetries {
     fn name(&self) -> &'static str {

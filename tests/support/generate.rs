@@ -28,6 +28,16 @@ pub fn users() -> Vec<UserKey> {
         .collect()
 }
 
+/// An event of a user of the first service.
+pub fn event_of(identity: &str, connection: &str, at: i64, kind: EventKind) -> Event {
+    Event {
+        user: UserKey { service: service(1), identity: identity.parse().unwrap() },
+        connection: connection.parse().unwrap(),
+        occurred_at: Timestamp::from_millis(at),
+        kind,
+    }
+}
+
 /// Any event of any of the users, on one of a few connections: connects after disconnects, renewals of nothing, ends
 /// that never began.
 pub fn event() -> impl Strategy<Value = Event> {

@@ -12,7 +12,7 @@ use reachability_domain::reachability::Configuration;
 use reachability_domain::service::Service;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::{Store, StoreError};
-use reachability_infra::dynamodb::{StateError, StoredState, services};
+use reachability_infra::dynamodb::{StateError, StoredState, services, user_of_state};
 use reachability_infra::metrics::Metrics;
 use reachability_infra::sns::Topic;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ impl Fanout {
             return Ok(switch(before, after).map(Notice::Switch));
         }
         // A state that is removed had nothing more to tell: its user was deleted before, or its service was.
-        let (Some(user), Some(after)) = (StoredState::user(pk), &images.new_image) else { return Ok(None) };
+        let (Some(user), Some(after)) = (user_of_state(pk), &images.new_image) else { return Ok(None) };
         let configuration = match configurations.entry(user.service) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unread) => {

@@ -68,7 +68,7 @@ impl Key {
 }
 
 /// The user whose state lies at this partition key; `None` if it is no state.
-pub(super) fn user_of_state(pk: &str) -> Option<UserKey> {
+pub fn user_of_state(pk: &str) -> Option<UserKey> {
     let (service, identity) = pk.strip_prefix("state#")?.split_once('#')?;
     Some(UserKey { service: service.parse().ok()?, identity: identity.parse().ok()? })
 }

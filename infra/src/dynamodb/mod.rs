@@ -18,5 +18,6 @@ pub mod services;
 mod state;
 mod store;
 
+pub use key::user_of_state;
 pub use state::{StateError, StoredState};
 pub use store::DynamoStore;

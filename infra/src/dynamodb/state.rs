@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::{Connection, Generation, KEEP_ENDED_AT_MOST, Presence};
 use reachability_domain::reachability::{Registrations, UserState};
 use reachability_domain::sid::UserSid;
@@ -22,8 +22,6 @@ use reachability_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::AttributeValue;
-
-use super::key;
 
 /// An attribute of a stored state is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +63,6 @@ pub(super) fn write<T: Serialize>(value: &T) -> AttributeValue {
 }
 
 impl StoredState {
-    /// The user whose state an item is, by its key; `None` if it is something else.
-    pub fn user(pk: &str) -> Option<UserKey> {
-        key::user_of_state(pk)
-    }
-
     /// Reads an item, as it is stored and as a stream shows it.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! The store.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -30,8 +33,10 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::join::JoinUpdate;
-use super::key::{Item, Key, SHARDS};
+use super::key::{Item, Key, SHARDS, user_of_state};
 use super::state::{self, StoredState};
+use crate::aws::CountRetries;
+use crate::metrics::Metrics;
 use crate::mint;
 
 /// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
@@ -152,6 +157,12 @@ impl DynamoStore {
     /// A store in this table.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// A store in this table, with a client of its own that counts the requests that are made again.
+    pub fn counting(config: &SdkConfig, table: String, metrics: Arc<Metrics>) -> Self {
+        let config = Builder::from(config).interceptor(CountRetries(metrics)).build();
+        Self::new(Client::from_conf(config), table)
     }
 
     async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
@@ -601,7 +612,7 @@ impl Store for DynamoStore {
         let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
         let mut states: HashMap<UserKey, UserState> = HashMap::with_capacity(users.len());
         for item in read.into_iter().flatten() {
-            let user = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| StoredState::user(pk));
+            let user = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| user_of_state(pk));
             if let Some(user) = user {
                 states.insert(user, read_state(item)?.state);
             }

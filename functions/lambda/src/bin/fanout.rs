@@ -15,11 +15,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     logs::start();
     let metrics = Arc::new(Metrics::default());
     let config = aws::config().await;
-    let store = aws_sdk_dynamodb::Client::from_conf(
-        aws_sdk_dynamodb::config::Builder::from(&config).interceptor(aws::CountRetries(metrics.clone())).build(),
-    );
+    let table = environment::text("REACHABILITY_TABLE")?;
     let fanout = Fanout {
-        store: Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?)),
+        store: Arc::new(DynamoStore::counting(&config, table, metrics.clone())),
         topic: Topic::new(aws_sdk_sns::Client::new(&config), environment::text("REACHABILITY_TOPIC_ARN")?),
         metrics: metrics.clone(),
     };

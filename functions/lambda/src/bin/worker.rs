@@ -26,11 +26,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let metrics = Arc::new(Metrics::default());
     let config = aws::config().await;
-    let dynamodb = aws_sdk_dynamodb::Client::from_conf(
-        aws_sdk_dynamodb::config::Builder::from(&config).interceptor(aws::CountRetries(metrics.clone())).build(),
-    );
     let sqs = aws_sdk_sqs::Client::new(&config);
-    let store = Arc::new(DynamoStore::new(dynamodb, environment::text("REACHABILITY_TABLE")?));
+    let table = environment::text("REACHABILITY_TABLE")?;
+    let store = Arc::new(DynamoStore::counting(&config, table, metrics.clone()));
     let queue = SqsQueue::new(sqs.clone(), environment::text("REACHABILITY_QUEUE_URL")?, clock::now);
     let worker = Worker::new(store, Arc::new(queue), rules, Configuration::MAX_AGE, metrics.clone());
     let dead_letters = DeadLetterQueue::new(sqs, environment::text("REACHABILITY_DEAD_LETTER_QUEUE_URL")?);
