@@ -11,6 +11,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::identity::UserKey;
+use reachability_domain::push_store::PushStore;
 use reachability_domain::queue::Message;
 use reachability_domain::reachability::Configuration;
 use reachability_domain::store::Store;
@@ -23,11 +24,11 @@ use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::fault_proxy::{FaultProxy, Faults};
 use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::stage::{SETTINGS, Stage, rules};
-use reachability_tests::{aws, properties};
+use reachability_tests::{aws, properties, push_properties};
 use reachability_worker::Worker;
 
 /// A store in a table of its own.
-async fn store_at(endpoint: &str) -> (Arc<dyn Store>, ()) {
+async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, ()) {
     let client = Client::new(&aws::config(endpoint).await);
     let table = aws::create_table(&client).await;
     (Arc::new(DynamoStore::new(client, table)), ())
@@ -44,17 +45,26 @@ macro_rules! engine {
             use super::*;
 
             reachability_tests::store_contract!(store_at(&<$engine>::shared().url()));
+            reachability_tests::push_store_contract!(store_at(&<$engine>::shared().url()));
 
             #[test]
             fn order_and_repetition_do_not_matter() {
                 let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                let store: Arc<dyn Store> = store;
                 properties::order_and_repetition_do_not_matter(&store, 40);
             }
 
             #[test]
             fn switching_and_time_tell_the_truth() {
                 let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                let store: Arc<dyn Store> = store;
                 properties::switching_and_time_tell_the_truth(&store, 20);
+            }
+
+            #[test]
+            fn a_registration_is_dead_when_it_is_and_not_before() {
+                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 15);
             }
         }
     };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use reachability_domain::event::{Event, EventKind};
+use reachability_domain::push_store::PushStore;
 use reachability_domain::reachability::UserState;
 use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
@@ -11,11 +12,11 @@ use reachability_domain::user::UserRef;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_tests::generate::{self, START};
-use reachability_tests::properties;
 use reachability_tests::stage::{SETTINGS, Stage};
+use reachability_tests::{properties, push_properties};
 use tempfile::TempDir;
 
-fn sqlite() -> (Arc<dyn Store>, TempDir) {
+fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("test.db")).unwrap();
     (Arc::new(SqliteStore::new(database)), directory)
@@ -24,21 +25,29 @@ fn sqlite() -> (Arc<dyn Store>, TempDir) {
 mod memory {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn Store>, ()) {
+    async fn fresh() -> (Arc<dyn PushStore>, ()) {
         (Arc::new(MemoryStore::default()), ())
     }
 
     reachability_tests::store_contract!(fresh());
+    reachability_tests::push_store_contract!(fresh());
+
+    #[test]
+    fn a_registration_is_dead_when_it_is_and_not_before() {
+        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 10_000);
+    }
 }
 
 mod in_sqlite {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn Store>, TempDir) {
+    async fn fresh() -> (Arc<dyn PushStore>, TempDir) {
         sqlite()
     }
 
     reachability_tests::store_contract!(fresh());
+    reachability_tests::push_store_contract!(fresh());
 
     #[tokio::test]
     async fn what_is_left_of_the_deleted_is_removed_in_the_end() {
@@ -71,12 +80,20 @@ mod in_sqlite {
     #[test]
     fn order_and_repetition_do_not_matter() {
         let (store, _directory) = sqlite();
+        let store: Arc<dyn Store> = store;
         properties::order_and_repetition_do_not_matter(&store, 200);
     }
 
     #[test]
     fn switching_and_time_tell_the_truth() {
         let (store, _directory) = sqlite();
+        let store: Arc<dyn Store> = store;
         properties::switching_and_time_tell_the_truth(&store, 100);
+    }
+
+    #[test]
+    fn a_registration_is_dead_when_it_is_and_not_before() {
+        let (store, _directory) = sqlite();
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 100);
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use reachability_domain::change::Change;
 use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::Presence;
-use reachability_domain::reachability::{Configuration, Reachability, Registrations, UserState};
+use reachability_domain::reachability::{Configuration, Reachability, UserState};
+use reachability_domain::registration::{Registration, Registrations};
+use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, service, users};
@@ -45,6 +47,21 @@ fn configuration(generation: u32, enabled: bool) -> Configuration {
     configuration.set_reachability_enabled(enabled, Timestamp::default());
     assert_eq!(configuration.generation.0, generation);
     configuration
+}
+
+/// Devices that a user registered, each with the second in which it did and whether it is dead; those that were taken
+/// away again are the ones of no second.
+fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
+    let mut registrations = Registrations::default();
+    for (n, (second, is_dead)) in devices.iter().enumerate() {
+        let sid = BindingSid::from_bits(n as u128);
+        let registered_at = at(second.unwrap_or_default());
+        registrations.insert(sid, Registration { registered_at, confirmed_at: None, is_dead: *is_dead });
+        if second.is_none() {
+            registrations.remove(sid);
+        }
+    }
+    registrations
 }
 
 /// The state after these events, each handled in a generation as it occurs.
@@ -108,16 +125,26 @@ fn every_row() {
     ];
     for (configuration, events, second, online) in rows {
         // The two fields do not depend on each other: every row with every history of push registrations.
-        for (registrations, notifiable) in [
-            (Registrations::Never, None),
-            (Registrations::Deliverable, Some(true)),
-            (Registrations::NoneDeliverable, Some(false)),
+        let year = 365 * 86_400;
+        for (devices, notifiable) in [
+            (&[][..], None),
+            (&[(Some(0), false)], Some(true)),
+            // One that was registered a year ago is over, to the second.
+            (&[(Some(second - year), false)], Some(false)),
+            (&[(Some(second - year + 1), false)], Some(true)),
+            (&[(Some(0), true)], Some(false)),
+            (&[(Some(0), true), (Some(0), false)], Some(true)),
+            (&[(Some(0), true), (Some(second - year), false)], Some(false)),
+            // Taken away.
+            (&[(None, false)], Some(false)),
+            (&[(None, false), (None, true), (Some(0), false)], Some(true)),
         ] {
+            let registrations = registrations(devices);
             let expected = match configuration.reachability_enabled {
                 true => Reachability { online, notifiable },
                 false => Reachability::UNKNOWN,
             };
-            let found = Reachability::of(&configuration, &state(&events, registrations), at(second));
+            let found = Reachability::of(&configuration, &state(&events, registrations.clone()), at(second));
             assert_eq!(found, expected, "{configuration:?}, {events:?}, {registrations:?}, at second {second}");
         }
     }
@@ -129,9 +156,9 @@ fn a_change_is_what_the_outside_sees_of_a_write() {
     let (on, off) = (configuration(1, true), configuration(1, false));
     let states = [
         UserState::default(),
-        state(&[(1, connect("a", 0))], Registrations::Never),
-        state(&[(1, connect("a", 0)), (1, connect("b", 1))], Registrations::Never),
-        state(&[(1, connect("a", 0)), (1, end("a", 2, EndReason::ClientClosed))], Registrations::Deliverable),
+        state(&[(1, connect("a", 0))], Registrations::default()),
+        state(&[(1, connect("a", 0)), (1, connect("b", 1))], Registrations::default()),
+        state(&[(1, connect("a", 0)), (1, end("a", 2, EndReason::ClientClosed))], registrations(&[(Some(0), false)])),
     ];
     let see = |before: usize, after: usize| {
         Change::between(&user, &on, &states[before], &states[after])

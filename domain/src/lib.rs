@@ -6,22 +6,32 @@
 //! * [`sid`], [`identity`], [`time`]: the words everything else is said in
 //! * [`event`]: what happened outside, parsed strictly
 //! * [`presence`]: a user's connections as a join-semilattice, so that the order of events does not matter
+//! * [`binding`], [`registration`]: devices that registered for push, and what their providers say of them
+//! * [`credential`], [`push`], [`breaker`]: how providers are talked to
+//! * [`notification`]: what the owner sends to devices
 //! * [`reachability`]: the truth table
 //! * [`change`]: what the outside is told of it
 //! * [`outcome`]: what became of an event
 //! * [`service`], [`user`], [`account`]: what the REST API stores
-//! * [`store`], [`queue`]: the two ports that a deployment fills in
+//! * [`store`], [`push_store`], [`queue`], and [`push`] again: the ports that a deployment fills in
 //! * [`chain`]: how errors are written down
 
 pub mod account;
+pub mod binding;
+pub mod breaker;
 pub mod chain;
 pub mod change;
+pub mod credential;
 pub mod event;
 pub mod identity;
+pub mod notification;
 pub mod outcome;
 pub mod presence;
+pub mod push;
+pub mod push_store;
 pub mod queue;
 pub mod reachability;
+pub mod registration;
 pub mod service;
 pub mod sid;
 pub mod store;

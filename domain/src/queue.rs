@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, InvalidEvent};
 use crate::identity::{ConnectionId, Identity, UserKey};
-use crate::sid::ServiceSid;
+use crate::sid::{BindingSid, NotificationSid, ServiceSid};
 use crate::time::Timestamp;
 
 /// A timer, as a delayed message: look at this connection then. The end of a grace period or of a lease has no event of
@@ -31,6 +31,52 @@ pub struct Purge {
     pub due_at: Timestamp,
 }
 
+/// A registration is to be checked: its provider is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Of which service.
+    pub service: ServiceSid,
+    /// Which registration.
+    pub binding: BindingSid,
+    /// Since when an answer is wanted. One to a later request will do.
+    pub asked_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When to ask; `None` for at once.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A notification is to be sent: to all devices of its users, or to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deliver {
+    /// Of which service.
+    pub service: ServiceSid,
+    /// Which notification.
+    pub notification: NotificationSid,
+    /// To which device; `None`: to all, for each of which there will be a message.
+    pub binding: Option<BindingSid>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When to send it; `None` for at once.
+    pub due_at: Option<Timestamp>,
+}
+
+/// Registrations are to be looked through for those whose time is over, or will be soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// Those of which service; `None`: of all, for each of which there will be a message.
+    pub service: Option<ServiceSid>,
+    /// Behind which one to begin: services where none is given, bindings of the service otherwise.
+    pub after: Option<u128>,
+}
+
+/// A push provider has something to tell of a device, and is to be asked what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feedback {
+    /// The provider's name for the device.
+    pub endpoint: String,
+}
+
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -40,14 +86,68 @@ pub enum Message {
     Check(Check),
     /// A clean-up.
     Purge(Purge),
+    /// A registration to be checked.
+    Probe(Probe),
+    /// A notification to be sent.
+    Deliver(Deliver),
+    /// Registrations to be looked through.
+    Sweep(Sweep),
+    /// A push provider's hint.
+    Feedback(Feedback),
+}
+
+/// Which of two queues a message waits in. Push providers may be slow: whoever comes online does not wait for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Events, timers and clean-ups.
+    Events,
+    /// Everything for which push providers are asked.
+    Pushes,
 }
 
 /// The messages that are ours, as they are written. Times are milliseconds since the epoch.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Written {
-    Check { service_sid: ServiceSid, identity: Identity, connection_id: ConnectionId, due_at: Timestamp },
-    Purge { service_sid: ServiceSid, due_at: Timestamp },
+    Check {
+        service_sid: ServiceSid,
+        identity: Identity,
+        connection_id: ConnectionId,
+        due_at: Timestamp,
+    },
+    Purge {
+        service_sid: ServiceSid,
+        due_at: Timestamp,
+    },
+    Probe {
+        service_sid: ServiceSid,
+        binding_sid: BindingSid,
+        asked_at: Timestamp,
+        #[serde(default)]
+        attempts: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_at: Option<Timestamp>,
+    },
+    Deliver {
+        service_sid: ServiceSid,
+        notification_sid: NotificationSid,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binding_sid: Option<BindingSid>,
+        #[serde(default)]
+        attempts: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_at: Option<Timestamp>,
+    },
+    Sweep {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service_sid: Option<ServiceSid>,
+        /// In hexadecimal digits, since many readers of JSON know no such numbers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+    Feedback {
+        endpoint: String,
+    },
 }
 
 impl Message {
@@ -64,6 +164,24 @@ impl Message {
                     due_at,
                 })),
                 Ok(Written::Purge { service_sid, due_at }) => Ok(Self::Purge(Purge { service: service_sid, due_at })),
+                Ok(Written::Probe { service_sid, binding_sid, asked_at, attempts, due_at }) => {
+                    Ok(Self::Probe(Probe { service: service_sid, binding: binding_sid, asked_at, attempts, due_at }))
+                }
+                Ok(Written::Deliver { service_sid, notification_sid, binding_sid, attempts, due_at }) => {
+                    Ok(Self::Deliver(Deliver {
+                        service: service_sid,
+                        notification: notification_sid,
+                        binding: binding_sid,
+                        attempts,
+                        due_at,
+                    }))
+                }
+                Ok(Written::Sweep { service_sid, after }) => {
+                    let after = after.map(|digits| u128::from_str_radix(&digits, 16)).transpose();
+                    let after = after.map_err(|_| InvalidEvent::Type)?;
+                    Ok(Self::Sweep(Sweep { service: service_sid, after }))
+                }
+                Ok(Written::Feedback { endpoint }) => Ok(Self::Feedback(Feedback { endpoint })),
                 Err(_) => Err(InvalidEvent::Type),
             },
             event => event.map(Self::Event),
@@ -81,6 +199,24 @@ impl Message {
                 due_at: check.due_at,
             },
             Self::Purge(purge) => Written::Purge { service_sid: purge.service, due_at: purge.due_at },
+            Self::Probe(probe) => Written::Probe {
+                service_sid: probe.service,
+                binding_sid: probe.binding,
+                asked_at: probe.asked_at,
+                attempts: probe.attempts,
+                due_at: probe.due_at,
+            },
+            Self::Deliver(deliver) => Written::Deliver {
+                service_sid: deliver.service,
+                notification_sid: deliver.notification,
+                binding_sid: deliver.binding,
+                attempts: deliver.attempts,
+                due_at: deliver.due_at,
+            },
+            Self::Sweep(sweep) => {
+                Written::Sweep { service_sid: sweep.service, after: sweep.after.map(|after| format!("{after:x}")) }
+            }
+            Self::Feedback(feedback) => Written::Feedback { endpoint: feedback.endpoint.clone() },
         };
         // Strings and numbers: there is nothing in it that JSON cannot hold.
         serde_json::to_string(&written).unwrap_or_default()
@@ -89,9 +225,19 @@ impl Message {
     /// When to deliver it: `None` for at once.
     pub fn deliver_at(&self) -> Option<Timestamp> {
         match self {
-            Self::Event(_) => None,
+            Self::Event(_) | Self::Sweep(_) | Self::Feedback(_) => None,
             Self::Check(check) => Some(check.due_at),
             Self::Purge(purge) => Some(purge.due_at),
+            Self::Probe(probe) => probe.due_at,
+            Self::Deliver(deliver) => deliver.due_at,
+        }
+    }
+
+    /// Which queue it waits in.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Event(_) | Self::Check(_) | Self::Purge(_) => Lane::Events,
+            Self::Probe(_) | Self::Deliver(_) | Self::Sweep(_) | Self::Feedback(_) => Lane::Pushes,
         }
     }
 }
@@ -132,6 +278,25 @@ mod tests {
             due_at: Timestamp::from_millis(1_795_171_200_123),
         });
         assert_eq!(Message::parse(purge.to_json().as_bytes()).unwrap(), purge);
+        let (service, binding) = ("IS00000000000000000000000000000001", "BS00000000000000000000000000000002");
+        let (service, binding) = (service.parse().unwrap(), binding.parse().unwrap());
+        let at = Timestamp::from_millis(1_795_171_200_123);
+        let notification = "NT00000000000000000000000000000003".parse().unwrap();
+        for message in [
+            Message::Probe(Probe { service, binding, asked_at: at, attempts: 0, due_at: None }),
+            Message::Probe(Probe { service, binding, asked_at: at, attempts: 2, due_at: Some(at) }),
+            Message::Deliver(Deliver { service, notification, binding: None, attempts: 0, due_at: None }),
+            Message::Deliver(Deliver { service, notification, binding: Some(binding), attempts: 1, due_at: Some(at) }),
+            Message::Sweep(Sweep { service: None, after: None }),
+            Message::Sweep(Sweep { service: Some(service), after: Some(u128::MAX) }),
+            Message::Feedback(Feedback { endpoint: "arn:aws:sns:…".to_owned() }),
+        ] {
+            assert_eq!(Message::parse(message.to_json().as_bytes()).unwrap(), message);
+            assert_eq!(message.lane(), Lane::Pushes);
+        }
+        // What a clock sends every day.
+        let sweep = Message::Sweep(Sweep { service: None, after: None });
+        assert_eq!(Message::parse(br#"{"type":"sweep"}"#).unwrap(), sweep);
         // The door takes events only.
         assert!(matches!(Event::parse(check.to_json().as_bytes()), Err(InvalidEvent::Type)));
     }

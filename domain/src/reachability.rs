@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::presence::{Generation, Learned, Presence};
+use crate::registration::{Registration, Registrations};
+use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
 /// Whether a service's reachability is on, and since which time around. Off when a service is made.
@@ -32,18 +34,6 @@ impl Configuration {
         }
         self.reachability_enabled = enabled;
     }
-}
-
-/// What is known of a user's push registrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Registrations {
-    /// There never was one.
-    #[default]
-    Never,
-    /// At least one is believed deliverable.
-    Deliverable,
-    /// There were, and none is deliverable now.
-    NoneDeliverable,
 }
 
 /// Everything that a user's reachability depends on, as stored.
@@ -88,7 +78,20 @@ impl UserState {
     /// Leaves of a deleted user what keeps its connections from coming back.
     pub fn bury(&mut self, now: Timestamp) {
         self.presence = self.presence.buried(now);
-        self.registrations = Registrations::Never;
+        self.registrations = Registrations::default();
+        self.written(now);
+    }
+
+    /// Adds a device, or what is newly known of it. Returns the one that has to go for it, if there are too many.
+    pub fn add_device(&mut self, sid: BindingSid, registration: Registration, now: Timestamp) -> Option<BindingSid> {
+        let gone = self.registrations.insert(sid, registration);
+        self.written(now);
+        gone
+    }
+
+    /// Takes a device away.
+    pub fn remove_device(&mut self, sid: BindingSid, now: Timestamp) {
+        self.registrations.remove(sid);
         self.written(now);
     }
 
@@ -124,11 +127,7 @@ impl Reachability {
         }
         Self {
             online: user.presence.was_online_in(configuration.generation).then(|| user.presence.live_until() > now),
-            notifiable: match user.registrations {
-                Registrations::Never => None,
-                Registrations::Deliverable => Some(true),
-                Registrations::NoneDeliverable => Some(false),
-            },
+            notifiable: user.registrations.ever().then(|| user.registrations.deliverable(now).next().is_some()),
         }
     }
 }

@@ -102,6 +102,12 @@ sids! {
     KeySid = "SK";
     /// A messaging service. Only its sid is known here.
     MessagingServiceSid = "MG";
+    /// A push registration of a device.
+    BindingSid = "BS";
+    /// What lets us talk to a push provider for an app.
+    CredentialSid = "CR";
+    /// A notification that was sent.
+    NotificationSid = "NT";
     /// A request, as answered in `Twilio-Request-Id`.
     RequestSid = "RQ";
 }

@@ -66,6 +66,25 @@ pub struct Slice<T> {
     pub more: bool,
 }
 
+impl<K: Copy + Ord> Window<K> {
+    /// What it shows of a whole list.
+    pub fn show<T>(self, mut items: Vec<T>, sid: impl Fn(&T) -> K) -> Slice<T> {
+        items.sort_by_key(&sid);
+        let (mut start, mut end) = (0, items.len());
+        match self.position {
+            Position::Start => {}
+            Position::After(bound) => start = items.partition_point(|item| sid(item) <= bound),
+            Position::Before(bound) => end = items.partition_point(|item| sid(item) < bound),
+        }
+        let more = end - start > self.limit;
+        match self.position {
+            Position::Before(_) => start = start.max(end.saturating_sub(self.limit)),
+            _ => end = end.min(start.saturating_add(self.limit)),
+        }
+        Slice { items: items.drain(start..end).collect(), more }
+    }
+}
+
 /// A user's state around a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
@@ -109,8 +128,8 @@ pub trait Store: Send + Sync {
     /// [`Store::purge`]. Returns whether there was one.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError>;
 
-    /// Removes up to so many users that are left of a service that was deleted, with their state. Returns whether more
-    /// are left.
+    /// Removes up to so many users that are left of a service that was deleted, with their state and their bindings.
+    /// Returns whether more are left.
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
 
     /// Adds a user.
@@ -131,7 +150,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
     async fn replace_user(&self, user: &User) -> Result<(), StoreError>;
 
-    /// Removes a user and buries its state ([`UserState::bury`]). Returns whether there was one.
+    /// Removes a user with its bindings, and buries its state ([`UserState::bury`]). Returns whether there was one.
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError>;
 
     /// The states of users, in the given order; the default one for whom nothing is stored.

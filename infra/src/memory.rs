@@ -5,11 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::binding::{Binding, BindingFilter, Device};
+use reachability_domain::credential::Credential;
 use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::notification::{Delivery, Notification};
 use reachability_domain::presence::Presence;
+use reachability_domain::push_store::{Bound, PushStore};
 use reachability_domain::reachability::UserState;
+use reachability_domain::registration::{Action, Registration};
 use reachability_domain::service::Service;
-use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
 use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::{User, UserRef};
@@ -24,7 +29,16 @@ pub struct MemoryStore {
 struct Contents {
     account: AccountSettings,
     keys: BTreeMap<KeySid, ApiKey>,
+    credentials: BTreeMap<CredentialSid, Credential>,
     services: BTreeMap<ServiceSid, Scope>,
+    notifications: BTreeMap<NotificationSid, Sent>,
+}
+
+/// A notification with what became of it.
+#[derive(Debug)]
+struct Sent {
+    notification: Notification,
+    deliveries: BTreeMap<BindingSid, Delivery>,
 }
 
 /// A service with what is in it.
@@ -34,6 +48,7 @@ struct Scope {
     users: BTreeMap<UserSid, User>,
     by_identity: HashMap<Identity, UserSid>,
     states: HashMap<Identity, UserState>,
+    bindings: BTreeMap<Device, Binding>,
 }
 
 impl MemoryStore {
@@ -98,6 +113,7 @@ impl Store for MemoryStore {
             users: BTreeMap::new(),
             by_identity: HashMap::new(),
             states: HashMap::new(),
+            bindings: BTreeMap::new(),
         };
         contents.services.insert(service.sid, scope);
         Ok(())
@@ -173,6 +189,9 @@ impl Store for MemoryStore {
         let Some(user) = scope.users.remove(&sid) else { return Ok(false) };
         scope.by_identity.remove(&user.identity);
         if let Some(state) = scope.states.get_mut(&user.identity) {
+            for (sid, _) in state.registrations.devices() {
+                scope.bindings.remove(&Device::of_binding(sid));
+            }
             state.bury(now);
         }
         Ok(true)
@@ -219,5 +238,151 @@ impl Store for MemoryStore {
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         Ok(self.contents().keys.remove(&sid).is_some())
+    }
+}
+
+#[async_trait]
+impl PushStore for MemoryStore {
+    async fn act(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        action: &Action,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Bound, StoreError> {
+        let mut contents = self.contents();
+        let Some(scope) = contents.services.get_mut(&service) else {
+            let registers = matches!(action, Action::Register(_));
+            return if registers { Err(StoreError::Missing) } else { Ok(Bound { before: None, after: None }) };
+        };
+        let before = scope.bindings.get(&device).cloned();
+        let Some(step) = action.step(before.as_ref(), now) else {
+            return Ok(Bound { after: before.clone(), before });
+        };
+        if let Some((identity, sid)) = &step.leaves {
+            scope.states.entry(identity.clone()).or_default().remove_device(*sid, now);
+            scope.bindings.remove(&device);
+        }
+        if let Some(binding) = &step.binding {
+            let state = scope.states.entry(binding.identity.clone()).or_default();
+            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), now) {
+                scope.bindings.remove(&Device::of_binding(gone));
+            }
+            scope.bindings.insert(device, binding.clone());
+            if let Some(user) = user
+                && !scope.by_identity.contains_key(&user.identity)
+            {
+                scope.create_user(user);
+            }
+        }
+        Ok(Bound { before, after: step.binding })
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        let contents = self.contents();
+        let scope = contents.services.get(&service);
+        let binding = scope.and_then(|scope| scope.bindings.get(&Device::of_binding(sid)));
+        Ok(binding.filter(|binding| binding.sid == sid).cloned())
+    }
+
+    async fn bindings(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Binding>, StoreError> {
+        let contents = self.contents();
+        let all = contents.services.get(&service).into_iter().flat_map(|scope| scope.bindings.values());
+        let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
+        Ok(window.show(bindings, |binding| binding.sid))
+    }
+
+    async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if contents.credentials.contains_key(&credential.sid) {
+            return Err(StoreError::Exists);
+        }
+        contents.credentials.insert(credential.sid, credential.clone());
+        Ok(())
+    }
+
+    async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
+        Ok(self.contents().credentials.get(&sid).cloned())
+    }
+
+    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
+        Ok(slice(&self.contents().credentials, window, |credential| credential))
+    }
+
+    async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let stored = contents.credentials.get_mut(&credential.sid).ok_or(StoreError::Missing)?;
+        if stored.version != credential.version {
+            return Err(StoreError::Conflict);
+        }
+        *stored = Credential { version: credential.version + 1, ..credential.clone() };
+        Ok(())
+    }
+
+    async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
+        Ok(self.contents().credentials.remove(&sid).is_some())
+    }
+
+    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if contents.notifications.contains_key(&notification.sid) {
+            return Err(StoreError::Exists);
+        }
+        let sent = Sent { notification: notification.clone(), deliveries: BTreeMap::new() };
+        contents.notifications.insert(notification.sid, sent);
+        Ok(())
+    }
+
+    async fn notification(
+        &self,
+        service: ServiceSid,
+        sid: NotificationSid,
+    ) -> Result<Option<Notification>, StoreError> {
+        let contents = self.contents();
+        let notification = contents.notifications.get(&sid).map(|sent| &sent.notification);
+        Ok(notification.filter(|notification| notification.service_sid == service).cloned())
+    }
+
+    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        for delivery in deliveries {
+            if let Some(sent) = contents.notifications.get_mut(&delivery.notification_sid) {
+                sent.deliveries.entry(delivery.binding_sid).or_insert_with(|| delivery.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        if let Some(sent) = contents.notifications.get_mut(&delivery.notification_sid) {
+            sent.deliveries.insert(delivery.binding_sid, delivery.clone());
+        }
+        Ok(())
+    }
+
+    async fn delivery(
+        &self,
+        notification: NotificationSid,
+        binding: BindingSid,
+    ) -> Result<Option<Delivery>, StoreError> {
+        let contents = self.contents();
+        Ok(contents.notifications.get(&notification).and_then(|sent| sent.deliveries.get(&binding)).cloned())
+    }
+
+    async fn deliveries(
+        &self,
+        notification: NotificationSid,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Delivery>, StoreError> {
+        let contents = self.contents();
+        let sent = contents.notifications.get(&notification);
+        Ok(sent.map_or(Slice { items: vec![], more: false }, |sent| slice(&sent.deliveries, window, |it| it)))
     }
 }

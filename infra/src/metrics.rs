@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use reachability_domain::binding::Death;
 use reachability_domain::change::Change;
 use reachability_domain::outcome::Outcome;
 use reachability_domain::time::Timestamp;
@@ -31,12 +32,40 @@ pub enum Counter {
     ChangesOffline,
     /// Changes of users of whom nothing is known any more.
     ChangesUnknown,
+    /// Changes of users to notifiable.
+    ChangesNotifiable,
+    /// Changes of users to not notifiable.
+    ChangesNotNotifiable,
+    /// Pushes that a provider took.
+    PushesAccepted,
+    /// Pushes that a provider refused.
+    PushesRejected,
+    /// Pushes to a provider that is down or busy.
+    PushesUnavailable,
+    /// Pushes that were refused for the credential. An alarm looks at it.
+    CredentialsRejected,
+    /// Registrations that ended by APNs's `Unregistered`.
+    DeathsUnregistered,
+    /// Registrations that ended by APNs's `ExpiredToken`.
+    DeathsExpiredToken,
+    /// Registrations that ended by APNs's `BadDeviceToken`.
+    DeathsBadDeviceToken,
+    /// Registrations that ended by FCM's `UNREGISTERED`.
+    DeathsUnregisteredFcm,
+    /// Registrations that ended by SNS's disabling of their endpoint.
+    DeathsEndpointDisabled,
+    /// Registrations that ended because they were not made again for a year.
+    DeathsExpired,
+    /// Registrations that ended by another word of a provider.
+    DeathsOther,
+    /// Providers' words of death that came to nothing, since the device has registered again.
+    DeathsIgnored,
     /// Requests to AWS that were sent again.
     WriteRetries,
 }
 
 impl Counter {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 23] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
@@ -45,6 +74,20 @@ impl Counter {
         Self::ChangesOnline,
         Self::ChangesOffline,
         Self::ChangesUnknown,
+        Self::ChangesNotifiable,
+        Self::ChangesNotNotifiable,
+        Self::PushesAccepted,
+        Self::PushesRejected,
+        Self::PushesUnavailable,
+        Self::CredentialsRejected,
+        Self::DeathsUnregistered,
+        Self::DeathsExpiredToken,
+        Self::DeathsBadDeviceToken,
+        Self::DeathsUnregisteredFcm,
+        Self::DeathsEndpointDisabled,
+        Self::DeathsExpired,
+        Self::DeathsOther,
+        Self::DeathsIgnored,
         Self::WriteRetries,
     ];
 }
@@ -61,12 +104,16 @@ impl From<Outcome> for Counter {
     }
 }
 
-impl From<&Change> for Counter {
-    fn from(change: &Change) -> Self {
-        match change.after.online {
-            Some(true) => Self::ChangesOnline,
-            Some(false) => Self::ChangesOffline,
-            None => Self::ChangesUnknown,
+impl From<&Death> for Counter {
+    fn from(death: &Death) -> Self {
+        match death.reason.as_str() {
+            "Unregistered" => Self::DeathsUnregistered,
+            "ExpiredToken" => Self::DeathsExpiredToken,
+            "BadDeviceToken" => Self::DeathsBadDeviceToken,
+            "UNREGISTERED" => Self::DeathsUnregisteredFcm,
+            "EndpointDisabled" => Self::DeathsEndpointDisabled,
+            "Expired" => Self::DeathsExpired,
+            _ => Self::DeathsOther,
         }
     }
 }
@@ -88,6 +135,24 @@ impl Metrics {
     /// Counts one more.
     pub fn count(&self, counter: impl Into<Counter>) {
         self.counts[counter.into() as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a change: for what is different after it.
+    pub fn count_change(&self, change: &Change) {
+        if change.before.online != change.after.online {
+            self.count(match change.after.online {
+                Some(true) => Counter::ChangesOnline,
+                Some(false) => Counter::ChangesOffline,
+                None => Counter::ChangesUnknown,
+            });
+        }
+        if change.before.notifiable != change.after.notifiable {
+            match change.after.notifiable {
+                Some(true) => self.count(Counter::ChangesNotifiable),
+                Some(false) => self.count(Counter::ChangesNotNotifiable),
+                None => {}
+            }
+        }
     }
 
     /// How many were counted since they were last written.

@@ -1,15 +1,16 @@
-//! Moves messages from the queue to the worker, as Lambda does with SQS.
+//! Moves messages from the queue to who handles them, as Lambda does with SQS: each lane apart.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use reachability_domain::chain::Chain;
+use reachability_domain::queue::Lane;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Delivered, SqliteQueue};
-use reachability_worker::Worker;
-use reachability_worker::sqs::{Attributes, Batch, Record};
+use reachability_worker::sqs::{Attributes, Batch, BatchResponse, Record};
+use reachability_worker::{Pusher, Worker};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -23,10 +24,32 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a message waits at most before it is tried again.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
+/// Who handles the messages of a lane.
+pub(crate) enum Handler {
+    Events(Worker),
+    Pushes(Pusher),
+}
+
+impl Handler {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Events(_) => Lane::Events,
+            Self::Pushes(_) => Lane::Pushes,
+        }
+    }
+
+    async fn handle(&self, batch: &Batch, now: Timestamp) -> BatchResponse {
+        match self {
+            Self::Events(worker) => worker.handle(batch, now).await,
+            Self::Pushes(pusher) => pusher.handle(batch).await,
+        }
+    }
+}
+
 /// Runs until it is time to stop. What is under way then is brought to its end.
-pub(crate) async fn run(queue: SqliteQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(queue: SqliteQueue, handler: Handler, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        match turn(&queue, &worker).await {
+        match turn(&queue, &handler).await {
             Ok(None) => {}
             Ok(Some(idle)) => tokio::select! {
                 () = idle => {}
@@ -43,15 +66,16 @@ pub(crate) async fn run(queue: SqliteQueue, worker: Worker, mut stop: watch::Rec
 /// Handles what is due. If nothing is, returns what to wait for.
 async fn turn<'q>(
     queue: &'q SqliteQueue,
-    worker: &Worker,
+    handler: &Handler,
 ) -> Result<Option<impl Future<Output = ()> + use<'q>>, StoreError> {
     let now = clock::now();
-    let messages = queue.due(now, BATCH).await?;
+    let lane = handler.lane();
+    let messages = queue.due(lane, now, BATCH).await?;
     if !messages.is_empty() {
-        handle(queue, worker, messages, now).await?;
+        handle(queue, handler, messages, now).await?;
         return Ok(None);
     }
-    let next_due = queue.next_due().await?;
+    let next_due = queue.next_due(lane).await?;
     Ok(Some(async move {
         let due = async {
             match next_due {
@@ -60,7 +84,7 @@ async fn turn<'q>(
             }
         };
         tokio::select! {
-            () = queue.sent() => {}
+            () = queue.sent(lane) => {}
             () = due => {}
         }
     }))
@@ -72,14 +96,14 @@ fn record(message: Delivered) -> Record {
 
 async fn handle(
     queue: &SqliteQueue,
-    worker: &Worker,
+    handler: &Handler,
     messages: Vec<Delivered>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut handled: HashMap<String, (i64, u32)> =
         messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
     let records = messages.into_iter().map(record).collect();
-    let failures = worker.handle(&Batch { records }, now).await.batch_item_failures;
+    let failures = handler.handle(&Batch { records }, now).await.batch_item_failures;
 
     let mut retry = Vec::new();
     let mut dead = Vec::new();

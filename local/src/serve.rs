@@ -20,7 +20,8 @@ use tracing::{debug, info, warn};
 
 use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::settings::ServeSettings;
-use crate::{consumer, server};
+use crate::consumer::{self, Handler};
+use crate::server;
 
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 
     greet(&data_dir, &app, &settings, address).await?;
     tokio::spawn(tidy(store));
-    let consumer = tokio::spawn(consumer::run(queue, worker, stop.clone()));
+    let consumer = tokio::spawn(consumer::run(queue, Handler::Events(worker), stop.clone()));
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
     let consumer = async { consumer.await.map_err(ServeError::Consumer) };

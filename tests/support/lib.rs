@@ -9,6 +9,8 @@ pub mod generate;
 pub mod model;
 pub mod parts;
 pub mod properties;
+pub mod push_contract;
+pub mod push_properties;
 pub mod recording;
 pub mod replays;
 pub mod server;

@@ -16,7 +16,7 @@ use crate::model::{Model, Settings};
 use crate::stage::{SETTINGS, Stage};
 
 /// Runs a property in so many cases, each given a number of its own and what is generated.
-fn check<S: Strategy, F: Future<Output = Result<(), TestCaseError>>>(
+pub(crate) fn check<S: Strategy, F: Future<Output = Result<(), TestCaseError>>>(
     cases: u32,
     strategy: S,
     property: impl Fn(u128, S::Value) -> F,

@@ -1,9 +1,10 @@
-//! Consumes the event queue: turns events into presence, and keeps the timers.
+//! Consumes the queues: [`Worker`] turns events into presence, and keeps the timers; [`Pusher`] asks push providers.
 //!
-//! [`Worker::handle`] takes a batch in the shape that Lambda gives it from SQS. [`Worker::process`] is what it does, for
-//! callers that have messages at hand.
+//! `handle` takes a batch in the shape that Lambda gives it from SQS. `process` is what it does, for callers that have
+//! messages at hand.
 
 mod presence;
+mod pusher;
 mod services;
 pub mod sqs;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use reachability_domain::event::InvalidEvent;
 use reachability_domain::identity::UserKey;
-use reachability_domain::outcome::Outcome;
 use reachability_domain::presence::Rules;
+use reachability_domain::push::Unreachable;
 use reachability_domain::queue::{Message, Purge, Queue, QueueError};
 use reachability_domain::service::Service;
 use reachability_domain::sid::ServiceSid;
@@ -23,6 +24,7 @@ use reachability_domain::store::{Store, StoreError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::metrics::Metrics;
 
+pub use crate::pusher::Pusher;
 use crate::services::Services;
 
 /// How many users are worked on side by side: enough to fill a commit, few enough not to flood a store.
@@ -40,6 +42,12 @@ pub enum Failure {
     /// The store did not work.
     #[error("it could not be stored")]
     Store(#[source] Arc<StoreError>),
+    /// It is in a queue where nobody can do what it says.
+    #[error("it does not belong into this queue")]
+    Misplaced,
+    /// A push provider cannot be asked.
+    #[error("its device cannot be found out")]
+    Provider(#[source] Arc<Unreachable>),
     /// The queue did not take what it leads to.
     #[error("what follows from it could not be queued")]
     Queue(#[source] Arc<QueueError>),
@@ -51,9 +59,9 @@ impl Failure {
         match self {
             // Time heals it.
             Self::Malformed(error) => !matches!(error.as_ref(), InvalidEvent::Future),
-            Self::UnknownService(_) => true,
+            Self::UnknownService(_) | Self::Misplaced => true,
             Self::Store(error) => matches!(error.as_ref(), StoreError::Corrupt(_)),
-            Self::Queue(_) => false,
+            Self::Provider(_) | Self::Queue(_) => false,
         }
     }
 }
@@ -61,6 +69,18 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(Arc::new(error))
+    }
+}
+
+impl From<Unreachable> for Failure {
+    fn from(error: Unreachable) -> Self {
+        Self::Provider(Arc::new(error))
     }
 }
 
@@ -117,29 +137,7 @@ impl Worker {
 
     /// Handles a batch from SQS. What it answers stays in the queue; everything else is done for good.
     pub async fn handle(&self, batch: &sqs::Batch, now: Timestamp) -> sqs::BatchResponse {
-        let mut failures = Vec::new();
-        let mut places = Vec::with_capacity(batch.records.len());
-        let mut messages = Vec::with_capacity(batch.records.len());
-        for (place, record) in batch.records.iter().enumerate() {
-            match Message::parse(record.body.as_bytes()) {
-                Ok(message) => {
-                    places.push(place);
-                    messages.push(message);
-                }
-                Err(error) => {
-                    self.metrics.count(Outcome::Refused);
-                    failures.push((place, error.into()));
-                }
-            }
-        }
-        let failed = self.process(messages, now).await;
-        failures.extend(failed.into_iter().map(|(index, failure)| (places[index], failure)));
-
-        let failure = |(place, reason): (usize, Failure)| sqs::ItemFailure {
-            item_identifier: batch.records[place].message_id.clone(),
-            reason,
-        };
-        sqs::BatchResponse { batch_item_failures: failures.into_iter().map(failure).collect() }
+        batch.handle(&self.metrics, Message::parse, async |messages| self.process(messages, now).await).await
     }
 
     /// Handles messages: users side by side, all messages of one user in one write. Returns the indices of those that
@@ -147,12 +145,17 @@ impl Worker {
     pub async fn process(&self, messages: Vec<Message>, now: Timestamp) -> Vec<(usize, Failure)> {
         let mut shares: HashMap<UserKey, Share> = HashMap::new();
         let mut purges = Vec::new();
+        let mut failures = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let user = match &message {
                 Message::Event(event) => &event.user,
                 Message::Check(check) => &check.user,
                 Message::Purge(purge) => {
                     purges.push((index, *purge));
+                    continue;
+                }
+                Message::Probe(_) | Message::Deliver(_) | Message::Sweep(_) | Message::Feedback(_) => {
+                    failures.push((index, Failure::Misplaced));
                     continue;
                 }
             };
@@ -184,7 +187,6 @@ impl Worker {
 
         let mut follow_ups = Vec::new();
         let mut waiting = Vec::new();
-        let mut failures = Vec::new();
         let purged =
             stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
         for (indices, done) in done.into_iter().chain(purged.collect::<Vec<_>>().await) {
@@ -199,7 +201,7 @@ impl Worker {
         if !follow_ups.is_empty()
             && let Err(error) = self.queue.send(&follow_ups).await
         {
-            let failure = Failure::Queue(Arc::new(error));
+            let failure = Failure::from(error);
             failures.extend(waiting.into_iter().map(|index| (index, failure.clone())));
             failures.sort_by_key(|(index, _)| *index);
             failures.dedup_by_key(|(index, _)| *index);

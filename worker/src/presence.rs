@@ -7,8 +7,10 @@ use reachability_domain::event::{Event, EventKind};
 use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::outcome::Outcome;
 use reachability_domain::presence::{Connection, Presence};
-use reachability_domain::queue::{Check, Message};
+use reachability_domain::queue::{Check, Message, Probe};
+use reachability_domain::reachability::UserState;
 use reachability_domain::service::Service;
+use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::{Joined, StoreError};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::{User, UserRef};
@@ -50,7 +52,11 @@ impl Worker {
                     checks.push(check);
                 }
                 // Of no user.
-                Message::Purge(_) => {}
+                Message::Purge(_)
+                | Message::Probe(_)
+                | Message::Deliver(_)
+                | Message::Sweep(_)
+                | Message::Feedback(_) => {}
             }
         }
         if let Some(service) = service
@@ -64,7 +70,7 @@ impl Worker {
         done
     }
 
-    /// Adds events to what is stored. Returns the timers to be set.
+    /// Adds events to what is stored. Returns the timers to be set and the registrations to be checked.
     async fn join(
         &self,
         key: UserKey,
@@ -98,7 +104,11 @@ impl Worker {
         }
         let Joined { before, after } = self.store.join(&user, &news, now).await?;
         self.account_for(&said, &before.presence, now);
+        let mut follow_ups = Vec::new();
         if let Some(change) = Change::between(&user.key(), configuration, &before, &after) {
+            if (change.before.online, change.after.online) == (Some(true), Some(false)) {
+                follow_ups.extend(probes(&after, service.sid, now));
+            }
             debug!(
                 service.sid = %service.sid,
                 user.revision = change.revision,
@@ -120,7 +130,8 @@ impl Worker {
             let due_at = next_look(id, after.connection(id).live_until(), now);
             Message::Check(Check { user: user.key(), connection: id.clone(), due_at })
         };
-        Ok(ids.into_iter().map(check).collect())
+        follow_ups.extend(ids.into_iter().map(check));
+        Ok(follow_ups)
     }
 
     /// Counts what became of events.
@@ -159,6 +170,14 @@ impl Worker {
             created => created,
         }
     }
+}
+
+/// Asks for a check of those registrations of a user who has just gone that nothing was heard of for long: from now on
+/// they are the only way to reach the user.
+fn probes(state: &UserState, service: ServiceSid, now: Timestamp) -> impl Iterator<Item = Message> {
+    let unproven = state.registrations.devices().filter(move |(_, registration)| registration.wants_check(now));
+    unproven
+        .map(move |(binding, _)| Message::Probe(Probe { service, binding, asked_at: now, attempts: 0, due_at: None }))
 }
 
 /// Whether an event asks for a timer of its connection. A live connection has one, and an end in the future has another.

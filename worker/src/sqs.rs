@@ -1,5 +1,9 @@
 //! The part of Lambda's SQS event that matters here, and its answer.
 
+use reachability_domain::event::InvalidEvent;
+use reachability_domain::outcome::Outcome;
+use reachability_domain::queue::Message;
+use reachability_infra::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -37,6 +41,40 @@ impl Record {
     /// How often it was delivered, this time included, as far as that is known.
     pub fn deliveries(&self) -> u32 {
         self.attributes.approximate_receive_count.as_ref().and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
+}
+
+impl Batch {
+    /// Reads the messages, has them processed, and answers which were not handled. Processing returns the indices of those
+    /// that were not, with the reason.
+    pub(crate) async fn handle(
+        &self,
+        metrics: &Metrics,
+        read: impl Fn(&[u8]) -> Result<Message, InvalidEvent>,
+        process: impl AsyncFnOnce(Vec<Message>) -> Vec<(usize, Failure)>,
+    ) -> BatchResponse {
+        let mut failures = Vec::new();
+        let mut places = Vec::with_capacity(self.records.len());
+        let mut messages = Vec::with_capacity(self.records.len());
+        for (place, record) in self.records.iter().enumerate() {
+            match read(record.body.as_bytes()) {
+                Ok(message) => {
+                    places.push(place);
+                    messages.push(message);
+                }
+                Err(error) => {
+                    metrics.count(Outcome::Refused);
+                    failures.push((place, error.into()));
+                }
+            }
+        }
+        let failed = process(messages).await;
+        failures.extend(failed.into_iter().map(|(index, failure)| (places[index], failure)));
+        let failure = |(place, reason): (usize, Failure)| ItemFailure {
+            item_identifier: self.records[place].message_id.clone(),
+            reason,
+        };
+        BatchResponse { batch_item_failures: failures.into_iter().map(failure).collect() }
     }
 }
 

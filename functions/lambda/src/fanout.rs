@@ -94,7 +94,7 @@ impl Fanout {
         for (_, notice) in notices.iter().filter(|(place, _)| failed.is_none_or(|failed| *place < failed)) {
             notice.log();
             if let Notice::Change(change, _) = notice {
-                self.metrics.count(change);
+                self.metrics.count_change(change);
             }
         }
         let failure =
@@ -186,6 +186,8 @@ impl Notice {
                 user.revision = change.revision,
                 online.before = change.before.online,
                 online.after = change.after.online,
+                notifiable.before = change.before.notifiable,
+                notifiable.after = change.after.notifiable,
                 "a user's reachability changed"
             ),
             Self::Switch(switch) => info!(

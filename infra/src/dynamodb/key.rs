@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use reachability_domain::binding::Device;
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
 
 /// An item with its attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// Into how many parts the profiles of a service are divided: as often a thousand writes a second can go there.
+/// Into how many parts the profiles and the bindings of a service are divided: as often a thousand writes a second can go there.
 pub(super) const SHARDS: u8 = 8;
 
 /// An item's primary key.
@@ -59,6 +60,41 @@ impl Key {
 
     pub(super) fn state_of(user: &UserKey) -> Self {
         Self::state(user.service, &user.identity)
+    }
+
+    pub(super) fn credential(sid: CredentialSid) -> Self {
+        Self { pk: Self::credentials(), sk: sid.to_string() }
+    }
+
+    /// Where all credentials lie.
+    pub(super) fn credentials() -> String {
+        "credentials".to_owned()
+    }
+
+    /// Where the binding of a device lies, whosever it is.
+    pub(super) fn binding(service: ServiceSid, device: Device) -> Self {
+        let first = *device.sids().start();
+        // The first bits of a hash are as good as random.
+        let shard = ((first.bits() >> 120) % u128::from(SHARDS)) as u8;
+        Self { pk: Self::bindings(service, shard), sk: first.to_string() }
+    }
+
+    /// Where a part of a service's bindings lie.
+    pub(super) fn bindings(service: ServiceSid, shard: u8) -> String {
+        format!("binding#{service}#{shard}")
+    }
+
+    pub(super) fn notification(sid: NotificationSid) -> Self {
+        Self { pk: Self::deliveries(sid), sk: "notification".to_owned() }
+    }
+
+    pub(super) fn delivery(notification: NotificationSid, binding: BindingSid) -> Self {
+        Self { pk: Self::deliveries(notification), sk: binding.to_string() }
+    }
+
+    /// Where a notification lies, and what became of it.
+    pub(super) fn deliveries(notification: NotificationSid) -> String {
+        format!("notification#{notification}")
     }
 
     /// As the attributes that it is made of.

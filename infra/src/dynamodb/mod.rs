@@ -7,11 +7,17 @@
 //! | a service | `services` | `IS…` |
 //! | a user's profile | `user#IS…#` and a shard, 0 to 7 | `US…` |
 //! | a user's state | `state#IS…#` and the identity | `state` |
+//! | a binding | `binding#IS…#` and a shard, 0 to 7 | the device: the least `BS…` that its binding can have |
+//! | a credential | `credentials` | `CR…` |
+//! | a notification | `notification#NT…` | `notification` |
+//! | what became of it on a device | `notification#NT…` | `BS…` |
 //!
 //! What events write is the state, an item of each user's own, so that nothing is written by a whole service. A user's
 //! profile is made with its first connect, in the same transaction, and lies with an eighth of the service's other users,
-//! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind.
+//! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind. So do the
+//! bindings. A registration that changes is one transaction with the states of those whose device it was and is.
 
+mod bindings;
 mod join;
 mod key;
 pub mod services;

@@ -7,6 +7,8 @@
 //! | `gen`, `active` | the last generation online, the latest event's time |
 //! | `c#` and an id | what connects and renewals say of the connection: `{a, l}`, the latest's time and the end of the lease |
 //! | `x#` and an id | what disconnects say of it: `{a, r}`, from when on it does not count, and when that was recorded |
+//! | `b#` and the digits of a binding's sid | what is known of a device: `{a, c, d}`, when it was registered and confirmed, and whether it is dead |
+//! | `reg` | there was a registration at some time |
 //! | `ttl` | when DynamoDB may remove what is left of a user that is gone, in seconds |
 //!
 //! Each connection has attributes of its own, so that one update writes one without reading the others, and makes the
@@ -16,8 +18,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::{Connection, Generation, KEEP_ENDED_AT_MOST, Presence};
-use reachability_domain::reachability::{Registrations, UserState};
-use reachability_domain::sid::UserSid;
+use reachability_domain::reachability::UserState;
+use reachability_domain::registration::{Registration, Registrations};
+use reachability_domain::sid::{BindingSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +56,15 @@ pub(super) fn ended(id: &ConnectionId) -> String {
     format!("x#{}", id.as_str())
 }
 
+/// The name of the attribute that holds what is known of a device.
+fn device(sid: BindingSid) -> String {
+    format!("b#{:032x}", sid.bits())
+}
+
+fn read_digits(digits: &str) -> Option<BindingSid> {
+    u128::from_str_radix(digits, 16).ok().map(BindingSid::from_bits)
+}
+
 fn read<T: DeserializeOwned>(name: &str, value: AttributeValue) -> Result<T, StateError> {
     serde_dynamo::from_attribute_value(value).map_err(|source| StateError { name: name.to_owned(), source })
 }
@@ -72,6 +84,8 @@ impl StoredState {
         let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
         let mut generation = Generation::default();
         let mut last_active = None;
+        let mut ever_registered = false;
+        let mut devices: BTreeMap<BindingSid, Registration> = BTreeMap::new();
         for (name, value) in item {
             match name.as_str() {
                 "pk" | "sk" | "ttl" => {}
@@ -80,7 +94,11 @@ impl StoredState {
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
+                "reg" => ever_registered = read(&name, value)?,
                 _ => match name.split_once('#').map(|(kind, id)| (kind, id.parse::<ConnectionId>())) {
+                    Some(("b", Ok(digits))) if read_digits(digits.as_str()).is_some() => {
+                        devices.extend(read_digits(digits.as_str()).zip(Some(read(&name, value)?)));
+                    }
                     Some(("c", Ok(id))) => connections.entry(id).or_default().opened = Some(read(&name, value)?),
                     Some(("x", Ok(id))) => connections.entry(id).or_default().ended = Some(read(&name, value)?),
                     _ => {
@@ -90,14 +108,13 @@ impl StoredState {
             }
         }
         stored.state.presence = Presence::from_parts(connections, generation, last_active);
-        // No registration can be made in this version.
-        stored.state.registrations = Registrations::Never;
+        stored.state.registrations = Registrations::from_parts(ever_registered, devices);
         Ok(stored)
     }
 
     /// Writes all attributes but the key.
     pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
-        let UserState { presence, revision, as_of, registrations: _ } = &self.state;
+        let UserState { presence, revision, as_of, registrations } = &self.state;
         let mut item = self.others.clone();
         let mut put = |name: String, value| item.insert(name, value);
         if *revision > 0 {
@@ -121,6 +138,12 @@ impl StoredState {
             if let Some(ending) = &connection.ended {
                 put(ended(id), write(ending));
             }
+        }
+        if registrations.ever() {
+            put("reg".to_owned(), write(&true));
+        }
+        for (sid, registration) in registrations.devices() {
+            put(device(sid), write(registration));
         }
         item
     }

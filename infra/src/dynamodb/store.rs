@@ -17,13 +17,19 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem, Update, WriteRequest,
 };
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::binding::{Binding, BindingFilter, Device};
 use reachability_domain::chain::Chain;
+use reachability_domain::credential::Credential;
 use reachability_domain::identity::UserKey;
+use reachability_domain::notification::{Delivery, Notification};
 use reachability_domain::presence::Presence;
+use reachability_domain::push_store::{Bound, PushStore};
 use reachability_domain::reachability::UserState;
+use reachability_domain::registration::Action;
 use reachability_domain::service::Service;
-use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::{User, UserRef};
@@ -40,13 +46,16 @@ use crate::metrics::Metrics;
 use crate::mint;
 
 /// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
-const ATTEMPTS: u32 = 12;
+pub(super) const ATTEMPTS: u32 = 12;
 
 /// How many items one request reads at most.
-const READ_AT_ONCE: usize = 100;
+pub(super) const READ_AT_ONCE: usize = 100;
+
+/// How many writes that cannot be one request are made at a time.
+const WRITES_AT_ONCE: usize = 32;
 
 /// How many items one request deletes at most.
-const DELETED_AT_ONCE: usize = 25;
+pub(super) const DELETED_AT_ONCE: usize = 25;
 
 /// How many attributes of connections a state may have before what can be forgotten is looked for. With fewer it
 /// usually is smaller than one kilobyte, which is what a write unit pays for.
@@ -61,12 +70,12 @@ const MAX_CONNECTIONS: usize = 1_000;
 /// The store of a deployment on AWS. Clones share it.
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// What became of a transaction.
-enum Transacted {
+pub(super) enum Transacted {
     Done,
     /// Not done, since some conditions did not hold. For each of its items: whether its own did.
     Refused(Vec<bool>),
@@ -74,23 +83,23 @@ enum Transacted {
     NotNow,
 }
 
-fn unavailable<E>(error: SdkError<E>) -> StoreError
+pub(super) fn unavailable<E>(error: SdkError<E>) -> StoreError
 where
     E: std::error::Error + Send + Sync + 'static,
 {
     StoreError::Unavailable(error.into())
 }
 
-fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+pub(super) fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
     StoreError::Unavailable(error.into())
 }
 
-fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(super) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Corrupt(error.into())
 }
 
 /// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
-fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
+pub(super) fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -106,13 +115,13 @@ where
     }
 }
 
-fn document<T: Serialize>(key: Key, document: &T) -> Result<Item, StoreError> {
+pub(super) fn document<T: Serialize>(key: Key, document: &T) -> Result<Item, StoreError> {
     let mut item: Item = serde_dynamo::to_item(document).map_err(corrupt)?;
     item.extend(key.attributes());
     Ok(item)
 }
 
-fn read_document<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+pub(super) fn read_document<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(corrupt)
 }
 
@@ -120,14 +129,14 @@ fn read_state(item: Item) -> Result<StoredState, StoreError> {
     StoredState::read(item.into_iter().map(|(name, value)| (name, value.into()))).map_err(corrupt)
 }
 
-fn state_item(key: Key, state: &StoredState) -> Item {
+pub(super) fn state_item(key: Key, state: &StoredState) -> Item {
     let mut item: Item = state.write().into_iter().map(|(name, value)| (name, value.into())).collect();
     item.extend(key.attributes());
     item
 }
 
 /// What must hold for a state that was read to be replaced: that it is as it was, or still not there.
-fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeValue>>) {
+pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeValue>>) {
     let mut values = HashMap::new();
     let mut same = |attribute: &str, value: Option<AttributeValue>| match value {
         None => format!("attribute_not_exists({attribute})"),
@@ -144,14 +153,14 @@ fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeVal
 }
 
 /// Waits before another attempt, longer and longer.
-async fn back_off(attempt: u32) {
+pub(super) async fn back_off(attempt: u32) {
     sleep(mint::jitter(Duration::from_millis(10 << attempt.min(6)))).await;
 }
 
 /// All attempts were made.
 #[derive(Debug, thiserror::Error)]
 #[error("it did not get through in {ATTEMPTS} attempts")]
-struct Contended;
+pub(super) struct Contended;
 
 impl DynamoStore {
     /// A store in this table.
@@ -165,21 +174,21 @@ impl DynamoStore {
         Self::new(Client::from_conf(config), table)
     }
 
-    async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
+    pub(super) async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
         Ok(request.consistent_read(true).send().await.map_err(unavailable)?.item)
     }
 
-    async fn find<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
+    pub(super) async fn find<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
         self.item(key).await?.map(read_document).transpose()
     }
 
-    async fn state(&self, key: Key) -> Result<StoredState, StoreError> {
+    pub(super) async fn state(&self, key: Key) -> Result<StoredState, StoreError> {
         self.item(key).await?.map(read_state).transpose().map(Option::unwrap_or_default)
     }
 
     /// Adds an item, unless there is one already. Returns whether it was added.
-    async fn add<T: Serialize>(&self, key: Key, item: &T) -> Result<bool, StoreError> {
+    pub(super) async fn add<T: Serialize>(&self, key: Key, item: &T) -> Result<bool, StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(document(key, item)?));
         let answer = put.condition_expression("attribute_not_exists(pk)").send().await;
         Ok(unless_refused(answer)?.is_some())
@@ -187,7 +196,7 @@ impl DynamoStore {
 
     /// Adds an item. One that is there already is an error, unless it is the same: then its adding was answered before,
     /// and the answer lost.
-    async fn create<T>(&self, key: Key, item: &T) -> Result<(), StoreError>
+    pub(super) async fn create<T>(&self, key: Key, item: &T) -> Result<(), StoreError>
     where
         T: Serialize + DeserializeOwned + PartialEq,
     {
@@ -221,7 +230,17 @@ impl DynamoStore {
 
     /// Items that lie together, in a window by sid: one more than the window shows, if there is one, and from its end on
     /// if that is the way it is given.
-    async fn query<K: Sid>(&self, pk: String, window: Window<K>) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn query<K: Sid>(&self, pk: String, window: Window<K>) -> Result<Vec<Item>, StoreError> {
+        self.query_those(pk, window, |_| true).await
+    }
+
+    /// As [`DynamoStore::query`], of some of the items.
+    pub(super) async fn query_those<K: Sid>(
+        &self,
+        pk: String,
+        window: Window<K>,
+        wanted_item: impl Fn(&Item) -> bool,
+    ) -> Result<Vec<Item>, StoreError> {
         let wanted = window.limit.saturating_add(1);
         let (condition, bound) = match window.position {
             Position::Start => ("pk = :pk", None),
@@ -241,7 +260,7 @@ impl DynamoStore {
         let mut start = None;
         loop {
             let answer = request.clone().set_exclusive_start_key(start).send().await.map_err(unavailable)?;
-            items.extend(answer.items.unwrap_or_default());
+            items.extend(answer.items.unwrap_or_default().into_iter().filter(&wanted_item));
             start = answer.last_evaluated_key;
             if start.is_none() || items.len() >= wanted {
                 items.truncate(wanted);
@@ -251,14 +270,18 @@ impl DynamoStore {
     }
 
     /// A part of a list that lies in one place.
-    async fn slice<K: Sid, T: DeserializeOwned>(&self, pk: String, window: Window<K>) -> Result<Slice<T>, StoreError> {
+    pub(super) async fn slice<K: Sid, T: DeserializeOwned>(
+        &self,
+        pk: String,
+        window: Window<K>,
+    ) -> Result<Slice<T>, StoreError> {
         let items = self.query(pk, window).await?;
         let items = items.into_iter().map(read_document).collect::<Result<Vec<T>, StoreError>>()?;
         Ok(cut(items, window))
     }
 
     /// Writes together what belongs together.
-    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
+    pub(super) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
         let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await else {
             return Ok(Transacted::Done);
         };
@@ -281,12 +304,12 @@ impl DynamoStore {
         }
     }
 
-    fn put(&self, item: Item) -> PutBuilder {
+    pub(super) fn put(&self, item: Item) -> PutBuilder {
         Put::builder().table_name(&self.table).set_item(Some(item))
     }
 
     /// A user's new profile, in a transaction.
-    fn put_profile(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
+    pub(super) fn put_profile(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
         let item = document(Key::user(user.service_sid, user.sid), user)?;
         let put = self.put(item).condition_expression("attribute_not_exists(pk)").build().map_err(incomplete)?;
         Ok(TransactWriteItem::builder().put(put).build())
@@ -410,7 +433,7 @@ impl DynamoStore {
     }
 
     /// Reads up to [`READ_AT_ONCE`] items, in any order.
-    async fn read_all(&self, keys: &[Item]) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn read_all(&self, keys: &[Item]) -> Result<Vec<Item>, StoreError> {
         let keys = KeysAndAttributes::builder().set_keys(Some(keys.to_vec())).consistent_read(true).build();
         let mut waiting = HashMap::from([(self.table.clone(), keys.map_err(incomplete)?)]);
         let mut items = Vec::new();
@@ -428,7 +451,7 @@ impl DynamoStore {
     }
 
     /// Deletes up to [`DELETED_AT_ONCE`] items.
-    async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+    pub(super) async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
         let delete = |key: &Key| {
             let delete = DeleteRequest::builder().set_key(Some(key.clone().attributes())).build();
             delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(incomplete)
@@ -452,7 +475,7 @@ impl DynamoStore {
 }
 
 /// What a window shows of the items that were found, which are one more if there are more.
-fn cut<K, T>(mut items: Vec<T>, window: Window<K>) -> Slice<T> {
+pub(super) fn cut<K, T>(mut items: Vec<T>, window: Window<K>) -> Slice<T> {
     let more = items.len() > window.limit;
     items.truncate(window.limit);
     if matches!(window.position, Position::Before(_)) {
@@ -510,8 +533,10 @@ impl Store for DynamoStore {
                 }
             }
         }
-        let more = users.len() > at_most;
+        let mut more = users.len() > at_most;
         users.truncate(at_most);
+        // Bindings of users who are found are found as well: both are in the service's own partitions.
+        more |= self.purge_bindings(sid, at_most).await?;
         // A user's state goes first: with its profile gone, nobody would find it.
         let states = users.iter().map(|user| Key::state(sid, &user.identity));
         let profiles = users.iter().map(|user| Key::user(sid, user.sid));
@@ -597,7 +622,11 @@ impl Store for DynamoStore {
             let state = self.put(state_item(key.clone(), &next));
             let state = state.condition_expression(condition).set_expression_attribute_values(values);
             let state = TransactWriteItem::builder().put(state.build().map_err(incomplete)?).build();
-            match self.transact(vec![profile.clone(), state]).await? {
+            let mut items = vec![profile.clone(), state];
+            for (sid, _) in read.state.registrations.devices() {
+                items.push(self.delete_binding(service, Device::of_binding(sid), None)?);
+            }
+            match self.transact(items).await? {
                 Transacted::Done => return Ok(true),
                 Transacted::Refused(held) if held.first() == Some(&false) => return Ok(false),
                 Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
@@ -658,4 +687,128 @@ impl Store for DynamoStore {
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.delete(Key::api_key(sid)).await
     }
+}
+
+#[async_trait]
+impl PushStore for DynamoStore {
+    async fn act(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        action: &Action,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Bound, StoreError> {
+        self.act_on_device(service, device, action, user, now).await
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        let found: Option<Binding> = self.find(Key::binding(service, Device::of_binding(sid))).await?;
+        Ok(found.filter(|binding| binding.sid == sid))
+    }
+
+    async fn bindings(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Binding>, StoreError> {
+        if filter.identities.is_empty() {
+            self.bindings_of_service(service, filter, window).await
+        } else {
+            self.bindings_of_users(service, filter, window).await
+        }
+    }
+
+    async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        self.create(Key::credential(credential.sid), credential).await
+    }
+
+    async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
+        self.find(Key::credential(sid)).await
+    }
+
+    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
+        self.slice(Key::credentials(), window).await
+    }
+
+    async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        let next = Credential { version: credential.version + 1, ..credential.clone() };
+        self.replace(Key::credential(credential.sid), credential.version, &next).await
+    }
+
+    async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
+        self.delete(Key::credential(sid)).await
+    }
+
+    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let expires_at = expires_at(notification.date_created);
+        self.create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at }).await
+    }
+
+    async fn notification(
+        &self,
+        service: ServiceSid,
+        sid: NotificationSid,
+    ) -> Result<Option<Notification>, StoreError> {
+        let found: Option<Notification> = self.find(Key::notification(sid)).await?;
+        Ok(found.filter(|notification| notification.service_sid == service))
+    }
+
+    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        // One by one, since a batch has no conditions.
+        let add = async |delivery: &Delivery| {
+            let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+            self.add(key, &Expiring::of(delivery)).await.map(drop)
+        };
+        stream::iter(deliveries).map(add).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+    }
+
+    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+        let item = document(key, &Expiring::of(delivery))?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(drop).map_err(unavailable)
+    }
+
+    async fn delivery(
+        &self,
+        notification: NotificationSid,
+        binding: BindingSid,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.find(Key::delivery(notification, binding)).await
+    }
+
+    async fn deliveries(
+        &self,
+        notification: NotificationSid,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Delivery>, StoreError> {
+        // The notification itself lies behind all of them.
+        let is_delivery =
+            |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
+        let items = self.query_those(Key::deliveries(notification), window, is_delivery).await?;
+        let items = items.into_iter().map(read_document).collect::<Result<Vec<Delivery>, StoreError>>()?;
+        Ok(cut(items, window))
+    }
+}
+
+/// A record that DynamoDB may remove when its time is over.
+#[derive(PartialEq, Serialize, serde::Deserialize)]
+struct Expiring<T> {
+    #[serde(flatten)]
+    it: T,
+    /// In seconds since the epoch.
+    ttl: i64,
+}
+
+impl Expiring<Delivery> {
+    fn of(delivery: &Delivery) -> Self {
+        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated) }
+    }
+}
+
+/// When a notification made then is forgotten, in seconds since the epoch.
+fn expires_at(made_at: Timestamp) -> i64 {
+    made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
 }

@@ -9,8 +9,11 @@ use reachability_domain::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+/// What makes of each version of the schema the next one, from nothing on. Those that were released stay as they are.
+const SCHEMA: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
 /// The version of the schema that this code knows.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
 
 /// How many reads run side by side. More would only wait for the processors.
 const READERS: usize = 4;
@@ -170,13 +173,12 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.set_prepared_statement_cache_capacity(64);
     let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != 0 {
+    let missing = SCHEMA.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default();
+    if missing.is_empty() {
         return Ok(found);
     }
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
-        include_str!("schema.sql")
-    ))?;
+    let missing = missing.concat();
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     Ok(SCHEMA_VERSION)
 }
 

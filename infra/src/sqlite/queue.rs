@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Lane, Message, Queue, QueueError};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -14,11 +14,20 @@ use super::database::{Database, unavailable};
 /// When messages are due that are to be delivered at once: also if the clock is set back in the meantime.
 const AT_ONCE: i64 = 0;
 
-/// A queue in an SQLite database, for one consumer.
+/// A queue in an SQLite database, for one consumer of each lane.
 #[derive(Clone)]
 pub struct SqliteQueue {
     database: Database,
-    sent: Arc<Notify>,
+    /// For each lane.
+    sent: Arc<[Notify; 2]>,
+}
+
+/// As it is stored, and its place in [`SqliteQueue::sent`].
+fn number(lane: Lane) -> usize {
+    match lane {
+        Lane::Events => 0,
+        Lane::Pushes => 1,
+    }
 }
 
 /// A message that is due.
@@ -44,24 +53,24 @@ pub struct DeadLetter {
 impl SqliteQueue {
     /// A queue in this database.
     pub fn new(database: Database) -> Self {
-        Self { database, sent: Arc::new(Notify::new()) }
+        Self { database, sent: Arc::default() }
     }
 
-    /// The messages that are due, the longest-waiting first: timers at most one half of them, so that neither they nor
+    /// The messages of a lane that are due, the longest-waiting first: timers at most one half of them, so that neither they nor
     /// events wait for ever. They stay in the queue until they are settled.
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+    pub async fn due(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
         self.database
             .read(move |connection| {
                 let select = |from: i64, to: i64, limit: usize| -> rusqlite::Result<Vec<Delivered>> {
                     connection
                         .prepare_cached(
-                            "SELECT id, attempts, body FROM messages WHERE due_at BETWEEN ?1 AND ?2
-                             ORDER BY due_at, id LIMIT ?3",
+                            "SELECT id, attempts, body FROM messages WHERE lane = ?1 AND due_at BETWEEN ?2 AND ?3
+                             ORDER BY due_at, id LIMIT ?4",
                         )?
-                        .query_map(params![from, to, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                        .query_map(params![number(lane), from, to, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                             Ok(Delivered { id: row.get(0)?, attempts: row.get(1)?, body: row.get(2)? })
                         })?
                         .collect()
@@ -76,25 +85,25 @@ impl SqliteQueue {
             .await
     }
 
-    /// When the next message will be due; `None` if there is none.
+    /// When the next message of a lane will be due; `None` if there is none.
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn next_due(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
         self.database
-            .read(|connection| {
+            .read(move |connection| {
                 let due: Option<i64> = connection
-                    .prepare_cached("SELECT due_at FROM messages ORDER BY due_at LIMIT 1")
-                    .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+                    .prepare_cached("SELECT due_at FROM messages WHERE lane = ?1 ORDER BY due_at LIMIT 1")
+                    .and_then(|mut statement| statement.query_row([number(lane)], |row| row.get(0)).optional())
                     .map_err(unavailable)?;
                 Ok(due.map(Timestamp::from_millis))
             })
             .await
     }
 
-    /// Waits until something was sent since the last wait.
-    pub async fn sent(&self) {
-        self.sent.notified().await;
+    /// Waits until something was sent to a lane since the last wait.
+    pub async fn sent(&self, lane: Lane) {
+        self.sent[number(lane)].notified().await;
     }
 
     /// Takes handled messages out of the queue, lets failed ones wait until `retry.1`, and lays the hopeless ones aside
@@ -158,17 +167,18 @@ impl SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
-        let rows: Vec<(i64, String)> = messages
-            .iter()
-            .map(|message| (message.deliver_at().map_or(AT_ONCE, Timestamp::as_millis), message.to_json()))
-            .collect();
+        let row = |message: &Message| {
+            let due_at = message.deliver_at().map_or(AT_ONCE, Timestamp::as_millis);
+            (number(message.lane()), due_at, message.to_json())
+        };
+        let rows: Vec<(usize, i64, String)> = messages.iter().map(row).collect();
         self.database
             .write(move |connection| {
                 let run = || -> rusqlite::Result<()> {
                     let mut insert =
-                        connection.prepare_cached("INSERT INTO messages (due_at, body) VALUES (?1, ?2)")?;
-                    for (due_at, body) in &rows {
-                        insert.execute(params![due_at, body])?;
+                        connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
+                    for row in &rows {
+                        insert.execute(params![row.0, row.1, row.2])?;
                     }
                     Ok(())
                 };
@@ -176,7 +186,11 @@ impl Queue for SqliteQueue {
             })
             .await
             .map_err(|error| QueueError(Box::new(error)))?;
-        self.sent.notify_one();
+        for lane in [Lane::Events, Lane::Pushes] {
+            if messages.iter().any(|message| message.lane() == lane) {
+                self.sent[number(lane)].notify_one();
+            }
+        }
         Ok(())
     }
 }

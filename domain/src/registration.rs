@@ -1,0 +1,265 @@
+//! What becomes of a registration: registering, unregistering, and a provider's word.
+//!
+//! A provider's word is about the request that it answers. It counts if the device has not been registered again since
+//! that request was made, so a registration that overtakes an answer is safe from it; and of two answers the one to the
+//! later request counts, in whichever order they come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::binding::{Binding, Death};
+use crate::identity::Identity;
+use crate::push::{Fault, Outcome, Reason};
+use crate::sid::BindingSid;
+use crate::time::Timestamp;
+
+/// For how long a registration holds unless it is made again.
+pub const REGISTERED_FOR: Duration = Duration::from_secs(365 * 86_400);
+
+/// How many devices a user has at most. The one that was registered longest ago makes room for another.
+pub const MAX_DEVICES: usize = 50;
+
+/// After this long without a word of its provider a registration is checked when there is an occasion.
+pub const CHECK_AFTER: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long before its end a registration is checked.
+pub const CHECK_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
+
+/// For how long a dead binding is kept for its owner to look at.
+pub const KEEP_DEAD: Duration = Duration::from_secs(30 * 86_400);
+
+/// What a user's state holds of a registration: enough to tell whether a push can reach the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// [`Binding::registered_at`].
+    #[serde(rename = "a")]
+    pub registered_at: Timestamp,
+    /// [`Binding::confirmed_at`].
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Timestamp>,
+    /// Whether it is dead.
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_dead: bool,
+}
+
+impl Registration {
+    /// What a user's state holds of a binding.
+    pub fn of(binding: &Binding) -> Self {
+        Self {
+            registered_at: binding.registered_at,
+            confirmed_at: binding.confirmed_at,
+            is_dead: binding.death.is_some(),
+        }
+    }
+
+    /// Whether a push is believed to reach the device.
+    pub fn is_deliverable(&self, now: Timestamp) -> bool {
+        !self.is_dead && now < self.ends_at()
+    }
+
+    /// When it ends unless it is made again.
+    pub fn ends_at(&self) -> Timestamp {
+        self.registered_at.plus(REGISTERED_FOR)
+    }
+
+    /// Whether its provider has not been heard of for long.
+    pub fn wants_check(&self, now: Timestamp) -> bool {
+        self.is_deliverable(now) && self.confirmed_at.is_none_or(|at| at.plus(CHECK_AFTER) <= now)
+    }
+}
+
+/// What is known of a user's push registrations.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Registrations {
+    /// There was one at some time.
+    #[serde(rename = "e", default)]
+    ever: bool,
+    /// Those that there are, dead ones among them.
+    #[serde(rename = "d", default)]
+    devices: BTreeMap<BindingSid, Registration>,
+}
+
+impl Registrations {
+    /// Puts together again what a store has kept apart.
+    pub fn from_parts(ever: bool, devices: BTreeMap<BindingSid, Registration>) -> Self {
+        Self { ever: ever || !devices.is_empty(), devices }
+    }
+
+    /// Whether there was one at some time.
+    pub fn ever(&self) -> bool {
+        self.ever
+    }
+
+    /// All that there are, dead ones among them.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = (BindingSid, &Registration)> {
+        self.devices.iter().map(|(sid, registration)| (*sid, registration))
+    }
+
+    /// Those that a push is believed to reach.
+    pub fn deliverable(&self, now: Timestamp) -> impl Iterator<Item = (BindingSid, &Registration)> {
+        self.devices().filter(move |(_, registration)| registration.is_deliverable(now))
+    }
+
+    /// Adds a device, or what is newly known of it. Returns the one that has to go for it, if there are too many: a dead
+    /// one if there is any.
+    pub fn insert(&mut self, sid: BindingSid, registration: Registration) -> Option<BindingSid> {
+        self.ever = true;
+        self.devices.insert(sid, registration);
+        if self.devices.len() <= MAX_DEVICES {
+            return None;
+        }
+        let others = self.devices.iter().filter(|(other, _)| **other != sid);
+        let oldest = others.min_by_key(|(_, it)| (!it.is_dead, it.registered_at)).map(|(oldest, _)| *oldest);
+        let oldest = oldest?;
+        self.devices.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// Takes a device away. That there was one is remembered.
+    pub fn remove(&mut self, sid: BindingSid) {
+        self.devices.remove(&sid);
+    }
+}
+
+/// What a provider's answer says of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// When the request was made that it answers.
+    pub asked_at: Timestamp,
+    /// What it says.
+    pub word: Word,
+}
+
+/// What a provider says of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It is good.
+    Alive,
+    /// It is dead.
+    Dead {
+        /// The provider's word for it.
+        reason: Reason,
+        /// Since when, if it says so.
+        since: Option<Timestamp>,
+    },
+}
+
+impl Verdict {
+    /// What an answer says of the registration; `None` if it says nothing of it.
+    pub fn of(outcome: &Outcome, asked_at: Timestamp) -> Option<Self> {
+        let word = match outcome {
+            Outcome::Accepted { .. } => Word::Alive,
+            Outcome::Rejected(rejection) => match rejection.fault {
+                Fault::Token { since } => Word::Dead { reason: rejection.reason.clone(), since },
+                Fault::Credential | Fault::Push => return None,
+            },
+            Outcome::Unavailable { .. } => return None,
+        };
+        Some(Self { asked_at, word })
+    }
+}
+
+/// What happens to a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A device registers, for the first time or again.
+    Register(Binding),
+    /// It is taken away.
+    Unregister(BindingSid),
+    /// Its provider has answered.
+    Settle(BindingSid, Verdict),
+    /// Its time may be over.
+    Expire(BindingSid),
+}
+
+/// What an action does to a device: the binding as it is to be, and who has it no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The binding as it is afterwards; `None`: there is none any more.
+    pub binding: Option<Binding>,
+    /// Who had the device before, and has it no more.
+    pub leaves: Option<(Identity, BindingSid)>,
+}
+
+impl Action {
+    /// What this does to a device that is bound like this; `None` if nothing.
+    pub fn step(&self, current: Option<&Binding>, now: Timestamp) -> Option<Step> {
+        match self {
+            Self::Register(binding) => Some(register(binding, current)),
+            Self::Unregister(sid) => current
+                .filter(|it| it.sid == *sid)
+                .map(|binding| Step { binding: None, leaves: Some((binding.identity.clone(), binding.sid)) }),
+            Self::Settle(sid, verdict) => {
+                changed(current.filter(|it| it.sid == *sid)?, |binding| settle(binding, verdict, now))
+            }
+            Self::Expire(sid) => changed(current.filter(|it| it.sid == *sid)?, |binding| {
+                let ends_at = Registration::of(binding).ends_at();
+                if ends_at <= now && binding.death.is_none() {
+                    binding.death = Some(Death::expired(ends_at));
+                    binding.date_updated = now;
+                }
+            }),
+        }
+    }
+}
+
+fn changed(current: &Binding, change: impl FnOnce(&mut Binding)) -> Option<Step> {
+    let mut binding = current.clone();
+    change(&mut binding);
+    if binding == *current {
+        return None;
+    }
+    binding.version += 1;
+    Some(Step { binding: Some(binding), leaves: None })
+}
+
+fn register(binding: &Binding, current: Option<&Binding>) -> Step {
+    let mut next = binding.clone();
+    let mut leaves = None;
+    if let Some(known) = current {
+        next.version = known.version + 1;
+        if known.identity == binding.identity {
+            next.date_created = known.date_created;
+            // Clocks differ. A registration does not become older by being made again.
+            next.registered_at = binding.registered_at.max(known.registered_at);
+            // What another credential has found out says nothing of this one, and a dead token has to prove itself again.
+            if known.credential_sid == binding.credential_sid && known.death.is_none() {
+                next.confirmed_at = known.confirmed_at;
+            }
+        } else {
+            leaves = Some((known.identity.clone(), known.sid));
+        }
+    }
+    Step { binding: Some(next), leaves }
+}
+
+/// The dead-token rule: a terminal answer, about the token as it is now, to a request that was made after the device
+/// last registered, and, if the provider says since when, dead since then.
+fn settle(binding: &mut Binding, verdict: &Verdict, now: Timestamp) {
+    let asked_at = verdict.asked_at;
+    match &verdict.word {
+        Word::Alive => {
+            if binding.confirmed_at.is_some_and(|at| asked_at <= at) {
+                return;
+            }
+            binding.confirmed_at = Some(asked_at);
+            if binding.death.as_ref().is_some_and(|death| death.at < asked_at) {
+                binding.death = None;
+                binding.date_updated = now;
+            }
+        }
+        Word::Dead { reason, since } => {
+            let is_later = |at: Timestamp| binding.registered_at < at;
+            let is_overtaken = binding.confirmed_at.is_some_and(|at| asked_at < at)
+                || binding.death.as_ref().is_some_and(|death| asked_at <= death.at);
+            if is_later(asked_at) && since.is_none_or(is_later) && !is_overtaken {
+                if binding.death.is_none() {
+                    binding.date_updated = now;
+                }
+                binding.death = Some(Death { reason: reason.clone(), at: asked_at });
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Bindings: one item for each device, written together with the states of those whose device it was and is.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
+use futures_util::future::try_join_all;
+use reachability_domain::binding::{Binding, BindingFilter, Device};
+use reachability_domain::identity::UserKey;
+use reachability_domain::push_store::Bound;
+use reachability_domain::registration::{Action, Registration, Step};
+use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::store::{Position, Slice, Store, StoreError, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::User;
+
+use super::key::{Item, Key, SHARDS};
+use super::state::StoredState;
+use super::store::{
+    ATTEMPTS, Contended, DELETED_AT_ONCE, DynamoStore, READ_AT_ONCE, Transacted, back_off, cut, document, incomplete,
+    read_document, state_item, unchanged,
+};
+
+impl DynamoStore {
+    pub(super) async fn act_on_device(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        action: &Action,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Bound, StoreError> {
+        // Not a part of the transaction, as when a user is made.
+        if matches!(action, Action::Register(_)) && self.service(service).await?.is_none() {
+            return Err(StoreError::Missing);
+        }
+        let key = Key::binding(service, device);
+        for attempt in 0..ATTEMPTS {
+            let before: Option<Binding> = self.find(key.clone()).await?;
+            let Some(step) = action.step(before.as_ref(), now) else {
+                return Ok(Bound { after: before.clone(), before });
+            };
+            let writes = self.step(service, device, before.as_ref(), &step, user, now).await?;
+            match self.transact(writes).await? {
+                Transacted::Done => return Ok(Bound { before, after: step.binding }),
+                Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
+            }
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    /// What a step writes, on the condition that nobody writes any of it in between.
+    async fn step(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        before: Option<&Binding>,
+        step: &Step,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let mut writes = Vec::new();
+        if let Some((identity, sid)) = &step.leaves {
+            let key = Key::state(service, identity);
+            let read = self.state(key.clone()).await?;
+            let mut next = read.clone();
+            next.state.remove_device(*sid, now);
+            writes.push(self.put_state(key, &read, &next)?);
+        }
+        let Some(binding) = &step.binding else {
+            writes.push(self.delete_binding(service, device, before)?);
+            return Ok(writes);
+        };
+        writes.push(self.put_binding(device, before, binding)?);
+        let key = Key::state(service, &binding.identity);
+        let read = self.state(key.clone()).await?;
+        let mut next = read.clone();
+        if let Some(gone) = next.state.add_device(binding.sid, Registration::of(binding), now) {
+            writes.push(self.delete_binding(service, Device::of_binding(gone), None)?);
+        }
+        if let Some(user) = user
+            && read.sid.is_none()
+        {
+            next.sid = Some(user.sid);
+            writes.push(self.put_profile(user)?);
+        }
+        writes.push(self.put_state(key, &read, &next)?);
+        Ok(writes)
+    }
+
+    fn put_state(&self, key: Key, read: &StoredState, next: &StoredState) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = unchanged(read);
+        let put = self.put(state_item(key, next)).condition_expression(condition);
+        let put = put.set_expression_attribute_values(values).build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    fn put_binding(
+        &self,
+        device: Device,
+        before: Option<&Binding>,
+        binding: &Binding,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = self.put(document(Key::binding(binding.service_sid, device), binding)?);
+        let put = match before {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(known) => put
+                .condition_expression("version = :version AND sid = :sid")
+                .expression_attribute_values(":version", AttributeValue::N(known.version.to_string()))
+                .expression_attribute_values(":sid", AttributeValue::S(known.sid.to_string())),
+        };
+        Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+    }
+
+    /// Deletes a device's binding: on the condition that it is as it was, if that matters.
+    pub(super) fn delete_binding(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        known: Option<&Binding>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let mut delete =
+            Delete::builder().table_name(&self.table).set_key(Some(Key::binding(service, device).attributes()));
+        if let Some(known) = known {
+            delete = delete
+                .condition_expression("version = :version AND sid = :sid")
+                .expression_attribute_values(":version", AttributeValue::N(known.version.to_string()))
+                .expression_attribute_values(":sid", AttributeValue::S(known.sid.to_string()));
+        }
+        Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
+    }
+
+    pub(super) async fn bindings_of_service(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Binding>, StoreError> {
+        // A binding lies at the least sid that one of its device can have.
+        let at = Window {
+            position: match window.position {
+                Position::Before(sid) => Position::Before(*Device::of_binding(sid).sids().start()),
+                position => position,
+            },
+            ..window
+        };
+        let is_wanted = |item: &Item| {
+            let channel = item.get("channel").and_then(|channel| channel.as_s().ok());
+            let channel = channel.and_then(|channel| channel.parse().ok());
+            filter.channels.is_empty()
+                || channel.is_none_or(|channel| filter.channels.iter().any(|wanted| wanted.is(channel)))
+        };
+        let parts = (0..SHARDS).map(|shard| self.query_those(Key::bindings(service, shard), at, is_wanted));
+        let items = try_join_all(parts).await?.into_iter().flatten().map(read_document);
+        let mut bindings = items.collect::<Result<Vec<Binding>, StoreError>>()?;
+        bindings.sort_by_key(|binding| binding.sid);
+        if matches!(window.position, Position::Before(_)) {
+            bindings.reverse();
+        }
+        Ok(cut(bindings, window))
+    }
+
+    pub(super) async fn bindings_of_users(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Binding>, StoreError> {
+        let user = |identity: &_| UserKey { service, identity: Clone::clone(identity) };
+        let users: Vec<UserKey> = filter.identities.iter().map(user).collect();
+        let states = self.states(&users).await?;
+        let mut sids: Vec<BindingSid> =
+            states.iter().flat_map(|state| state.registrations.devices()).map(|(sid, _)| sid).collect();
+        sids.sort_unstable();
+        sids.dedup();
+        let keys: Vec<Item> =
+            sids.iter().map(|sid| Key::binding(service, Device::of_binding(*sid)).attributes()).collect();
+        let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
+        let bindings = read.into_iter().flatten().map(read_document).collect::<Result<Vec<Binding>, StoreError>>()?;
+        let bindings = bindings.into_iter().filter(|binding| filter.matches(binding)).collect();
+        Ok(window.show(bindings, |binding| binding.sid))
+    }
+
+    /// Removes up to so many bindings that are left of a service. Returns whether more are left.
+    pub(super) async fn purge_bindings(&self, service: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
+        let window = Window::<BindingSid> { position: Position::Start, limit: at_most };
+        let mut devices: Vec<Device> = Vec::new();
+        for shard in 0..SHARDS {
+            if devices.len() <= at_most {
+                for item in self.query(Key::bindings(service, shard), window).await? {
+                    devices.push(read_document::<Binding>(item)?.device());
+                }
+            }
+        }
+        let more = devices.len() > at_most;
+        devices.truncate(at_most);
+        let keys: Vec<Key> = devices.iter().map(|device| Key::binding(service, *device)).collect();
+        try_join_all(keys.chunks(DELETED_AT_ONCE).map(|keys| self.delete_all(keys))).await?;
+        Ok(more)
+    }
+}

@@ -1,0 +1,156 @@
+//! What must hold of registrations, in whatever order devices register and leave and their providers answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use reachability_domain::credential::Channel;
+use reachability_domain::identity::UserKey;
+use reachability_domain::push::Reason;
+use reachability_domain::push_store::PushStore;
+use reachability_domain::registration::{Action, REGISTERED_FOR, Verdict, Word};
+use reachability_domain::sid::{ServiceSid, Sid, UserSid};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::User;
+
+use crate::generate::START;
+use crate::properties::check;
+use crate::push_contract::binding;
+use crate::stage::new_service;
+
+/// What happens to one device, which two users share. Time passes with every step.
+#[derive(Debug, Clone)]
+enum Step {
+    /// An app registers it for a user: its provider has given it a token that is good.
+    Register(usize),
+    /// A user takes it away.
+    Unregister(usize),
+    /// The app is removed from the device: from now on its provider says so to whoever asks.
+    Uninstall,
+    /// Somebody asks the provider, about a registration of a user. The answer is on its way.
+    Ask(usize),
+    /// An answer arrives: one of all that were ever given, so it may be late, overtaken, or a repetition.
+    Answer(prop::sample::Index),
+    /// Registrations are looked through.
+    Sweep,
+    /// Time passes, in seconds.
+    Pass(u64),
+}
+
+/// An answer of the provider, as it is given.
+#[derive(Debug, Clone)]
+struct Answer {
+    /// About whose registration.
+    user: usize,
+    verdict: Verdict,
+}
+
+/// The device as it is, and as far as anybody can know. It is no lattice: it remembers everything.
+#[derive(Debug, Default)]
+struct Model {
+    /// Whose it is, and since when it was registered last.
+    registered: Option<(usize, Timestamp)>,
+    /// Who had it at some time.
+    ever: [bool; 2],
+    /// Since when its token is dead.
+    dead_since: Option<Timestamp>,
+    /// The answers that have arrived.
+    heard: Vec<Answer>,
+}
+
+impl Model {
+    /// What is to be seen of a user.
+    fn notifiable(&self, user: usize, now: Timestamp) -> Option<bool> {
+        if !self.ever[user] {
+            return None;
+        }
+        let Some((owner, at)) = self.registered.filter(|(owner, _)| *owner == user) else { return Some(false) };
+        let kills = |answer: &Answer| match &answer.verdict.word {
+            Word::Alive => false,
+            Word::Dead { since, .. } => {
+                answer.user == owner && at < answer.verdict.asked_at && since.is_none_or(|since| at < since)
+            }
+        };
+        Some(now < at.plus(REGISTERED_FOR) && !self.heard.iter().any(kills))
+    }
+}
+
+/// However registering, unregistering, expiring, and the provider's answers interleave, come late and come twice: a user
+/// is notifiable as far as anybody can know, and nobody whose device is good is ever taken for unreachable.
+pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStore>, cases: u32) {
+    let step = prop_oneof![
+        3 => (0..2usize).prop_map(Step::Register),
+        1 => (0..2usize).prop_map(Step::Unregister),
+        2 => Just(Step::Uninstall),
+        4 => (0..2usize).prop_map(Step::Ask),
+        6 => any::<prop::sample::Index>().prop_map(Step::Answer),
+        1 => Just(Step::Sweep),
+        1 => prop_oneof![1..100u64, Just(364 * 86_400), Just(365 * 86_400)].prop_map(Step::Pass),
+    ];
+    check(cases, proptest::collection::vec(step, 1..40), |case, steps| async move {
+        let service = new_service(ServiceSid::from_bits(1 << 100 | case));
+        store.create_service(&service).await.unwrap();
+        let user = |n: usize| {
+            let key = UserKey { service: service.sid, identity: format!("user {n}").parse().unwrap() };
+            User::new(UserSid::from_bits(case << 8 | n as u128), key, None, Timestamp::from_millis(START))
+        };
+        let users = [user(0), user(1)];
+        let mut model = Model::default();
+        let mut given: Vec<Answer> = Vec::new();
+        let mut now = Timestamp::from_millis(START);
+        for step in steps {
+            now = now.plus(Duration::from_millis(1));
+            let bindings = users.each_ref().map(|user| binding(user, Channel::Apn, "00ff", now));
+            let act = async |user: usize, action: Action| {
+                store.act(service.sid, bindings[0].device(), &action, Some(&users[user]), now).await.unwrap()
+            };
+            match step {
+                Step::Register(user) => {
+                    act(user, Action::Register(bindings[user].clone())).await;
+                    model.registered = Some((user, now));
+                    model.ever[user] = true;
+                    model.dead_since = None;
+                }
+                Step::Unregister(user) => {
+                    act(user, Action::Unregister(bindings[user].sid)).await;
+                    model.registered = model.registered.filter(|(owner, _)| *owner != user);
+                }
+                Step::Uninstall => model.dead_since = model.dead_since.or(Some(now)),
+                Step::Ask(user) => {
+                    let word = match model.dead_since {
+                        None => Word::Alive,
+                        // Some providers say since when, others do not.
+                        since => Word::Dead {
+                            reason: Reason::new("Unregistered"),
+                            since: since.filter(|since| since.as_millis() % 2 == 0),
+                        },
+                    };
+                    given.push(Answer { user, verdict: Verdict { asked_at: now, word } });
+                }
+                Step::Answer(_) if given.is_empty() => {}
+                Step::Answer(index) => {
+                    let answer = index.get(&given).clone();
+                    act(answer.user, Action::Settle(bindings[answer.user].sid, answer.verdict.clone())).await;
+                    model.heard.push(answer);
+                }
+                Step::Sweep => {
+                    for (user, binding) in bindings.iter().enumerate() {
+                        act(user, Action::Expire(binding.sid)).await;
+                    }
+                }
+                Step::Pass(seconds) => now = now.plus(Duration::from_secs(seconds)),
+            }
+            let keys = users.each_ref().map(User::key);
+            let states = store.states(&keys).await.unwrap();
+            for (user, state) in states.iter().enumerate() {
+                let registrations = &state.registrations;
+                let seen = registrations.ever().then(|| registrations.deliverable(now).next().is_some());
+                prop_assert_eq!(seen, model.notifiable(user, now), "user {}", user);
+                let is_good = model.dead_since.is_none()
+                    && model.registered.is_some_and(|(owner, at)| owner == user && now < at.plus(REGISTERED_FOR));
+                prop_assert!(!is_good || seen == Some(true), "user {} is reachable", user);
+            }
+        }
+        Ok(())
+    });
+}

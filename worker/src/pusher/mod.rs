@@ -1,0 +1,167 @@
+//! Asks push providers, and keeps what they say: checks of registrations, and notifications.
+//!
+//! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
+//! down or busy is asked again later, by a delayed message, and changes nothing.
+
+mod credentials;
+mod deliver;
+mod feedback;
+mod probe;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use reachability_domain::binding::Binding;
+use reachability_domain::credential::Credential;
+use reachability_domain::push::{Fault, Outcome, Push, PushProvider};
+use reachability_domain::push_store::PushStore;
+use reachability_domain::queue::{Message, Queue};
+use reachability_domain::registration::{Action, Verdict, Word};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use reachability_infra::metrics::{Counter, Metrics};
+use reachability_infra::mint;
+use tracing::info;
+
+use self::credentials::Credentials;
+use crate::{Failure, sqs};
+
+/// How many messages are worked on side by side: as many as one connection to APNs usually carries.
+const AT_ONCE: usize = 1_000;
+
+/// How often a provider that does not answer is asked in all, before a check is left for another occasion and a delivery
+/// is given up: for about half an hour.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// How long the first wait is, half of it by chance. Each one after it is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(15);
+
+/// How long a wait is at most: as long as a queue holds a message.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// A registration that was confirmed no longer than this ago is not written again for being confirmed.
+const CONFIRMED_ANEW: Duration = Duration::from_secs(86_400);
+
+/// Handles messages for which push providers are asked.
+#[derive(Clone)]
+pub struct Pusher {
+    store: Arc<dyn PushStore>,
+    queue: Arc<dyn Queue>,
+    provider: Arc<dyn PushProvider>,
+    metrics: Arc<Metrics>,
+    clock: fn() -> Timestamp,
+    credentials: Arc<Credentials>,
+}
+
+/// What a message leads to before it counts as handled.
+type FollowUps = Result<Vec<Message>, Failure>;
+
+impl Pusher {
+    /// A pusher on this store, that asks this provider. What is to be done later goes to the queue.
+    pub fn new(
+        store: Arc<dyn PushStore>,
+        queue: Arc<dyn Queue>,
+        provider: Arc<dyn PushProvider>,
+        metrics: Arc<Metrics>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        let credentials = Arc::new(Credentials::new(store.clone(), metrics.clone()));
+        Self { store, queue, provider, metrics, clock, credentials }
+    }
+
+    /// Handles a batch from SQS. What it answers stays in the queue; everything else is done for good.
+    pub async fn handle(&self, batch: &sqs::Batch) -> sqs::BatchResponse {
+        batch.handle(&self.metrics, feedback::read, async |messages| self.process(messages).await).await
+    }
+
+    /// Handles messages side by side. Returns the indices of those that were not handled, with the reason.
+    pub async fn process(&self, messages: Vec<Message>) -> Vec<(usize, Failure)> {
+        let handled = stream::iter(messages.into_iter().enumerate()).map(async |(index, message)| {
+            let handled: Result<(), Failure> = async {
+                let follow_ups = self.take(message).await?;
+                if !follow_ups.is_empty() {
+                    self.queue.send(&follow_ups).await?;
+                }
+                Ok(())
+            }
+            .await;
+            handled.err().map(|failure| (index, failure))
+        });
+        handled.buffer_unordered(AT_ONCE).filter_map(async |failure| failure).collect().await
+    }
+
+    async fn take(&self, message: Message) -> FollowUps {
+        match message {
+            Message::Probe(probe) => self.probe(probe).await,
+            Message::Deliver(deliver) => match deliver.binding {
+                None => self.deliver_to_all(deliver).await,
+                Some(binding) => self.deliver_to(binding, deliver).await,
+            },
+            Message::Sweep(sweep) => self.sweep(sweep).await,
+            Message::Feedback(feedback) => self.follow(feedback).await,
+            Message::Event(_) | Message::Check(_) | Message::Purge(_) => Err(Failure::Misplaced),
+        }
+    }
+
+    /// Sends something to a device, and keeps what its provider's answer says of the registration and the credential.
+    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> Result<Outcome, StoreError> {
+        let asked_at = (self.clock)();
+        let outcome = self.provider.push(credential, binding, push).await;
+        self.metrics.count(match &outcome {
+            Outcome::Accepted { .. } => Counter::PushesAccepted,
+            Outcome::Rejected(_) => Counter::PushesRejected,
+            Outcome::Unavailable { .. } => Counter::PushesUnavailable,
+        });
+        match &outcome {
+            Outcome::Rejected(rejection) if rejection.fault == Fault::Credential => {
+                self.credentials.rejected(credential, &rejection.reason, (self.clock)()).await?;
+            }
+            // Who knows a token to be dead has let us in before.
+            Outcome::Accepted { .. } | Outcome::Rejected(_) => {
+                self.credentials.accepted(credential, (self.clock)()).await?;
+            }
+            Outcome::Unavailable { .. } => {}
+        }
+        if let Some(verdict) = Verdict::of(&outcome, asked_at) {
+            self.settle(binding, verdict).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Adds a provider's word to what is stored.
+    async fn settle(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
+        let is_known = |at: Timestamp| verdict.asked_at.since(at) < CONFIRMED_ANEW;
+        if verdict.word == Word::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
+            return Ok(());
+        }
+        let action = Action::Settle(binding.sid, verdict);
+        let now = (self.clock)();
+        let bound = self.store.act(binding.service_sid, binding.device(), &action, None, now).await?;
+        let was_alive = bound.before.as_ref().is_some_and(|before| before.death.is_none());
+        match (&action, bound.after.and_then(|after| after.death)) {
+            (_, Some(death)) if was_alive => {
+                self.metrics.count(&death);
+                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
+            }
+            // Registered again in the meantime, or gone, or known.
+            (Action::Settle(_, Verdict { word: Word::Dead { reason, .. }, .. }), _) => {
+                self.metrics.count(Counter::DeathsIgnored);
+                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a registration was made after it was dead");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// When to try again after so many attempts; `None` if it is not worth it.
+    fn next_attempt(&self, attempts: u32, retry_after: Option<Duration>) -> Option<Timestamp> {
+        if attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        let wait = LONGEST_WAIT.min(FIRST_WAIT * (1 << attempts.min(16).saturating_sub(1)));
+        let wait = wait / 2 + mint::jitter(wait / 2);
+        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + mint::jitter(asked / 4)))))
+    }
+}
