@@ -3,6 +3,8 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod clock;
+#[cfg(feature = "credentials")]
+pub mod credentials;
 #[cfg(feature = "aws")]
 pub mod dynamodb;
 #[cfg(feature = "aws")]
@@ -10,6 +12,8 @@ pub mod environment;
 pub mod memory;
 pub mod metrics;
 pub mod mint;
+#[cfg(feature = "push")]
+pub mod push;
 #[cfg(feature = "aws")]
 pub mod secrets_manager;
 #[cfg(feature = "aws")]

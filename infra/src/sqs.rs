@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Lane, Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use tokio::time::sleep;
 
-use crate::{aws, mint};
+use crate::{aws, environment, mint};
 
 /// How many messages a request takes.
 const BATCH: usize = 10;
@@ -28,12 +28,21 @@ const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// How long the reason of a dead letter may be, in bytes.
 const MAX_REASON: usize = 1_024;
 
-/// The event queue.
+/// The two queues of a deployment, one for each lane.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
-    url: String,
+    urls: Urls,
     clock: fn() -> Timestamp,
+}
+
+/// Where the queues are.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// That of events.
+    pub events: String,
+    /// That of what push providers are asked.
+    pub pushes: String,
 }
 
 /// The queue took some of the messages, and these it did not.
@@ -44,16 +53,24 @@ struct NotTaken {
     reason: String,
 }
 
+impl Urls {
+    /// From a function's environment. Not every function sends messages: where one is not set, none can be sent there.
+    pub fn from_environment() -> Self {
+        let url = |name| environment::optional(name).unwrap_or_default();
+        Self { events: url("REACHABILITY_QUEUE_URL"), pushes: url("REACHABILITY_PUSH_QUEUE_URL") }
+    }
+}
+
 impl SqsQueue {
-    /// The queue at this URL.
-    pub fn new(client: Client, url: String, clock: fn() -> Timestamp) -> Self {
-        Self { client, url, clock }
+    /// The queues at these URLs.
+    pub fn new(client: Client, urls: Urls, clock: fn() -> Timestamp) -> Self {
+        Self { client, urls, clock }
     }
 
     /// Sends up to ten messages, and those that were not taken again.
-    async fn send_batch(&self, messages: &[Message]) -> Result<(), QueueError> {
+    async fn send_batch(&self, url: &str, messages: &[&Message]) -> Result<(), QueueError> {
         let now = (self.clock)();
-        let entry = |(index, message): (usize, &Message)| {
+        let entry = |(index, message): (usize, &&Message)| {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(aws::sendable(message.to_json()))
@@ -64,7 +81,7 @@ impl SqsQueue {
         let mut waiting = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, QueueError>>()?;
         let mut attempt = 1;
         loop {
-            let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(waiting.clone()));
+            let request = self.client.send_message_batch().queue_url(url).set_entries(Some(waiting.clone()));
             let answer = request.send().await.map_err(|error| QueueError(error.into()))?;
             waiting.retain(|entry| answer.failed.iter().any(|failed| failed.id == entry.id));
             let Some(failed) = answer.failed.first() else { return Ok(()) };
@@ -81,7 +98,12 @@ impl SqsQueue {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
-        let batches: Vec<_> = messages.chunks(BATCH).map(|batch| self.send_batch(batch)).collect();
+        let (events, pushes): (Vec<&Message>, Vec<&Message>) =
+            messages.iter().partition(|message| message.lane() == Lane::Events);
+        let to = |url, batch| self.send_batch(url, batch);
+        let events = events.chunks(BATCH).map(|batch| to(&self.urls.events, batch));
+        let pushes = pushes.chunks(BATCH).map(|batch| to(&self.urls.pushes, batch));
+        let batches: Vec<_> = events.chain(pushes).collect();
         stream::iter(batches).buffer_unordered(AT_ONCE).try_collect().await
     }
 }

@@ -1,0 +1,10 @@
+//! Credentials of push providers: what the owner gives is looked at before it is taken ([`material`]), and what is secret
+//! of it is stored sealed ([`seal`]).
+
+pub mod material;
+pub mod seal;
+
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "it is a part of another crate")]
+#[path = "../../../tests/support/keys.rs"]
+mod keys;

@@ -1,0 +1,164 @@
+//! Sealing: what is secret of a credential is stored so that only this deployment can read it, and only as that
+//! credential's.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reachability_domain::account::Secret;
+use reachability_domain::credential::{Credential, Sealed};
+use reachability_domain::sid::CredentialSid;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{Digest, SHA256, digest};
+use ring::error::Unspecified;
+
+/// What a sealed text begins with: how the rest is to be read.
+const VERSION: &str = "v1:";
+
+/// Why something cannot be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The operating system has no randomness to give, or there is too much to seal.
+    #[error("the secret cannot be sealed")]
+    Unsealable,
+    /// The credential has no secret: somebody else keeps it.
+    #[error("the credential has no secret")]
+    Nothing,
+    /// It was not made by [`Seal::seal`].
+    #[error("the sealed secret is malformed")]
+    Malformed,
+    /// It was sealed with another key, or for another credential, or it was changed.
+    #[error("the sealed secret is not one of this deployment's key and this credential")]
+    WrongKey,
+}
+
+/// Seals and opens, with the deployment's key.
+pub struct Seal {
+    key: Digest,
+}
+
+impl Seal {
+    /// With this key: a random text, and no password that somebody could guess.
+    pub fn new(key: &Secret) -> Self {
+        Self { key: digest(&SHA256, key.expose().as_bytes()) }
+    }
+
+    /// Seals the secret of a credential.
+    ///
+    /// # Errors
+    /// [`SealError::Unsealable`].
+    pub fn seal(&self, sid: CredentialSid, secret: &Secret) -> Result<Sealed, SealError> {
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).map_err(|_| SealError::Unsealable)?;
+        let mut text = secret.expose().as_bytes().to_vec();
+        self.key()
+            .and_then(|key| key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), owner(sid), &mut text))
+            .map_err(|Unspecified| SealError::Unsealable)?;
+        Ok(Sealed::new(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &text].concat()))))
+    }
+
+    /// Opens what is secret of a credential.
+    ///
+    /// # Errors
+    /// Those of [`SealError`] but the first.
+    pub fn open(&self, credential: &Credential) -> Result<Secret, SealError> {
+        let sealed = credential.sealed.as_ref().ok_or(SealError::Nothing)?;
+        let encoded = sealed.as_str().strip_prefix(VERSION).ok_or(SealError::Malformed)?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| SealError::Malformed)?;
+        let (nonce, text) = bytes.split_first_chunk().ok_or(SealError::Malformed)?;
+        let mut text = text.to_vec();
+        let opened = self
+            .key()
+            .and_then(|key| key.open_in_place(Nonce::assume_unique_for_key(*nonce), owner(credential.sid), &mut text))
+            .map_err(|Unspecified| SealError::WrongKey)?;
+        std::str::from_utf8(opened).map(Secret::new).map_err(|_| SealError::Malformed)
+    }
+
+    fn key(&self) -> Result<LessSafeKey, Unspecified> {
+        UnboundKey::new(&CHACHA20_POLY1305, self.key.as_ref()).map(LessSafeKey::new)
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Whose it is, so that nobody can pass off what was sealed for one credential as another's.
+fn owner(sid: CredentialSid) -> Aad<String> {
+    Aad::from(sid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use reachability_domain::credential::{Channel, Health, Method, RegistrationCheck};
+    use reachability_domain::sid::Sid;
+    use reachability_domain::time::Timestamp;
+
+    use super::*;
+
+    fn credential(sid: CredentialSid, sealed: Option<Sealed>) -> Credential {
+        Credential {
+            sid,
+            channel: Channel::Apn,
+            friendly_name: None,
+            sandbox: false,
+            check: RegistrationCheck::Silent,
+            method: Method::PlatformApplication { arn: String::new() },
+            sealed,
+            health: Health::Unproven,
+            date_created: Timestamp::from_millis(0),
+            date_updated: Timestamp::from_millis(0),
+            version: 0,
+        }
+    }
+
+    fn seal(key: &str) -> Seal {
+        Seal::new(&Secret::new(key))
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened_again() {
+        let sid = Sid::from_bits(1);
+        for text in ["", "x", "-----BEGIN PRIVATE KEY-----\nü\n", &"x".repeat(40_000)] {
+            let secret = Secret::new(text);
+            let sealed = seal("key").seal(sid, &secret).unwrap();
+            assert!(sealed.as_str().starts_with("v1:"));
+            assert_ne!(sealed, seal("key").seal(sid, &secret).unwrap(), "the same is never sealed alike");
+            assert_eq!(seal("key").open(&credential(sid, Some(sealed))).unwrap(), secret);
+        }
+    }
+
+    #[test]
+    fn only_with_the_key_and_as_the_same_credential() {
+        let sid = Sid::from_bits(1);
+        let sealed = seal("key").seal(sid, &Secret::new("secret")).unwrap();
+        let open = |key, sid, text: String| seal(key).open(&credential(sid, Some(Sealed::new(text)))).unwrap_err();
+        let text = sealed.as_str().to_owned();
+        assert!(matches!(open("kez", sid, text.clone()), SealError::WrongKey));
+        assert!(matches!(open("key", Sid::from_bits(2), text.clone()), SealError::WrongKey));
+        let mut bytes = STANDARD.decode(&text[3..]).unwrap();
+        for place in 0..bytes.len() {
+            bytes[place] ^= 1;
+            let changed = format!("v1:{}", STANDARD.encode(&bytes));
+            assert!(matches!(open("key", sid, changed), SealError::WrongKey), "at {place}");
+            bytes[place] ^= 1;
+        }
+    }
+
+    #[test]
+    fn what_was_not_sealed_is_malformed() {
+        let sid = Sid::from_bits(1);
+        for text in ["", "v1:", "v1:!", "v1:AAAA", "v2:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "secret"] {
+            let error = seal("key").open(&credential(sid, Some(Sealed::new(text.to_owned())))).unwrap_err();
+            assert!(matches!(error, SealError::Malformed), "{text:?}: {error}");
+        }
+        assert!(matches!(seal("key").open(&credential(sid, None)), Err(SealError::Nothing)));
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        assert_eq!(format!("{:?}", seal("key")), "***");
+    }
+}

@@ -1,0 +1,420 @@
+//! Apple Push Notification service.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use a2::request::payload::{Payload, PayloadLike};
+use a2::{
+    CollapseId, DefaultNotificationBuilder, NotificationBuilder, NotificationOptions, Priority as ApnsPriority,
+    PushType,
+};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use reachability_domain::account::Secret;
+use reachability_domain::binding::Address;
+use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::time::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::http::{Http, Roots, Versions};
+use super::jwt::{NotSigned, Signer};
+use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, retry_after, seconds};
+
+/// How long a payload may be, in bytes.
+const MAX_PAYLOAD: usize = 4_096;
+
+/// For how long a provider token is used. Apple refuses those older than an hour, and whoever makes one more often than
+/// every 20 minutes.
+const TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
+
+/// Apple's word for a provider token that is too old.
+const EXPIRED_TOKEN: &str = "ExpiredProviderToken";
+
+/// How Apple knows us.
+#[derive(Debug, Clone, Copy)]
+pub enum Identity<'a> {
+    /// By tokens that a key signs.
+    Key {
+        /// The key's PEM (p8).
+        pem: &'a Secret,
+        /// The key's id at Apple.
+        key_id: &'a str,
+        /// The owner's team at Apple.
+        team_id: &'a str,
+    },
+    /// By a certificate.
+    Certificate {
+        /// The certificate's PEM and its key's, one after the other.
+        pem: &'a Secret,
+    },
+}
+
+/// Sends pushes to the devices of one app.
+pub struct Apns {
+    http: Http,
+    /// `https://api.push.apple.com`, without a slash at its end.
+    url: String,
+    topic: HeaderValue,
+    /// `None` with a certificate.
+    token: Option<ProviderToken>,
+    clock: fn() -> Timestamp,
+}
+
+impl Apns {
+    /// To the app with this topic, its bundle id, through the server at this URL.
+    ///
+    /// # Errors
+    /// If what Apple is to know us by is not usable, or the topic or the URL cannot be one.
+    pub fn new(
+        identity: Identity<'_>,
+        topic: &str,
+        url: &str,
+        roots: &Roots,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, SetupError> {
+        url.parse::<Uri>().map_err(SetupError::Url)?;
+        let (token, certificate) = match identity {
+            Identity::Key { pem, key_id, team_id } => {
+                (Some(ProviderToken::new(Signer::es256(pem, key_id)?, team_id)), None)
+            }
+            Identity::Certificate { pem } => (None, Some(pem)),
+        };
+        Ok(Self {
+            http: Http::new(Versions::Http2, roots, certificate)?,
+            url: url.trim_end_matches('/').to_owned(),
+            topic: HeaderValue::from_str(topic).map_err(|_| SetupError::Topic)?,
+            token,
+            clock,
+        })
+    }
+
+    /// Sends a push to a device. There is no way to ask without sending: a dry run is a silent push.
+    pub async fn push(&self, device: &Address, push: &Push) -> Outcome {
+        let id = Uuid::from_u128(push.id).to_string();
+        let Ok(collapse_id) = CollapseId::new(&push.collapse_id) else {
+            return Outcome::rejected("BadCollapseId", Fault::Push);
+        };
+        let options = NotificationOptions { apns_id: Some(&id), apns_collapse_id: Some(collapse_id), ..options(push) };
+        let Some(headers) = headers(&options) else { return Outcome::rejected("BadMessage", Fault::Push) };
+        match payload(push) {
+            Ok(json) => self.send(device, headers, json.into()).await,
+            Err(refused) => refused,
+        }
+    }
+
+    /// Sends it, and once more if it was refused for the age of our token only.
+    async fn send(&self, device: &Address, mut headers: HeaderMap, body: Bytes) -> Outcome {
+        let Ok(uri) = format!("{}/3/device/{}", self.url, device.as_str()).parse::<Uri>() else {
+            return Outcome::rejected("BadPath", Fault::Push);
+        };
+        headers.insert("apns-topic", self.topic.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut request = Request::new(body);
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (Method::POST, uri, headers);
+        let Some(token) = &self.token else { return self.answer(request).await };
+
+        let with = |token: HeaderValue| {
+            let mut request = request.clone();
+            request.headers_mut().insert(AUTHORIZATION, token);
+            request
+        };
+        let Ok(first) = token.get(self.clock) else { return Outcome::unavailable("NotSigned", None) };
+        let outcome = self.answer(with(first.clone())).await;
+        match &outcome {
+            Outcome::Rejected(rejection) if rejection.reason.as_str() == EXPIRED_TOKEN => {
+                match token.instead_of(&first, self.clock) {
+                    Some(second) => self.answer(with(second)).await,
+                    None => outcome,
+                }
+            }
+            _ => outcome,
+        }
+    }
+
+    async fn answer(&self, request: Request<Bytes>) -> Outcome {
+        let response = match self.http.send(request).await {
+            Ok(response) => response,
+            Err(error) => return Outcome::unavailable(error.reason(), None),
+        };
+        let pause = retry_after(response.headers(), (self.clock)());
+        match classify(response.status().as_u16(), response.body(), pause) {
+            Outcome::Accepted { .. } => {
+                let id = response.headers().get("apns-id").and_then(|id| id.to_str().ok());
+                Outcome::Accepted { id: id.map(str::to_owned) }
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl fmt::Debug for Apns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Apns").field("url", &self.url).field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// What Apple says to what it was sent. A device's token is dead only if Apple says so in the words that it has for that:
+/// whatever else it says may be for another reason. The id of what it took is not in the body.
+pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcome {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let unnamed = format!("Status{status}");
+    let reason = body["reason"].as_str().unwrap_or(&unnamed);
+    let fault = match (status, reason) {
+        (200, _) => return Outcome::Accepted { id: None },
+        (400, "BadDeviceToken") => Fault::Token { since: None },
+        (410, "Unregistered" | "ExpiredToken") => match &body["timestamp"] {
+            Value::Null => Fault::Token { since: None },
+            // When it died cannot be read: it may have been before the device was registered again.
+            since => match since.as_i64() {
+                None => Fault::Push,
+                since => Fault::Token { since: since.map(Timestamp::from_millis) },
+            },
+        },
+        (
+            400..=499,
+            "BadCertificate"
+            | "BadCertificateEnvironment"
+            // The last one as it is documented, and as it is sent.
+            | "BadEnvironmentKeyIdInToken"
+            | "BadEnvironmentKeyInToken"
+            | "BadTopic"
+            | EXPIRED_TOKEN
+            | "Forbidden"
+            | "InvalidProviderToken"
+            | "MissingProviderToken"
+            | "MissingTopic"
+            | "TopicDisallowed"
+            | "UnrelatedKeyIdInToken",
+        ) => Fault::Credential,
+        (400..=428 | 430..=499, _) => Fault::Push,
+        // 429 is of one device, or of the tokens that we make. 500 and more is Apple's own trouble. It has no others.
+        _ => return Outcome::unavailable(reason, retry_after),
+    };
+    Outcome::rejected(reason, fault)
+}
+
+/// The payload of a push.
+///
+/// # Errors
+/// If it is too long.
+pub(super) fn payload(push: &Push) -> Result<String, Outcome> {
+    let payload = match &push.kind {
+        PushKind::Alert(content) => alert(content),
+        PushKind::Silent | PushKind::DryRun => silent(),
+    };
+    match payload.to_json_string() {
+        Ok(json) if json.len() <= MAX_PAYLOAD => Ok(json),
+        Ok(_) => Err(Outcome::rejected("PayloadTooLarge", Fault::Push)),
+        Err(_) => Err(Outcome::rejected("BadMessage", Fault::Push)),
+    }
+}
+
+/// How it is sent.
+pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
+    let (push_type, priority, expiration) = match &push.kind {
+        // What is in the background has low priority always. What only asks is not kept for later.
+        PushKind::Silent | PushKind::DryRun => (PushType::Background, ApnsPriority::Normal, Some(0)),
+        PushKind::Alert(content) => {
+            let priority = match content.priority {
+                Priority::High => ApnsPriority::High,
+                Priority::Low => ApnsPriority::Normal,
+            };
+            (PushType::Alert, priority, push.expires_at.map(|at| u64::try_from(seconds(at)).unwrap_or(0)))
+        }
+    };
+    NotificationOptions {
+        apns_push_type: Some(push_type),
+        apns_priority: Some(priority),
+        apns_expiration: expiration,
+        ..NotificationOptions::default()
+    }
+}
+
+/// Options as a request has them; `None` if one of them cannot be in a header.
+fn headers(options: &NotificationOptions<'_>) -> Option<HeaderMap> {
+    let texts = [
+        ("apns-id", options.apns_id.map(str::to_owned)),
+        ("apns-push-type", options.apns_push_type.map(|it| it.to_string())),
+        ("apns-priority", options.apns_priority.as_ref().map(ToString::to_string)),
+        ("apns-expiration", options.apns_expiration.map(|it| it.to_string())),
+        ("apns-collapse-id", options.apns_collapse_id.as_ref().map(|it| it.value.to_owned())),
+    ];
+    let given = texts.into_iter().filter_map(|(name, text)| Some((HeaderName::from_static(name), text?)));
+    given.map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))).collect()
+}
+
+fn silent() -> Payload<'static> {
+    let mut payload = DefaultNotificationBuilder::new().set_content_available().build("", Default::default());
+    // The builder writes a zero, which says nothing.
+    payload.aps.mutable_content = None;
+    payload
+}
+
+fn alert(content: &Content) -> Payload<'_> {
+    let mut builder = DefaultNotificationBuilder::new();
+    if let Some(title) = &content.title {
+        builder = builder.set_title(title);
+    }
+    if let Some(body) = &content.body {
+        builder = builder.set_body(body);
+    }
+    if let Some(sound) = &content.sound {
+        builder = builder.set_sound(sound);
+    }
+    let mut payload = builder.build("", Default::default());
+    payload.aps.mutable_content = None;
+    // `aps` is what was built above.
+    let members = content.data.iter().filter(|(name, _)| *name != "aps");
+    payload.data = members.map(|(name, value)| (name.as_str(), value.clone())).collect();
+    payload
+}
+
+/// The token that our requests carry: one at a time, and made no more often than Apple likes.
+struct ProviderToken {
+    signer: Signer,
+    team_id: String,
+    current: Mutex<Option<Issued>>,
+}
+
+struct Issued {
+    at: Timestamp,
+    /// With the word before it, as the header has it.
+    bearer: HeaderValue,
+}
+
+impl ProviderToken {
+    fn new(signer: Signer, team_id: &str) -> Self {
+        Self { signer, team_id: team_id.to_owned(), current: Mutex::default() }
+    }
+
+    /// The one to use: whoever finds it too old makes the next, while others wait for that moment.
+    fn get(&self, clock: fn() -> Timestamp) -> Result<HeaderValue, NotSigned> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock();
+        match &*current {
+            Some(Issued { at, bearer }) if now.since(*at) < TOKEN_LIFE && at.since(now) <= CLOCK_STEP => {
+                Ok(bearer.clone())
+            }
+            _ => self.issue(&mut current, now),
+        }
+    }
+
+    /// The one to use after this one was refused as too old. `None` if that cannot be what is wrong with it.
+    fn instead_of(&self, refused: &HeaderValue, clock: fn() -> Timestamp) -> Option<HeaderValue> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock();
+        match &*current {
+            Some(Issued { bearer, .. }) if bearer != refused => Some(bearer.clone()),
+            Some(Issued { at, .. }) if now.since(*at) < MIN_REFUSED_AGE => None,
+            _ => self.issue(&mut current, now).ok(),
+        }
+    }
+
+    fn issue(&self, current: &mut Option<Issued>, now: Timestamp) -> Result<HeaderValue, NotSigned> {
+        let jwt = self.signer.sign(&json!({ "iss": self.team_id, "iat": seconds(now) }))?;
+        let mut bearer = HeaderValue::try_from(format!("bearer {jwt}")).map_err(|_| NotSigned)?;
+        bearer.set_sensitive(true);
+        *current = Some(Issued { at: now, bearer: bearer.clone() });
+        Ok(bearer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(push: &Push) -> Value {
+        serde_json::from_str(&super::payload(push).unwrap()).unwrap()
+    }
+
+    fn push(kind: PushKind) -> Push {
+        Push { id: 1, collapse_id: "c".to_owned(), expires_at: Some(Timestamp::from_millis(1_795_132_800_999)), kind }
+    }
+
+    fn header(push: &Push, name: &str) -> Option<String> {
+        headers(&options(push)).unwrap().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_check_shows_nothing_and_is_not_kept() {
+        for kind in [PushKind::Silent, PushKind::DryRun] {
+            let push = push(kind);
+            assert_eq!(payload(&push), json!({ "aps": { "content-available": 1 } }));
+            assert_eq!(header(&push, "apns-push-type").unwrap(), "background");
+            assert_eq!(header(&push, "apns-priority").unwrap(), "5");
+            assert_eq!(header(&push, "apns-expiration").unwrap(), "0");
+        }
+    }
+
+    #[test]
+    fn an_alert_has_its_content() {
+        let Value::Object(data) = json!({ "channel": { "id": 7 }, "aps": { "badge": 9 } }) else { unreachable!() };
+        let content = Content {
+            title: Some("T".to_owned()),
+            body: Some("B".to_owned()),
+            data,
+            priority: Priority::Low,
+            sound: Some("ping.aiff".to_owned()),
+        };
+        let mut push = push(PushKind::Alert(content));
+        assert_eq!(
+            payload(&push),
+            json!({ "aps": { "alert": { "title": "T", "body": "B" }, "sound": "ping.aiff" }, "channel": { "id": 7 } })
+        );
+        assert_eq!(header(&push, "apns-push-type").unwrap(), "alert");
+        assert_eq!(header(&push, "apns-priority").unwrap(), "5");
+        assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "no later than was asked");
+
+        push.kind = PushKind::Alert(Content { body: Some("B".to_owned()), ..Content::default() });
+        push.expires_at = None;
+        assert_eq!(payload(&push), json!({ "aps": { "alert": "B" } }));
+        assert_eq!(header(&push, "apns-priority").unwrap(), "10");
+        assert_eq!(header(&push, "apns-expiration"), None);
+    }
+
+    #[test]
+    fn only_apples_words_for_it_end_a_token() {
+        let classify = |status, body: &str| classify(status, body.as_bytes(), None);
+        let dead = |reason, since: Option<i64>| {
+            Outcome::rejected(reason, Fault::Token { since: since.map(Timestamp::from_millis) })
+        };
+        assert_eq!(classify(400, r#"{"reason":"BadDeviceToken"}"#), dead("BadDeviceToken", None));
+        assert_eq!(classify(410, r#"{"reason":"Unregistered"}"#), dead("Unregistered", None));
+        for reason in ["Unregistered", "ExpiredToken"] {
+            let body = format!(r#"{{"reason":"{reason}","timestamp":1795132800123}}"#);
+            assert_eq!(classify(410, &body), dead(reason, Some(1_795_132_800_123)));
+        }
+        for (status, body, reason) in [
+            (410, r#"{"reason":"Unregistered","timestamp":"yesterday"}"#, "Unregistered"),
+            (410, r#"{"reason":"Unregistered","timestamp":1e300}"#, "Unregistered"),
+            (410, r#"{"reason":"SomethingNew","timestamp":1}"#, "SomethingNew"),
+            (410, r#"{"reason":7}"#, "Status410"),
+            (410, "", "Status410"),
+            (410, "<html>gone</html>", "Status410"),
+            (410, r#""Unregistered""#, "Status410"),
+            (410, r#"["Unregistered"]"#, "Status410"),
+            (410, r#"{"reason":"BadDeviceToken"}"#, "BadDeviceToken"),
+            (400, r#"{"reason":"Unregistered"}"#, "Unregistered"),
+            (404, r#"{"reason":"BadDeviceToken"}"#, "BadDeviceToken"),
+            (400, r#"{"reason":"DeviceTokenNotForTopic"}"#, "DeviceTokenNotForTopic"),
+            (400, "\u{0}{", "Status400"),
+            (418, r#"{"reason":"<b>"}"#, "b"),
+        ] {
+            assert_eq!(classify(status, body), Outcome::rejected(reason, Fault::Push), "{status} {body}");
+        }
+        let pause = Some(Duration::from_secs(3));
+        for status in [100, 204, 302, 429, 500, 502, 503, 504, 599, 999] {
+            let outcome = super::classify(status, br#"{"reason":"Unregistered"}"#, pause);
+            assert_eq!(outcome, Outcome::unavailable("Unregistered", pause), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_collapse_id_that_is_no_header_is_not_sent() {
+        let options = NotificationOptions { apns_collapse_id: CollapseId::new("a\nb").ok(), ..Default::default() };
+        assert!(headers(&options).is_none());
+    }
+}

@@ -1,0 +1,400 @@
+//! Firebase Cloud Messaging, by its HTTP v1 API.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Uri};
+use reachability_domain::account::Secret;
+use reachability_domain::binding::Address;
+use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::time::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::http::{Http, Roots, Versions};
+use super::jwt::Signer;
+use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, retry_after, seconds};
+
+/// What an access token is asked for.
+const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+
+/// For how long what we ask for a token with is good: as long as Google allows.
+const ASSERTION_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// How long before its end an access token is renewed, while it is still used.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// How long before its end an access token is not used any more: it has to get there, and clocks differ.
+const UNUSED_BEFORE: Duration = Duration::from_secs(30);
+
+/// For how long a message may be kept: as long as Google keeps any.
+const MAX_TTL: Duration = Duration::from_secs(28 * 86_400);
+
+/// FCM's words for an access token that it does not take: its own, and ours for a 401 without one.
+const REFUSED_TOKEN: [&str; 2] = ["UNAUTHENTICATED", "Status401"];
+
+/// A service account: how Google knows us.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceAccount<'a> {
+    /// The project at Google.
+    pub project_id: &'a str,
+    /// The account's name.
+    pub client_email: &'a str,
+    /// The key's id at Google.
+    pub private_key_id: &'a str,
+    /// The key's PEM.
+    pub private_key: &'a Secret,
+}
+
+/// Sends pushes to the devices of one project's apps.
+pub struct Fcm {
+    http: Http,
+    send: Uri,
+    tokens: AccessTokens,
+    clock: fn() -> Timestamp,
+}
+
+impl Fcm {
+    /// As this service account, through the server at `url`, with access tokens from `token_url`. The latter is not taken
+    /// from what Google writes beside the key: who gave us that could have us send signatures anywhere.
+    ///
+    /// # Errors
+    /// If the key is not usable, or the project's id or a URL cannot be one.
+    pub fn new(
+        account: ServiceAccount<'_>,
+        url: &str,
+        token_url: &str,
+        roots: &Roots,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, SetupError> {
+        let project = account.project_id;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
+        if project.is_empty() || !project.bytes().all(fits) {
+            return Err(SetupError::ProjectId);
+        }
+        let send = format!("{}/v1/projects/{project}/messages:send", url.trim_end_matches('/'));
+        Ok(Self {
+            http: Http::new(Versions::Http2, roots, None)?,
+            send: send.parse().map_err(SetupError::Url)?,
+            tokens: AccessTokens {
+                http: Http::new(Versions::Any, roots, None)?,
+                uri: token_url.parse().map_err(SetupError::Url)?,
+                audience: token_url.to_owned(),
+                signer: Signer::rs256(account.private_key, account.private_key_id)?,
+                issuer: account.client_email.to_owned(),
+                clock,
+                state: Mutex::default(),
+                renewing: tokio::sync::Mutex::default(),
+            },
+            clock,
+        })
+    }
+
+    /// Sends a push to a device.
+    pub async fn push(&self, device: &Address, push: &Push) -> Outcome {
+        let body = Bytes::from(request(device, push, (self.clock)()).to_string());
+        let first = match self.tokens.get().await {
+            Ok(token) => token,
+            Err(outcome) => return outcome,
+        };
+        let outcome = self.send(&first, body.clone()).await;
+        match &outcome {
+            Outcome::Rejected(rejection) if REFUSED_TOKEN.contains(&rejection.reason.as_str()) => {
+                match self.tokens.instead_of(&first).await {
+                    Ok(Some(second)) => self.send(&second, body).await,
+                    Ok(None) => outcome,
+                    Err(outcome) => outcome,
+                }
+            }
+            _ => outcome,
+        }
+    }
+
+    async fn send(&self, token: &AccessToken, body: Bytes) -> Outcome {
+        let mut request = Request::new(body);
+        (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.send.clone());
+        request.headers_mut().insert(AUTHORIZATION, token.bearer.clone());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self.http.send(request).await {
+            Err(error) => Outcome::unavailable(error.reason(), None),
+            Ok(response) => {
+                let pause = retry_after(response.headers(), (self.clock)());
+                classify(response.status().as_u16(), response.body(), pause)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fcm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fcm").field("send", &self.send).finish_non_exhaustive()
+    }
+}
+
+/// What Google says to what it was sent. A device's token is dead only if FCM itself says `UNREGISTERED`: a message that is
+/// not found otherwise is one to a project that is not there, and an invalid argument may be any of them. What is not JSON
+/// is not FCM's word at all.
+pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcome {
+    let unnamed = format!("Status{status}");
+    let answer: Value = match serde_json::from_slice(body) {
+        Ok(answer) => answer,
+        Err(_) if body.is_empty() => Value::Null,
+        Err(_) => return Outcome::unavailable(&unnamed, retry_after),
+    };
+    if let (200, Some(name)) = (status, answer["name"].as_str()) {
+        return Outcome::Accepted { id: Some(name.to_owned()) };
+    }
+    let error = &answer["error"];
+    let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_fcm =
+        |detail: &&Value| detail["@type"].as_str().is_some_and(|it| it.ends_with("google.firebase.fcm.v1.FcmError"));
+    let code = details.iter().find(is_fcm).and_then(|detail| detail["errorCode"].as_str());
+    let reason = code.or(error["status"].as_str()).unwrap_or(&unnamed);
+    let fault = match (status, reason) {
+        (404, "UNREGISTERED") if code.is_some() => Fault::Token { since: None },
+        (400..=499, "UNREGISTERED" | "SENDER_ID_MISMATCH" | "INVALID_ARGUMENT") => Fault::Push,
+        (400..=499, "QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL") | (429, _) => {
+            return Outcome::unavailable(reason, retry_after);
+        }
+        (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED" | "THIRD_PARTY_AUTH_ERROR") => {
+            Fault::Credential
+        }
+        (400..=499, _) => Fault::Push,
+        _ => return Outcome::unavailable(reason, retry_after),
+    };
+    Outcome::rejected(reason, fault)
+}
+
+/// The body of the request that sends a push.
+fn request(device: &Address, push: &Push, now: Timestamp) -> Value {
+    let mut message = message(push, now);
+    message["token"] = device.as_str().into();
+    json!({ "validate_only": push.kind == PushKind::DryRun, "message": message })
+}
+
+/// A push as FCM's message, without saying to whom.
+pub(super) fn message(push: &Push, now: Timestamp) -> Value {
+    match &push.kind {
+        PushKind::DryRun => json!({ "data": check() }),
+        PushKind::Silent => json!({
+            "data": check(),
+            "android": { "priority": "NORMAL", "ttl": "0s" },
+            "apns": {
+                "headers": { "apns-push-type": "background", "apns-priority": "5", "apns-expiration": "0" },
+                "payload": { "aps": { "content-available": 1 } },
+            },
+            "webpush": { "headers": { "TTL": "0", "Urgency": "low" } },
+        }),
+        PushKind::Alert(content) => alert(content, push, now),
+    }
+}
+
+/// What an app gets that is only asked whether it is there, so that it can tell it from other messages.
+fn check() -> Value {
+    json!({ "reachability": "check" })
+}
+
+fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
+    let ttl = push.expires_at.map(|at| at.since(now).min(MAX_TTL).as_secs());
+    let (android_priority, apns_priority, urgency) = match content.priority {
+        Priority::High => ("HIGH", "10", "high"),
+        Priority::Low => ("NORMAL", "5", "low"),
+    };
+    // FCM takes texts only.
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let data: Map<String, Value> =
+        content.data.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
+    let topic = &push.collapse_id;
+    let is_topic = topic.len() <= 32 && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let mut message = json!({
+        "notification": { "title": content.title, "body": content.body },
+        "data": data,
+        "android": {
+            "priority": android_priority,
+            "collapse_key": push.collapse_id,
+            "ttl": ttl.map(|seconds| format!("{seconds}s")),
+            "notification": { "tag": push.collapse_id, "sound": content.sound },
+        },
+        "apns": {
+            "headers": {
+                "apns-collapse-id": push.collapse_id,
+                "apns-priority": apns_priority,
+                "apns-expiration": push.expires_at.map(|at| seconds(at).max(0).to_string()),
+            },
+            "payload": content.sound.as_ref().map(|sound| json!({ "aps": { "sound": sound } })),
+        },
+        "webpush": {
+            "headers": {
+                "TTL": ttl.map(|seconds| seconds.to_string()),
+                "Urgency": urgency,
+                "Topic": is_topic.then_some(topic),
+            },
+        },
+    });
+    if content.title.is_none() && content.body.is_none() {
+        // Without anything to show it is for the app alone.
+        message["notification"].take();
+        message["android"]["notification"].take();
+    }
+    without_nulls(&mut message);
+    message
+}
+
+/// Takes out the members that say nothing: an absent member is a default, and null is an error to some of FCM's.
+fn without_nulls(value: &mut Value) {
+    if let Value::Object(members) = value {
+        members.retain(|_, member| !member.is_null());
+        members.values_mut().for_each(without_nulls);
+    }
+}
+
+/// Gets access tokens: one at a time.
+struct AccessTokens {
+    http: Http,
+    uri: Uri,
+    audience: String,
+    signer: Signer,
+    issuer: String,
+    clock: fn() -> Timestamp,
+    state: Mutex<State>,
+    /// Held by the one who asks for the next.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Arc<AccessToken>>,
+    /// How often one was asked for, and what came of it the last time if not a token: those who waited for it take that
+    /// for their answer too.
+    asked: u64,
+    failure: Option<Outcome>,
+}
+
+struct AccessToken {
+    bearer: HeaderValue,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+/// What Google answers when it gives one.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: Secret,
+    /// In seconds.
+    expires_in: u64,
+}
+
+impl AccessTokens {
+    /// The one to use. What came instead of it is the answer to what it was wanted for.
+    async fn get(&self) -> Result<Arc<AccessToken>, Outcome> {
+        let (known, asked) = {
+            let state = self.state();
+            (state.token.clone(), state.asked)
+        };
+        let now = (self.clock)();
+        let left = known.as_ref().map_or(Duration::ZERO, |token| token.left(now));
+        match known {
+            Some(token) if left > RENEW_BEFORE => Ok(token),
+            // One asks for the next, and the others go on with this one.
+            Some(token) if left > UNUSED_BEFORE => match self.renewing.try_lock() {
+                Ok(_renewing) => Ok(self.ask().await.unwrap_or(token)),
+                Err(_) => Ok(token),
+            },
+            _ => {
+                let _renewing = self.renewing.lock().await;
+                self.ask_unless_asked(asked).await
+            }
+        }
+    }
+
+    /// The one to use after this one was refused. `None` if its age cannot be what is wrong with it.
+    async fn instead_of(&self, refused: &Arc<AccessToken>) -> Result<Option<Arc<AccessToken>>, Outcome> {
+        let asked = self.state().asked;
+        let _renewing = self.renewing.lock().await;
+        let known = self.state().token.clone();
+        match known {
+            Some(token) if !Arc::ptr_eq(&token, refused) => Ok(Some(token)),
+            Some(token) if (self.clock)().since(token.since) < MIN_REFUSED_AGE => Ok(None),
+            _ => self.ask_unless_asked(asked).await.map(Some),
+        }
+    }
+
+    /// Takes what somebody else was given in the meantime.
+    async fn ask_unless_asked(&self, asked: u64) -> Result<Arc<AccessToken>, Outcome> {
+        {
+            let state = self.state();
+            match (&state.failure, &state.token) {
+                _ if state.asked == asked => {}
+                (Some(failure), _) => return Err(failure.clone()),
+                (None, Some(token)) => return Ok(token.clone()),
+                (None, None) => {}
+            }
+        }
+        self.ask().await
+    }
+
+    async fn ask(&self) -> Result<Arc<AccessToken>, Outcome> {
+        let result = self.request().await;
+        let mut state = self.state();
+        state.asked += 1;
+        state.failure = result.as_ref().err().cloned();
+        if let Ok(token) = &result {
+            state.token = Some(token.clone());
+        }
+        result
+    }
+
+    async fn request(&self) -> Result<Arc<AccessToken>, Outcome> {
+        let now = (self.clock)();
+        let claims = json!({
+            "iss": self.issuer,
+            "scope": SCOPE,
+            "aud": self.audience,
+            "iat": seconds(now),
+            "exp": seconds(now.plus(ASSERTION_LIFE)),
+        });
+        let Ok(assertion) = self.signer.sign(&claims) else { return Err(Outcome::unavailable("NotSigned", None)) };
+        // Of all of these only the colons need an escape.
+        let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
+        let mut request = Request::new(Bytes::from(form));
+        (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.uri.clone());
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        request.headers_mut().insert(CONTENT_TYPE, form);
+        let response = self.http.send(request).await.map_err(|error| Outcome::unavailable(error.reason(), None))?;
+        let pause = retry_after(response.headers(), (self.clock)());
+        let granted = granted(response.status().as_u16(), response.body(), pause)?;
+        let bearer = HeaderValue::try_from(format!("Bearer {}", granted.access_token.expose()));
+        let mut bearer = bearer.map_err(|_| Outcome::unavailable("BadAccessToken", None))?;
+        bearer.set_sensitive(true);
+        let until = now.plus(Duration::from_secs(granted.expires_in));
+        Ok(Arc::new(AccessToken { bearer, since: now, until }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AccessToken {
+    /// For how long it is good. If the clock was set back, nobody knows.
+    fn left(&self, now: Timestamp) -> Duration {
+        if self.since.since(now) > CLOCK_STEP { Duration::ZERO } else { self.until.since(now) }
+    }
+}
+
+/// Reads what Google answers to who asks for an access token.
+fn granted(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Granted, Outcome> {
+    if status == 200 {
+        return serde_json::from_slice(body).map_err(|_| Outcome::unavailable("BadAccessToken", retry_after));
+    }
+    let unnamed = format!("Status{status}");
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let reason = answer["error"].as_str().unwrap_or(&unnamed);
+    Err(match status {
+        400 | 401 | 403 => Outcome::rejected(reason, Fault::Credential),
+        _ => Outcome::unavailable(reason, retry_after),
+    })
+}

@@ -1,0 +1,128 @@
+//! The push providers: Apple's and Google's over HTTP/2, and SNS's platform applications. [`providers`] has them all.
+
+pub mod apns;
+pub mod fcm;
+pub mod http;
+pub mod jwt;
+#[cfg(feature = "aws")]
+pub mod platform_applications;
+pub mod providers;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use ::http::header::{HeaderMap, RETRY_AFTER};
+use reachability_domain::time::Timestamp;
+
+/// How long a provider may ask to be left alone: what asks for more is taken for a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// How old a token must be before it is renewed because the provider refused it: younger, its age is not what is wrong.
+const MIN_REFUSED_AGE: Duration = Duration::from_secs(60);
+
+/// How far the clock may be set back before a token that was made earlier is taken to be from the future, and not used.
+const CLOCK_STEP: Duration = Duration::from_secs(60);
+
+/// Where the providers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// APNs, for apps from its store.
+    pub apns: String,
+    /// APNs, for apps in development.
+    pub apns_sandbox: String,
+    /// FCM.
+    pub fcm: String,
+    /// Where Google gives out access tokens.
+    pub fcm_token: String,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self {
+            apns: "https://api.push.apple.com".to_owned(),
+            apns_sandbox: "https://api.sandbox.push.apple.com".to_owned(),
+            fcm: "https://fcm.googleapis.com".to_owned(),
+            fcm_token: "https://oauth2.googleapis.com/token".to_owned(),
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+impl Endpoints {
+    /// Those that a function's environment names instead of the real ones: for a proxy, or another port.
+    pub fn from_environment() -> Self {
+        use crate::environment::optional;
+        let real = Self::default();
+        Self {
+            apns: optional("REACHABILITY_APNS_URL").unwrap_or(real.apns),
+            apns_sandbox: optional("REACHABILITY_APNS_SANDBOX_URL").unwrap_or(real.apns_sandbox),
+            fcm: optional("REACHABILITY_FCM_URL").unwrap_or(real.fcm),
+            fcm_token: optional("REACHABILITY_FCM_TOKEN_URL").unwrap_or(real.fcm_token),
+        }
+    }
+}
+
+/// Why a provider's client cannot be made. It never holds what is secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Of a key that signs tokens.
+    #[error(transparent)]
+    Key(#[from] jwt::InvalidKey),
+    /// Of a certificate or the roots of trust.
+    #[error(transparent)]
+    Tls(#[from] http::TlsError),
+    /// An app's bundle id is printable ASCII.
+    #[error("not an app's bundle id")]
+    Topic,
+    /// A project's id has letters, digits and a few signs.
+    #[error("not a project's id")]
+    ProjectId,
+    /// Of an endpoint.
+    #[error("not the URL of a provider")]
+    Url(#[source] ::http::uri::InvalidUri),
+}
+
+/// How long a response asks to be left alone: in seconds, or until a date. `None` if it does not say, or nothing that can
+/// be read.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Timestamp::from_millis(0).plus(since_epoch).since(now)
+        }
+    };
+    Some(asked.min(MAX_RETRY_AFTER))
+}
+
+/// Whole seconds since the epoch.
+fn seconds(time: Timestamp) -> i64 {
+    time.as_millis().div_euclid(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+        let now: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+        for (text, pause) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("86400", Some(900)),
+            ("18446744073709551615", Some(900)),
+            ("Fri, 20 Nov 2026 10:00:30 GMT", Some(30)),
+            ("Friday, 20-Nov-26 10:00:30 GMT", Some(30)),
+            ("Fri, 20 Nov 2026 09:00:00 GMT", Some(0)),
+            ("Fri, 20 Nov 2099 10:00:00 GMT", Some(900)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), pause.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+}

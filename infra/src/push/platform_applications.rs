@@ -1,0 +1,214 @@
+//! Platform applications of SNS: APNs and FCM, with the secret and the feedback kept by AWS.
+//!
+//! A device is an endpoint there, which SNS disables when its provider says that the token is dead. An endpoint carries
+//! whose it is and since when it is registered, so that an endpoint that was disabled under an earlier registration is
+//! enabled by the next, and one that was disabled since is not.
+
+use async_trait::async_trait;
+use aws_sdk_sns::Client;
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::types::MessageAttributeValue;
+use reachability_domain::binding::Binding;
+use reachability_domain::credential::{Credential, Method};
+use reachability_domain::push::{Fault, Outcome, Push, PushKind, PushProvider, Unreachable};
+use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::time::Timestamp;
+use serde_json::json;
+
+use super::{apns, fcm};
+
+/// The platform applications of an account.
+#[derive(Debug, Clone)]
+pub struct PlatformApplications {
+    client: Client,
+    clock: fn() -> Timestamp,
+}
+
+/// An endpoint, as it is there.
+struct Endpoint {
+    arn: String,
+    is_enabled: bool,
+}
+
+impl PlatformApplications {
+    /// Those that this client has access to.
+    pub fn new(client: Client, clock: fn() -> Timestamp) -> Self {
+        Self { client, clock }
+    }
+
+    /// The endpoint of a device, made or taken over if need be.
+    async fn endpoint(&self, application: &str, device: &Binding) -> Result<Endpoint, Outcome> {
+        let mark = mark(device);
+        let token = device.address.as_str();
+        let request = self.client.create_platform_endpoint().platform_application_arn(application);
+        let arn = match request.token(token).custom_user_data(&mark).send().await {
+            Ok(created) => created.endpoint_arn.ok_or_else(|| Outcome::unavailable("NoEndpoint", None))?,
+            Err(error) => existing_endpoint(error.message()).ok_or_else(|| refused(&error))?,
+        };
+        let attributes = self.client.get_endpoint_attributes().endpoint_arn(&arn).send().await;
+        let attributes = attributes.map_err(|error| refused(&error))?.attributes.unwrap_or_default();
+        let is = |name: &str, value: &str| attributes.get(name).is_some_and(|known| known == value);
+        if is("CustomUserData", &mark) && is("Token", token) {
+            return Ok(Endpoint { arn, is_enabled: !is("Enabled", "false") });
+        }
+        // It is of another registration: what was found out about that one is over.
+        let request = self.client.set_endpoint_attributes().endpoint_arn(&arn).attributes("Token", token);
+        let request = request.attributes("CustomUserData", mark).attributes("Enabled", "true");
+        request.send().await.map_err(|error| refused(&error))?;
+        Ok(Endpoint { arn, is_enabled: true })
+    }
+
+    async fn publish(&self, application: &str, endpoint: &str, push: &Push) -> Outcome {
+        let platform = platform(application);
+        let payload = match platform {
+            "GCM" => json!({ "fcmV1Message": { "message": fcm::message(push, (self.clock)()) } }).to_string(),
+            _ => match apns::payload(push) {
+                Ok(payload) => payload,
+                Err(outcome) => return outcome,
+            },
+        };
+        let message = json!({ "default": "", platform: payload }).to_string();
+        let mut request = self.client.publish().target_arn(endpoint).message_structure("json").message(message);
+        for (name, value) in attributes(platform, push, (self.clock)()) {
+            let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            match attribute {
+                Ok(attribute) => request = request.message_attributes(name, attribute),
+                Err(_) => return Outcome::rejected("BadMessage", Fault::Push),
+            }
+        }
+        match request.send().await {
+            Ok(published) => Outcome::Accepted { id: published.message_id },
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+#[async_trait]
+impl PushProvider for PlatformApplications {
+    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> Outcome {
+        let Method::PlatformApplication { arn } = &credential.method else {
+            return Outcome::rejected("NoPlatformApplication", Fault::Credential);
+        };
+        match self.endpoint(arn, device).await {
+            Err(outcome) => outcome,
+            Ok(endpoint) if !endpoint.is_enabled => disabled(),
+            Ok(_) if push.kind == PushKind::DryRun => Outcome::Accepted { id: None },
+            Ok(endpoint) => self.publish(arn, &endpoint.arn, push).await,
+        }
+    }
+
+    async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable> {
+        match self.client.get_endpoint_attributes().endpoint_arn(endpoint).send().await {
+            Ok(answer) => {
+                let attributes = answer.attributes.unwrap_or_default();
+                Ok(attributes.get("CustomUserData").and_then(|mark| read_mark(mark)))
+            }
+            // Not an endpoint, or not any more.
+            Err(error) if matches!(error.code(), Some("NotFound" | "InvalidParameter")) => Ok(None),
+            Err(error) => Err(Unreachable(error.into())),
+        }
+    }
+}
+
+/// What an endpoint carries: whose it is, and since when it is registered.
+fn mark(device: &Binding) -> String {
+    format!("{} {} {}", device.service_sid, device.sid, device.registered_at.as_millis())
+}
+
+fn read_mark(mark: &str) -> Option<(ServiceSid, BindingSid)> {
+    let mut words = mark.split(' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+/// Which provider an application is for, as messages to it say it: the second part of `app/APNS/name`.
+fn platform(application: &str) -> &str {
+    application.rsplit(':').next().and_then(|resource| resource.split('/').nth(1)).unwrap_or_default()
+}
+
+/// SNS's way to say that there is an endpoint with this token already, and what it is called.
+fn existing_endpoint(message: Option<&str>) -> Option<String> {
+    let (_, rest) = message?.split_once("Endpoint ")?;
+    let (arn, rest) = rest.split_once(' ')?;
+    (arn.starts_with("arn:") && rest.starts_with("already exists")).then(|| arn.to_owned())
+}
+
+/// How the push is sent, as far as that is not in the message itself.
+fn attributes(platform: &str, push: &Push, now: Timestamp) -> Vec<(String, String)> {
+    if platform == "GCM" {
+        return vec![];
+    }
+    let options = apns::options(push);
+    let mut attributes = vec![("AWS.SNS.MOBILE.APNS.COLLAPSE_ID".to_owned(), push.collapse_id.clone())];
+    if let Some(push_type) = options.apns_push_type {
+        attributes.push(("AWS.SNS.MOBILE.APNS.PUSH_TYPE".to_owned(), push_type.to_string()));
+    }
+    if let Some(priority) = options.apns_priority {
+        attributes.push(("AWS.SNS.MOBILE.APNS.PRIORITY".to_owned(), priority.to_string()));
+    }
+    if let Some(expires_at) = push.expires_at {
+        let seconds = expires_at.since(now).as_secs();
+        attributes.push((format!("AWS.SNS.MOBILE.{platform}.TTL"), seconds.to_string()));
+    }
+    attributes
+}
+
+fn disabled() -> Outcome {
+    Outcome::rejected("EndpointDisabled", Fault::Token { since: None })
+}
+
+fn refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Outcome {
+    match error {
+        SdkError::ServiceError(answer) => classify(error.code(), answer.raw().status().as_u16()),
+        _ => Outcome::unavailable("NotConnected", None),
+    }
+}
+
+/// What SNS's refusal says.
+pub fn classify(code: Option<&str>, status: u16) -> Outcome {
+    match code {
+        // By its provider's word, or its owner's.
+        Some("EndpointDisabled") => disabled(),
+        // The application, or the right to use it.
+        Some(
+            code @ ("PlatformApplicationDisabled"
+            | "NotFound"
+            | "AuthorizationError"
+            | "InvalidSecurity"
+            | "AccessDenied"
+            | "AccessDeniedException"
+            | "InvalidClientTokenId"
+            | "SignatureDoesNotMatch"),
+        ) => Outcome::rejected(code.trim_end_matches("Exception"), Fault::Credential),
+        Some(code) if (400..429).contains(&status) && !code.contains("Throttl") => Outcome::rejected(code, Fault::Push),
+        code => Outcome::unavailable(code.unwrap_or("Unavailable"), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_exists_is_named_in_the_error() {
+        let arn = "arn:aws:sns:eu-west-1:123456789012:endpoint/GCM/app/0a1b";
+        for message in [
+            format!(
+                "Invalid parameter: Token Reason: Endpoint {arn} already exists with the same Token, but different attributes."
+            ),
+            format!("Endpoint {arn} already exists with the same Token, but different attributes."),
+        ] {
+            assert_eq!(existing_endpoint(Some(&message)).as_deref(), Some(arn));
+        }
+        for message in ["", "Endpoint ", "Invalid parameter: Token", "Endpoint x already exists"] {
+            assert_eq!(existing_endpoint(Some(message)), None, "{message}");
+        }
+        assert_eq!(existing_endpoint(None), None);
+    }
+
+    #[test]
+    fn an_application_says_which_provider_it_is_for() {
+        assert_eq!(platform("arn:aws:sns:eu-west-1:123456789012:app/APNS_SANDBOX/name"), "APNS_SANDBOX");
+        assert_eq!(platform("arn:aws:sns:eu-west-1:123456789012:app/GCM/name"), "GCM");
+        assert_eq!(platform("nonsense"), "");
+    }
+}

@@ -1,0 +1,171 @@
+//! All providers as one: each credential has a client of its own, with its connection and its tokens, and a breaker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use reachability_domain::binding::Binding;
+use reachability_domain::breaker::Breaker;
+use reachability_domain::chain::Chain;
+use reachability_domain::credential::{Credential, Method, Sealed};
+use reachability_domain::push::{Fault, Outcome, Push, PushProvider, Unreachable};
+use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
+use reachability_domain::time::Timestamp;
+use tracing::warn;
+
+use super::apns::{Apns, Identity};
+use super::fcm::{Fcm, ServiceAccount};
+use super::http::Roots;
+use super::{Endpoints, SetupError};
+use crate::credentials::seal::{Seal, SealError};
+
+/// How many clients are kept at most. Beyond that all are made again.
+const MAX_CLIENTS: usize = 1_000;
+
+/// Sends pushes with whatever client a credential is for.
+pub struct Providers {
+    seal: Arc<Seal>,
+    endpoints: Endpoints,
+    /// Read when they are first needed: it takes a while.
+    roots: OnceLock<Roots>,
+    /// For credentials whose secret is with SNS; `None` where there is no SNS.
+    platform_applications: Option<Arc<dyn PushProvider>>,
+    clock: fn() -> Timestamp,
+    clients: Mutex<HashMap<CredentialSid, Arc<Client>>>,
+}
+
+/// A credential's client.
+struct Client {
+    /// What it was made from. If it is no longer the same, there will be another client.
+    from: (Option<Sealed>, Method, bool),
+    sender: Sender,
+    breaker: Mutex<Breaker>,
+}
+
+enum Sender {
+    Apns(Box<Apns>),
+    Fcm(Box<Fcm>),
+    PlatformApplication(Arc<dyn PushProvider>),
+    /// Nothing can be sent with it, for this reason.
+    Unusable(&'static str),
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+enum ClientError {
+    #[error("the credential's secret cannot be read")]
+    Seal(#[from] SealError),
+    #[error("the credential cannot be used")]
+    Setup(#[from] SetupError),
+    #[error("there are no platform applications here")]
+    NoPlatformApplications,
+}
+
+impl ClientError {
+    /// A word for it, which the credential's owner gets to see.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Seal(_) => "UnreadableSecret",
+            Self::Setup(_) => "UnusableCredential",
+            Self::NoPlatformApplications => "NoPlatformApplications",
+        }
+    }
+}
+
+impl Providers {
+    /// Those at these endpoints. Servers are trusted that the machine trusts, unless there are other roots.
+    pub fn new(
+        seal: Arc<Seal>,
+        endpoints: Endpoints,
+        roots: Option<Roots>,
+        platform_applications: Option<Arc<dyn PushProvider>>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        let roots = roots.map_or_else(OnceLock::new, OnceLock::from);
+        Self { seal, endpoints, roots, platform_applications, clock, clients: Mutex::default() }
+    }
+
+    fn client(&self, credential: &Credential) -> Arc<Client> {
+        let from = (credential.sealed.clone(), credential.method.clone(), credential.sandbox);
+        // Making one takes a moment, and whoever needs the same one waits for it.
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&credential.sid).filter(|client| client.from == from) {
+            return client.clone();
+        }
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        let sender = self.sender(credential).unwrap_or_else(|error| {
+            warn!(credential.sid = %credential.sid, error = %Chain(&error), "a credential cannot be used");
+            Sender::Unusable(error.reason())
+        });
+        let client = Arc::new(Client { from, sender, breaker: Mutex::default() });
+        clients.insert(credential.sid, client.clone());
+        client
+    }
+
+    fn sender(&self, credential: &Credential) -> Result<Sender, ClientError> {
+        let apns = if credential.sandbox { &self.endpoints.apns_sandbox } else { &self.endpoints.apns };
+        Ok(match &credential.method {
+            Method::ApnsKey { key_id, team_id, topic } => {
+                let pem = &self.seal.open(credential)?;
+                let identity = Identity::Key { pem, key_id, team_id };
+                Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
+            }
+            Method::ApnsCertificate { topic, .. } => {
+                let identity = Identity::Certificate { pem: &self.seal.open(credential)? };
+                Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
+            }
+            Method::ServiceAccount { project_id, client_email, private_key_id } => {
+                let private_key = &self.seal.open(credential)?;
+                let account = ServiceAccount { project_id, client_email, private_key_id, private_key };
+                let Endpoints { fcm, fcm_token, .. } = &self.endpoints;
+                Sender::Fcm(Box::new(Fcm::new(account, fcm, fcm_token, self.roots()?, self.clock)?))
+            }
+            Method::PlatformApplication { .. } => {
+                let applications = self.platform_applications.clone().ok_or(ClientError::NoPlatformApplications)?;
+                Sender::PlatformApplication(applications)
+            }
+        })
+    }
+
+    fn roots(&self) -> Result<&Roots, SetupError> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots);
+        }
+        let roots = Roots::native()?;
+        Ok(self.roots.get_or_init(|| roots))
+    }
+}
+
+#[async_trait]
+impl PushProvider for Providers {
+    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> Outcome {
+        let client = self.client(credential);
+        let breaker = || client.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted = breaker().admit((self.clock)());
+        if let Err(wait) = admitted {
+            return Outcome::unavailable("Paused", Some(wait));
+        }
+        let outcome = match &client.sender {
+            Sender::Apns(apns) => apns.push(&device.address, push).await,
+            Sender::Fcm(fcm) => fcm.push(&device.address, push).await,
+            Sender::PlatformApplication(applications) => applications.push(credential, device, push).await,
+            Sender::Unusable(reason) => Outcome::rejected(reason, Fault::Credential),
+        };
+        match &outcome {
+            // Too many for this device. Others have nothing to do with it.
+            Outcome::Unavailable { reason, .. } if reason.as_str() == "TooManyRequests" => breaker().succeeded(),
+            Outcome::Unavailable { retry_after, .. } => breaker().failed(*retry_after, (self.clock)()),
+            Outcome::Accepted { .. } | Outcome::Rejected(_) => breaker().succeeded(),
+        }
+        outcome
+    }
+
+    async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable> {
+        match &self.platform_applications {
+            Some(applications) => applications.binding_at(endpoint).await,
+            None => Ok(None),
+        }
+    }
+}
