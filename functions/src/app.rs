@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::account::Secret;
+use reachability_domain::push_store::PushStore;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::AccountSid;
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
+use reachability_infra::credentials::seal::Seal;
 use tokio::sync::watch;
 
 /// What handlers are given. Clones share it.
@@ -16,7 +17,7 @@ pub type App = Arc<Deployment>;
 /// A deployment: its ports, its clock and its account.
 pub struct Deployment {
     /// Where everything lies.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn PushStore>,
     /// Where events go.
     pub queue: Arc<dyn Queue>,
     /// Tells the time.
@@ -25,6 +26,10 @@ pub struct Deployment {
     pub account_sid: AccountSid,
     /// The account's password, which may be replaced by another.
     pub auth_token: watch::Receiver<Secret>,
+    /// Seals what is secret of credentials; `None` where that cannot be done, which is needed to make some only.
+    pub seal: Option<Arc<Seal>>,
+    /// Whether credentials may be platform applications of SNS.
+    pub platform_applications: bool,
     /// How long a service's reachability stays off at least once it is switched off: for as long as anybody may go by an
     /// older configuration. Zero where nobody does.
     pub off_at_least: Duration,

@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
+use reachability_domain::credential::Credential;
 use reachability_domain::service::Service;
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::user::{User, UserRef};
@@ -113,6 +114,11 @@ impl Call {
             Err(_) => UserRef::Identity(segment.parse().map_err(|_| self.not_found())?),
         };
         self.app.store.user(service.sid, &user).await?.ok_or_else(|| self.not_found())
+    }
+
+    /// The credential that the path names.
+    pub(crate) async fn credential(&self) -> Result<Credential, ApiError> {
+        self.app.store.credential(self.sid("credential")?).await?.ok_or_else(|| self.not_found())
     }
 }
 

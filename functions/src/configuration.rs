@@ -22,7 +22,7 @@ const MAX_FILTERS: usize = 64;
 /// How long a notification's text may be, in characters. Ours.
 const MAX_TEMPLATE: usize = 2_048;
 /// How long the name of a sound may be, in characters. Ours.
-const MAX_SOUND: usize = 256;
+pub(crate) const MAX_SOUND: usize = 256;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()

@@ -38,11 +38,12 @@ impl ApiError {
 
     /// 400/20001: a parameter's value is not one it can have.
     pub(crate) fn invalid(parameter: &str, expected: impl std::fmt::Display) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            20001,
-            format!("Invalid value for parameter {parameter}: expected {expected}"),
-        )
+        Self::unfit(parameter, format_args!("expected {expected}"))
+    }
+
+    /// As [`ApiError::invalid`], where more can be said than what is expected.
+    pub(crate) fn unfit(parameter: &str, why: impl std::fmt::Display) -> Self {
+        Self::refused(20001, format!("Invalid value for parameter {parameter}: {why}"))
     }
 
     /// 400 with a code of its own.

@@ -1,5 +1,5 @@
-//! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability, API
-//! keys, and the door for events.
+//! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability, with
+//! the parts of Notify v1 that registrations need, API keys, and the door for events.
 //!
 //! A handler takes a `Call`, which is a request that has been authenticated, read and decoded, and answers with a
 //! response or an `ApiError`. There is one implementation of every route; [`router`] has all of them.
@@ -8,13 +8,16 @@ pub mod account;
 mod answer;
 pub mod app;
 mod auth;
+mod bindings;
 mod body;
 mod call;
 mod chat;
 mod configuration;
+mod credentials;
 mod error;
 mod events;
 mod keys;
+mod notifications;
 mod paging;
 mod params;
 mod services;
@@ -33,11 +36,11 @@ use crate::error::ApiError;
 
 /// All routes, and `/healthz`, which answers whoever asks.
 pub fn router(app: App) -> Router {
-    serve(app, configuration_routes().merge(users::routes()).merge(events::routes()))
+    serve(app, configuration_routes().merge(users::routes()).merge(events::routes()).merge(bindings_routes()))
 }
 
-/// What the function `configuration` serves: services with their settings, the account and its keys, and the answer to
-/// what is not there.
+/// What the function `configuration` serves: services with their settings, the account with its keys and credentials, and
+/// the answer to what is not there.
 pub fn configuration(app: App) -> Router {
     serve(app, configuration_routes())
 }
@@ -52,14 +55,24 @@ pub fn events(app: App) -> Router {
     serve(app, events::routes())
 }
 
+/// What the function `bindings` serves: push registrations and notifications.
+pub fn bindings(app: App) -> Router {
+    serve(app, bindings_routes())
+}
+
 fn configuration_routes() -> Router<App> {
     Router::new()
         .merge(account::routes())
         .merge(chat::routes())
         .merge(configuration::routes())
+        .merge(credentials::routes())
         .merge(keys::routes())
         .merge(services::routes())
         .route("/healthz", get(async || "ok\n"))
+}
+
+fn bindings_routes() -> Router<App> {
+    bindings::routes().merge(notifications::routes())
 }
 
 fn serve(app: App, routes: Router<App>) -> Router {

@@ -20,7 +20,7 @@ pub(crate) struct Page<K> {
     /// The page's number: the client's own count, sent back.
     number: u64,
     /// The parameters that are to be repeated in the other pages' URLs, encoded and with `&` before each.
-    filters: &'static str,
+    filters: String,
 }
 
 /// The links of a page to the others: paths with queries.
@@ -49,12 +49,12 @@ impl<K: Sid> Page<K> {
         Ok(Self {
             window: Window { position, limit: size.min(max_size) },
             number: call.query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
-            filters: "",
+            filters: String::new(),
         })
     }
 
     /// With parameters that are to be repeated in the other pages' URLs.
-    pub(crate) fn with_filters(self, filters: &'static str) -> Self {
+    pub(crate) fn with_filters(self, filters: String) -> Self {
         Self { filters, ..self }
     }
 

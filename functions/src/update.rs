@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use reachability_domain::account::AccountSettings;
+use reachability_domain::credential::Credential;
 use reachability_domain::reachability::Configuration;
 use reachability_domain::service::Service;
 use reachability_domain::store::StoreError;
@@ -94,5 +95,16 @@ impl Record for AccountSettings {
 
     async fn replace(&mut self, call: &Call) -> Result<(), StoreError> {
         call.app.store.replace_account(self).await
+    }
+}
+
+impl Record for Credential {
+    async fn read(call: &Call) -> Result<Self, ApiError> {
+        call.credential().await
+    }
+
+    async fn replace(&mut self, call: &Call) -> Result<(), StoreError> {
+        self.date_updated = (call.app.clock)();
+        call.app.store.replace_credential(self).await
     }
 }

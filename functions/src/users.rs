@@ -138,8 +138,8 @@ async fn create(view: View, call: Call) -> Result<Response, ApiError> {
 async fn list(view: View, call: Call) -> Result<Response, ApiError> {
     let service = call.service().await?;
     let asked = call.query.boolean("Reachability")?.unwrap_or(false);
-    let page =
-        Page::<UserSid>::of(&call, view.max_page_size())?.with_filters(if asked { "&Reachability=true" } else { "" });
+    let filters = if asked { "&Reachability=true" } else { "" };
+    let page = Page::<UserSid>::of(&call, view.max_page_size())?.with_filters(filters.to_owned());
     let slice: Slice<User> = call.app.store.users(service.sid, page.window).await?;
     let shown = if asked && service.configuration.reachability_enabled {
         let keys: Vec<UserKey> = slice.items.iter().map(User::key).collect();

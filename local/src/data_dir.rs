@@ -1,4 +1,5 @@
-//! The data directory: who the account is, and a lock so that two processes never share it.
+//! The data directory: who the account is, the key that credentials are sealed with, and a lock so that two processes
+//! never share it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -11,6 +12,9 @@ use reachability_infra::mint;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::ServeSettings;
+
+/// How long a key of credentials is at least, in characters.
+const MIN_KEY: usize = 32;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,14 @@ pub(crate) enum DataDirError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("cannot read or write the key of credentials {path}")]
+    CredentialsKey {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the key of credentials {0} is malformed")]
+    MalformedKey(PathBuf),
     #[error("no secret can be made")]
     Randomness(#[source] io::Error),
 }
@@ -89,6 +101,27 @@ impl DataDir {
         keep_account(&self.path, &self.account)
     }
 
+    /// The key that credentials are sealed with. It is made when it is first needed.
+    pub(crate) fn credentials_key(&self) -> Result<Secret, DataDirError> {
+        let path = self.path.join("credentials.key");
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let key = text.trim_end();
+                let is_key = key.len() >= MIN_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
+                is_key.then(|| Secret::new(key)).ok_or(DataDirError::MalformedKey(path))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secret = || mint::secret().map_err(|error| DataDirError::Randomness(error.into()));
+                let key = Secret::new(format!("{}{}", secret()?.expose(), secret()?.expose()));
+                write_whole(&path, format!("{}\n", key.expose()).as_bytes())
+                    .map_err(|source| DataDirError::CredentialsKey { path, source })?;
+                Ok(key)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(DataDirError::MalformedKey(path)),
+            Err(source) => Err(DataDirError::CredentialsKey { path, source }),
+        }
+    }
+
     /// Where the database lies.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("reachability.db")
@@ -113,22 +146,23 @@ fn kept_account(directory: &Path) -> Result<Option<Account>, DataDirError> {
     }
 }
 
-/// Writes the account's file, whole or not at all.
 fn keep_account(directory: &Path, account: &Account) -> Result<(), DataDirError> {
     let path = account_file(directory);
-    let draft = directory.join("account.json.new");
-    let json =
+    let mut json =
         serde_json::to_vec_pretty(account).map_err(|source| DataDirError::Account { path: path.clone(), source })?;
-    let write = || {
-        let mut file = private_file(&draft)?;
-        file.set_len(0)?;
-        file.write_all(&json)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|source| DataDirError::File { path: path.clone(), source })
+    json.push(b'\n');
+    write_whole(&path, &json).map_err(|source| DataDirError::File { path, source })
+}
+
+/// Writes a file that only its owner can read and write, whole or not at all.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_added_extension("new");
+    let mut file = private_file(&draft)?;
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 /// A file that only its owner can read and write.

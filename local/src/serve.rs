@@ -5,23 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use reachability_domain::chain::Chain;
+use reachability_domain::queue::{Message, Queue, Sweep};
 use reachability_domain::store::StoreError;
 use reachability_functions::account::default_service;
 use reachability_functions::app::{App, Deployment};
 use reachability_infra::clock;
+use reachability_infra::credentials::seal::Seal;
+use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
-use reachability_worker::Worker;
+use reachability_worker::{Pusher, Worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::data_dir::{DataDir, DataDirError, account_file};
-use crate::settings::ServeSettings;
 use crate::consumer::{self, Handler};
+use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::server;
+use crate::settings::ServeSettings;
 
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -55,35 +59,44 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 
     let queue = SqliteQueue::new(database.clone());
     let store = Arc::new(SqliteStore::new(database));
+    let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let app = App::new(Deployment {
         store: store.clone(),
         queue: Arc::new(queue.clone()),
         clock: clock::now,
         account_sid: data_dir.account.account_sid,
         auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
+        seal: Some(seal.clone()),
+        platform_applications: false,
         off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
     });
     let worker = Worker::new(store.clone(), Arc::new(queue.clone()), settings.rules(), Duration::ZERO, Arc::default());
+    let providers = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
+    let pusher = Pusher::new(store.clone(), Arc::new(queue.clone()), Arc::new(providers), Arc::default(), clock::now);
 
     greet(&data_dir, &app, &settings, address).await?;
-    tokio::spawn(tidy(store));
-    let consumer = tokio::spawn(consumer::run(queue, Handler::Events(worker), stop.clone()));
+    tokio::spawn(tidy(store, queue.clone()));
+    let consume = |handler| tokio::spawn(consumer::run(queue.clone(), handler, stop.clone()));
+    let consumers = [consume(Handler::Events(worker)), consume(Handler::Pushes(pusher))];
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
-    let consumer = async { consumer.await.map_err(ServeError::Consumer) };
+    let consumers = async { try_join_all(consumers).await.map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
         Ok(())
     };
-    tokio::try_join!(consumer, server)?;
+    tokio::try_join!(consumers, server)?;
     info!("stopped");
     Ok(())
 }
 
-/// Removes every day what can no longer matter.
-async fn tidy(store: Arc<SqliteStore>) {
+/// Removes every day what can no longer matter, and has the push registrations looked through.
+async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
     loop {
+        if let Err(error) = queue.send(&[Message::Sweep(Sweep { service: None, after: None })]).await {
+            warn!(error = %Chain(&error), "registrations will be looked through another day");
+        }
         match store.tidy(clock::now()).await {
             Ok(removed) => debug!(removed, "tidied up"),
             Err(error) => warn!(error = %Chain(&error), "tidying up failed"),

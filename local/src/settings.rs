@@ -10,6 +10,7 @@ use reachability_domain::account::Secret;
 use reachability_domain::presence::{Lease, Rules};
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
+use reachability_infra::push::Endpoints;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -65,6 +66,44 @@ pub(crate) struct ServeSettings {
           allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) lease_seconds: u32,
+
+    #[command(flatten)]
+    pub(crate) push: PushSettings,
+}
+
+/// Where the push providers are: for a proxy, or for another port than theirs.
+#[derive(Debug, Args)]
+pub(crate) struct PushSettings {
+    /// APNs
+    #[arg(long, env = "REACHABILITY_APNS_URL", value_name = "URL", value_parser = https_url,
+          default_value = "https://api.push.apple.com")]
+    apns_url: String,
+
+    /// APNs for credentials with `Sandbox`
+    #[arg(long, env = "REACHABILITY_APNS_SANDBOX_URL", value_name = "URL", value_parser = https_url,
+          default_value = "https://api.sandbox.push.apple.com")]
+    apns_sandbox_url: String,
+
+    /// FCM
+    #[arg(long, env = "REACHABILITY_FCM_URL", value_name = "URL", value_parser = https_url,
+          default_value = "https://fcm.googleapis.com")]
+    fcm_url: String,
+
+    /// Where Google gives out access tokens
+    #[arg(long, env = "REACHABILITY_FCM_TOKEN_URL", value_name = "URL", value_parser = https_url,
+          default_value = "https://oauth2.googleapis.com/token")]
+    fcm_token_url: String,
+}
+
+impl PushSettings {
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        Endpoints {
+            apns: self.apns_url.clone(),
+            apns_sandbox: self.apns_sandbox_url.clone(),
+            fcm: self.fcm_url.clone(),
+            fcm_token: self.fcm_token_url.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +202,13 @@ fn public_url(text: &str) -> Result<String, String> {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none()
     });
     if valid { Ok(url.to_owned()) } else { Err("expected an absolute http or https URL without a query".to_owned()) }
+}
+
+fn https_url(text: &str) -> Result<String, String> {
+    match public_url(text) {
+        Ok(url) if url.starts_with("https://") => Ok(url),
+        _ => Err("expected an absolute https URL without a query".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use reachability_domain::chain::Chain;
 use reachability_domain::reachability::Configuration;
 use reachability_domain::time::Timestamp;
 use reachability_functions::app::{App, Deployment};
+use reachability_infra::credentials::seal::Seal;
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::sqs::SqsQueue;
+use reachability_infra::sqs::{SqsQueue, Urls};
 use reachability_infra::{aws, clock, environment, secrets_manager};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -39,20 +40,25 @@ const NOT_IN_PATHS: &AsciiSet =
 /// Runs a function that serves these routes, until Lambda ends it.
 ///
 /// # Errors
-/// If a setting is missing, or the account's password cannot be read.
+/// If a setting is missing, or the account's password or the key of credentials cannot be read.
 pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error> {
     logs::start();
     let config = aws::config().await;
     let store = aws_sdk_dynamodb::Client::new(&config);
-    let token = Token::read(aws_sdk_secretsmanager::Client::new(&config)).await?;
-    // Not every function sends messages.
-    let queue_url = environment::optional("REACHABILITY_QUEUE_URL").unwrap_or_default();
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    let seal = match environment::optional("REACHABILITY_CREDENTIALS_KEY_SECRET") {
+        Some(id) => Some(Arc::new(Seal::new(&secrets_manager::read(&secrets, &id).await?))),
+        None => None,
+    };
+    let token = Token::read(secrets).await?;
     let app = App::new(Deployment {
         store: Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?)),
-        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), queue_url, clock::now)),
+        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), Urls::from_environment(), clock::now)),
         clock: clock::now,
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
         auth_token: token.current.subscribe(),
+        seal,
+        platform_applications: true,
         off_at_least: Configuration::MAX_AGE * 2,
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
     });

@@ -2,6 +2,7 @@
 //! changes. Each binary is a few lines over them, or over the worker. They are one package, since what is compiled for one
 //! of them can then be used for all.
 
+pub mod dead_letters;
 pub mod fanout;
 pub mod http;
 pub mod logs;

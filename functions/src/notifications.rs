@@ -1,0 +1,183 @@
+//! Notifications, in the words of Notify v1: to all devices of some users.
+
+use axum::Json;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::{Content, Priority};
+use reachability_domain::queue::{Deliver, Message};
+use reachability_domain::service::Service;
+use reachability_domain::sid::BindingSid;
+use reachability_domain::store::Slice;
+use reachability_infra::mint;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::bindings::identities;
+use crate::call::Call;
+use crate::configuration::MAX_SOUND;
+use crate::error::ApiError;
+use crate::paging::Page;
+use crate::params::Params;
+
+/// How long a title may be, in characters. Ours.
+const MAX_TITLE: usize = 1_024;
+
+/// How long a text may be, in characters. Ours.
+const MAX_BODY: usize = 4_096;
+
+/// How large what is sent to a device may be, in bytes. That is what APNs and FCM take.
+const MAX_PAYLOAD: usize = 4_096;
+
+/// For how long a provider may keep a notification, in seconds: four weeks, which is what FCM takes.
+const MAX_TTL: u32 = 2_419_200;
+
+/// How many deliveries a page has at most.
+const MAX_PAGE_SIZE: usize = 100;
+
+pub(crate) fn routes() -> Router<App> {
+    let path = "/v1/Services/{service}/Notifications";
+    Router::new()
+        .route(path, post(create))
+        .route(&format!("{path}/{{notification}}"), get(fetch))
+        .route(&format!("{path}/{{notification}}/Deliveries"), get(list_deliveries))
+}
+
+/// Takes a notification. It is sent soon; what becomes of it on each device is told by its deliveries.
+async fn create(call: Call) -> Result<Response, ApiError> {
+    let service = call.service().await?;
+    let form = call.form()?;
+    form.required("Identity")?;
+    let notification = Notification {
+        sid: mint::sid(),
+        service_sid: service.sid,
+        identities: identities(&form)?,
+        content: content(&form)?,
+        ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?,
+        date_created: (call.app.clock)(),
+    };
+    call.app.store.create_notification(&notification).await?;
+    let deliver =
+        Deliver { service: service.sid, notification: notification.sid, binding: None, attempts: 0, due_at: None };
+    call.app.queue.send(&[Message::Deliver(deliver)]).await?;
+    Ok((StatusCode::CREATED, Json(show(&call, &notification))).into_response())
+}
+
+async fn fetch(call: Call) -> Result<Response, ApiError> {
+    let service = call.service().await?;
+    Ok(Json(show(&call, &find(&call, &service).await?)).into_response())
+}
+
+async fn list_deliveries(call: Call) -> Result<Response, ApiError> {
+    let service = call.service().await?;
+    let notification = find(&call, &service).await?;
+    let page = Page::<BindingSid>::of(&call, MAX_PAGE_SIZE)?;
+    let slice: Slice<Delivery> = call.app.store.deliveries(notification.sid, page.window).await?;
+    let items = slice.items.iter().map(show_delivery).collect();
+    Ok(page.show(&call, &call.path, "deliveries", &slice, |delivery| delivery.binding_sid, items))
+}
+
+/// The notification that the path names.
+async fn find(call: &Call, service: &Service) -> Result<Notification, ApiError> {
+    let notification = call.app.store.notification(service.sid, call.sid("notification")?).await?;
+    notification.ok_or_else(|| call.not_found())
+}
+
+fn content(form: &Params) -> Result<Content, ApiError> {
+    let mut content = Content { data: data(form)?, ..Content::default() };
+    form.set_text(&mut content.title, "Title", MAX_TITLE, 20001)?;
+    form.set_text(&mut content.body, "Body", MAX_BODY, 20001)?;
+    form.set_text(&mut content.sound, "Sound", MAX_SOUND, 20001)?;
+    content.priority = match form.get("Priority") {
+        None | Some("high") => Priority::High,
+        Some("low") => Priority::Low,
+        Some(_) => return Err(ApiError::invalid("Priority", "high or low")),
+    };
+    if content.title.is_none() && content.body.is_none() && content.data.is_empty() {
+        return Err(ApiError::missing("Title, Body or Data"));
+    }
+    let size = payload_size(&content);
+    if size > MAX_PAYLOAD {
+        let message = format!("The notification has {size} bytes as a push, and may have {MAX_PAYLOAD}");
+        return Err(ApiError::refused(20001, message));
+    }
+    Ok(content)
+}
+
+/// `Data`: an object, of whose members one is APNs's own.
+fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
+    let name = "Data";
+    match form.get(name) {
+        None | Some("") => Ok(Map::new()),
+        Some(text) if text.len() > MAX_PAYLOAD => {
+            Err(ApiError::invalid(name, format_args!("at most {MAX_PAYLOAD} bytes")))
+        }
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(data)) if !data.contains_key("aps") => Ok(data),
+            _ => Err(ApiError::invalid(name, "a JSON object without a member aps")),
+        },
+    }
+}
+
+/// How large the content is as APNs takes it, in bytes. FCM's form of it is about as large.
+fn payload_size(content: &Content) -> usize {
+    fn member(name: &str, text: Option<&String>) -> Option<(String, Value)> {
+        text.map(|text| (name.to_owned(), json!(text)))
+    }
+    let alert = [member("title", content.title.as_ref()), member("body", content.body.as_ref())];
+    let alert: Map<_, _> = alert.into_iter().flatten().collect();
+    let mut aps = Map::from_iter(member("sound", content.sound.as_ref()));
+    aps.insert("alert".to_owned(), alert.into());
+    let mut payload = content.data.clone();
+    payload.insert("aps".to_owned(), aps.into());
+    Value::from(payload).to_string().len()
+}
+
+fn show(call: &Call, notification: &Notification) -> Value {
+    let content = &notification.content;
+    let (service, sid) = (notification.service_sid, notification.sid);
+    let url = format!("{}/v1/Services/{service}/Notifications/{sid}", call.base_url);
+    json!({
+        "sid": sid,
+        "account_sid": call.app.account_sid,
+        "service_sid": service,
+        "date_created": notification.date_created.to_seconds(),
+        "identities": notification.identities,
+        "tags": [],
+        "segments": [],
+        "priority": content.priority,
+        "ttl": notification.ttl_seconds,
+        "title": content.title,
+        "body": content.body,
+        "sound": content.sound,
+        "action": null,
+        "data": (!content.data.is_empty()).then_some(&content.data),
+        "apn": null,
+        "gcm": null,
+        "fcm": null,
+        "sms": null,
+        "facebook_messenger": null,
+        "alexa": null,
+        "url": url,
+        "links": { "deliveries": format!("{url}/Deliveries") },
+    })
+}
+
+fn show_delivery(delivery: &Delivery) -> Value {
+    let (reason, id) = match &delivery.status {
+        DeliveryStatus::Queued => (None, None),
+        DeliveryStatus::Accepted { id } => (None, id.as_deref()),
+        DeliveryStatus::Failed { reason } => (Some(reason), None),
+    };
+    json!({
+        "binding_sid": delivery.binding_sid,
+        "identity": delivery.identity,
+        "binding_type": delivery.channel,
+        "status": delivery.status.as_str(),
+        "reason": reason,
+        "provider_message_id": id,
+        "date_updated": delivery.date_updated.to_seconds(),
+    })
+}
