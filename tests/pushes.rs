@@ -1,0 +1,576 @@
+//! What the pusher does with what providers say: from a message to the answer of a stand-in, over real connections, to
+//! what a reader is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reachability_domain::account::Secret;
+use reachability_domain::binding::Binding;
+use reachability_domain::credential::{Channel, Credential, Health, RegistrationCheck};
+use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::notification::{Delivery, DeliveryStatus};
+use reachability_domain::push::{Content, Reason};
+use reachability_domain::queue::{Deliver, Message, Probe, Sweep};
+use reachability_domain::registration::{KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR};
+use reachability_domain::sid::Sid;
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_infra::metrics::Counter;
+use reachability_tests::providers::{Answer, Request};
+use reachability_tests::push_stage::PushStage;
+use reachability_tests::stage::{SETTINGS, rules};
+use reachability_worker::{Failure, Worker};
+use serde_json::json;
+use tokio::time::sleep;
+
+/// What an answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// The registration is good.
+    Confirms,
+    /// It is dead, and its user is not notifiable any more.
+    Kills,
+    /// It is the credential that is not good. The registration stays as it is.
+    RejectsCredential,
+    /// Nothing at all.
+    Nothing,
+    /// Nothing yet: it will be asked again.
+    AsksAgain,
+}
+
+fn before(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(clock::now().as_millis() - i64::try_from(seconds * 1_000).unwrap())
+}
+
+fn day(days: u64) -> u64 {
+    days * 86_400
+}
+
+/// Every answer that is documented, and what it does to the registration, to the credential, and to `is_notifiable`.
+#[tokio::test]
+async fn every_answer_has_its_effect() {
+    use Effect::{AsksAgain, Confirms, Kills, Nothing, RejectsCredential};
+    let (now, old) = (clock::now().as_millis(), before(day(1)).as_millis());
+    let apns = |status, reason: &str, effect| (Channel::Apn, Answer::apns(status, reason), reason.to_owned(), effect);
+    let since =
+        |reason: &str, at, effect| (Channel::Apn, Answer::apns_since(410, reason, at), reason.to_owned(), effect);
+    let fcm = |status, word: &str, code: Option<&str>, effect| {
+        (Channel::Fcm, Answer::fcm(status, word, code), code.unwrap_or(word).to_owned(), effect)
+    };
+    let rows = [
+        (Channel::Apn, Answer::usual(), String::new(), Confirms),
+        // APNs, as Apple's table has them.
+        apns(400, "BadCollapseId", Nothing),
+        apns(400, "BadDeviceToken", Kills),
+        apns(400, "BadExpirationDate", Nothing),
+        apns(400, "BadMessageId", Nothing),
+        apns(400, "BadPriority", Nothing),
+        apns(400, "BadTopic", RejectsCredential),
+        apns(400, "DeviceTokenNotForTopic", Nothing),
+        apns(400, "DuplicateHeaders", Nothing),
+        apns(400, "IdleTimeout", Nothing),
+        apns(400, "InvalidPushType", Nothing),
+        apns(400, "MissingDeviceToken", Nothing),
+        apns(400, "MissingTopic", RejectsCredential),
+        apns(400, "PayloadEmpty", Nothing),
+        apns(400, "TopicDisallowed", RejectsCredential),
+        apns(403, "BadCertificate", RejectsCredential),
+        apns(403, "BadCertificateEnvironment", RejectsCredential),
+        apns(403, "ExpiredProviderToken", RejectsCredential),
+        apns(403, "Forbidden", RejectsCredential),
+        apns(403, "InvalidProviderToken", RejectsCredential),
+        apns(403, "MissingProviderToken", RejectsCredential),
+        apns(403, "UnrelatedKeyIdInToken", RejectsCredential),
+        apns(403, "BadEnvironmentKeyIdInToken", RejectsCredential),
+        apns(404, "BadPath", Nothing),
+        apns(405, "MethodNotAllowed", Nothing),
+        apns(410, "ExpiredToken", Kills),
+        apns(410, "Unregistered", Kills),
+        since("Unregistered", now, Kills),
+        since("ExpiredToken", now, Kills),
+        // Dead since before it was registered again: it is not the registration that we know.
+        since("Unregistered", old, Nothing),
+        since("ExpiredToken", old, Nothing),
+        apns(410, "SomethingNew", Nothing),
+        apns(413, "PayloadTooLarge", Nothing),
+        apns(429, "TooManyProviderTokenUpdates", AsksAgain),
+        apns(429, "TooManyRequests", AsksAgain),
+        apns(500, "InternalServerError", AsksAgain),
+        apns(503, "ServiceUnavailable", AsksAgain),
+        apns(503, "Shutdown", AsksAgain),
+        (Channel::Apn, Answer::reply(410, "<html>"), "Status410".to_owned(), Nothing),
+        // FCM, as Google's table has them.
+        (Channel::Fcm, Answer::usual(), String::new(), Confirms),
+        fcm(400, "INVALID_ARGUMENT", None, Nothing),
+        fcm(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Nothing),
+        fcm(404, "NOT_FOUND", Some("UNREGISTERED"), Kills),
+        fcm(404, "NOT_FOUND", None, RejectsCredential),
+        fcm(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Nothing),
+        fcm(403, "PERMISSION_DENIED", None, RejectsCredential),
+        fcm(401, "UNAUTHENTICATED", None, RejectsCredential),
+        fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), RejectsCredential),
+        fcm(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED"), AsksAgain),
+        fcm(500, "INTERNAL", Some("INTERNAL"), AsksAgain),
+        fcm(503, "UNAVAILABLE", Some("UNAVAILABLE"), AsksAgain),
+        (Channel::Fcm, Answer::reply(502, "<!DOCTYPE html>"), String::new(), AsksAgain),
+    ];
+    // Each on a stage of its own, since a credential remembers. They wait for most of the time, so some at once.
+    let stages = rows.chunks(8);
+    for rows in stages {
+        futures_util::future::join_all(rows.iter().map(|(channel, answer, reason, effect)| async move {
+            let (stage, what) = (PushStage::new().await, format!("{answer:?}"));
+            let token = if channel.is(Channel::Apn) { "00ff" } else { "token" };
+            let device = stage.register("alice", *channel, token).await;
+            match channel {
+                Channel::Apn => stage.apple.answer(token, answer.clone()),
+                _ => stage.google.answer(token, answer.clone()),
+            }
+            let later = stage.check(&device).await;
+            let binding = stage.binding(device.sid).await.unwrap();
+            let (status, health) = match effect {
+                Effect::Confirms => ("confirmed", Health::Accepted),
+                Effect::Kills => ("dead", Health::Accepted),
+                Effect::Nothing => ("unconfirmed", Health::Accepted),
+                Effect::AsksAgain => ("unconfirmed", Health::Unproven),
+                Effect::RejectsCredential => ("unconfirmed", stage.health(*channel).await),
+            };
+            assert_eq!(binding.status(), status, "{what}");
+            assert_eq!(stage.health(*channel).await, health, "{what}");
+            assert_eq!(stage.notifiable("alice").await, Some(*effect != Effect::Kills), "{what}");
+            if *effect == Effect::Kills {
+                assert_eq!(binding.death.unwrap().reason.as_str(), reason, "{what}");
+            }
+            if *effect == Effect::RejectsCredential {
+                assert!(
+                    matches!(&health, Health::Rejected { reason: of, .. } if of.as_str() == reason),
+                    "{what}: {health:?}"
+                );
+                assert_eq!(stage.metrics.counted(Counter::CredentialsRejected), 1, "{what}");
+            }
+            let is_asked_again = matches!(&later[..], [Message::Probe(Probe { attempts: 1, due_at: Some(_), .. })]);
+            assert_eq!(
+                (later.len(), is_asked_again),
+                if *effect == Effect::AsksAgain { (1, true) } else { (0, false) },
+                "{what}"
+            );
+        }))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn ends_of_registrations_are_counted_by_reason() {
+    let stage = PushStage::new().await;
+    for (n, (channel, answer, counter)) in [
+        (Channel::Apn, Answer::apns(410, "Unregistered"), Counter::DeathsUnregistered),
+        (Channel::Apn, Answer::apns(410, "ExpiredToken"), Counter::DeathsExpiredToken),
+        (Channel::Apn, Answer::apns(400, "BadDeviceToken"), Counter::DeathsBadDeviceToken),
+        (Channel::Fcm, Answer::fcm(404, "NOT_FOUND", Some("UNREGISTERED")), Counter::DeathsUnregisteredFcm),
+        (Channel::Apn, Answer::apns_since(410, "Unregistered", 0), Counter::DeathsIgnored),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let token = format!("0{n}");
+        let device = stage.register("alice", channel, &token).await;
+        stage.apple.answer(&token, answer.clone());
+        stage.google.answer(&token, answer);
+        assert!(stage.check(&device).await.is_empty());
+        assert_eq!(stage.metrics.counted(counter), 1, "{counter:?}");
+        // The same again: what is dead is not asked about any more.
+        stage.check(&device).await;
+        assert_eq!(stage.metrics.counted(counter), if counter == Counter::DeathsIgnored { 2 } else { 1 });
+    }
+}
+
+/// The device registers while the provider is being asked about what it was before.
+#[tokio::test]
+async fn a_registration_that_overtakes_the_answer_is_kept() {
+    let stage = PushStage::new().await;
+    for (channel, token, answer) in [
+        (Channel::Apn, "00ff", Answer::apns(410, "Unregistered")),
+        (Channel::Apn, "00fe", Answer::apns_since(410, "Unregistered", clock::now().as_millis())),
+        (Channel::Fcm, "token", Answer::fcm(404, "NOT_FOUND", Some("UNREGISTERED"))),
+    ] {
+        let device = stage.register("alice", channel, token).await;
+        let slow = answer.clone().after(Duration::from_millis(700));
+        stage.apple.answer(token, slow.clone());
+        stage.google.answer(token, slow);
+        let checking = {
+            let (pusher, probe) = (stage.pusher.clone(), PushStage::probe(&device));
+            tokio::spawn(async move { pusher.process(vec![probe]).await })
+        };
+        until(|| stage.apple.requests_to(token).len() + to_google(&stage, token).len() == 1).await;
+        let again = stage.register_at("alice", channel, token, clock::now()).await;
+        assert!(checking.await.unwrap().is_empty());
+        assert_eq!(stage.binding(device.sid).await, Some(again.clone()), "{token}");
+        assert_eq!(stage.notifiable("alice").await, Some(true));
+        // Asked about what it is now, it is dead; unless the provider says that it was so before.
+        sleep(Duration::from_millis(2)).await;
+        stage.apple.answer(token, answer.clone());
+        stage.google.answer(token, answer);
+        stage.check(&again).await;
+        let is_dead = stage.binding(device.sid).await.unwrap().death.is_some();
+        assert_eq!(is_dead, token != "00fe", "{token}");
+        stage.store.act(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+    }
+}
+
+fn unregister(binding: &Binding) -> reachability_domain::registration::Action {
+    reachability_domain::registration::Action::Unregister(binding.sid)
+}
+
+/// What Google was sent for this token.
+fn to_google(stage: &PushStage, token: &str) -> Vec<Request> {
+    stage.google.requests().into_iter().filter(|request| request.json()["message"]["token"] == token).collect()
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it does not come");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Nothing is known of a device whose provider cannot be asked, and after a few tries it is left alone.
+#[tokio::test]
+async fn a_provider_that_is_down_changes_nothing() {
+    let stage = PushStage::new().await;
+    stage.apple.down().await;
+    let mut devices = Vec::new();
+    for n in 0..8 {
+        devices.push(stage.register("alice", Channel::Apn, &format!("0{n}")).await);
+    }
+    for device in &devices {
+        let later = stage.check(device).await;
+        let [Message::Probe(again)] = &later[..] else { panic!("{later:?}") };
+        assert_eq!((again.binding, again.attempts), (device.sid, 1));
+        let wait = again.due_at.unwrap().since(clock::now());
+        assert!(wait > Duration::from_secs(5) && wait < Duration::from_secs(16), "{wait:?}");
+    }
+    assert_eq!(stage.notifiable("alice").await, Some(true));
+    assert_eq!(stage.health(Channel::Apn).await, Health::Unproven);
+    assert_eq!(stage.metrics.counted(Counter::PushesUnavailable), 8);
+    // The breaker has opened: it is not even tried.
+    stage.apple.up().await;
+    let (connections, requests) = (stage.apple.connections(), stage.apple.requests().len());
+    stage.check(&devices[0]).await;
+    assert_eq!((stage.apple.connections(), stage.apple.requests().len()), (connections, requests));
+    // Google is somebody else.
+    let device = stage.register("bob", Channel::Fcm, "token").await;
+    assert!(stage.check(&device).await.is_empty());
+    assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+    // After its pause one is tried, and then all.
+    sleep(Duration::from_millis(2_100)).await;
+    let checks = devices.iter().map(PushStage::probe);
+    stage.handle(checks.clone().take(1).collect()).await;
+    stage.handle(checks.collect()).await;
+    for device in &devices {
+        assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+    }
+}
+
+/// A check is given up at last, and tried on another occasion. Nothing piles up.
+#[tokio::test]
+async fn a_check_without_an_answer_is_given_up() {
+    let stage = PushStage::new().await;
+    let device = stage.register("alice", Channel::Apn, "00ff").await;
+    stage.apple.answer("00ff", Answer::apns(429, "TooManyRequests"));
+    let mut messages = vec![PushStage::probe(&device)];
+    let mut waits = Vec::new();
+    while !messages.is_empty() {
+        let asked = clock::now();
+        messages = stage.handle(messages).await;
+        waits.extend(messages.iter().filter_map(Message::deliver_at).map(|at| at.since(asked).as_secs()));
+    }
+    assert_eq!(waits.len(), 7);
+    assert!(waits.is_sorted() && waits[6] >= 450 && waits[6] <= 900, "{waits:?}");
+    assert_eq!(stage.notifiable("alice").await, Some(true));
+    // What the provider asks for is granted.
+    stage.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
+    let [again] = &stage.check(&device).await[..] else { panic!() };
+    let wait = again.deliver_at().unwrap().since(clock::now());
+    assert!(wait >= Duration::from_secs(119) && wait <= Duration::from_secs(151), "{wait:?}");
+}
+
+/// Until it is replaced, or the provider changes its mind.
+#[tokio::test]
+async fn a_rejected_credential_is_to_be_seen() {
+    let stage = PushStage::new().await;
+    let device = stage.register("alice", Channel::Apn, "00ff").await;
+    let good = stage.store.credential(PushStage::credential_sid(Channel::Apn)).await.unwrap().unwrap();
+    let wrong = reachability_tests::providers::Apple::start().await.key();
+    let bad = Credential { sealed: Some(stage.seal.seal(good.sid, &wrong).unwrap()), ..good.clone() };
+    stage.store.replace_credential(&bad).await.unwrap();
+    assert!(stage.check(&device).await.is_empty());
+    assert!(
+        matches!(stage.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "InvalidProviderToken")
+    );
+    assert_eq!(stage.notifiable("alice").await, Some(true));
+    // One that was sealed with another key is no better, and says so.
+    let bad = stage.store.credential(good.sid).await.unwrap().unwrap();
+    let other = reachability_infra::credentials::seal::Seal::new(&Secret::new("another"));
+    let unreadable = Credential { sealed: Some(other.seal(good.sid, &stage.apple.key()).unwrap()), ..bad };
+    stage.store.replace_credential(&unreadable).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    stage.check(&device).await;
+    assert!(
+        matches!(stage.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "UnreadableSecret")
+    );
+    let known = stage.store.credential(good.sid).await.unwrap().unwrap();
+    stage.store.replace_credential(&Credential { version: known.version, ..good }).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    stage.check(&device).await;
+    assert_eq!(stage.health(Channel::Apn).await, Health::Accepted);
+    assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+}
+
+#[tokio::test]
+async fn how_registrations_are_checked_is_set_by_credential() {
+    let stage = PushStage::new().await;
+    let device = stage.register("alice", Channel::Fcm, "token").await;
+    stage.check(&device).await;
+    assert_eq!(to_google(&stage, "token")[0].json()["validate_only"], true);
+    // Known to be good since it was asked for.
+    let asked_before = Message::Probe(Probe {
+        service: stage.service,
+        binding: device.sid,
+        asked_at: before(10),
+        attempts: 0,
+        due_at: None,
+    });
+    stage.handle(vec![asked_before]).await;
+    assert_eq!(to_google(&stage, "token").len(), 1);
+    let mut checks = vec![1];
+    for check in [RegistrationCheck::None, RegistrationCheck::Silent] {
+        let known = stage.store.credential(PushStage::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
+        stage.store.replace_credential(&Credential { check, ..known }).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        stage.check(&device).await;
+        checks.push(to_google(&stage, "token").len());
+    }
+    assert_eq!(checks, [1, 1, 2]);
+    let silent = to_google(&stage, "token")[1].json();
+    assert_eq!((&silent["validate_only"], silent["message"].get("notification")), (&json!(false), None));
+}
+
+/// What was unregistered since, or has no credential, is nobody's fault.
+#[tokio::test]
+async fn what_cannot_be_checked_is_left_alone() {
+    let stage = PushStage::new().await;
+    let device = stage.register("alice", Channel::Apn, "00ff").await;
+    stage.store.act(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+    assert!(stage.check(&device).await.is_empty());
+    let device = stage.register("alice", Channel::Apn, "00fe").await;
+    stage.store.delete_credential(PushStage::credential_sid(Channel::Apn)).await.unwrap();
+    assert!(stage.check(&device).await.is_empty());
+    assert!(stage.apple.requests().is_empty());
+    assert_eq!(stage.notifiable("alice").await, Some(true));
+    // A message in the wrong queue goes where somebody looks at it.
+    let event = Event {
+        user: device.user(),
+        connection: "c".parse().unwrap(),
+        occurred_at: clock::now(),
+        kind: EventKind::Renew { lease: None },
+    };
+    let failures = stage.pusher.process(vec![Message::Event(event)]).await;
+    assert!(matches!(&failures[..], [(0, Failure::Misplaced)]), "{failures:?}");
+    assert!(failures[0].1.is_permanent());
+}
+
+/// A user whose devices were not heard of for long says goodbye: they are the only way to her now.
+#[tokio::test]
+async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
+    let stage = PushStage::new().await;
+    let worker = Worker::new(stage.store.clone(), stage.queue.clone(), rules(SETTINGS), Duration::ZERO, Arc::default());
+    let unproven = stage.register_at("alice", Channel::Apn, "01", before(day(40))).await;
+    let proven = stage.register_at("alice", Channel::Apn, "02", before(day(40))).await;
+    let over = stage.register_at("alice", Channel::Apn, "03", before(day(365))).await;
+    let dead = stage.register_at("alice", Channel::Apn, "04", before(day(40))).await;
+    stage.apple.answer("04", Answer::apns(410, "Unregistered"));
+    stage.check(&proven).await;
+    stage.check(&dead).await;
+    let event = |kind| {
+        Message::Event(Event { user: over.user(), connection: "c".parse().unwrap(), occurred_at: clock::now(), kind })
+    };
+    let now = clock::now();
+    assert!(worker.process(vec![event(EventKind::Connect { lease: None, device: None })], now).await.is_empty());
+    let probes = |messages: Vec<Message>| -> Vec<Message> {
+        messages.into_iter().filter(|message| matches!(message, Message::Probe(_))).collect()
+    };
+    assert!(probes(stage.queue.take()).is_empty(), "she is there");
+    let goodbye = event(EventKind::Disconnect { reason: EndReason::ClientClosed });
+    assert!(worker.process(vec![goodbye.clone()], clock::now()).await.is_empty());
+    let asked = probes(stage.queue.take());
+    assert!(matches!(&asked[..], [Message::Probe(probe)] if probe.binding == unproven.sid), "{asked:?}");
+    worker.process(vec![goodbye], clock::now()).await;
+    assert!(probes(stage.queue.take()).is_empty(), "once");
+    stage.handle(asked).await;
+    assert_eq!(stage.binding(unproven.sid).await.unwrap().status(), "confirmed");
+}
+
+/// Once a day.
+#[tokio::test]
+async fn registrations_are_looked_through() {
+    let stage = PushStage::new().await;
+    let year = REGISTERED_FOR.as_secs();
+    let over = stage.register_at("over", Channel::Apn, "01", before(year)).await;
+    let ending = stage.register_at("ending", Channel::Apn, "02", before(year - day(29))).await;
+    let fine = stage.register_at("fine", Channel::Apn, "03", before(year - day(31))).await;
+    let dead = stage.register_at("dead", Channel::Apn, "04", before(day(100))).await;
+    let long_dead = stage.register_at("long dead", Channel::Apn, "05", before(year + KEEP_DEAD.as_secs())).await;
+    stage.apple.answer("04", Answer::apns(400, "BadDeviceToken"));
+    stage.check(&dead).await;
+    for n in 0..1_100 {
+        stage.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
+        stage.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
+    }
+    let mut messages = vec![Message::Sweep(Sweep { service: None, after: None })];
+    let (mut probes, mut sweeps) = (Vec::new(), 0);
+    while !messages.is_empty() {
+        sweeps += messages.len();
+        let later = stage.handle(messages).await;
+        let (asked, more): (Vec<Message>, Vec<Message>) =
+            later.into_iter().partition(|message| matches!(message, Message::Probe(_)));
+        probes.extend(asked);
+        messages = more;
+    }
+    assert_eq!(sweeps, 1 + 1_150_usize.div_ceil(500), "a part at a time");
+    assert!(matches!(&probes[..], [Message::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
+    let status = async |binding: &Binding| stage.binding(binding.sid).await.map(|it| it.status());
+    assert_eq!(status(&over).await, Some("dead"));
+    assert_eq!(status(&fine).await, Some("unconfirmed"));
+    assert_eq!(status(&dead).await, Some("dead"));
+    assert_eq!(stage.metrics.counted(Counter::DeathsExpired), 2);
+    // What is found to be over is kept for a while, from its end on.
+    assert_eq!(status(&long_dead).await, Some("dead"));
+    stage.handle(vec![Message::Sweep(Sweep { service: Some(stage.service), after: None })]).await;
+    assert_eq!(status(&long_dead).await, None);
+    for (identity, notifiable) in
+        [("over", false), ("ending", true), ("fine", true), ("dead", false), ("long dead", false), ("user 7", true)]
+    {
+        assert_eq!(stage.notifiable(identity).await, Some(notifiable), "{identity}");
+    }
+    assert_eq!(MAX_DEVICES, 50, "somebody has no more");
+}
+
+fn content() -> Content {
+    Content {
+        title: Some("Title".to_owned()),
+        body: Some("Body".to_owned()),
+        data: serde_json::from_value(json!({ "room": 7 })).unwrap(),
+        sound: Some("ping".to_owned()),
+        ..Content::default()
+    }
+}
+
+/// To all devices of some users, with what becomes of it on each.
+#[tokio::test]
+async fn a_notification_goes_to_all_devices() {
+    let stage = PushStage::new().await;
+    let good = stage.register("alice", Channel::Apn, "01").await;
+    let android = stage.register("alice", Channel::Gcm, "token").await;
+    let dying = stage.register("bob", Channel::Apn, "02").await;
+    let dead = stage.register("bob", Channel::Apn, "03").await;
+    let other = stage.register("carol", Channel::Apn, "04").await;
+    stage.apple.answer("02", Answer::apns(410, "Unregistered"));
+    stage.apple.answer("03", Answer::apns(410, "Unregistered"));
+    stage.check(&dead).await;
+    let deliver = stage.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
+    let messages = stage.handle(vec![Message::Deliver(deliver.clone())]).await;
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert!(stage.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::Queued));
+    assert!(stage.handle(messages).await.is_empty());
+    let status = async |binding: &Binding| {
+        let deliveries = stage.deliveries(deliver.notification).await;
+        deliveries.into_iter().find(|it| it.binding_sid == binding.sid).map(|delivery: Delivery| delivery.status)
+    };
+    let apns_id = stage.apple.requests_to("01")[0].header("apns-id").to_owned();
+    assert_eq!(status(&good).await, Some(DeliveryStatus::Accepted { id: Some(apns_id) }));
+    assert!(matches!(status(&android).await, Some(DeliveryStatus::Accepted { id: Some(_) })));
+    assert_eq!(status(&dying).await, Some(DeliveryStatus::Failed { reason: Reason::new("Unregistered") }));
+    assert_eq!(status(&dead).await, None);
+    assert_eq!(status(&other).await, None);
+    // What providers say is kept, as if they had been asked.
+    assert_eq!(stage.notifiable("alice").await, Some(true));
+    assert_eq!(stage.notifiable("bob").await, Some(false));
+    assert_eq!(stage.binding(good.sid).await.unwrap().status(), "confirmed");
+    let shown = stage.apple.shown("01");
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["aps"]["alert"], json!({ "title": "Title", "body": "Body" }));
+    assert_eq!((&shown[0]["aps"]["sound"], &shown[0]["room"]), (&json!("ping"), &json!(7)));
+}
+
+/// However often its messages are delivered, and at the same time.
+#[tokio::test]
+async fn a_redelivered_notification_is_shown_once() {
+    let stage = PushStage::new().await;
+    let phone = stage.register("alice", Channel::Apn, "01").await;
+    stage.register("alice", Channel::Fcm, "token").await;
+    let deliver = stage.notification(&["alice"], content(), None).await;
+    let all = Message::Deliver(deliver.clone());
+    let first = stage.handle(vec![all.clone(), all.clone()]).await;
+    assert_eq!(first.len(), 4);
+    stage.handle([first.clone(), first.clone()].concat()).await;
+    assert!(stage.apple.requests_to("01").len() > 1, "two at once both find it unsent");
+    assert_eq!(stage.apple.shown("01").len(), 1);
+    assert_eq!(stage.google.shown("token").len(), 1);
+    // Once it is known what became of it, it is not even sent.
+    let sent = stage.apple.requests().len();
+    let again = stage.handle(vec![all]).await;
+    stage.handle(again).await;
+    assert_eq!(stage.apple.requests().len(), sent);
+    // The answer is lost, and with it the knowledge that it was sent.
+    let deliver = stage.notification(&["alice"], content(), None).await;
+    stage.apple.answer_once("01", Answer::reset());
+    let messages = stage.handle(vec![Message::Deliver(deliver.clone())]).await;
+    stage.handle(messages).await;
+    assert_eq!(stage.apple.shown("01").len(), 2, "each of the two once");
+    let delivery = stage.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
+    assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
+}
+
+/// Because there is no time left, no device, no credential, or no provider.
+#[tokio::test]
+async fn what_is_not_delivered_says_why() {
+    let stage = PushStage::new().await;
+    let phone = stage.register("alice", Channel::Apn, "01").await;
+    let reason = async |deliver: &Deliver| match stage.store.delivery(deliver.notification, phone.sid).await.unwrap() {
+        Some(Delivery { status: DeliveryStatus::Failed { reason }, .. }) => reason.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let queued = async |ttl| {
+        let deliver = stage.notification(&["alice"], content(), ttl).await;
+        (deliver.clone(), stage.handle(vec![Message::Deliver(deliver)]).await)
+    };
+    let (expired, messages) = queued(Some(0)).await;
+    stage.handle(messages).await;
+    assert_eq!(reason(&expired).await, "Expired");
+
+    // Trouble passes, or does not.
+    let (busy, mut messages) = queued(None).await;
+    stage.apple.answer("01", Answer::apns(429, "TooManyRequests"));
+    let mut tries = 0;
+    while !messages.is_empty() {
+        messages = stage.handle(messages).await;
+        tries += 1;
+    }
+    assert_eq!((tries, reason(&busy).await.as_str()), (8, "TooManyRequests"));
+
+    let (no_credential, messages) = queued(None).await;
+    let credential = stage.store.credential(PushStage::credential_sid(Channel::Apn)).await.unwrap().unwrap();
+    stage.store.delete_credential(credential.sid).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    stage.handle(messages).await;
+    assert_eq!(reason(&no_credential).await, "NoCredential");
+
+    let (gone, messages) = queued(None).await;
+    stage.store.act(stage.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
+    stage.handle(messages).await;
+    assert_eq!(reason(&gone).await, "NotRegistered");
+    // Nobody has made it, or it has been forgotten.
+    let unknown = Deliver { notification: Sid::from_bits(9), ..gone };
+    assert!(stage.handle(vec![Message::Deliver(unknown)]).await.is_empty());
+}

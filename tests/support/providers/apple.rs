@@ -1,0 +1,259 @@
+//! A stand-in for Apple Push Notification service.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use reachability_domain::account::Secret;
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use ring::signature::ECDSA_P256_SHA256_FIXED;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::ca::Ca;
+use super::verified;
+use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
+
+/// For how long Apple takes a provider token.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The names of the headers that it knows.
+const HEADERS: [&str; 6] =
+    ["apns-id", "apns-topic", "apns-push-type", "apns-priority", "apns-expiration", "apns-collapse-id"];
+
+/// Apple, with one app of one team. It ends when dropped.
+pub struct Apple {
+    wire: Wire,
+    state: Arc<State>,
+    ca: Arc<Ca>,
+}
+
+struct State {
+    key: KeyPair,
+    clock: fn() -> Timestamp,
+    script: Script,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: Vec<Request>,
+    keeps_none: bool,
+    provider_tokens: HashSet<String>,
+    certificates: HashSet<Vec<u8>>,
+    /// By token and collapse id.
+    shown: BTreeMap<(String, String), Value>,
+}
+
+impl Apple {
+    /// The id of the team's key.
+    pub const KEY_ID: &str = "ABC123DEFG";
+    /// The team's id.
+    pub const TEAM_ID: &str = "DEF123GHIJ";
+    /// The app's bundle id.
+    pub const TOPIC: &str = "com.example.app";
+
+    /// With an authority and the time of its own.
+    pub async fn start() -> Self {
+        Self::start_with(Arc::new(Ca::new()), clock::now).await
+    }
+
+    /// With this authority and this time.
+    pub async fn start_with(ca: Arc<Ca>, clock: fn() -> Timestamp) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let state = Arc::new(State { key, clock, script: Script::default(), seen: Mutex::default() });
+        Self { wire: Wire::start(ca.server(), state.clone()).await, state, ca }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        self.wire.url()
+    }
+
+    /// What its certificate leads to, in PEM.
+    pub fn roots_pem(&self) -> String {
+        self.ca.pem()
+    }
+
+    /// The team's key, in PEM.
+    pub fn key(&self) -> Secret {
+        Secret::new(self.state.key.serialize_pem())
+    }
+
+    /// A new certificate of the app with its key, in PEM.
+    pub fn certificate(&self) -> Secret {
+        let (pem, der) = self.ca.of_app(Self::TOPIC);
+        self.state.seen.lock().unwrap().certificates.insert(der);
+        pem
+    }
+
+    /// What to do with pushes to this token from now on.
+    pub fn answer(&self, token: &str, answer: Answer) {
+        self.state.script.always(token, answer);
+    }
+
+    /// What to do with the next push to this token. Called again: with the one after.
+    pub fn answer_once(&self, token: &str, answer: Answer) {
+        self.state.script.once(token, answer);
+    }
+
+    /// What to do with all pushes from now on, where nothing is said of their token.
+    pub fn answer_all(&self, answer: Answer) {
+        self.state.script.always("", answer);
+    }
+
+    /// What to do with the next push. Called again: with the one after.
+    pub fn answer_next(&self, answer: Answer) {
+        self.state.script.once("", answer);
+    }
+
+    /// How many requests may be under way on a connection: of those that are made from now on.
+    pub fn max_concurrent_streams(&self, count: usize) {
+        self.wire.max_streams(count);
+    }
+
+    /// To the next connection: says goodbye when so many requests have come in, and that it has seen only the first of
+    /// them, so many as are to be answered.
+    pub fn go_away(&self, after: usize, answered: usize) {
+        self.wire.go_away(after, answered);
+    }
+
+    /// Forgets the connections that there are without a word, as a firewall does.
+    pub fn freeze(&self) {
+        self.wire.freeze();
+    }
+
+    /// Ends all connections and takes no more.
+    pub async fn down(&self) {
+        self.wire.down().await;
+    }
+
+    /// Is there again, where it was before.
+    pub async fn up(&self) {
+        self.wire.up().await;
+    }
+
+    /// Keeps no requests from now on: for those who make very many.
+    pub fn keep_no_requests(&self) {
+        self.state.seen.lock().unwrap().keeps_none = true;
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.wire.connections()
+    }
+
+    /// How many provider tokens it has seen.
+    pub fn provider_tokens(&self) -> usize {
+        self.state.seen.lock().unwrap().provider_tokens.len()
+    }
+
+    /// What it was sent, good or not.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state.seen.lock().unwrap().requests.clone()
+    }
+
+    /// What it was sent for this token.
+    pub fn requests_to(&self, token: &str) -> Vec<Request> {
+        let path = format!("/3/device/{token}");
+        self.requests().into_iter().filter(|request| request.path == path).collect()
+    }
+
+    /// The payloads that are to be seen on this device.
+    pub fn shown(&self, token: &str) -> Vec<Value> {
+        let seen = self.state.seen.lock().unwrap();
+        seen.shown.iter().filter(|((of, _), _)| of == token).map(|(_, payload)| payload.clone()).collect()
+    }
+}
+
+impl Provider for State {
+    fn handle(&self, request: Request) -> (Answer, Reply) {
+        let token = request.path.strip_prefix("/3/device/").unwrap_or_default().to_owned();
+        let answer = self.script.next(&token);
+        let mut seen = self.seen.lock().unwrap();
+        let id = match request.header("apns-id") {
+            "" => Uuid::new_v4().to_string(),
+            id => id.to_owned(),
+        };
+        let (status, body) = match self.refusal(&request, &token, &mut seen) {
+            Some((status, reason)) => (status, json!({ "reason": reason }).to_string()),
+            None => {
+                if answer.is_taken() && request.header("apns-push-type") == "alert" {
+                    let collapse_id = request.header("apns-collapse-id");
+                    let name = if collapse_id.is_empty() { &id } else { collapse_id };
+                    seen.shown.insert((token, name.to_owned()), request.json());
+                }
+                (200, String::new())
+            }
+        };
+        if !seen.keeps_none {
+            seen.requests.push(request);
+        }
+        (answer, Reply { status, headers: vec![("apns-id", id)], body })
+    }
+}
+
+impl State {
+    /// Why it does not take it, in the order in which Apple looks.
+    fn refusal(&self, request: &Request, token: &str, seen: &mut Seen) -> Option<(u16, &'static str)> {
+        let header = |name| request.header(name);
+        if request.method != "POST" {
+            return Some((405, "MethodNotAllowed"));
+        }
+        if !request.path.starts_with("/3/device/") {
+            return Some((404, "BadPath"));
+        }
+        if HEADERS.iter().any(|name| request.headers.get_all(*name).iter().count() > 1) {
+            return Some((400, "DuplicateHeaders"));
+        }
+        match &request.certificate {
+            Some(certificate) if !seen.certificates.contains(certificate) => return Some((403, "BadCertificate")),
+            Some(_) => {}
+            None => {
+                if let Some(reason) = self.token_refusal(header("authorization"), seen) {
+                    return Some((403, reason));
+                }
+            }
+        }
+        let is_background = header("apns-push-type") == "background";
+        let payload = request.json();
+        let checks = [
+            (token.is_empty(), 400, "MissingDeviceToken"),
+            (!token.bytes().all(|byte| byte.is_ascii_hexdigit()), 400, "BadDeviceToken"),
+            (header("apns-topic").is_empty(), 400, "MissingTopic"),
+            (header("apns-topic") != Apple::TOPIC, 400, "TopicDisallowed"),
+            (!["alert", "background"].contains(&header("apns-push-type")), 400, "InvalidPushType"),
+            (!["", "10", "5", "1"].contains(&header("apns-priority")), 400, "BadPriority"),
+            (is_background && header("apns-priority") != "5", 400, "BadPriority"),
+            (!header("apns-expiration").bytes().all(|byte| byte.is_ascii_digit()), 400, "BadExpirationDate"),
+            (!header("apns-id").is_empty() && Uuid::try_parse(header("apns-id")).is_err(), 400, "BadMessageId"),
+            (header("apns-collapse-id").len() > 64, 400, "BadCollapseId"),
+            (request.body.is_empty(), 400, "PayloadEmpty"),
+            (request.body.len() > 4_096, 413, "PayloadTooLarge"),
+            // Apple does not say so. It does not show such a thing either.
+            (!payload["aps"].is_object(), 400, "PayloadEmpty"),
+            (is_background && payload["aps"]["content-available"] != 1, 400, "PayloadEmpty"),
+        ];
+        checks.into_iter().find(|(is_wrong, ..)| *is_wrong).map(|(_, status, reason)| (status, reason))
+    }
+
+    fn token_refusal(&self, authorization: &str, seen: &mut Seen) -> Option<&'static str> {
+        let Some(jwt) = authorization.strip_prefix("bearer ") else { return Some("MissingProviderToken") };
+        seen.provider_tokens.insert(jwt.to_owned());
+        let Some((header, claims)) = verified(jwt, &ECDSA_P256_SHA256_FIXED, self.key.der_bytes()) else {
+            return Some("InvalidProviderToken");
+        };
+        let Some(issued_at) = claims["iat"].as_i64().map(|seconds| Timestamp::from_millis(seconds * 1_000)) else {
+            return Some("InvalidProviderToken");
+        };
+        let now = (self.clock)();
+        let is_ours = header["alg"] == "ES256" && header["kid"] == Apple::KEY_ID && claims["iss"] == Apple::TEAM_ID;
+        match () {
+            () if !is_ours || issued_at > now => Some("InvalidProviderToken"),
+            () if now.since(issued_at) > TOKEN_LIFE => Some("ExpiredProviderToken"),
+            () => None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The pusher on a store, with stand-ins for Apple and Google at the other end.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use reachability_domain::binding::{Address, Binding, Device};
+use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
+use reachability_domain::identity::UserKey;
+use reachability_domain::notification::{Delivery, Notification};
+use reachability_domain::push::Content;
+use reachability_domain::push_store::PushStore;
+use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
+use reachability_domain::reachability::Reachability;
+use reachability_domain::registration::Action;
+use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
+use reachability_domain::store::{Position, Window};
+use reachability_domain::time::Timestamp;
+use reachability_domain::user::User;
+use reachability_infra::clock;
+use reachability_infra::credentials::seal::Seal;
+use reachability_infra::memory::MemoryStore;
+use reachability_infra::metrics::Metrics;
+use reachability_infra::mint;
+use reachability_infra::push::Endpoints;
+use reachability_infra::push::http::Roots;
+use reachability_infra::push::providers::Providers;
+use reachability_worker::Pusher;
+
+use crate::providers::{Apple, Ca, Google};
+use crate::stage::new_service;
+
+/// A queue that keeps messages until the test takes them.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<Vec<Message>>);
+
+impl Kept {
+    /// Takes out all messages.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Queue for Kept {
+    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
+        self.0.lock().unwrap().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+/// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
+pub struct PushStage {
+    /// The store.
+    pub store: Arc<dyn PushStore>,
+    /// What the pusher leaves for later.
+    pub queue: Arc<Kept>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// The pusher.
+    pub pusher: Pusher,
+    /// Apple.
+    pub apple: Apple,
+    /// Google.
+    pub google: Google,
+    /// What seals the credentials.
+    pub seal: Arc<Seal>,
+    /// The service.
+    pub service: ServiceSid,
+}
+
+impl PushStage {
+    /// In memory.
+    pub async fn new() -> Self {
+        let ca = Arc::new(Ca::new());
+        let apple = Apple::start_with(ca.clone(), clock::now).await;
+        let google = Google::start_with(ca.clone(), clock::now).await;
+        let endpoints = Endpoints {
+            apns: apple.url(),
+            apns_sandbox: apple.url(),
+            fcm: google.url(),
+            fcm_token: google.token_url(),
+        };
+        let seal = Arc::new(Seal::new(&mint::secret().unwrap()));
+        let roots = Roots::from_pem(&ca.pem()).unwrap();
+        let providers = Providers::new(seal.clone(), endpoints, Some(roots), None, clock::now);
+        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
+        let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(Metrics::default()));
+        let pusher = Pusher::new(store.clone(), queue.clone(), Arc::new(providers), metrics.clone(), clock::now);
+        let service = ServiceSid::from_bits(1);
+        let mut on = new_service(service);
+        on.configuration.set_reachability_enabled(true, clock::now());
+        store.create_service(&on).await.unwrap();
+        let stage = Self { store, queue, metrics, pusher, apple, google, seal, service };
+        for channel in [Channel::Apn, Channel::Fcm] {
+            stage.store.create_credential(&stage.credential(channel)).await.unwrap();
+        }
+        stage
+    }
+
+    /// The sid of the credential of a channel.
+    pub fn credential_sid(channel: Channel) -> CredentialSid {
+        CredentialSid::from_bits(if channel.is(Channel::Apn) { 1 } else { 2 })
+    }
+
+    /// A channel's credential, as it is when it was made.
+    pub fn credential(&self, channel: Channel) -> Credential {
+        let sid = Self::credential_sid(channel);
+        let (method, secret, check) = if channel.is(Channel::Apn) {
+            let (key_id, team_id, topic) = (Apple::KEY_ID.into(), Apple::TEAM_ID.into(), Apple::TOPIC.into());
+            (Method::ApnsKey { key_id, team_id, topic }, self.apple.key(), RegistrationCheck::Silent)
+        } else {
+            let method = Method::ServiceAccount {
+                project_id: Google::PROJECT_ID.into(),
+                client_email: Google::CLIENT_EMAIL.into(),
+                private_key_id: Google::KEY_ID.into(),
+            };
+            (method, Google::key(), RegistrationCheck::DryRun)
+        };
+        Credential {
+            sid,
+            channel,
+            friendly_name: None,
+            sandbox: false,
+            check,
+            method,
+            sealed: Some(self.seal.seal(sid, &secret).unwrap()),
+            health: Health::Unproven,
+            date_created: clock::now(),
+            date_updated: clock::now(),
+            version: 0,
+        }
+    }
+
+    /// Registers a device of a user, now or earlier. Nobody is asked about it yet.
+    pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
+        let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
+        let address = Address::new(channel, token).unwrap();
+        let device = Device::new(self.service, channel, &address);
+        let binding = Binding {
+            sid: Binding::sid_of(device, &key.identity),
+            service_sid: self.service,
+            identity: key.identity.clone(),
+            channel,
+            address,
+            credential_sid: Some(Self::credential_sid(channel)),
+            endpoint: None,
+            date_created: at,
+            date_updated: at,
+            registered_at: at,
+            confirmed_at: None,
+            death: None,
+            version: 0,
+        };
+        let user = User::new(mint::sid(), key, None, at);
+        let action = Action::Register(binding);
+        self.store.act(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
+    }
+
+    /// Registers a device of a user, a second ago.
+    pub async fn register(&self, identity: &str, channel: Channel, token: &str) -> Binding {
+        self.register_at(identity, channel, token, Timestamp::from_millis(clock::now().as_millis() - 1_000)).await
+    }
+
+    /// The check of a registration.
+    pub fn probe(binding: &Binding) -> Message {
+        let (service, binding) = (binding.service_sid, binding.sid);
+        Message::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
+    }
+
+    /// Has messages handled, all of which must be. Returns what is left for later.
+    pub async fn handle(&self, messages: Vec<Message>) -> Vec<Message> {
+        let failures = self.pusher.process(messages).await;
+        assert!(failures.is_empty(), "{failures:?}");
+        self.queue.take()
+    }
+
+    /// Has a registration checked. Returns what is left for later.
+    pub async fn check(&self, binding: &Binding) -> Vec<Message> {
+        self.handle(vec![Self::probe(binding)]).await
+    }
+
+    /// A binding as it is now.
+    pub async fn binding(&self, sid: BindingSid) -> Option<Binding> {
+        self.store.binding(self.service, sid).await.unwrap()
+    }
+
+    /// What is known of a channel's credential.
+    pub async fn health(&self, channel: Channel) -> Health {
+        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap().health
+    }
+
+    /// What a reader is told of a user.
+    pub async fn notifiable(&self, identity: &str) -> Option<bool> {
+        let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
+        let service = self.store.service(self.service).await.unwrap().unwrap();
+        let state = self.store.states(&[key]).await.unwrap().remove(0);
+        Reachability::of(&service.configuration, &state, clock::now()).notifiable
+    }
+
+    /// Makes a notification of these users. Returns the message that sends it.
+    pub async fn notification(&self, identities: &[&str], content: Content, ttl_seconds: Option<u32>) -> Deliver {
+        let notification = Notification {
+            sid: mint::sid(),
+            service_sid: self.service,
+            identities: identities.iter().map(|identity| identity.parse().unwrap()).collect(),
+            content,
+            ttl_seconds,
+            date_created: clock::now(),
+        };
+        self.store.create_notification(&notification).await.unwrap();
+        Deliver { service: self.service, notification: notification.sid, binding: None, attempts: 0, due_at: None }
+    }
+
+    /// What became of a notification.
+    pub async fn deliveries(&self, notification: NotificationSid) -> Vec<Delivery> {
+        let window = Window { position: Position::Start, limit: 1_000 };
+        self.store.deliveries(notification, window).await.unwrap().items
+    }
+}
