@@ -7,7 +7,7 @@ use reachability_domain::binding::{Address, Binding, Device};
 use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
 use reachability_domain::identity::UserKey;
 use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::push::Content;
+use reachability_domain::push::{Content, PushProvider};
 use reachability_domain::push_store::PushStore;
 use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
 use reachability_domain::reachability::Reachability;
@@ -71,6 +71,11 @@ pub struct PushStage {
 impl PushStage {
     /// In memory.
     pub async fn new() -> Self {
+        Self::with_platform_applications(None).await
+    }
+
+    /// With those platform applications of SNS besides.
+    pub async fn with_platform_applications(applications: Option<Arc<dyn PushProvider>>) -> Self {
         let ca = Arc::new(Ca::new());
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca.clone(), clock::now).await;
@@ -82,7 +87,7 @@ impl PushStage {
         };
         let seal = Arc::new(Seal::new(&mint::secret().unwrap()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
-        let providers = Providers::new(seal.clone(), endpoints, Some(roots), None, clock::now);
+        let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
         let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
         let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(Metrics::default()));
         let pusher = Pusher::new(store.clone(), queue.clone(), Arc::new(providers), metrics.clone(), clock::now);

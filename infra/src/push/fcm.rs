@@ -398,3 +398,51 @@ fn granted(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Gr
         _ => Outcome::unavailable(reason, retry_after),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_fcms_word_for_it_ends_a_token() {
+        let body = json!({ "error": { "code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND",
+            "details": [{ "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "UNREGISTERED" }] } });
+        let body = body.to_string();
+        let dead = Outcome::rejected("UNREGISTERED", Fault::Token { since: None });
+        for status in 100..=999 {
+            assert_eq!(classify(status, body.as_bytes(), None) == dead, status == 404, "{status}");
+        }
+        for end in 0..body.len() {
+            assert_ne!(classify(404, &body.as_bytes()[..end], None), dead, "cut off after {end} bytes");
+        }
+        // The same word from another API, or in another place.
+        for other in [
+            body.replace("firebase.fcm.v1.FcmError", "rpc.ErrorInfo"),
+            body.replace("errorCode", "reason"),
+            body.replace("details", "causes"),
+            body.replace("\"UNREGISTERED\"", "[\"UNREGISTERED\"]"),
+        ] {
+            assert_eq!(
+                classify(404, other.as_bytes(), None),
+                Outcome::rejected("NOT_FOUND", Fault::Credential),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_is_kept_no_longer_than_google_keeps_any() {
+        let now = Timestamp::from_millis(1_795_132_800_000);
+        for (seconds, ttl) in [(0, "0s"), (1, "1s"), (30 * 86_400, "2419200s")] {
+            let push = Push {
+                id: 1,
+                collapse_id: "c".to_owned(),
+                expires_at: Some(now.plus(Duration::from_secs(seconds))),
+                kind: PushKind::Alert(Content::default()),
+            };
+            let PushKind::Alert(content) = &push.kind else { unreachable!() };
+            assert_eq!(alert(content, &push, now)["android"]["ttl"], ttl);
+            assert_eq!(alert(content, &push, now.plus(Duration::from_secs(seconds + 1)))["android"]["ttl"], "0s");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! A stand-in for Apple Push Notification service.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ struct State {
 struct Seen {
     requests: Vec<Request>,
     keeps_none: bool,
-    provider_tokens: HashSet<String>,
+    /// With the header and the claims of those that the key has signed.
+    provider_tokens: HashMap<String, Option<(Value, Value)>>,
     certificates: HashSet<Vec<u8>>,
     /// By token and collapse id.
     shown: BTreeMap<(String, String), Value>,
@@ -241,8 +242,8 @@ impl State {
 
     fn token_refusal(&self, authorization: &str, seen: &mut Seen) -> Option<&'static str> {
         let Some(jwt) = authorization.strip_prefix("bearer ") else { return Some("MissingProviderToken") };
-        seen.provider_tokens.insert(jwt.to_owned());
-        let Some((header, claims)) = verified(jwt, &ECDSA_P256_SHA256_FIXED, self.key.der_bytes()) else {
+        let verify = || verified(jwt, &ECDSA_P256_SHA256_FIXED, self.key.der_bytes());
+        let Some((header, claims)) = seen.provider_tokens.entry(jwt.to_owned()).or_insert_with(verify) else {
             return Some("InvalidProviderToken");
         };
         let Some(issued_at) = claims["iat"].as_i64().map(|seconds| Timestamp::from_millis(seconds * 1_000)) else {
