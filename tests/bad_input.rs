@@ -5,14 +5,15 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reachability_infra::clock;
+use reachability_tests::keys;
 use reachability_tests::server::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A well-formed service that does not exist.
 const NO_SERVICE: &str = "IS00000000000000000000000000000000";
+
+/// A well-formed credential that does not exist.
+const NO_CREDENTIAL: &str = "CR00000000000000000000000000000000";
 
 /// What a body that is too large has in it: more than any route takes.
 const TEN_MEGABYTES: usize = 10 * 1024 * 1024;
@@ -167,7 +171,24 @@ fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 
 // --- The server -----------------------------------------------------------------------------------------------------
 
-/// A server with something in it: a service with reachability on and the user alice, another service, an API key.
+/// What push providers give out: made once, for all tests.
+struct Material {
+    key: String,
+    certificate: String,
+    service_account: String,
+}
+
+fn material() -> &'static Material {
+    static MATERIAL: OnceLock<Material> = OnceLock::new();
+    MATERIAL.get_or_init(|| {
+        let key = keys::p256();
+        let certificate = keys::certificate(&key, "/UID=com.example.app");
+        Material { key, certificate, service_account: keys::service_account(&keys::rsa()) }
+    })
+}
+
+/// A server with something in it: a service with reachability on and the user alice with a device, another service, an
+/// API key, a credential and a notification.
 struct Stage {
     server: Server,
     _directory: TempDir,
@@ -176,6 +197,9 @@ struct Stage {
     other_service: String,
     key: String,
     key_secret: String,
+    credential: String,
+    binding: String,
+    notification: String,
 }
 
 impl Stage {
@@ -191,6 +215,9 @@ impl Stage {
             other_service: String::new(),
             key: String::new(),
             key_secret: String::new(),
+            credential: String::new(),
+            binding: String::new(),
+            notification: String::new(),
         };
         let sid = |answer: Answer| answer.json()["sid"].as_str().unwrap().to_owned();
         stage.service = sid(stage.post("/v1/Services", "FriendlyName=one"));
@@ -205,12 +232,28 @@ impl Stage {
         ] {
             assert!([200, 201].contains(&stage.post(&stage.path(path), form).status), "{path}");
         }
+        // Whom nobody asks anything: there is no way to a provider.
+        let account = encode(&material().service_account);
+        let form = format!("Type=fcm&FriendlyName=fcm&RegistrationCheck=none&Secret={account}");
+        stage.credential = sid(stage.post("/v1/Credentials", &form));
+        let form = "Identity=alice&BindingType=fcm&Address=token&Endpoint=phone";
+        stage.binding = sid(stage.post("/v1/Services/{IS}/Bindings", form));
+        stage.notification = sid(stage.post("/v1/Services/{IS}/Notifications", "Identity=nobody&Body=x"));
         stage
     }
 
     /// Fills in the names in a path.
     fn path(&self, path: &str) -> String {
-        path.replace("{IS}", &self.service).replace("{AC}", &self.server.account).replace("{SK}", &self.key)
+        [
+            ("{IS}", &self.service),
+            ("{AC}", &self.server.account),
+            ("{SK}", &self.key),
+            ("{CR}", &self.credential),
+            ("{BS}", &self.binding),
+            ("{NT}", &self.notification),
+        ]
+        .into_iter()
+        .fold(path.to_owned(), |path, (name, value)| path.replace(name, value))
     }
 
     /// The header of the account's owner.
@@ -256,6 +299,7 @@ impl Stage {
             "/v1/Configuration",
             "/v1/Configuration/Webhooks",
             "/v1/Users",
+            "/v1/Credentials?PageSize=100",
             "/2010-04-01/Accounts/{AC}/Keys.json?PageSize=1000",
         ]
         .map(str::to_owned)
@@ -268,6 +312,7 @@ impl Stage {
                     "/Configuration/Notifications",
                     "/Configuration/Webhooks",
                     "/Users?Reachability=true",
+                    "/Bindings",
                 ]
                 .map(|part| format!("/v1/Services/{sid}{part}")),
             );
@@ -312,22 +357,35 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Configuration", &["GET", "POST"]),
     ("/v1/Configuration/Webhooks", &["GET", "POST"]),
+    ("/v1/Credentials", &["GET", "POST"]),
+    ("/v1/Credentials/{CR}", &["GET", "POST", "DELETE"]),
     ("/v1/Services", &["GET", "POST"]),
     ("/v1/Services/{IS}", &["GET", "DELETE"]),
+    ("/v1/Services/{IS}/Bindings", &["GET", "POST"]),
+    ("/v1/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v1/Services/{IS}/Configuration", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Notifications", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Webhooks", &["GET", "POST"]),
     ("/v1/Services/{IS}/Events", &["POST"]),
+    ("/v1/Services/{IS}/Notifications", &["POST"]),
+    ("/v1/Services/{IS}/Notifications/{NT}", &["GET"]),
+    ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", &["GET"]),
     ("/v1/Services/{IS}/Users", &["GET", "POST"]),
     ("/v1/Services/{IS}/Users/alice", &["GET", "POST", "DELETE"]),
     ("/v1/Services/{IS}/Users/alice/Conversations", &["GET"]),
     ("/v1/Users", &["GET", "POST"]),
     ("/v1/Users/alice", &["GET", "POST", "DELETE"]),
     ("/v1/Users/alice/Conversations", &["GET"]),
+    ("/v2/Credentials", &["GET", "POST"]),
+    ("/v2/Credentials/{CR}", &["GET", "POST", "DELETE"]),
     ("/v2/Services", &["GET", "POST"]),
     ("/v2/Services/{IS}", &["GET", "POST", "DELETE"]),
+    ("/v2/Services/{IS}/Bindings", &["GET"]),
+    ("/v2/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v2/Services/{IS}/Users", &["GET", "POST"]),
     ("/v2/Services/{IS}/Users/alice", &["GET", "POST", "DELETE"]),
+    ("/v2/Services/{IS}/Users/alice/Bindings", &["GET"]),
+    ("/v2/Services/{IS}/Users/alice/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v2/Services/{IS}/Users/alice/Channels", &["GET"]),
     ("/2010-04-01/Accounts/{AC}/Keys.json", &["GET", "POST"]),
     ("/2010-04-01/Accounts/{AC}/Keys/{SK}.json", &["GET", "DELETE"]),
@@ -335,13 +393,19 @@ const ROUTES: &[(&str, &[&str])] = &[
 
 /// The lists, with the largest page of each.
 const LISTS: &[(&str, u64)] = &[
+    ("/v1/Credentials", 100),
     ("/v1/Services", 100),
+    ("/v1/Services/{IS}/Bindings", 100),
+    ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", 100),
     ("/v1/Services/{IS}/Users", 50),
     ("/v1/Services/{IS}/Users/alice/Conversations", 50),
     ("/v1/Users", 50),
     ("/v1/Users/alice/Conversations", 50),
+    ("/v2/Credentials", 1000),
     ("/v2/Services", 100),
+    ("/v2/Services/{IS}/Bindings", 50),
     ("/v2/Services/{IS}/Users", 100),
+    ("/v2/Services/{IS}/Users/alice/Bindings", 50),
     ("/v2/Services/{IS}/Users/alice/Channels", 100),
     ("/2010-04-01/Accounts/{AC}/Keys.json", 1000),
 ];
@@ -488,6 +552,10 @@ fn unknown_paths_are_not_found() {
         ("/v1/Services/{IS}/Users/alice/Channels", "/Services/{IS}/Users/alice/Channels"),
         ("/v2/Services/{IS}/Configuration", "/Services/{IS}/Configuration"),
         ("/v2/Services/{IS}/Events", "/Services/{IS}/Events"),
+        ("/v1/Bindings", "/Bindings"),
+        ("/v1/Services/{IS}/Credentials", "/Services/{IS}/Credentials"),
+        ("/v1/Services/{IS}/Users/alice/Bindings", "/Services/{IS}/Users/alice/Bindings"),
+        ("/v2/Services/{IS}/Notifications", "/Services/{IS}/Notifications"),
         ("/v2/Services/{IS}/Users/alice/Nothing", "/Services/{IS}/Users/alice/Nothing"),
         ("/v2/Services/{IS}/Users/a%20b/Nothing", "/Services/{IS}/Users/a%20b/Nothing"),
         ("/2010-04-01/Accounts/{AC}.json", "/2010-04-01/Accounts/{AC}.json"),
@@ -535,7 +603,7 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
         for (method, sid) in methods.iter().flat_map(|method| services.iter().map(move |sid| (method, sid))) {
             let path = path.replace("{IS}", sid);
             let message = stage.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
-            assert_eq!(message, format!("The requested resource {} was not found", &path[3..]));
+            assert_eq!(message, format!("The requested resource {} was not found", &stage.path(&path)[3..]));
         }
     }
     let users =
@@ -550,6 +618,31 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
     let alice = stage.get("/v1/Services/{IS}/Users/alice").json()["sid"].as_str().unwrap().to_owned();
     for name in [alice.as_str(), "alice"] {
         stage.get(&format!("/v1/Services/{}/Users/{name}", stage.other_service)).assert_error(404, 20404, name);
+    }
+    // So is a binding, and a notification, and neither is another user's.
+    assert_eq!(stage.everything(), before);
+    stage.post("/v2/Services/{IS}/Users", "Identity=bob");
+    let before = stage.everything();
+    for (path, methods) in ROUTES.iter().filter(|(path, _)| path.contains("{CR}") || path.contains("{BS}")) {
+        for method in *methods {
+            for sid in ["x", "BS", "CR", "{IS}", NO_CREDENTIAL, "BS00000000000000000000000000000000"] {
+                let path = path.replace("{CR}", sid).replace("{BS}", sid);
+                stage.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
+            }
+            for (name, other) in [("{IS}", &*stage.other_service), ("alice", "bob")] {
+                if path.contains("{BS}") && path.contains(name) {
+                    let path = path.replace(name, other);
+                    stage.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
+                }
+            }
+        }
+    }
+    for sid in ["x", "NT", "{BS}", "NT00000000000000000000000000000000"] {
+        for path in ["/v1/Services/{IS}/Notifications/{NT}", "/v1/Services/{IS}/Notifications/{NT}/Deliveries"] {
+            for path in [path.replace("{NT}", sid), path.replace("{IS}", &stage.other_service)] {
+                stage.get(&path).assert_error(404, 20404, &path);
+            }
+        }
     }
     for key in ["SK", "SKx.json", "SK00000000000000000000000000000000.json", "{IS}.json", "{SK}.xml", ".json"] {
         for method in ["GET", "DELETE"] {
@@ -634,6 +727,26 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
     let webhooks: &[&str] = &["/v1/Services/{IS}/Configuration/Webhooks", "/v1/Configuration/Webhooks"];
     let chat: &[&str] = &["/v2/Services/{IS}"];
     let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json"];
+    let credentials: &[&str] = &["/v1/Credentials", "/v2/Credentials"];
+    let credential: &[&str] = &["/v1/Credentials/{CR}", "/v2/Credentials/{CR}"];
+    let bindings: &[&str] = &["/v1/Services/{IS}/Bindings"];
+    let sent: &[&str] = &["/v1/Services/{IS}/Notifications"];
+    let Material { key, certificate, service_account } = material();
+    let fcm = format!("Type=fcm&Secret={}", encode(service_account));
+    let gcm = format!("Type=gcm&ApiKey={}", encode(service_account));
+    let certified = format!("Type=apn&Certificate={}&PrivateKey={}", encode(certificate), encode(key));
+    let signing =
+        format!("Type=apn&PrivateKey={}&KeyId=ABC123DEFG&TeamId=DEF123GHIJ&Topic=com.example.app", encode(key));
+    let other_key = keys::p256();
+    let large = format!("{service_account}{}", " ".repeat(16 * 1024));
+    let application = "arn:aws:sns:us-east-1:123456789012:app/GCM/x";
+    let accounts: &[&str] = &["x", "{}", "[]", "AAAA0123:APA91b", "{\"type\":\"service_account\"}", key, &large];
+    let no_form: &[&str] = &["x", "-----BEGIN PRIVATE KEY-----", service_account, &long(20_000)];
+    let device = "Identity=mallory&BindingType=fcm&Address=other";
+    let apple_device = "Identity=mallory&BindingType=apn&Address=0a";
+    let said = "Identity=alice&Body=x";
+    let data = format!("{{\"a\":\"{}\"}}", long(4_090));
+    let identities = format!("x{}", (0..100).map(|number| format!("&Identity={number}")).collect::<String>());
     for (paths, good, name, bad_values, code) in [
         (services, "Type=x", "FriendlyName", &[""] as &[&str], 20001),
         (services, "Type=x", "FriendlyName", &[&long(257), &"ü".repeat(257)], 50003),
@@ -687,6 +800,50 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
         (chat, GOOD_FORM, "Notifications.AddedToChannel.Sound", &[&long(257)], 50059),
         (chat, GOOD_FORM, "Notifications.LogEnabled", &["x"], 20001),
         (keys, "", "FriendlyName", &[&long(65)], 20001),
+        (credentials, &fcm, "Type", &["", "x", "APN", "twilsock", "fcm "], 20001),
+        (credentials, &fcm, "FriendlyName", &[&long(65), &"ü".repeat(65)], 20001),
+        (credentials, &fcm, "Sandbox", &["", "1", "yes"], 20001),
+        (credentials, &fcm, "RegistrationCheck", &["", "x", "Silent", "dry_run"], 20001),
+        (credentials, &certified, "RegistrationCheck", &["dry-run"], 20001),
+        (credentials, &fcm, "Secret", &[""], 20001),
+        (credentials, &fcm, "Secret", accounts, 20001),
+        (credentials, &gcm, "ApiKey", accounts, 20001),
+        (credentials, &fcm, "PlatformApplicationArn", &["x", application], 20001),
+        (credentials, &certified, "Certificate", no_form, 20001),
+        (credentials, &certified, "PrivateKey", &["", &other_key], 20001),
+        (credentials, &certified, "PrivateKey", no_form, 20001),
+        (credentials, &certified, "Topic", &["a b", "a/b", &long(256)], 20001),
+        (credentials, &signing, "PrivateKey", &["", certificate], 20001),
+        (credentials, &signing, "PrivateKey", no_form, 20001),
+        (credentials, &signing, "KeyId", &["", "ABC123DEF", "ABC123DEFGH", "ABC 23DEFG"], 20001),
+        (credentials, &signing, "TeamId", &["", "DEF123GHI", "DEF123GHIJK", "DEF-23GHIJ"], 20001),
+        (credentials, &signing, "Topic", &["", "a b", &long(256)], 20001),
+        (credential, "FriendlyName=changed", "Type", &["", "x", "apn"], 20001),
+        (credential, "Sandbox=true", "FriendlyName", &[&long(65)], 20001),
+        (credential, "FriendlyName=changed", "Sandbox", &["", "1"], 20001),
+        (credential, "FriendlyName=changed", "RegistrationCheck", &["", "x"], 20001),
+        (credential, "FriendlyName=changed", "Secret", accounts, 20001),
+        (credential, "FriendlyName=changed", "ApiKey", accounts, 20001),
+        (credential, "FriendlyName=changed", "PlatformApplicationArn", &["x", application], 20001),
+        (bindings, device, "Identity", &[""], 20001),
+        (bindings, device, "Identity", &[&long(257)], 50207),
+        (bindings, device, "Identity", &[&user_sid], 50206),
+        (bindings, device, "BindingType", &[""], 20001),
+        (bindings, device, "BindingType", &["x", "FCM", "twilsock", "sms"], 50209),
+        (bindings, device, "Address", &["", "a b", "ü", "a\nb", &long(4_097)], 20001),
+        (bindings, apple_device, "Address", &["", "x", "0g", "../0a", &"0".repeat(4_097)], 20001),
+        (bindings, device, "CredentialSid", &["", "x", &stage.service, NO_CREDENTIAL], 20001),
+        (bindings, apple_device, "CredentialSid", &[&stage.credential], 20001),
+        (bindings, device, "Endpoint", &[&long(257)], 20001),
+        (sent, said, "Identity", &[""], 20001),
+        (sent, said, "Identity", &[&long(257)], 50207),
+        (sent, said, "Identity", &[&user_sid], 50206),
+        (sent, said, "Title", &[&long(1_025)], 20001),
+        (sent, said, "Body", &["", &long(4_097)], 20001),
+        (sent, said, "Data", &["x", "{", "[]", "7", "\"x\"", "{\"aps\":1}", "{}{}", &data], 20001),
+        (sent, said, "Priority", &["", "x", "High", "normal"], 20001),
+        (sent, said, "Ttl", &["", "x", "-1", "1.5", "2419201"], 20001),
+        (sent, said, "Sound", &[&long(257)], 20001),
     ] {
         for path in paths {
             for value in bad_values {
@@ -698,8 +855,88 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
             }
         }
     }
+    // Each is small enough, and all together are not.
+    let body = format!("Identity=alice&Title={}&Body={}", long(1_000), encode(&"ü".repeat(1_550)));
+    stage.post(sent[0], &body).assert_error(400, 20001, "too much");
+    let message = stage.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
+    assert!(message.contains("Identity"), "{message}");
+    for (path, query, code) in [
+        ("/v1/Services/{IS}/Bindings", "BindingType=x", 50209),
+        ("/v1/Services/{IS}/Bindings", "BindingType=apn&BindingType=", 50209),
+        ("/v2/Services/{IS}/Bindings", "BindingType=APN", 50209),
+        ("/v2/Services/{IS}/Users/alice/Bindings", "BindingType=x", 50209),
+        ("/v1/Services/{IS}/Bindings", &format!("Identity={}", long(257)), 50207),
+        ("/v2/Services/{IS}/Bindings", &format!("Identity={user_sid}"), 50206),
+        ("/v2/Services/{IS}/Bindings", &format!("Identity={identities}"), 20001),
+    ] {
+        stage.get(&format!("{path}?{query}")).assert_error(400, code, &format!("GET {path}?{query:.80}"));
+    }
     assert_eq!(stage.everything(), before);
+
+    // With several credentials it has to be said which.
+    let another = stage.post("/v1/Credentials", &gcm);
+    assert_eq!(another.status, 201, "{}", another.body);
+    let message = stage.post(bindings[0], device).assert_error(400, 20001, "which one");
+    assert_eq!(message, "Missing required parameter CredentialSid in the post body");
+    let form = format!("{device}&CredentialSid={}", stage.credential);
+    assert_eq!(stage.post(bindings[0], &form).json()["credential_sid"], stage.credential);
     stage.end();
+}
+
+/// Whoever has a device's token may reach the device, and whoever has a credential's key is the app's owner.
+#[test]
+fn what_is_secret_is_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let owner = basic(&server.account, &server.token);
+    let mut answers = server.greeting.clone();
+    let mut ask = |method: &str, path: &str, form: &str| {
+        let mut connection = Connection::open(&address);
+        connection.send(request(method, path, &[&owner, FORM, CLOSE], form.as_bytes()));
+        let answer = connection.receive(method).unwrap();
+        answers += &answer.body;
+        answer.json()["sid"].as_str().unwrap_or_default().to_owned()
+    };
+    let Material { key, certificate, service_account } = material();
+    let service = ask("POST", "/v1/Services", "FriendlyName=x");
+    let (bindings, token) = (format!("/v1/Services/{service}/Bindings"), "0123456789abcdef".repeat(4));
+    for (form, other_form) in [
+        (format!("Type=fcm&Secret={}", encode(service_account)), format!("ApiKey={}", encode(key))),
+        (
+            format!("Type=apn&Certificate={}&PrivateKey={}", encode(certificate), encode(key)),
+            format!("Certificate={}&PrivateKey={}", encode(key), encode(service_account)),
+        ),
+    ] {
+        // Nor is anything sent to anybody.
+        let sid = ask("POST", "/v1/Credentials", &format!("{form}&RegistrationCheck=none"));
+        assert!(sid.starts_with("CR"), "{sid}");
+        ask("POST", &format!("/v1/Credentials/{sid}"), &form);
+        ask("POST", &format!("/v2/Credentials/{sid}"), &other_form);
+        ask("GET", &format!("/v2/Credentials/{sid}"), "");
+    }
+    for path in ["/v1/Credentials", "/v2/Credentials", &bindings] {
+        ask("GET", path, "");
+    }
+    for kind in ["apn", "fcm"] {
+        let sid = ask("POST", &bindings, &format!("Identity=alice&BindingType={kind}&Address={token}"));
+        ask("GET", &format!("{bindings}/{sid}"), "");
+        ask("POST", &bindings, &format!("Identity=alice&BindingType={kind}&Address={token}%20x"));
+    }
+    let (_, logs) = server.stop();
+    let sealing = std::fs::read_to_string(directory.path().join("credentials.key")).unwrap();
+    assert_eq!(sealing.trim_end().len(), 64);
+    let secret_lines = key.lines().chain(service_account.split("\\n")).filter(|line| line.len() == 64);
+    let secret_lines: Vec<&str> = secret_lines.chain([sealing.trim_end(), &token, "PRIVATE KEY"]).collect();
+    assert!(secret_lines.len() > 20, "{}", secret_lines.len());
+    for secret in secret_lines {
+        assert!(!answers.contains(secret) && !logs.contains(secret), "{secret}");
+    }
+    // What is stored of them cannot be read either.
+    let stored = ["reachability.db", "reachability.db-wal"].map(|name| std::fs::read(directory.path().join(name)));
+    for bytes in stored.into_iter().flatten() {
+        assert!(!bytes.windows(11).any(|text| text == b"PRIVATE KEY"));
+    }
 }
 
 #[test]
@@ -712,6 +949,10 @@ fn required_parameters_are_required() {
         ("/v1/Services/{IS}/Users", "Identity"),
         ("/v1/Users", "Identity"),
         ("/v2/Services/{IS}/Users", "Identity"),
+        ("/v1/Credentials", "Type"),
+        ("/v2/Credentials", "Type"),
+        ("/v1/Services/{IS}/Bindings", "Identity"),
+        ("/v1/Services/{IS}/Notifications", "Identity"),
     ] {
         let small = name.to_lowercase();
         let owner = stage.owner();
@@ -767,9 +1008,12 @@ fn text_that_is_no_utf_8_is_refused() {
 #[test]
 fn reachability_is_read_only() {
     let stage = Stage::new();
+    for path in ["/v1/Services/{IS}/Users", "/v1/Users"] {
+        assert_eq!(stage.post(path, "Identity=carol").status, 201, "{path}");
+    }
     let before = stage.everything();
     let attempts = "IsOnline=true&IsNotifiable=true&is_online=true&is_notifiable=true&Online=true&Notifiable=true";
-    for path in ["/v1/Services/{IS}/Users/alice", "/v2/Services/{IS}/Users/alice", "/v1/Users/alice"] {
+    for path in ["/v1/Services/{IS}/Users/carol", "/v2/Services/{IS}/Users/carol", "/v1/Users/carol"] {
         for (headers, body) in [(FORM, attempts), (JSON, r#"{"IsOnline":true,"is_online":true}"#)] {
             let user = stage.send("POST", path, &[&stage.owner(), headers], body);
             assert_eq!(user.status, 200, "{path}");
@@ -822,6 +1066,8 @@ fn an_update_with_nothing_in_it_changes_nothing() {
         "/v1/Services/{IS}/Configuration/Webhooks",
         "/v1/Services/{IS}/Users/alice",
         "/v1/Users/alice",
+        "/v1/Credentials/{CR}",
+        "/v2/Credentials/{CR}",
         "/v2/Services/{IS}",
         "/v2/Services/{IS}/Users/alice",
     ] {

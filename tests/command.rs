@@ -516,6 +516,9 @@ fn files_that_are_not_its_own_are_named_and_left_alone() {
         ("account.json", &garbage),
         ("account.json", no_token.as_bytes()),
         ("account.json", no_sid.as_bytes()),
+        ("credentials.key", b""),
+        ("credentials.key", b"short"),
+        ("credentials.key", &garbage),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(name);
@@ -532,7 +535,7 @@ fn files_that_are_not_its_own_are_named_and_left_alone() {
 
 #[test]
 fn a_directory_in_the_place_of_a_file_is_not_taken_for_the_data_directory() {
-    for name in ["account.json", "reachability.db"] {
+    for name in ["account.json", "credentials.key", "reachability.db"] {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join(name)).unwrap();
         let data = directory.path().to_str().unwrap();

@@ -1,7 +1,7 @@
 //! The deployment that ships: checked, built and run by the SAM CLI, and deployed into MiniStack.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "it is a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
@@ -15,6 +15,7 @@ use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::fault_proxy::FaultProxy;
 use reachability_tests::parts::process::Process;
 use reachability_tests::parts::{self, ports, sam};
+use reachability_tests::providers::{Answer, Apple};
 use reachability_tests::replays::{self, Expectation, Line};
 use reachability_tests::stack::{self, Stack, succeed};
 use reachability_tests::stage::SETTINGS;
@@ -33,9 +34,9 @@ fn the_template_is_valid() {
     let output = succeed(&mut validate);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("is a valid SAM Template") && !said.to_lowercase().contains("warning"), "{said}");
-    // Without it AWS stops the timers of long-lived connections, and no emulator shows that.
+    // Without it AWS stops the timers of long-lived connections and what is tried again, and no emulator shows that.
     let template = std::fs::read_to_string(stack::root().join("template.yaml")).unwrap();
-    assert_eq!(template.matches("RecursiveLoop: Allow").count(), 1);
+    assert_eq!(template.matches("RecursiveLoop: Allow").count(), 2);
 }
 
 #[tokio::test]
@@ -43,13 +44,13 @@ async fn python_works_over_the_deployed_api() {
     let _turn = TURN.lock().await;
     let mut script = clients::python("conversations.py");
     script.env("REACHABILITY_GATEWAY", "1");
-    clients::passes(&clients::run(script, Stack::shared().api()), 21, "");
+    clients::passes(&clients::run(script, Stack::shared().api()), 25, "");
 }
 
 #[tokio::test]
 async fn node_works_over_the_deployed_api() {
     let _turn = TURN.lock().await;
-    clients::passes(&clients::run(clients::node("conversations.mjs"), Stack::shared().api()), 20, "");
+    clients::passes(&clients::run(clients::node("conversations.mjs"), Stack::shared().api()), 24, "");
 }
 
 /// Sends messages to the event queue, as an owner does who has a queue's rights.
@@ -162,6 +163,91 @@ async fn recorded_events_from_the_queue_become_the_truth() {
     let told: BTreeMap<String, Option<bool>> =
         told.into_iter().map(|(identity, (_, online))| (identity, online)).collect();
     assert_eq!(told, expected);
+}
+
+/// Over the API to the provider and back: registered, confirmed, judged dead, and told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_is_judged_dead_is_told() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::shared();
+    let changes = subscribe(stack).await;
+    let client = Client::new(&stack.url, &stack.account, &stack.token);
+    let service = client.enabled_service().await;
+    let at = |path: &str| format!("/v1/Services/{service}/{path}");
+    let until = async |path: String, is: &dyn Fn(&Value) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = client.get(&path).await;
+            if is(&found) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{path}: {found}\n{}", stack.ministack.log());
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let key = stack.apple.key();
+    let form = |pairs: &[(&str, &str)]| {
+        let mut url = reqwest::Url::parse("http://form").unwrap();
+        url.query_pairs_mut().extend_pairs(pairs);
+        url.query().unwrap().to_owned()
+    };
+    let credential = form(&[
+        ("Type", "apn"),
+        ("PrivateKey", key.expose()),
+        ("KeyId", Apple::KEY_ID),
+        ("TeamId", Apple::TEAM_ID),
+        ("Topic", Apple::TOPIC),
+    ]);
+    let credential = client.post("/v1/Credentials", credential).await["sid"].as_str().unwrap().to_owned();
+    assert_eq!(client.get(&at("Users?Reachability=true")).await["users"], json!([]));
+
+    // One is good at first, and one never was.
+    let bind = |identity, token| {
+        form(&[("Identity", identity), ("BindingType", "apn"), ("Address", token), ("CredentialSid", &credential)])
+    };
+    stack.apple.answer("0bad", Answer::apns(400, "BadDeviceToken"));
+    client.post(&at("Bindings"), bind("alice", "00ff")).await;
+    assert_eq!(client.get(&at("Users/alice")).await["is_notifiable"], true);
+    client.post(&at("Bindings"), bind("bob", "0bad")).await;
+    until(at("Users/bob"), &|user| user["is_notifiable"] == false).await;
+    until(at("Bindings?Identity=alice"), &|list| list["bindings"][0]["status"] == "confirmed").await;
+    assert_eq!(client.get(&format!("/v1/Credentials/{credential}")).await["status"], "accepted");
+
+    // A notification finds out that it is no longer.
+    stack.apple.answer("00ff", Answer::apns(410, "Unregistered"));
+    let notification = form(&[("Identity", "alice"), ("Identity", "bob"), ("Body", "Hello")]);
+    let notification = client.post(&at("Notifications"), notification).await["sid"].as_str().unwrap().to_owned();
+    until(at("Users/alice"), &|user| user["is_notifiable"] == false).await;
+    let deliveries = at(&format!("Notifications/{notification}/Deliveries"));
+    let deliveries = until(deliveries, &|list| list["deliveries"][0]["status"] == "failed").await;
+    assert_eq!(deliveries["deliveries"].as_array().unwrap().len(), 1, "bob has no device any more: {deliveries}");
+    assert_eq!(deliveries["deliveries"][0]["reason"], "Unregistered");
+    let dead = client.get(&at("Bindings?Identity=alice&Identity=bob&BindingType=apn")).await;
+    let reasons: BTreeSet<&str> =
+        dead["bindings"].as_array().unwrap().iter().map(|it| it["status_reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, BTreeSet::from(["BadDeviceToken", "Unregistered"]));
+
+    // Registered again it may be good.
+    client.post(&at("Bindings"), bind("alice", "00ff")).await;
+    assert_eq!(client.get(&at("Users/alice")).await["is_notifiable"], true);
+
+    let mut told: Vec<(u64, Value, Value)> = Vec::new();
+    for (body, _) in drain(stack, &changes, 6).await {
+        let change: Value = serde_json::from_str(&body).unwrap();
+        if change["service_sid"] == service.as_str() && change["identity"] == "alice" {
+            let [before, after] = [&change["before"], &change].map(|it| it["is_notifiable"].clone());
+            told.push((change["revision"].as_u64().unwrap(), before, after));
+        }
+    }
+    told.sort_by_key(|(revision, ..)| *revision);
+    let told: Vec<Value> = told.into_iter().take(2).map(|(_, before, after)| json!([before, after])).collect();
+    assert_eq!(told, [json!([null, true]), json!([true, false])]);
+    let log = stack.ministack.log();
+    for secret in
+        key.expose().lines().filter(|line| line.len() > 30 && !line.starts_with('-')).chain([stack.token.as_str()])
+    {
+        assert!(!log.contains(secret), "a secret is in the log");
+    }
 }
 
 /// How long it may take from sending an event to reading it.
@@ -283,7 +369,9 @@ async fn the_functions_run_in_containers() {
     let values = json!({ "Parameters": {
         "REACHABILITY_TABLE": table,
         "REACHABILITY_QUEUE_URL": stack.queue_url,
+        "REACHABILITY_PUSH_QUEUE_URL": stack.queue_url.replace("-events", "-pushes"),
         "REACHABILITY_DEAD_LETTER_QUEUE_URL": stack.dead_letter_url,
+        "REACHABILITY_CREDENTIALS_KEY_SECRET": "local",
         "REACHABILITY_TOPIC_ARN": stack.topic_arn,
         "REACHABILITY_AUTH_TOKEN_SECRET": "local",
         "REACHABILITY_ACCOUNT_SID": account,
@@ -311,9 +399,13 @@ async fn the_functions_run_in_containers() {
     assert_eq!((&answer["statusCode"], &taken["accepted"]), (&json!(202), &json!(3)));
     let (answer, _) = invoke("WorkerFunction", "worker.json");
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let (answer, binding) = invoke("BindingsFunction", "bindings.json");
+    assert_eq!((&answer["statusCode"], &binding["status"]), (&json!(201), &json!("unconfirmed")));
     let (answer, user) = invoke("UsersFunction", "users.json");
     assert_eq!((&answer["statusCode"], &user["identity"]), (&json!(200), &json!("alice")));
-    assert_eq!(user["is_online"], false);
+    assert_eq!((&user["is_online"], &user["is_notifiable"]), (&json!(false), &json!(true)));
+    let (answer, _) = invoke("PushFunction", "push.json");
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
     let (answer, _) = invoke("FanoutFunction", "fanout.json");
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
 

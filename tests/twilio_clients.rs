@@ -9,12 +9,12 @@ use reachability_tests::server::Server;
 
 #[test]
 fn python() {
-    run(clients::python("conversations.py"), 21);
+    run(clients::python("conversations.py"), 25);
 }
 
 #[test]
 fn node() {
-    run(clients::node("conversations.mjs"), 20);
+    run(clients::node("conversations.mjs"), 24);
 }
 
 /// Runs a script against a server of its own.

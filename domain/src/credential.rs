@@ -36,6 +36,13 @@ pub struct Credential {
     pub version: u64,
 }
 
+impl Credential {
+    /// Whether a provider is talked to in the same way with both: what it says of one it says of the other.
+    pub fn is_used_like(&self, other: &Self) -> bool {
+        (&self.method, &self.sealed, self.sandbox) == (&other.method, &other.sealed, other.sandbox)
+    }
+}
+
 /// A push channel. GCM is what FCM was called before: the same, kept for old clients, and shown as it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -26,7 +26,7 @@ pub struct Deployment {
     pub account_sid: AccountSid,
     /// The account's password, which may be replaced by another.
     pub auth_token: watch::Receiver<Secret>,
-    /// Seals what is secret of credentials; `None` where that cannot be done, which is needed to make some only.
+    /// Seals what is secret of credentials; `None` where none are made.
     pub seal: Option<Arc<Seal>>,
     /// Whether credentials may be platform applications of SNS.
     pub platform_applications: bool,

@@ -90,6 +90,7 @@ async fn update(path: &'static str, call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let channel = form.get("Type").map(channel).transpose()?;
     let credential = update::update(&call, |credential: &mut Credential| {
+        let before = credential.clone();
         if channel.is_some_and(|channel| !channel.is(credential.channel)) {
             return Err(ApiError::unfit("Type", "a credential stays with its channel"));
         }
@@ -97,9 +98,12 @@ async fn update(path: &'static str, call: Call) -> Result<Response, ApiError> {
         if let Some((method, sealed)) = material(&call, &form, credential.sid, credential.channel)? {
             credential.method = method;
             credential.sealed = sealed;
+        }
+        change(credential, &form)?;
+        if !credential.is_used_like(&before) {
             credential.health = Health::Unproven;
         }
-        change(credential, &form)
+        Ok(())
     })
     .await?;
     Ok(Json(show(&call, path, &credential)).into_response())

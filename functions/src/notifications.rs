@@ -181,3 +181,22 @@ fn show_delivery(delivery: &Delivery) -> Value {
         "date_updated": delivery.date_updated.to_seconds(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_into_a_push_is_taken() {
+        let size = |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content)).ok();
+        assert_eq!(size("Body=x&Identity=y"), Some(r#"{"aps":{"alert":{"body":"x"}}}"#.len()));
+        assert_eq!(
+            size("Title=%C3%BC&Sound=s&Data=%7B%22a%22%3A%5B1%5D%7D"),
+            Some(r#"{"a":[1],"aps":{"sound":"s","alert":{"title":"ü"}}}"#.len())
+        );
+        for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
+            assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
+        }
+        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "there is nothing to tell");
+    }
+}

@@ -14,6 +14,11 @@ const URL = process.env.REACHABILITY_URL;
 const ACCOUNT = process.env.REACHABILITY_ACCOUNT;
 const TOKEN = process.env.REACHABILITY_TOKEN;
 
+// What push providers give out, made for this run.
+const CERTIFICATE = process.env.REACHABILITY_CERTIFICATE;
+const CERTIFICATE_KEY = process.env.REACHABILITY_CERTIFICATE_KEY;
+const SERVICE_ACCOUNT = process.env.REACHABILITY_SERVICE_ACCOUNT;
+
 // What is put into a path, and the identity it stands for: the library encodes nothing, the HTTP library below it only
 // what cannot be in a path, and the server decodes once.
 const IDENTITIES = {
@@ -33,6 +38,7 @@ function clientOf(username, password) {
   client.api.baseUrl = URL;
   client.chat.baseUrl = URL;
   client.conversations.baseUrl = URL;
+  client.notify.baseUrl = URL;
   return client;
 }
 
@@ -70,6 +76,10 @@ async function request(url, body, type = "application/json") {
   assert(answer.ok, `${url}: ${answer.status}`);
   return answer.json();
 }
+
+// Registers a device, which is Notify's to do.
+const registered = (service, identity, bindingType, address, more = {}) =>
+  client.notify.v1.services(service.sid).bindings.create({ identity, bindingType, address, ...more });
 
 function event(service, type, identity, connection, more = {}) {
   return {
@@ -489,6 +499,195 @@ const checks = {
       const user = await users(identity).fetch();
       equal([user.isOnline, user.isNotifiable], [null, null]);
     }
+  },
+
+  async credentials() {
+    for (const credentials of [v1.credentials, v2.credentials]) {
+      const apn = await credentials.create({
+        type: "apn",
+        friendlyName: "Shop",
+        certificate: CERTIFICATE,
+        privateKey: CERTIFICATE_KEY,
+        sandbox: true,
+      });
+      assert.match(apn.sid, /^CR[0-9a-f]{32}$/);
+      equal([apn.accountSid, apn.friendlyName, apn.type, apn.sandbox], [ACCOUNT, "Shop", "apn", "True"]);
+      const fcm = await credentials.create({ type: "fcm", secret: SERVICE_ACCOUNT });
+      const gcm = await credentials.create({ type: "gcm", apiKey: SERVICE_ACCOUNT });
+      equal([fcm.type, fcm.friendlyName, fcm.sandbox, gcm.type], ["fcm", null, "False", "gcm"]);
+      const made = [apn.sid, fcm.sid, gcm.sid];
+      for (const listed of [v1.credentials, v2.credentials]) {
+        const all = sids(await listed.list({ pageSize: 2 }));
+        equal(
+          all.filter((sid) => made.includes(sid)),
+          made,
+        );
+        equal((await listed(apn.sid).fetch()).type, "apn");
+      }
+
+      // What is not secret is shown, and nothing else.
+      let shown = await request(apn.url);
+      equal([shown.url, shown.method, shown.topic], [apn.url, "apns_certificate", "com.example.app"]);
+      equal([shown.status, shown.status_reason, shown.status_date], ["unproven", null, null]);
+      shown = await request(fcm.url);
+      equal([shown.method, shown.project_id, shown.registration_check], ["service_account", "example-1", "dry-run"]);
+      for (const sid of made) {
+        assert(!/PRIVATE|BEGIN/.test(JSON.stringify(await request(`${URL}/v1/Credentials/${sid}`))), sid);
+      }
+
+      const context = credentials(apn.sid);
+      const updated = await context.update({ friendlyName: "Renamed", sandbox: false });
+      equal([updated.friendlyName, updated.sandbox, updated.type], ["Renamed", "False", "apn"]);
+      equal((await context.update()).friendlyName, "Renamed");
+      const material = { certificate: CERTIFICATE, privateKey: CERTIFICATE_KEY };
+      equal((await context.update({ ...material, friendlyName: "" })).friendlyName, null);
+      equal((await credentials(gcm.sid).update({ secret: SERVICE_ACCOUNT })).type, "gcm");
+
+      await refused(400, 20001, credentials.create({ type: "x" }));
+      await refused(400, 20001, credentials.create({ type: "apn" }));
+      await refused(400, 20001, credentials.create({ type: "apn", ...material, privateKey: "x" }));
+      const message = await refused(400, 20001, credentials.create({ type: "gcm", apiKey: "AAAA0123:APA91b" }));
+      assert(/2024/.test(message) && /service account/.test(message), message);
+      for (const sid of made) {
+        equal(await credentials(sid).remove(), true);
+        await refused(404, 20404, credentials(sid).fetch());
+        await refused(404, 20404, credentials(sid).remove());
+      }
+    }
+  },
+
+  async bindings() {
+    const service = await newService();
+    const context = v1.services(service.sid);
+    const chat = v2.services(service.sid);
+    await context.configuration().update({ reachabilityEnabled: true });
+    await context.users.create({ identity: "a b" });
+    await context.users.create({ identity: "never registered" });
+    const credential = await v1.credentials.create({ type: "fcm", secret: SERVICE_ACCOUNT });
+    const isNotifiable = async (identity) => (await context.users(identity).fetch()).isNotifiable;
+
+    const phone = await registered(service, "a b", "apn", "00FF".repeat(16));
+    assert.match(phone.sid, /^BS[0-9a-f]{32}$/);
+    equal([phone.accountSid, phone.identity, phone.bindingType], [ACCOUNT, "a b", "apn"]);
+    equal([phone.credentialSid, phone.endpoint, phone.address], [null, phone.sid, undefined]);
+    const more = { endpoint: "tablet", credentialSid: credential.sid, tag: ["x"] };
+    const tablet = await registered(service, "a b", "fcm", "t:1", more);
+    equal([tablet.credentialSid, tablet.endpoint], [credential.sid, "tablet"]);
+    // The only one there is will do, by either name of the channel. A user is made by its first device.
+    const other = await registered(service, "bob & co", "gcm", "t:2");
+    equal([other.credentialSid, other.bindingType], [credential.sid, "gcm"]);
+    equal(await isNotifiable("bob & co"), true);
+
+    const everything = sids([phone, tablet, other]).sort();
+    for (const [bindings, key] of [
+      [context.bindings, "chatServiceSid"],
+      [chat.bindings, "serviceSid"],
+    ]) {
+      const list = async (params) => sids(await bindings.list(params));
+      equal(await list(), everything);
+      equal(await list({ pageSize: 1 }), everything);
+      equal(await list({ bindingType: ["apn"] }), [phone.sid]);
+      equal(await list({ bindingType: ["fcm"] }), sids([tablet, other]).sort());
+      equal(await list({ bindingType: ["apn", "gcm"], pageSize: 1 }), everything);
+      equal(await list({ identity: ["bob & co"] }), [other.sid]);
+      equal(await list({ identity: ["a b", "bob & co", "nobody"], pageSize: 1 }), everything);
+      equal(await list({ identity: ["a b"], bindingType: ["fcm", "gcm"], pageSize: 1 }), [tablet.sid]);
+      equal(await list({ identity: ["nobody"] }), []);
+      await refused(400, 50209, bindings.list({ bindingType: ["x"] }));
+      const fetched = await bindings(tablet.sid).fetch();
+      equal([fetched.identity, fetched.bindingType, fetched.endpoint], ["a b", "fcm", "tablet"]);
+      equal([fetched.credentialSid, fetched[key]], [credential.sid, service.sid]);
+      equal(fetched.messageTypes[0], "new_message");
+      equal((await request(fetched.url)).url, fetched.url);
+      await refused(404, 20404, bindings(`BS${"0".repeat(32)}`).fetch());
+    }
+    equal(await context.bindings.list({ bindingType: ["twilsock"] }), []);
+    equal((await request((await chat.bindings(phone.sid).fetch()).links.user)).identity, "a b");
+
+    const mine = chat.users("a b").userBindings;
+    equal(sids(await mine.list()), sids([phone, tablet]).sort());
+    equal(sids(await mine.list({ bindingType: ["fcm"] })), [tablet.sid]);
+    const fetched = await mine(phone.sid).fetch();
+    equal([fetched.identity, fetched.userSid], ["a b", (await context.users("a b").fetch()).sid]);
+    equal((await request(fetched.url)).url, fetched.url);
+    await refused(404, 20404, mine(other.sid).fetch());
+    await refused(404, 20404, mine(other.sid).remove());
+
+    equal([await isNotifiable("a b"), await isNotifiable("never registered")], [true, null]);
+    equal(await context.bindings(phone.sid).remove(), true);
+    await refused(404, 20404, context.bindings(phone.sid).fetch());
+    await refused(404, 20404, context.bindings(phone.sid).remove());
+    equal(await isNotifiable("a b"), true);
+    equal(await mine(tablet.sid).remove(), true);
+    equal([await mine.list(), sids(await chat.bindings.list())], [[], [other.sid]]);
+    const user = await context.users("a b").fetch();
+    equal([user.isNotifiable, user.isOnline], [false, null]);
+    equal((await chat.users("a b").fetch()).isNotifiable, false);
+    equal(await chat.bindings(other.sid).remove(), true);
+    equal([await isNotifiable("bob & co"), await isNotifiable("never registered")], [false, null]);
+    await v1.credentials(credential.sid).remove();
+  },
+
+  async devices_change_hands() {
+    const service = await newService();
+    const context = v1.services(service.sid);
+    await context.configuration().update({ reachabilityEnabled: true });
+    const first = await registered(service, "alice", "apn", "0a".repeat(32));
+    // Again, also in other letters, it is the same; on another device it is not.
+    equal((await registered(service, "alice", "apn", "0A".repeat(32))).sid, first.sid);
+    assert.notEqual((await registered(service, "alice", "apn", "0b".repeat(32))).sid, first.sid);
+    equal((await context.bindings.list({ identity: ["alice"] })).length, 2);
+
+    const second = await registered(service, "bob", "apn", "0a".repeat(32));
+    assert.notEqual(second.sid, first.sid);
+    equal(sids(await context.bindings.list({ identity: ["bob"] })), [second.sid]);
+    equal((await context.bindings.list({ identity: ["alice"] })).length, 1);
+    // A late goodbye does not take it away from who has it by now.
+    await refused(404, 20404, context.bindings(first.sid).remove());
+    equal((await context.users("bob").fetch()).isNotifiable, true);
+    for (const sid of sids(await context.bindings.list())) {
+      equal(await context.bindings(sid).remove(), true);
+    }
+    for (const identity of ["alice", "bob"]) {
+      equal((await context.users(identity).fetch()).isNotifiable, false);
+    }
+
+    const unknown = { credentialSid: `CR${"0".repeat(32)}` };
+    await refused(400, 50209, registered(service, "alice", "sms", "0a".repeat(32)));
+    await refused(400, 20001, registered(service, "alice", "apn", "not hexadecimal"));
+    await refused(400, 20001, registered(service, "alice", "apn", "0a", unknown));
+    await refused(404, 20404, registered({ sid: `IS${"0".repeat(32)}` }, "alice", "apn", "0a"));
+  },
+
+  async sent_notifications() {
+    const service = await newService();
+    const { notifications } = client.notify.v1.services(service.sid);
+    await registered(service, "alice", "apn", "0a".repeat(32));
+    const sent = await notifications.create({
+      identity: ["alice", "bob"],
+      title: "T",
+      body: "ü",
+      data: { a: 1 },
+      priority: "low",
+      ttl: 60,
+      sound: "bell",
+    });
+    assert.match(sent.sid, /^NT[0-9a-f]{32}$/);
+    equal([sent.accountSid, sent.serviceSid, sent.identities], [ACCOUNT, service.sid, ["alice", "bob"]]);
+    equal([sent.title, sent.body, sent.data, sent.sound], ["T", "ü", { a: 1 }, "bell"]);
+    equal([sent.priority, sent.ttl, sent.tags, sent.segments], ["low", 60, [], []]);
+    equal((await notifications.create({ identity: ["alice"], body: "x" })).priority, "high");
+
+    const shown = await request(`${URL}/v1/Services/${service.sid}/Notifications/${sent.sid}`);
+    equal([shown.sid, shown.data, shown.identities], [sent.sid, { a: 1 }, ["alice", "bob"]]);
+    equal(await request(shown.url), shown);
+    const deliveries = await request(shown.links.deliveries);
+    equal([deliveries.meta.key, Array.isArray(deliveries.deliveries)], ["deliveries", true]);
+
+    await refused(400, 20001, notifications.create({ body: "x" }));
+    await refused(400, 20001, notifications.create({ identity: ["alice"] }));
+    await refused(400, 20001, notifications.create({ identity: ["alice"], data: { aps: {} } }));
+    await refused(400, 20001, notifications.create({ identity: ["alice"], body: "ü".repeat(2_048) }));
   },
 
   async lists_show_no_reachability() {

@@ -24,6 +24,11 @@ URL = os.environ["REACHABILITY_URL"]
 ACCOUNT = os.environ["REACHABILITY_ACCOUNT"]
 TOKEN = os.environ["REACHABILITY_TOKEN"]
 
+# What push providers give out, made for this run.
+CERTIFICATE = os.environ["REACHABILITY_CERTIFICATE"]
+CERTIFICATE_KEY = os.environ["REACHABILITY_CERTIFICATE_KEY"]
+SERVICE_ACCOUNT = os.environ["REACHABILITY_SERVICE_ACCOUNT"]
+
 # What is put into a path, and the identity it stands for: the library encodes nothing, the HTTP library below it only
 # what cannot be in a path, and the server decodes once.
 IDENTITIES = {
@@ -51,6 +56,7 @@ def client_of(username, password, http_client=None):
     client.api.base_url = URL
     client.chat.base_url = URL
     client.conversations.base_url = URL
+    client.notify.base_url = URL
     return client
 
 
@@ -511,6 +517,186 @@ def reachability():
     for identity in ("alice", "bob", "never seen"):
         user = users(identity).fetch()
         equal((user.is_online, user.is_notifiable), (None, None))
+
+
+@check
+def credentials():
+    for credentials in (client.conversations.v1.credentials, client.chat.v2.credentials):
+        apn = credentials.create(
+            type="apn", friendly_name="Shop", certificate=CERTIFICATE, private_key=CERTIFICATE_KEY, sandbox=True
+        )
+        matches(apn.sid, "CR[0-9a-f]{32}")
+        equal((apn.account_sid, apn.friendly_name, apn.type, apn.sandbox), (ACCOUNT, "Shop", "apn", "True"))
+        assert isinstance(apn.date_created, datetime) and isinstance(apn.date_updated, datetime)
+        fcm = credentials.create(type="fcm", secret=SERVICE_ACCOUNT)
+        gcm = credentials.create(type="gcm", api_key=SERVICE_ACCOUNT)
+        equal((fcm.type, fcm.friendly_name, fcm.sandbox, gcm.type), ("fcm", None, "False", "gcm"))
+        made = [apn.sid, fcm.sid, gcm.sid]
+        for listed in (client.conversations.v1.credentials, client.chat.v2.credentials):
+            equal([sid for sid in sids(listed.list(page_size=2)) if sid in made], made)
+            equal(listed(apn.sid).fetch().type, "apn")
+        equal(request(apn.url)["url"], apn.url)
+
+        # What is not secret is shown, and nothing else.
+        shown = request(apn.url)
+        equal((shown["method"], shown["topic"]), ("apns_certificate", "com.example.app"))
+        equal((shown["status"], shown["status_reason"], shown["status_date"]), ("unproven", None, None))
+        matches(shown["certificate_expires"], "20[0-9]{2}-.+Z")
+        shown = request(fcm.url)
+        equal((shown["method"], shown["project_id"]), ("service_account", "example-1"))
+        equal(shown["registration_check"], "dry-run")
+        for item in made:
+            text = json.dumps(request(f"{URL}/v1/Credentials/{item}"))
+            assert "PRIVATE" not in text and "BEGIN" not in text, text
+
+        context = credentials(apn.sid)
+        updated = context.update(friendly_name="Renamed", sandbox=False)
+        equal((updated.friendly_name, updated.sandbox, updated.type), ("Renamed", "False", "apn"))
+        equal(context.update().friendly_name, "Renamed")
+        updated = context.update(certificate=CERTIFICATE, private_key=CERTIFICATE_KEY, friendly_name="")
+        equal(updated.friendly_name, None)
+        equal(credentials(gcm.sid).update(secret=SERVICE_ACCOUNT).type, "gcm")
+
+        refused(400, 20001, lambda: credentials.create(type="x"))
+        refused(400, 20001, lambda: credentials.create(type="apn"))
+        refused(400, 20001, lambda: credentials.create(type="apn", certificate=CERTIFICATE, private_key="x"))
+        message = refused(400, 20001, lambda: credentials.create(type="gcm", api_key="AAAA0123:APA91b"))
+        assert "2024" in message and "service account" in message, message
+        for sid in made:
+            equal(credentials(sid).delete(), True)
+            refused(404, 20404, credentials(sid).fetch)
+            refused(404, 20404, credentials(sid).delete)
+
+
+def registered(service, identity, binding_type, address, **more):
+    """Registers a device, which is Notify's to do."""
+    bindings = client.notify.v1.services(service.sid).bindings
+    return bindings.create(identity=identity, binding_type=binding_type, address=address, **more)
+
+
+@check
+def bindings():
+    service = new_service()
+    context = client.conversations.v1.services(service.sid)
+    chat = client.chat.v2.services(service.sid)
+    context.configuration().update(reachability_enabled=True)
+    context.users.create(identity="a b")
+    context.users.create(identity="never registered")
+    credential = client.conversations.v1.credentials.create(type="fcm", secret=SERVICE_ACCOUNT)
+
+    phone = registered(service, "a b", "apn", "00FF" * 16)
+    matches(phone.sid, "BS[0-9a-f]{32}")
+    equal((phone.account_sid, phone.identity, phone.binding_type), (ACCOUNT, "a b", "apn"))
+    equal((phone.credential_sid, phone.endpoint, phone.address), (None, phone.sid, None))
+    tablet = registered(service, "a b", "fcm", "t:1", endpoint="tablet", credential_sid=credential.sid, tag=["x"])
+    equal((tablet.credential_sid, tablet.endpoint), (credential.sid, "tablet"))
+    # The only one there is will do, by either name of the channel. A user is made by its first device.
+    other = registered(service, "bob & co", "gcm", "t:2")
+    equal((other.credential_sid, other.binding_type), (credential.sid, "gcm"))
+    equal(context.users("bob & co").fetch().is_notifiable, True)
+
+    for bindings, key in ((context.bindings, "chat_service_sid"), (chat.bindings, "service_sid")):
+        everything = sorted([phone.sid, tablet.sid, other.sid])
+        equal(sids(bindings.list()), everything)
+        equal(sids(bindings.list(page_size=1)), everything)
+        equal(sids(bindings.list(binding_type=["apn"])), [phone.sid])
+        equal(sids(bindings.list(binding_type=["fcm"])), sorted([tablet.sid, other.sid]))
+        equal(sids(bindings.list(binding_type=["apn", "gcm"], page_size=1)), everything)
+        equal(sids(bindings.list(identity=["bob & co"])), [other.sid])
+        equal(sids(bindings.list(identity=["a b", "bob & co", "nobody"], page_size=1)), everything)
+        equal(sids(bindings.list(identity=["a b"], binding_type=["fcm", "gcm"], page_size=1)), [tablet.sid])
+        equal(bindings.list(identity=["nobody"]), [])
+        fetched = bindings(tablet.sid).fetch()
+        equal((fetched.identity, fetched.binding_type, fetched.endpoint), ("a b", "fcm", "tablet"))
+        equal((fetched.credential_sid, getattr(fetched, key)), (credential.sid, service.sid))
+        assert isinstance(fetched.date_created, datetime) and isinstance(fetched.date_updated, datetime)
+        equal(fetched.message_types[0], "new_message")
+        equal(request(fetched.url)["url"], fetched.url)
+        refused(404, 20404, bindings("BS" + "0" * 32).fetch)
+    equal(context.bindings.list(binding_type=["twilsock"]), [])
+    equal(sids(context.bindings.list(binding_type=["twilsock", "apn"])), [phone.sid])
+    equal(request(chat.bindings(phone.sid).fetch().links["user"])["identity"], "a b")
+
+    mine = chat.users("a b").user_bindings
+    equal(sids(mine.list()), sorted([phone.sid, tablet.sid]))
+    equal(sids(mine.list(binding_type=["fcm"])), [tablet.sid])
+    fetched = mine(phone.sid).fetch()
+    equal((fetched.identity, fetched.user_sid), ("a b", context.users("a b").fetch().sid))
+    equal(request(fetched.url)["url"], fetched.url)
+    refused(404, 20404, mine(other.sid).fetch)
+    refused(404, 20404, mine(other.sid).delete)
+
+    equal(context.users("a b").fetch().is_notifiable, True)
+    equal(context.users("never registered").fetch().is_notifiable, None)
+    equal(context.bindings(phone.sid).delete(), True)
+    refused(404, 20404, context.bindings(phone.sid).fetch)
+    refused(404, 20404, context.bindings(phone.sid).delete)
+    equal(context.users("a b").fetch().is_notifiable, True)
+    equal(mine(tablet.sid).delete(), True)
+    equal((mine.list(), sids(chat.bindings.list())), ([], [other.sid]))
+    user = context.users("a b").fetch()
+    equal((user.is_notifiable, user.is_online), (False, None))
+    equal(chat.users("a b").fetch().is_notifiable, False)
+    equal(chat.bindings(other.sid).delete(), True)
+    equal(context.users("bob & co").fetch().is_notifiable, False)
+    equal(context.users("never registered").fetch().is_notifiable, None)
+    credential.delete()
+
+
+@check
+def devices_change_hands():
+    service = new_service()
+    context = client.conversations.v1.services(service.sid)
+    context.configuration().update(reachability_enabled=True)
+    first = registered(service, "alice", "apn", "0a" * 32)
+    # Again, also in other letters, it is the same; on another device it is not.
+    equal(registered(service, "alice", "apn", "0A" * 32).sid, first.sid)
+    assert registered(service, "alice", "apn", "0b" * 32).sid != first.sid
+    equal(len(context.bindings.list(identity=["alice"])), 2)
+
+    second = registered(service, "bob", "apn", "0a" * 32)
+    assert second.sid != first.sid
+    equal(sids(context.bindings.list(identity=["bob"])), [second.sid])
+    equal(len(context.bindings.list(identity=["alice"])), 1)
+    # A late goodbye does not take it away from who has it by now.
+    refused(404, 20404, context.bindings(first.sid).delete)
+    equal(context.users("bob").fetch().is_notifiable, True)
+    for binding in context.bindings.list():
+        equal(binding.delete(), True)
+    for identity in ("alice", "bob"):
+        equal(context.users(identity).fetch().is_notifiable, False)
+
+    refused(400, 50209, lambda: registered(service, "alice", "sms", "0a" * 32))
+    refused(400, 20001, lambda: registered(service, "alice", "apn", "not hexadecimal"))
+    refused(400, 20001, lambda: registered(service, "alice", "apn", "0a", credential_sid="CR" + "0" * 32))
+    refused(404, 20404, lambda: client.notify.v1.services("IS" + "0" * 32).bindings.create("alice", "apn", "0a"))
+
+
+@check
+def sent_notifications():
+    service = new_service()
+    notifications = client.notify.v1.services(service.sid).notifications
+    registered(service, "alice", "apn", "0a" * 32)
+    sent = notifications.create(
+        identity=["alice", "bob"], title="T", body="ü", data={"a": 1}, priority="low", ttl=60, sound="bell"
+    )
+    matches(sent.sid, "NT[0-9a-f]{32}")
+    equal((sent.account_sid, sent.service_sid, sent.identities), (ACCOUNT, service.sid, ["alice", "bob"]))
+    equal((sent.title, sent.body, sent.data, sent.sound), ("T", "ü", {"a": 1}, "bell"))
+    equal((sent.priority, sent.ttl, sent.tags, sent.segments), ("low", 60, [], []))
+    assert isinstance(sent.date_created, datetime), sent.date_created
+    equal(notifications.create(identity=["alice"], body="x").priority, "high")
+
+    shown = request(f"{URL}/v1/Services/{service.sid}/Notifications/{sent.sid}")
+    equal((shown["sid"], shown["data"], shown["identities"]), (sent.sid, {"a": 1}, ["alice", "bob"]))
+    equal(request(shown["url"]), shown)
+    deliveries = request(shown["links"]["deliveries"])
+    equal((deliveries["meta"]["key"], type(deliveries["deliveries"])), ("deliveries", list))
+
+    refused(400, 20001, lambda: notifications.create(body="x"))
+    refused(400, 20001, lambda: notifications.create(identity=["alice"]))
+    refused(400, 20001, lambda: notifications.create(identity=["alice"], data={"aps": {}}))
+    refused(400, 20001, lambda: notifications.create(identity=["alice"], body="ü" * 2_048))
 
 
 @check

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::keys;
+
 /// Settings of the environment that would send the libraries elsewhere.
 const DETOURS: [&str; 8] = [
     "HTTP_PROXY",
@@ -59,8 +61,9 @@ fn installed(name: &str, pins: &str) -> PathBuf {
     home
 }
 
-/// Runs a script against an API.
+/// Runs a script against an API, with what push providers give out.
 pub fn run(mut command: Command, api: Api<'_>) -> Output {
+    let key = keys::p256();
     for name in DETOURS {
         command.env_remove(name);
     }
@@ -68,6 +71,9 @@ pub fn run(mut command: Command, api: Api<'_>) -> Output {
         .env("REACHABILITY_URL", api.url)
         .env("REACHABILITY_ACCOUNT", api.account)
         .env("REACHABILITY_TOKEN", api.token)
+        .env("REACHABILITY_CERTIFICATE", keys::certificate(&key, "/UID=com.example.app"))
+        .env("REACHABILITY_CERTIFICATE_KEY", key)
+        .env("REACHABILITY_SERVICE_ACCOUNT", keys::service_account(&keys::rsa()))
         .output()
         .expect("the client can be run: run tests/clients/setup")
 }

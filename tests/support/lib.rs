@@ -6,6 +6,7 @@ pub mod client;
 pub mod clients;
 pub mod contract;
 pub mod generate;
+pub mod keys;
 pub mod model;
 pub mod parts;
 pub mod properties;

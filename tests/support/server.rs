@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
+/// Where push providers are not.
+const NOWHERE: &str = "https://127.0.0.1:9";
+
 /// The `reachability` binary, built from the sources as they are.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -53,6 +56,11 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(arguments)
+            // Nothing leaves this machine.
+            .env("REACHABILITY_APNS_URL", NOWHERE)
+            .env("REACHABILITY_APNS_SANDBOX_URL", NOWHERE)
+            .env("REACHABILITY_FCM_URL", NOWHERE)
+            .env("REACHABILITY_FCM_TOKEN_URL", NOWHERE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use aws_config::SdkConfig;
+use reachability_infra::clock;
 use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
 
 use crate::aws;
 use crate::clients::Api;
 use crate::parts::ministack::MiniStack;
 use crate::parts::sam;
+use crate::providers::{Apple, Ca, Google};
 
 /// A deployed stack.
-#[derive(Debug)]
 pub struct Stack {
     /// Where it is deployed.
     pub ministack: MiniStack,
@@ -34,6 +37,14 @@ pub struct Stack {
     pub table: String,
     /// The topic of changes.
     pub topic_arn: String,
+    /// Apple, as the functions see it.
+    pub apple: Apple,
+    /// Google, as the functions see it.
+    pub google: Google,
+    /// What drives the two, whichever test is running.
+    _runtime: Runtime,
+    /// Where the functions find whom to trust.
+    _certificates: TempDir,
 }
 
 /// The root of the repository.
@@ -80,7 +91,16 @@ impl Stack {
 
     fn deploy() -> Self {
         built();
-        let ministack = MiniStack::start(|_| {});
+        let (runtime, apple, google, certificates) = providers();
+        let roots = certificates.path().join("ca.pem");
+        let ministack = MiniStack::start(|command| {
+            command
+                .env("SSL_CERT_FILE", &roots)
+                .env("REACHABILITY_APNS_URL", apple.url())
+                .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+                .env("REACHABILITY_FCM_URL", google.url())
+                .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
+        });
         let endpoint = ministack.url();
         deploy(&endpoint, None);
         let outputs = outputs(&endpoint);
@@ -101,6 +121,10 @@ impl Stack {
             topic_arn: output("ChangesTopicArn"),
             url,
             ministack,
+            apple,
+            google,
+            _runtime: runtime,
+            _certificates: certificates,
         }
     }
 
@@ -113,6 +137,21 @@ impl Stack {
     pub async fn config(&self) -> SdkConfig {
         aws::config(&self.ministack.url()).await
     }
+}
+
+/// Stand-ins for Apple and Google, with the certificate that theirs lead to in a file `ca.pem`. On a thread of its own,
+/// since the caller's may run a runtime.
+fn providers() -> (Runtime, Apple, Google, TempDir) {
+    let start = || {
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let ca = Arc::new(Ca::new());
+        let apple = runtime.block_on(Apple::start_with(ca.clone(), clock::now));
+        let google = runtime.block_on(Google::start_with(ca.clone(), clock::now));
+        let directory = tempfile::tempdir().unwrap();
+        ca.write(&directory.path().join("ca.pem"));
+        (runtime, apple, google, directory)
+    };
+    thread::scope(|scope| scope.spawn(start).join().unwrap())
 }
 
 fn deploy(endpoint: &str, public_url: Option<&str>) {
@@ -137,6 +176,6 @@ fn read_secret(endpoint: &str, id: &str) -> String {
         let client = aws_sdk_secretsmanager::Client::new(&aws::config(endpoint).await);
         client.get_secret_value().secret_id(id).send().await.unwrap().secret_string.unwrap()
     };
-    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(read);
+    let run = || runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(read);
     thread::scope(|scope| scope.spawn(run).join().unwrap())
 }

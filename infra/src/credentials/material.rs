@@ -52,8 +52,8 @@ pub enum InvalidMaterial {
     Mismatch,
     /// No JSON object; most likely a key of the API that FCM had before.
     #[error(
-        "it is not the JSON of a service account, which is wanted: Google switched off server keys of FCM's legacy API in \
-         2024"
+        "it is not the JSON of a service account, which is wanted: Google switched off the server keys of FCM's legacy \
+         API in 2024"
     )]
     ServerKey,
     /// Another kind of JSON.
@@ -100,9 +100,9 @@ pub fn apns_certificate(
     topic: Option<&str>,
     now: Timestamp,
 ) -> Result<(Method, Secret), InvalidMaterial> {
-    // Looked at as it will be used: both from one text, which may be a file in which they already were together.
-    let text = format!("{}\n{}\n", certificate.trim_end(), key.trim_end());
-    let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(text.as_bytes())
+    // Each may come in a file that holds both.
+    let (certificate, key) = (sections(certificate, "CERTIFICATE"), sections(key, "PRIVATE KEY"));
+    let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| InvalidMaterial::Certificate)?;
     let der = chain.first().cloned().ok_or(InvalidMaterial::Certificate)?;
@@ -119,10 +119,10 @@ pub fn apns_certificate(
     let user_id = parsed.subject().iter_by_oid(&USER_ID).next().and_then(|user_id| user_id.as_str().ok());
     let topic = checked_topic(topic.or(user_id).ok_or(InvalidMaterial::NoTopic)?)?;
 
-    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| InvalidMaterial::PrivateKey)?;
-    let key = any_supported_type(&key).map_err(|_| InvalidMaterial::PrivateKey)?;
-    CertifiedKey::new(chain, key).keys_match().map_err(|_| InvalidMaterial::Mismatch)?;
-    Ok((Method::ApnsCertificate { topic, not_after }, Secret::new(text)))
+    let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| InvalidMaterial::PrivateKey)?;
+    let signer = any_supported_type(&der).map_err(|_| InvalidMaterial::PrivateKey)?;
+    CertifiedKey::new(chain, signer).keys_match().map_err(|_| InvalidMaterial::Mismatch)?;
+    Ok((Method::ApnsCertificate { topic, not_after }, Secret::new(certificate + &key)))
 }
 
 /// A service account of Google's, as the JSON that Google gives out.
@@ -182,6 +182,21 @@ pub fn platform_application(channel: Channel, arn: &str) -> Result<Method, Inval
         return Ok(Method::PlatformApplication { arn: arn.to_owned() });
     }
     Err(InvalidMaterial::PlatformApplication)
+}
+
+/// The sections of a PEM text with labels that end like this, without what is around them.
+fn sections(pem: &str, label: &str) -> String {
+    let mut found = String::new();
+    let mut is_within = false;
+    for line in pem.lines().map(str::trim_end) {
+        is_within |= line.starts_with("-----BEGIN ") && line.ends_with(&format!("{label}-----"));
+        if is_within {
+            found.push_str(line);
+            found.push('\n');
+        }
+        is_within &= !line.starts_with("-----END ");
+    }
+    found
 }
 
 fn checked_topic(topic: &str) -> Result<String, InvalidMaterial> {
@@ -258,14 +273,15 @@ mod tests {
                 assert!(matches!(method, Method::ApnsCertificate { topic, .. } if topic == "com.example.app.voip"));
             }
             // As a tool may have exported it.
-            let both = format!("Bag Attributes\n    friendlyName: x\n{key}{certificate}{certificate}");
-            assert!(apns_certificate(&both, &key, None, now).is_ok());
+            let both = format!("Bag Attributes\n    friendlyName: x\n{key}{certificate}").replace('\n', "\r\n");
+            let (_, secret) = apns_certificate(&both, &both, None, now).unwrap();
+            assert_eq!(secret.expose(), format!("{certificate}{key}"));
 
-            let chain = format!("{}{certificate}", super::tests::certificate(&p256(), "/UID=x"));
+            let chain = format!("{}{certificate}", self::certificate(&p256(), "/UID=x"));
             assert_eq!(refused(&key, apns_certificate(&chain, &key, None, now)), InvalidMaterial::Mismatch);
             assert_eq!(refused(&key, apns_certificate(&certificate, &p256(), None, now)), InvalidMaterial::Mismatch);
             let encrypted = openssl(&["pkcs8", "-topk8", "-passout", "pass:x"], &key);
-            for key in ["", "x", &encrypted, &certificate] {
+            for key in ["", "x", "-----BEGIN PRIVATE KEY-----", &encrypted, &certificate] {
                 let result = apns_certificate(&certificate, key, None, now);
                 assert_eq!(refused(key, result), InvalidMaterial::PrivateKey);
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use reachability_domain::binding::Binding;
 use reachability_domain::breaker::Breaker;
 use reachability_domain::chain::Chain;
-use reachability_domain::credential::{Credential, Method, Sealed};
+use reachability_domain::credential::{Credential, Method};
 use reachability_domain::push::{Fault, Outcome, Push, PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::time::Timestamp;
@@ -36,8 +36,8 @@ pub struct Providers {
 
 /// A credential's client.
 struct Client {
-    /// What it was made from. If it is no longer the same, there will be another client.
-    from: (Option<Sealed>, Method, bool),
+    /// What it was made from. For one that is used in another way there will be another client.
+    from: Credential,
     sender: Sender,
     breaker: Mutex<Breaker>,
 }
@@ -86,10 +86,9 @@ impl Providers {
     }
 
     fn client(&self, credential: &Credential) -> Arc<Client> {
-        let from = (credential.sealed.clone(), credential.method.clone(), credential.sandbox);
         // Making one takes a moment, and whoever needs the same one waits for it.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&credential.sid).filter(|client| client.from == from) {
+        if let Some(client) = clients.get(&credential.sid).filter(|client| client.from.is_used_like(credential)) {
             return client.clone();
         }
         if clients.len() >= MAX_CLIENTS {
@@ -99,7 +98,7 @@ impl Providers {
             warn!(credential.sid = %credential.sid, error = %Chain(&error), "a credential cannot be used");
             Sender::Unusable(error.reason())
         });
-        let client = Arc::new(Client { from, sender, breaker: Mutex::default() });
+        let client = Arc::new(Client { from: credential.clone(), sender, breaker: Mutex::default() });
         clients.insert(credential.sid, client.clone());
         client
     }

@@ -8,15 +8,15 @@ use reachability_domain::account::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use ring::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use uuid::Uuid;
 
 use super::ca::Ca;
 use super::verified;
 use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
+use crate::keys;
 
 /// For how long an access token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_599);
@@ -43,7 +43,6 @@ struct Seen {
     token_requests: Vec<Request>,
     /// Until when.
     access_tokens: HashMap<String, Timestamp>,
-    granted: usize,
     /// By registration token and tag.
     shown: BTreeMap<(String, String), Value>,
 }
@@ -86,11 +85,7 @@ impl Google {
     /// The service account's key, in PEM. It takes a while to make, so there is one for all.
     pub fn key() -> Secret {
         static KEY: OnceLock<Secret> = OnceLock::new();
-        let make = || {
-            let key = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2_048).unwrap();
-            Secret::new(key.to_pkcs8_pem(LineEnding::LF).unwrap().as_str())
-        };
-        KEY.get_or_init(make).clone()
+        KEY.get_or_init(|| Secret::new(keys::rsa())).clone()
     }
 
     /// What to do with messages to this registration token from now on.
@@ -153,6 +148,15 @@ impl Google {
         self.state.seen.lock().unwrap().requests.clone()
     }
 
+    /// The assertions that it was shown by those who wanted access tokens.
+    pub fn assertions(&self) -> Vec<String> {
+        let seen = self.state.seen.lock().unwrap();
+        let body = |request: &Request| String::from_utf8(request.body.to_vec()).unwrap();
+        let assertion =
+            |body: String| body.split("assertion=").nth(1).map(|it| it.split('&').next().unwrap().to_owned());
+        seen.token_requests.iter().map(body).filter_map(assertion).collect()
+    }
+
     /// How often an access token was asked for.
     pub fn token_requests(&self) -> usize {
         self.state.seen.lock().unwrap().token_requests.len()
@@ -178,8 +182,7 @@ impl State {
         let reply = match refusal_of_assertion(&request, (self.clock)()) {
             Some(error) => Reply { status: 400, body: json!({ "error": error }).to_string(), ..Reply::default() },
             None => {
-                seen.granted += 1;
-                let token = format!("ya29.{}", seen.granted);
+                let token = Uuid::new_v4().to_string();
                 seen.access_tokens.insert(token.clone(), (self.clock)().plus(TOKEN_LIFE));
                 let life = TOKEN_LIFE.as_secs();
                 let body = json!({ "access_token": token, "expires_in": life, "token_type": "Bearer" });

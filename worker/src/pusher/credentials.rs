@@ -76,8 +76,8 @@ impl Credentials {
         }
         for _ in 0..ATTEMPTS {
             let Some(mut credential) = self.store.credential(used.sid).await? else { return Ok(()) };
-            // What was said of a secret that has been replaced says nothing of the next one.
-            let is_same = (&credential.sealed, &credential.method) == (&used.sealed, &used.method);
+            // What was said of one that has been replaced says nothing of the next.
+            let is_same = credential.is_used_like(used);
             let health = credential.health.after(rejected, now).filter(|_| is_same);
             let Some(health) = health else {
                 self.remember(used.sid, Some(&credential), now);

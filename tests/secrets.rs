@@ -1,0 +1,262 @@
+//! The one-process server with stand-ins for Apple and Google: registrations over the API that turn out to be dead, and
+//! everything secret that is used on the way, which is nowhere to be seen.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reachability_infra::clock;
+use reachability_tests::keys;
+use reachability_tests::providers::{Answer, Apple, Ca, Google};
+use reachability_tests::server::Server;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The server, and who it talks to.
+struct Scene {
+    directory: TempDir,
+    server: Server,
+    apple: Apple,
+    google: Google,
+    http: reqwest::Client,
+    /// Every answer that was given.
+    answers: Vec<String>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let ca = Arc::new(Ca::new());
+        let apple = Apple::start_with(ca.clone(), clock::now).await;
+        let google = Google::start_with(ca.clone(), clock::now).await;
+        let directory = tempfile::tempdir().unwrap();
+        ca.write(&directory.path().join("ca.pem"));
+        let server = Server::start_with(&directory.path().join("data"), &[], |command| {
+            command
+                .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
+                .env_remove("SSL_CERT_DIR")
+                .env("REACHABILITY_APNS_URL", apple.url())
+                .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+                .env("REACHABILITY_FCM_URL", google.url())
+                .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
+                .env("RUST_LOG", "debug");
+        });
+        Self { directory, server, apple, google, http: reqwest::Client::new(), answers: vec![] }
+    }
+
+    async fn ask(&mut self, request: reqwest::RequestBuilder) -> (u16, Value) {
+        let answer = request.basic_auth(&self.server.account, Some(&self.server.token)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = format!("{:?}{}", answer.headers().clone(), answer.text().await.unwrap());
+        let json = text.find('}').map(|end| &text[end + 1..]).unwrap_or_default();
+        let json = serde_json::from_str(json).unwrap_or_default();
+        self.answers.push(text);
+        (status, json)
+    }
+
+    async fn get(&mut self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.server.url));
+        self.ask(request).await.1
+    }
+
+    async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.server.url)).form(form);
+        self.ask(request).await
+    }
+
+    async fn made(&mut self, path: &str, form: &[(&str, &str)]) -> Value {
+        let (status, made) = self.post(path, form).await;
+        assert_eq!(status, 201, "{made}");
+        made
+    }
+
+    /// Asks until it is so, for ten seconds at most.
+    async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let found = self.get(path).await;
+            if is(&found) {
+                return found;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{found}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn service_account(key: &str) -> String {
+    json!({
+        "type": "service_account",
+        "project_id": Google::PROJECT_ID,
+        "private_key_id": Google::KEY_ID,
+        "private_key": key,
+        "client_email": Google::CLIENT_EMAIL,
+    })
+    .to_string()
+}
+
+/// What of a PEM file must not be seen: its lines, and what they stand for.
+fn of_pem(pem: &str) -> Vec<Vec<u8>> {
+    let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = BASE64_STANDARD.decode(lines.concat()).unwrap();
+    // All but the first bytes, which are the same for all keys of a kind.
+    let mut parts = vec![der[der.len() / 2..].to_vec()];
+    parts.extend(lines.iter().filter(|line| line.len() > 30).map(|line| line.as_bytes().to_vec()));
+    parts
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_secret_is_to_be_seen() {
+    let mut scene = Scene::new().await;
+    let service = scene.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned();
+    let at = |path: &str| format!("/v1/Services/{service}/{path}");
+    scene.post(&at("Configuration"), &[("ReachabilityEnabled", "true")]).await;
+
+    // Credentials of all kinds, good and bad, in both APIs.
+    let (p8, rsa) = (scene.apple.key().expose().to_owned(), Google::key().expose().to_owned());
+    let apns = |key| {
+        [
+            ("Type", "apn"),
+            ("PrivateKey", key),
+            ("KeyId", Apple::KEY_ID),
+            ("TeamId", Apple::TEAM_ID),
+            ("Topic", Apple::TOPIC),
+        ]
+    };
+    let apn = scene.made("/v1/Credentials", &apns(&p8)).await["sid"].as_str().unwrap().to_owned();
+    let account = service_account(&rsa);
+    let fcm = scene.made("/v2/Credentials", &[("Type", "fcm"), ("Secret", &account)]).await;
+    let fcm = fcm["sid"].as_str().unwrap().to_owned();
+    let both = scene.apple.certificate().expose().to_owned();
+    let (certificate, certificate_key) = both.split_at(both.find("-----BEGIN PRIVATE KEY").unwrap());
+    let form = [("Type", "apn"), ("Certificate", certificate), ("PrivateKey", certificate_key), ("Sandbox", "true")];
+    let by_certificate = scene.made("/v1/Credentials", &form).await["sid"].as_str().unwrap().to_owned();
+    let (other_key, other_rsa) = (keys::p256(), keys::rsa());
+    scene.post(&format!("/v1/Credentials/{apn}"), &apns(&other_key)).await;
+    let legacy = "AAAAexample:APA91bThisIsAKeyOfTheServerAsItWasBefore2024";
+    let other_account = service_account(&other_rsa);
+    for form in [
+        &[
+            ("Type", "apn"),
+            ("PrivateKey", &other_key[..other_key.len() / 2]),
+            ("KeyId", "ABC123DEFG"),
+            ("TeamId", "ABC123DEFG"),
+            ("Topic", "a.b"),
+        ][..],
+        &[
+            ("Type", "apn"),
+            ("PrivateKey", &other_rsa),
+            ("KeyId", "ABC123DEFG"),
+            ("TeamId", "ABC123DEFG"),
+            ("Topic", "a.b"),
+        ],
+        &[("Type", "apn"), ("Certificate", certificate), ("PrivateKey", &other_key)],
+        &[("Type", &other_key), ("PrivateKey", &other_key)],
+        &[("Type", "fcm"), ("Secret", legacy)],
+        &[("Type", "fcm"), ("Secret", &other_account[..other_account.len() - 9])],
+        &[("Type", "fcm"), ("Secret", &other_key)],
+    ] {
+        let (status, refused) = scene.post("/v1/Credentials", form).await;
+        assert_eq!(status, 400, "{refused}");
+    }
+    for path in
+        ["/v1/Credentials", "/v2/Credentials", &format!("/v1/Credentials/{apn}"), &format!("/v2/Credentials/{fcm}")]
+    {
+        scene.get(path).await;
+    }
+
+    // A device whose credential is wrong at first, and then good; one that is dead; and a notification.
+    let bind = |identity, channel, token, credential| {
+        [("Identity", identity), ("BindingType", channel), ("Address", token), ("CredentialSid", credential)]
+    };
+    let (phone, android, tablet) =
+        ("00ffee11223344556677889900aabbcc", "android:token-of-a-device", "00ffee112233445566778899deadbeef");
+    scene.made(&at("Bindings"), &bind("alice", "apn", phone, &apn)).await;
+    let credential = format!("/v1/Credentials/{apn}");
+    scene.until(&credential, |it| it["status"] == "rejected" && it["status_reason"] == "InvalidProviderToken").await;
+    scene.post(&credential, &apns(&p8)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let binding = scene.made(&at("Bindings"), &bind("alice", "apn", phone, &apn)).await;
+    let binding = at(&format!("Bindings/{}", binding["sid"].as_str().unwrap()));
+    scene.until(&binding, |it| it["status"] == "confirmed").await;
+    assert_eq!(scene.get(&credential).await["status"], "accepted");
+    scene.google.answer(android, Answer::fcm(404, "NOT_FOUND", Some("UNREGISTERED")));
+    scene.made(&at("Bindings"), &bind("bob", "gcm", android, &fcm)).await;
+    scene.until(&at("Users/bob"), |it| it["is_notifiable"] == false).await;
+    let dead = scene.get(&at("Bindings?Identity=bob")).await;
+    assert_eq!(dead["bindings"][0]["status_reason"], "UNREGISTERED");
+    scene.made(&at("Bindings"), &bind("carol", "apn", tablet, &by_certificate)).await;
+    scene.until(&at("Bindings?Identity=carol"), |it| it["bindings"][0]["status"] == "confirmed").await;
+    let form = [("Identity", "alice"), ("Identity", "carol"), ("Title", "Hello"), ("Body", "World")];
+    let sent = scene.made(&at("Notifications"), &form).await["sid"].as_str().unwrap().to_owned();
+    let sent = at(&format!("Notifications/{sent}/Deliveries"));
+    let all_accepted = |list: &Value| {
+        let deliveries = list["deliveries"].as_array().unwrap();
+        deliveries.len() == 2 && deliveries.iter().all(|it| it["status"] == "accepted")
+    };
+    scene.until(&sent, all_accepted).await;
+    assert_eq!(scene.apple.shown(phone).len(), 1);
+    assert_eq!(scene.get(&at("Users/alice")).await["is_notifiable"], true);
+
+    // What was secret of all that.
+    let data = scene.directory.path().join("data");
+    let key = std::fs::read_to_string(data.join("credentials.key")).unwrap().trim().to_owned();
+    let mut secrets: Vec<Vec<u8>> = vec![scene.server.token.clone().into(), key.clone().into(), legacy.into()];
+    for pem in [&p8, &rsa, &certificate_key.to_owned(), &other_key, &other_rsa] {
+        secrets.extend(of_pem(pem));
+    }
+    let authorizations = scene.apple.requests().into_iter().chain(scene.google.requests());
+    let tokens = authorizations.filter_map(|it| it.header("authorization").split(' ').nth(1).map(str::to_owned));
+    secrets.extend(tokens.map(String::into_bytes));
+    secrets.extend(scene.google.assertions().into_iter().map(String::into_bytes));
+    assert!(secrets.len() > 60 && secrets.iter().all(|secret| secret.len() > 15), "{}", secrets.len());
+
+    let Scene { server, answers, directory, .. } = scene;
+    let (status, logs) = server.stop();
+    assert!(status.success());
+    for (name, content) in files(&data) {
+        let path = data.join(&name);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0, "{name} is for its owner only");
+        if name.starts_with("reachability.db") {
+            secrets
+                .iter()
+                .for_each(|secret| assert!(!contains(&content, secret), "{name}: {}", String::from_utf8_lossy(secret)));
+        }
+    }
+    let device_tokens = [phone, android, tablet].map(|token| token.as_bytes().to_vec());
+    for secret in secrets.iter().chain(&device_tokens) {
+        let shown = String::from_utf8_lossy(secret);
+        assert!(!contains(logs.as_bytes(), secret), "in the logs: {shown}");
+        for answer in &answers {
+            assert!(!contains(answer.as_bytes(), secret), "in an answer: {shown}\n{answer}");
+        }
+    }
+    // It is looked for where it could be found.
+    assert!(contains(logs.as_bytes(), b"a credential is rejected") && logs.contains("DEBUG"));
+    assert!(answers.iter().any(|answer| answer.contains(Apple::KEY_ID)));
+    let database: Vec<u8> = files(&data)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("reachability.db"))
+        .flat_map(|(_, content)| content)
+        .collect();
+    assert!(
+        contains(&database, Apple::KEY_ID.as_bytes())
+            && contains(&database, b"v1:")
+            && contains(&database, phone.as_bytes())
+    );
+    drop(directory);
+}
