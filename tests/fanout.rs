@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use aws_sdk_sns::Client;
+use reachability_domain::presence::Generation;
+use reachability_domain::queue::{Announce, Message};
 use reachability_domain::store::Store;
 use reachability_functions_lambda::fanout::{Batch, BatchResponse, Fanout};
 use reachability_infra::memory::MemoryStore;
@@ -13,6 +15,7 @@ use reachability_tests::aws;
 use reachability_tests::generate::service;
 use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::parts::ports;
+use reachability_tests::push_stage::Kept;
 use reachability_tests::stage::{SETTINGS, Stage};
 use serde_json::{Value, json};
 
@@ -47,7 +50,8 @@ async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client) {
     let client = Client::new(&aws::config(endpoint).await);
     let store: Arc<dyn Store> = stage.store.clone();
     let topic = Topic::new(client.clone(), "arn:aws:sns:us-east-1:000000000000:changes".to_owned());
-    (Fanout { store, topic, metrics: Arc::new(Metrics::default()) }, client)
+    let queue = Arc::new(Kept::default());
+    (Fanout { store, queue, topic, metrics: Arc::new(Metrics::default()) }, client)
 }
 
 fn batch(records: &[Value]) -> Batch {
@@ -110,4 +114,29 @@ async fn what_nobody_could_be_told_comes_again() {
     // From the first one on that has something to tell.
     assert_eq!(answer(&fanout.handle(&batch(&records)).await), failed("2"));
     assert_eq!(fanout.metrics.counted(Counter::ChangesOnline), 0);
+}
+
+/// What there is to tell of registrations is told by the one who can look through them.
+#[tokio::test]
+async fn switching_on_has_registrations_told() {
+    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    let configured = async |on: bool| {
+        stage.switch(service(1), on).await;
+        let service = stage.store.service(service(1)).await.unwrap().unwrap();
+        let item: serde_dynamo::Item = serde_dynamo::to_item(service).unwrap();
+        serde_json::to_value(item).unwrap()
+    };
+    let (off, on) = (configured(false).await, configured(true).await);
+    let (mut fanout, _client) = fanout(&MiniStack::shared().url(), true).await;
+    let queue = Arc::new(Kept::default());
+    fanout.queue = queue.clone();
+    let announced = async |before: Option<&Value>, after: Option<&Value>| {
+        fanout.handle(&batch(&[record(1, "services", before.cloned(), after.cloned())])).await;
+        queue.take()
+    };
+    let announce = Announce { service: service(1), generation: Generation(1), after: None };
+    assert_eq!(announced(Some(&off), Some(&on)).await, [Message::Announce(announce)]);
+    for (before, after) in [(Some(&on), Some(&off)), (Some(&on), Some(&on)), (None, Some(&off)), (Some(&on), None)] {
+        assert_eq!(announced(before, after).await, []);
+    }
 }

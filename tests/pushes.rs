@@ -10,8 +10,9 @@ use reachability_domain::binding::Binding;
 use reachability_domain::credential::{Channel, Credential, Health, RegistrationCheck};
 use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::notification::{Delivery, DeliveryStatus};
+use reachability_domain::presence::Generation;
 use reachability_domain::push::{Content, Reason};
-use reachability_domain::queue::{Deliver, Message, Probe, Sweep};
+use reachability_domain::queue::{Announce, Deliver, Message, Probe, Sweep};
 use reachability_domain::registration::{KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR};
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
@@ -454,6 +455,41 @@ async fn registrations_are_looked_through() {
         assert_eq!(stage.notifiable(identity).await, Some(notifiable), "{identity}");
     }
     assert_eq!(MAX_DEVICES, 50, "somebody has no more");
+}
+
+/// When reachability is switched on, of all that there are, a part at a time.
+#[tokio::test]
+async fn switching_on_tells_of_all_registrations() {
+    let stage = PushStage::new().await;
+    let mut users = Vec::new();
+    for n in 0..600 {
+        users.push(stage.register(&format!("user {n}"), Channel::Fcm, &format!("token-{n}")).await.user());
+    }
+    let mut service = stage.store.service(stage.service).await.unwrap().unwrap();
+    for on in [false, true] {
+        service.configuration.set_reachability_enabled(on, clock::now());
+    }
+    stage.store.replace_service(&service).await.unwrap();
+    let told = async || {
+        let states = stage.store.states(&users).await.unwrap();
+        states.iter().filter(|state| state.registrations.told_in() == Some(Generation(2))).count()
+    };
+    let announce = |generation| {
+        Message::Announce(Announce { service: stage.service, generation: Generation(generation), after: None })
+    };
+    // Of a time that is over, and of one that is not yet known here.
+    for generation in [1, 3] {
+        assert!(stage.handle(vec![announce(generation)]).await.is_empty());
+    }
+    assert_eq!(told().await, 0);
+    let more = stage.handle(vec![announce(2)]).await;
+    assert_eq!((more.len(), told().await), (1, 500));
+    assert!(stage.handle(more).await.is_empty());
+    assert_eq!(told().await, 600);
+    service.version += 1;
+    service.configuration.set_reachability_enabled(false, clock::now());
+    stage.store.replace_service(&service).await.unwrap();
+    assert!(stage.handle(vec![announce(2)]).await.is_empty(), "off again");
 }
 
 fn content() -> Content {

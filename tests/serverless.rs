@@ -242,6 +242,21 @@ async fn a_registration_that_is_judged_dead_is_told() {
     told.sort_by_key(|(revision, ..)| *revision);
     let told: Vec<Value> = told.into_iter().take(2).map(|(_, before, after)| json!([before, after])).collect();
     assert_eq!(told, [json!([null, true]), json!([true, false])]);
+    // Switched off and on again, what is known of her devices is told anew.
+    for enabled in ["false", "true"] {
+        client.post(&at("Configuration"), form(&[("ReachabilityEnabled", enabled)])).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut again: Vec<Value> = Vec::new();
+    while again.is_empty() {
+        assert!(Instant::now() < deadline, "it is not told");
+        let told = drain(stack, &changes, 1).await.into_iter().map(|(body, _)| serde_json::from_str(&body).unwrap());
+        again = told.filter(|it: &Value| it["service_sid"] == service.as_str() && it["identity"] == "alice").collect();
+    }
+    assert_eq!((&again[0]["generation"], &again[0]["is_notifiable"]), (&json!(2), &json!(true)));
+    assert_eq!(again[0]["before"]["is_notifiable"], json!(null));
+    // Others who share the account want none.
+    client.delete(&format!("/v1/Credentials/{credential}")).await;
     let log = stack.ministack.log();
     for secret in
         key.expose().lines().filter(|line| line.len() > 30 && !line.starts_with('-')).chain([stack.token.as_str()])

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reachability_domain::change::Change;
 use reachability_domain::event::{EndReason, Event, EventKind};
-use reachability_domain::presence::Presence;
+use reachability_domain::presence::{Generation, Presence};
 use reachability_domain::reachability::{Configuration, Reachability, UserState};
 use reachability_domain::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid};
@@ -56,7 +56,8 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     for (n, (second, is_dead)) in devices.iter().enumerate() {
         let sid = BindingSid::from_bits(n as u128);
         let registered_at = at(second.unwrap_or_default());
-        registrations.insert(sid, Registration { registered_at, confirmed_at: None, is_dead: *is_dead });
+        let registration = Registration { registered_at, confirmed_at: None, is_dead: *is_dead };
+        registrations.insert(sid, registration, Some(Generation(1)));
         if second.is_none() {
             registrations.remove(sid);
         }

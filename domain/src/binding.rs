@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::credential::Channel;
 use crate::identity::{Identity, UserKey};
 use crate::push::Reason;
+use crate::registration::Registration;
 use crate::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
 use crate::time::Timestamp;
 
@@ -80,7 +81,13 @@ impl Binding {
         Device::of_binding(self.sid)
     }
 
-    /// The word for what is known of it.
+    /// Why it is dead at `now`; `None` if it is not.
+    pub fn death_at(&self, now: Timestamp) -> Option<Death> {
+        let ends_at = Registration::of(self).ends_at();
+        self.death.clone().or_else(|| (ends_at <= now).then(|| Death::expired(ends_at)))
+    }
+
+    /// The word for what is stored of it.
     pub fn status(&self) -> &'static str {
         match (&self.death, self.confirmed_at) {
             (Some(_), _) => "dead",

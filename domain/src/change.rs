@@ -29,7 +29,8 @@ impl Change {
     /// What the outside sees of a write, from the stored state before and after it; `None` if nothing.
     ///
     /// Each state is judged at the time of its own write, so that a change is neither lost nor told twice when a
-    /// connection's end passes between two writes.
+    /// connection's end passes between two writes. Of registrations nothing is seen until they are told in this generation:
+    /// when reachability is switched on that is done one by one ([`Action::Announce`](crate::registration::Action)).
     pub fn between(
         user: &UserKey,
         configuration: &Configuration,
@@ -38,8 +39,8 @@ impl Change {
     ) -> Option<Self> {
         let change = Self {
             user: user.clone(),
-            before: Reachability::of(configuration, before, before.as_of),
-            after: Reachability::of(configuration, after, after.as_of),
+            before: told(configuration, before),
+            after: told(configuration, after),
             at: after.as_of,
             revision: after.revision,
             generation: configuration.generation,
@@ -61,6 +62,13 @@ impl Change {
             "generation": self.generation,
         })
     }
+}
+
+/// What the outside was told with the write of a state.
+fn told(configuration: &Configuration, state: &UserState) -> Reachability {
+    let reachability = Reachability::of(configuration, state, state.as_of);
+    let is_told = state.registrations.told_in() == Some(configuration.generation);
+    Reachability { notifiable: reachability.notifiable.filter(|_| is_told), ..reachability }
 }
 
 /// A service's reachability was switched on or off. Either way nothing is known of its users then: what was told of them

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, InvalidEvent};
 use crate::identity::{ConnectionId, Identity, UserKey};
+use crate::presence::Generation;
 use crate::sid::{BindingSid, NotificationSid, ServiceSid};
 use crate::time::Timestamp;
 
@@ -70,6 +71,17 @@ pub struct Sweep {
     pub after: Option<u128>,
 }
 
+/// A service's reachability was switched on: what is known of its users' registrations is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announce {
+    /// Which service.
+    pub service: ServiceSid,
+    /// How often it was switched on, this time included. If that is not how it is any more there is nothing to do.
+    pub generation: Generation,
+    /// Behind which binding to begin; `None` for the first.
+    pub after: Option<BindingSid>,
+}
+
 /// A push provider has something to tell of a device, and is to be asked what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feedback {
@@ -92,6 +104,8 @@ pub enum Message {
     Deliver(Deliver),
     /// Registrations to be looked through.
     Sweep(Sweep),
+    /// Registrations to be told of.
+    Announce(Announce),
     /// A push provider's hint.
     Feedback(Feedback),
 }
@@ -145,6 +159,12 @@ enum Written {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    Announce {
+        service_sid: ServiceSid,
+        generation: Generation,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<BindingSid>,
+    },
     Feedback {
         endpoint: String,
     },
@@ -181,6 +201,9 @@ impl Message {
                     let after = after.map_err(|_| InvalidEvent::Type)?;
                     Ok(Self::Sweep(Sweep { service: service_sid, after }))
                 }
+                Ok(Written::Announce { service_sid, generation, after }) => {
+                    Ok(Self::Announce(Announce { service: service_sid, generation, after }))
+                }
                 Ok(Written::Feedback { endpoint }) => Ok(Self::Feedback(Feedback { endpoint })),
                 Err(_) => Err(InvalidEvent::Type),
             },
@@ -216,6 +239,11 @@ impl Message {
             Self::Sweep(sweep) => {
                 Written::Sweep { service_sid: sweep.service, after: sweep.after.map(|after| format!("{after:x}")) }
             }
+            Self::Announce(announce) => Written::Announce {
+                service_sid: announce.service,
+                generation: announce.generation,
+                after: announce.after,
+            },
             Self::Feedback(feedback) => Written::Feedback { endpoint: feedback.endpoint.clone() },
         };
         // Strings and numbers: there is nothing in it that JSON cannot hold.
@@ -225,7 +253,7 @@ impl Message {
     /// When to deliver it: `None` for at once.
     pub fn deliver_at(&self) -> Option<Timestamp> {
         match self {
-            Self::Event(_) | Self::Sweep(_) | Self::Feedback(_) => None,
+            Self::Event(_) | Self::Sweep(_) | Self::Announce(_) | Self::Feedback(_) => None,
             Self::Check(check) => Some(check.due_at),
             Self::Purge(purge) => Some(purge.due_at),
             Self::Probe(probe) => probe.due_at,
@@ -237,7 +265,7 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Event(_) | Self::Check(_) | Self::Purge(_) => Lane::Events,
-            Self::Probe(_) | Self::Deliver(_) | Self::Sweep(_) | Self::Feedback(_) => Lane::Pushes,
+            Self::Probe(_) | Self::Deliver(_) | Self::Sweep(_) | Self::Announce(_) | Self::Feedback(_) => Lane::Pushes,
         }
     }
 }
@@ -289,6 +317,8 @@ mod tests {
             Message::Deliver(Deliver { service, notification, binding: Some(binding), attempts: 1, due_at: Some(at) }),
             Message::Sweep(Sweep { service: None, after: None }),
             Message::Sweep(Sweep { service: Some(service), after: Some(u128::MAX) }),
+            Message::Announce(Announce { service, generation: Generation(3), after: None }),
+            Message::Announce(Announce { service, generation: Generation(3), after: Some(binding) }),
             Message::Feedback(Feedback { endpoint: "arn:aws:sns:…".to_owned() }),
         ] {
             assert_eq!(Message::parse(message.to_json().as_bytes()).unwrap(), message);

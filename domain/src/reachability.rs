@@ -82,9 +82,15 @@ impl UserState {
         self.written(now);
     }
 
-    /// Adds a device, or what is newly known of it. Returns the one that has to go for it, if there are too many.
-    pub fn add_device(&mut self, sid: BindingSid, registration: Registration, now: Timestamp) -> Option<BindingSid> {
-        let gone = self.registrations.insert(sid, registration);
+    /// Adds a device, or what is newly known of it ([`Registrations::insert`]).
+    pub fn add_device(
+        &mut self,
+        sid: BindingSid,
+        registration: Registration,
+        told_in: Option<Generation>,
+        now: Timestamp,
+    ) -> Option<BindingSid> {
+        let gone = self.registrations.insert(sid, registration, told_in);
         self.written(now);
         gone
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binding::{Binding, Death};
 use crate::identity::Identity;
+use crate::presence::Generation;
 use crate::push::{Fault, Outcome, Reason};
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
@@ -73,9 +74,9 @@ impl Registration {
 /// What is known of a user's push registrations.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Registrations {
-    /// There was one at some time.
-    #[serde(rename = "e", default)]
-    ever: bool,
+    /// In which generation the outside was last told of them; `None`: there never was one.
+    #[serde(rename = "g", default)]
+    told_in: Option<Generation>,
     /// Those that there are, dead ones among them.
     #[serde(rename = "d", default)]
     devices: BTreeMap<BindingSid, Registration>,
@@ -83,13 +84,18 @@ pub struct Registrations {
 
 impl Registrations {
     /// Puts together again what a store has kept apart.
-    pub fn from_parts(ever: bool, devices: BTreeMap<BindingSid, Registration>) -> Self {
-        Self { ever: ever || !devices.is_empty(), devices }
+    pub fn from_parts(told_in: Option<Generation>, devices: BTreeMap<BindingSid, Registration>) -> Self {
+        Self { told_in, devices }
     }
 
     /// Whether there was one at some time.
     pub fn ever(&self) -> bool {
-        self.ever
+        self.told_in.is_some()
+    }
+
+    /// In which generation the outside was last told of them. What it was told in an earlier one no longer holds.
+    pub fn told_in(&self) -> Option<Generation> {
+        self.told_in
     }
 
     /// All that there are, dead ones among them.
@@ -102,10 +108,15 @@ impl Registrations {
         self.devices().filter(move |(_, registration)| registration.is_deliverable(now))
     }
 
-    /// Adds a device, or what is newly known of it. Returns the one that has to go for it, if there are too many: a dead
-    /// one if there is any.
-    pub fn insert(&mut self, sid: BindingSid, registration: Registration) -> Option<BindingSid> {
-        self.ever = true;
+    /// Adds a device, or what is newly known of it, of which the outside is told in this generation if there is one.
+    /// Returns the device that has to go for it, if there are too many: a dead one if there is any.
+    pub fn insert(
+        &mut self,
+        sid: BindingSid,
+        registration: Registration,
+        told_in: Option<Generation>,
+    ) -> Option<BindingSid> {
+        self.told_in = Some(self.told_in.max(told_in).unwrap_or_default());
         self.devices.insert(sid, registration);
         if self.devices.len() <= MAX_DEVICES {
             return None;
@@ -165,7 +176,14 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// A device registers, for the first time or again.
-    Register(Binding),
+    Register {
+        /// As it registers.
+        binding: Binding,
+        /// In which generation of the service's reachability.
+        generation: Generation,
+    },
+    /// Reachability was switched on: from now on the outside is told what is known of it.
+    Announce(BindingSid, Generation),
     /// It is taken away.
     Unregister(BindingSid),
     /// Its provider has answered.
@@ -181,16 +199,25 @@ pub struct Step {
     pub binding: Option<Binding>,
     /// Who had the device before, and has it no more.
     pub leaves: Option<(Identity, BindingSid)>,
+    /// In which generation the outside is told of it; `None`: in none that it was not told in already.
+    pub told_in: Option<Generation>,
 }
 
 impl Action {
     /// What this does to a device that is bound like this; `None` if nothing.
     pub fn step(&self, current: Option<&Binding>, now: Timestamp) -> Option<Step> {
         match self {
-            Self::Register(binding) => Some(register(binding, current)),
-            Self::Unregister(sid) => current
-                .filter(|it| it.sid == *sid)
-                .map(|binding| Step { binding: None, leaves: Some((binding.identity.clone(), binding.sid)) }),
+            Self::Register { binding, generation } => Some(register(binding, current, *generation)),
+            Self::Announce(sid, generation) => current.filter(|it| it.sid == *sid).map(|binding| Step {
+                binding: Some(Binding { version: binding.version + 1, ..binding.clone() }),
+                leaves: None,
+                told_in: Some(*generation),
+            }),
+            Self::Unregister(sid) => current.filter(|it| it.sid == *sid).map(|binding| Step {
+                binding: None,
+                leaves: Some((binding.identity.clone(), binding.sid)),
+                told_in: None,
+            }),
             Self::Settle(sid, verdict) => {
                 changed(current.filter(|it| it.sid == *sid)?, |binding| settle(binding, verdict, now))
             }
@@ -212,10 +239,10 @@ fn changed(current: &Binding, change: impl FnOnce(&mut Binding)) -> Option<Step>
         return None;
     }
     binding.version += 1;
-    Some(Step { binding: Some(binding), leaves: None })
+    Some(Step { binding: Some(binding), leaves: None, told_in: None })
 }
 
-fn register(binding: &Binding, current: Option<&Binding>) -> Step {
+fn register(binding: &Binding, current: Option<&Binding>, generation: Generation) -> Step {
     let mut next = binding.clone();
     let mut leaves = None;
     if let Some(known) = current {
@@ -232,7 +259,7 @@ fn register(binding: &Binding, current: Option<&Binding>) -> Step {
             leaves = Some((known.identity.clone(), known.sid));
         }
     }
-    Step { binding: Some(next), leaves }
+    Step { binding: Some(next), leaves, told_in: Some(generation) }
 }
 
 /// The dead-token rule: a terminal answer, about the token as it is now, to a request that was made after the device

@@ -78,9 +78,9 @@ impl View {
 
     fn show(self, call: &Call, user: Option<&User>, binding: &Binding) -> Value {
         let (service, sid) = (binding.service_sid, binding.sid);
-        let (reason, since) = match &binding.death {
-            Some(death) => (Some(&death.reason), Some(death.at)),
-            None => (None, binding.confirmed_at),
+        let (status, reason, since) = match binding.death_at((call.app.clock)()) {
+            Some(death) => ("dead", Some(death.reason), Some(death.at)),
+            None => (binding.status(), None, binding.confirmed_at),
         };
         let mut shown = json!({
             "sid": sid,
@@ -91,7 +91,7 @@ impl View {
             "endpoint": binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
             "identity": binding.identity,
             "binding_type": binding.channel,
-            "status": binding.status(),
+            "status": status,
             "status_reason": reason,
             "status_date": since.map(Timestamp::to_seconds),
         });
@@ -206,7 +206,7 @@ pub(crate) async fn register(
     let device = Device::new(service.sid, channel, &address);
     let key = UserKey { service: service.sid, identity: identity.clone() };
     let user = User::new(mint::sid(), key, Some(service.default_roles.service_user), now);
-    let action = Action::Register(Binding {
+    let binding = Binding {
         sid: Binding::sid_of(device, &identity),
         service_sid: service.sid,
         identity,
@@ -220,7 +220,8 @@ pub(crate) async fn register(
         confirmed_at: None,
         death: None,
         version: 0,
-    });
+    };
+    let action = Action::Register { binding, generation: service.configuration.generation };
     let bound = match app.store.act(service.sid, device, &action, Some(&user), now).await {
         Err(StoreError::Missing) => return Ok(None),
         bound => bound?,

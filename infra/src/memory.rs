@@ -253,7 +253,7 @@ impl PushStore for MemoryStore {
     ) -> Result<Bound, StoreError> {
         let mut contents = self.contents();
         let Some(scope) = contents.services.get_mut(&service) else {
-            let registers = matches!(action, Action::Register(_));
+            let registers = matches!(action, Action::Register { .. });
             return if registers { Err(StoreError::Missing) } else { Ok(Bound { before: None, after: None }) };
         };
         let before = scope.bindings.get(&device).cloned();
@@ -266,7 +266,7 @@ impl PushStore for MemoryStore {
         }
         if let Some(binding) = &step.binding {
             let state = scope.states.entry(binding.identity.clone()).or_default();
-            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), now) {
+            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
                 scope.bindings.remove(&Device::of_binding(gone));
             }
             scope.bindings.insert(device, binding.clone());

@@ -54,6 +54,12 @@ impl Client {
         request.send().await.unwrap().json().await.unwrap()
     }
 
+    /// Deletes what is at a path.
+    pub async fn delete(&self, path: &str) {
+        let request = self.http.delete(format!("{}{path}", self.url)).basic_auth(&self.account, Some(&self.token));
+        assert_eq!(request.send().await.unwrap().status(), 204, "{path}");
+    }
+
     /// Makes a service and switches its reachability on. Returns its sid.
     pub async fn enabled_service(&self) -> String {
         let service = self.post("/v1/Services", "FriendlyName=test").await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::binding::{Address, Binding, BindingFilter, Death, Device};
+use reachability_domain::change::Change;
 use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck, Sealed};
 use reachability_domain::event::{Event, EventKind};
 use reachability_domain::identity::UserKey;
@@ -14,7 +15,7 @@ use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::presence::{Generation, Presence};
 use reachability_domain::push::{Content, Priority, Reason};
 use reachability_domain::push_store::PushStore;
-use reachability_domain::reachability::{Reachability, UserState};
+use reachability_domain::reachability::{Configuration, Reachability, UserState};
 use reachability_domain::registration::{Action, MAX_DEVICES, REGISTERED_FOR, Registration, Verdict, Word};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::{Position, StoreError, Window};
@@ -38,6 +39,7 @@ macro_rules! push_store_contract {
             a_device_is_taken_away,
             a_word_of_death_ends_a_registration,
             a_registration_ends_after_a_year,
+            a_registration_is_told_in_every_generation,
             of_too_many_devices_the_oldest_goes,
             of_concurrent_registrations_one_has_the_device,
             registrations_and_connections_do_not_get_in_each_others_way,
@@ -100,7 +102,7 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
 
 async fn register(store: &Fresh, user: &User, token: &str, at: Timestamp) -> Binding {
     let binding = binding(user, Channel::Fcm, token, at);
-    let action = Action::Register(binding.clone());
+    let action = Action::Register { binding: binding.clone(), generation: Generation(1) };
     let bound = store.act(user.service_sid, binding.device(), &action, Some(user), at).await.unwrap();
     bound.after.unwrap()
 }
@@ -152,7 +154,7 @@ pub async fn a_device_registers(store: Fresh) {
     // Where there is no service there is nothing to register for.
     let nobody = owner(ServiceSid::from_bits(9), 2, "nobody");
     let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
-    let action = Action::Register(stray.clone());
+    let action = Action::Register { binding: stray.clone(), generation: Generation(1) };
     let refused = store.act(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
     assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
     assert_eq!(store.binding(nobody.service_sid, stray.sid).await.unwrap(), None);
@@ -173,7 +175,8 @@ pub async fn registering_again_is_the_same_binding(store: Fresh) {
     assert_eq!(devices(&store, &alice).await, [again]);
     assert!(before < state(&store, &alice).await.revision);
     // A token by the channel's other name is the same one.
-    let action = Action::Register(binding(&alice, Channel::Gcm, "token", later(3)));
+    let action =
+        Action::Register { binding: binding(&alice, Channel::Gcm, "token", later(3)), generation: Generation(1) };
     store.act(service, first.device(), &action, Some(&alice), later(3)).await.unwrap();
     assert_eq!(devices(&store, &alice).await.len(), 1);
 }
@@ -267,6 +270,47 @@ pub async fn a_registration_ends_after_a_year(store: Fresh) {
     assert_eq!(notifiable(&store, &alice, end).await, Some(false));
     assert_eq!(expire(end).await, "dead");
     assert_eq!(notifiable(&store, &alice, end).await, Some(false));
+}
+
+/// When reachability is switched off and on again nobody was told of what there was.
+pub async fn a_registration_is_told_in_every_generation(store: Fresh) {
+    let service = service(&store, 1).await;
+    let alice = owner(service, 1, "alice");
+    let mut configuration = new_service(service).configuration;
+    let seen = |configuration: &Configuration, before: &UserState, after: &UserState| {
+        let change = Change::between(&alice.key(), configuration, before, after);
+        change.map(|change| (change.before.notifiable, change.after.notifiable))
+    };
+    let nothing = state(&store, &alice).await;
+    configuration.set_reachability_enabled(true, NOW);
+    let phone = register(&store, &alice, "phone", NOW).await;
+    let registered = state(&store, &alice).await;
+    assert_eq!(seen(&configuration, &nothing, &registered), Some((None, Some(true))));
+    configuration.set_reachability_enabled(false, NOW);
+    settle(&store, &phone, later(1), Word::Alive).await;
+    let off = state(&store, &alice).await;
+    assert_eq!(seen(&configuration, &registered, &off), None);
+    configuration.set_reachability_enabled(true, NOW);
+    // What happens before it is announced is told with the announcement.
+    settle(&store, &phone, later(2), dead(None)).await;
+    let died = state(&store, &alice).await;
+    assert_eq!(seen(&configuration, &off, &died), None);
+    let announce = Action::Announce(phone.sid, Generation(2));
+    store.act(service, phone.device(), &announce, None, later(3)).await.unwrap();
+    let announced = state(&store, &alice).await;
+    assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
+    assert!(died.revision < announced.revision);
+    assert_eq!(devices(&store, &alice).await.len(), 1);
+    // Announced again, as messages are, is no change, and an older generation is none.
+    for generation in [2, 1] {
+        let announce = Action::Announce(phone.sid, Generation(generation));
+        store.act(service, phone.device(), &announce, None, later(4)).await.unwrap();
+        let again = state(&store, &alice).await;
+        assert_eq!(seen(&configuration, &announced, &again), None, "{generation}");
+    }
+    let gone = Action::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
+    let bound = store.act(service, phone.device(), &gone, None, later(5)).await.unwrap();
+    assert_eq!(bound.before, bound.after);
 }
 
 /// A user of many devices.
@@ -384,7 +428,7 @@ pub async fn bindings_are_listed(store: Fresh) {
             let (channel, token) =
                 [(Channel::Apn, format!("{n:02x}{m:02x}")), (Channel::Gcm, format!("t-{n}-{m}"))][m % 2].clone();
             let binding = binding(user, channel, &token, NOW);
-            let action = Action::Register(binding.clone());
+            let action = Action::Register { binding: binding.clone(), generation: Generation(1) };
             all.push(store.act(service, binding.device(), &action, Some(user), NOW).await.unwrap().after.unwrap());
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use reachability_domain::credential::Channel;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::Generation;
 use reachability_domain::push::Reason;
 use reachability_domain::push_store::PushStore;
 use reachability_domain::registration::{Action, REGISTERED_FOR, Verdict, Word};
@@ -106,7 +107,7 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
             };
             match step {
                 Step::Register(user) => {
-                    act(user, Action::Register(bindings[user].clone())).await;
+                    act(user, Action::Register { binding: bindings[user].clone(), generation: Generation(1) }).await;
                     model.registered = Some((user, now));
                     model.ever[user] = true;
                     model.dead_since = None;

@@ -7,6 +7,7 @@ use reachability_domain::binding::{Address, Binding, Device};
 use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
 use reachability_domain::identity::UserKey;
 use reachability_domain::notification::{Delivery, Notification};
+use reachability_domain::presence::Generation;
 use reachability_domain::push::{Content, PushProvider};
 use reachability_domain::push_store::PushStore;
 use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
@@ -157,7 +158,7 @@ impl PushStage {
             version: 0,
         };
         let user = User::new(mint::sid(), key, None, at);
-        let action = Action::Register(binding);
+        let action = Action::Register { binding, generation: Generation(1) };
         self.store.act(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
     }
 

@@ -154,7 +154,11 @@ impl Worker {
                     purges.push((index, *purge));
                     continue;
                 }
-                Message::Probe(_) | Message::Deliver(_) | Message::Sweep(_) | Message::Feedback(_) => {
+                Message::Probe(_)
+                | Message::Deliver(_)
+                | Message::Sweep(_)
+                | Message::Announce(_)
+                | Message::Feedback(_) => {
                     failures.push((index, Failure::Misplaced));
                     continue;
                 }

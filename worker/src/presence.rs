@@ -56,6 +56,7 @@ impl Worker {
                 | Message::Probe(_)
                 | Message::Deliver(_)
                 | Message::Sweep(_)
+                | Message::Announce(_)
                 | Message::Feedback(_) => {}
             }
         }

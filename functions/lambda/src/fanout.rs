@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use reachability_domain::chain::Chain;
 use reachability_domain::change::{Change, Switch};
+use reachability_domain::queue::{Announce, Message, Queue, QueueError};
 use reachability_domain::reachability::Configuration;
 use reachability_domain::service::Service;
 use reachability_domain::sid::{ServiceSid, UserSid};
@@ -23,6 +24,8 @@ use tracing::{error, info, warn};
 pub struct Fanout {
     /// Where the services' configurations lie.
     pub store: Arc<dyn Store>,
+    /// Where it is said what else there is to tell.
+    pub queue: Arc<dyn Queue>,
     /// Who is told.
     pub topic: Topic,
     /// What was told.
@@ -84,6 +87,11 @@ impl Fanout {
     /// Tells of what changed. A change may be told twice, and never is one lost.
     pub async fn handle(&self, batch: &Batch) -> BatchResponse {
         let (notices, mut failed) = self.notices(batch).await;
+        // First, so that it is not lost if what follows fails.
+        if let Err((place, error)) = self.announce(&notices).await {
+            warn!(error = %Chain(&error), "changes will be told again");
+            failed = [failed, Some(place)].into_iter().flatten().min();
+        }
         let messages: Vec<_> = notices.iter().map(|(_, notice)| notice.to_json()).collect();
         if let Err(error) = self.topic.publish(&messages).await {
             warn!(error = %Chain(&error), "changes will be told again");
@@ -100,6 +108,21 @@ impl Fanout {
         let failure =
             |place: usize| ItemFailure { item_identifier: batch.records[place].dynamodb.sequence_number.clone() };
         BatchResponse { batch_item_failures: failed.map(failure).into_iter().collect() }
+    }
+
+    /// Where reachability was switched on, has the registrations told of that there are already. If that fails, from which
+    /// place on, and why.
+    async fn announce(&self, notices: &[(usize, Notice)]) -> Result<(), (usize, QueueError)> {
+        for (place, notice) in notices {
+            if let Notice::Switch(switch) = notice
+                && switch.reachability_enabled
+            {
+                let Switch { service_sid, generation, .. } = *switch;
+                let announce = Announce { service: service_sid, generation, after: None };
+                self.queue.send(&[Message::Announce(announce)]).await.map_err(|error| (*place, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// What a batch has to tell, each with its place in it; and the place from which on it could not be found out.

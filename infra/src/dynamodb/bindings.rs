@@ -28,7 +28,7 @@ impl DynamoStore {
         now: Timestamp,
     ) -> Result<Bound, StoreError> {
         // Not a part of the transaction, as when a user is made.
-        if matches!(action, Action::Register(_)) && self.service(service).await?.is_none() {
+        if matches!(action, Action::Register { .. }) && self.service(service).await?.is_none() {
             return Err(StoreError::Missing);
         }
         let key = Key::binding(service, device);
@@ -72,7 +72,7 @@ impl DynamoStore {
         let key = Key::state(service, &binding.identity);
         let read = self.state(key.clone()).await?;
         let mut next = read.clone();
-        if let Some(gone) = next.state.add_device(binding.sid, Registration::of(binding), now) {
+        if let Some(gone) = next.state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
             writes.push(self.delete_binding(service, Device::of_binding(gone), None)?);
         }
         if let Some(user) = user

@@ -8,7 +8,7 @@
 //! | `c#` and an id | what connects and renewals say of the connection: `{a, l}`, the latest's time and the end of the lease |
 //! | `x#` and an id | what disconnects say of it: `{a, r}`, from when on it does not count, and when that was recorded |
 //! | `b#` and the digits of a binding's sid | what is known of a device: `{a, c, d}`, when it was registered and confirmed, and whether it is dead |
-//! | `reg` | there was a registration at some time |
+//! | `reg` | in which generation the outside was last told of the devices; none if there never was one |
 //! | `ttl` | when DynamoDB may remove what is left of a user that is gone, in seconds |
 //!
 //! Each connection has attributes of its own, so that one update writes one without reading the others, and makes the
@@ -84,7 +84,7 @@ impl StoredState {
         let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
         let mut generation = Generation::default();
         let mut last_active = None;
-        let mut ever_registered = false;
+        let mut told_in = None;
         let mut devices: BTreeMap<BindingSid, Registration> = BTreeMap::new();
         for (name, value) in item {
             match name.as_str() {
@@ -94,7 +94,7 @@ impl StoredState {
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
-                "reg" => ever_registered = read(&name, value)?,
+                "reg" => told_in = Some(read(&name, value)?),
                 _ => match name.split_once('#').map(|(kind, id)| (kind, id.parse::<ConnectionId>())) {
                     Some(("b", Ok(digits))) if read_digits(digits.as_str()).is_some() => {
                         devices.extend(read_digits(digits.as_str()).zip(Some(read(&name, value)?)));
@@ -108,7 +108,7 @@ impl StoredState {
             }
         }
         stored.state.presence = Presence::from_parts(connections, generation, last_active);
-        stored.state.registrations = Registrations::from_parts(ever_registered, devices);
+        stored.state.registrations = Registrations::from_parts(told_in, devices);
         Ok(stored)
     }
 
@@ -139,8 +139,8 @@ impl StoredState {
                 put(ended(id), write(ending));
             }
         }
-        if registrations.ever() {
-            put("reg".to_owned(), write(&true));
+        if let Some(told_in) = registrations.told_in() {
+            put("reg".to_owned(), write(&told_in));
         }
         for (sid, registration) in registrations.devices() {
             put(device(sid), write(registration));

@@ -274,7 +274,7 @@ fn take_step(
     }
     let Some(binding) = &step.binding else { return Ok(()) };
     let mut state = read_state(connection, service, &binding.identity)?;
-    if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), now) {
+    if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
         delete_binding(connection, service, gone)?;
     }
     write_state(connection, service, &binding.identity, &state)?;
@@ -598,7 +598,7 @@ impl PushStore for SqliteStore {
         let (action, user) = (action.clone(), user.cloned());
         self.database
             .write(move |connection| {
-                if matches!(action, Action::Register(_)) && !service_exists(connection, service)? {
+                if matches!(action, Action::Register { .. }) && !service_exists(connection, service)? {
                     return Err(StoreError::Missing);
                 }
                 let before = bound(connection, service, device)?;

@@ -3,6 +3,7 @@
 //! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
 //! down or busy is asked again later, by a delayed message, and changes nothing.
 
+mod announce;
 mod credentials;
 mod deliver;
 mod feedback;
@@ -100,6 +101,7 @@ impl Pusher {
                 Some(binding) => self.deliver_to(binding, deliver).await,
             },
             Message::Sweep(sweep) => self.sweep(sweep).await,
+            Message::Announce(announce) => self.announce(announce).await,
             Message::Feedback(feedback) => self.follow(feedback).await,
             Message::Event(_) | Message::Check(_) | Message::Purge(_) => Err(Failure::Misplaced),
         }

@@ -8,6 +8,7 @@ use reachability_functions_lambda::logs;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::Metrics;
 use reachability_infra::sns::Topic;
+use reachability_infra::sqs::{SqsQueue, Urls};
 use reachability_infra::{aws, clock, environment};
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,6 +19,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let table = environment::text("REACHABILITY_TABLE")?;
     let fanout = Fanout {
         store: Arc::new(DynamoStore::counting(&config, table, metrics.clone())),
+        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), Urls::from_environment(), clock::now)),
         topic: Topic::new(aws_sdk_sns::Client::new(&config), environment::text("REACHABILITY_TOPIC_ARN")?),
         metrics: metrics.clone(),
     };
