@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use reachability_domain::binding::{Address, Binding, Device};
+use reachability_domain::binding::Binding;
 use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
 use reachability_domain::identity::UserKey;
 use reachability_domain::notification::{Delivery, Notification};
@@ -28,6 +28,7 @@ use reachability_infra::push::providers::Providers;
 use reachability_worker::Pusher;
 
 use crate::providers::{Apple, Ca, Google};
+use crate::push_contract;
 use crate::stage::new_service;
 
 /// A queue that keeps messages until the test takes them.
@@ -140,24 +141,10 @@ impl PushStage {
     /// Registers a device of a user, now or earlier. Nobody is asked about it yet.
     pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
-        let address = Address::new(channel, token).unwrap();
-        let device = Device::new(self.service, channel, &address);
-        let binding = Binding {
-            sid: Binding::sid_of(device, &key.identity),
-            service_sid: self.service,
-            identity: key.identity.clone(),
-            channel,
-            address,
-            credential_sid: Some(Self::credential_sid(channel)),
-            endpoint: None,
-            date_created: at,
-            date_updated: at,
-            registered_at: at,
-            confirmed_at: None,
-            death: None,
-            version: 0,
-        };
         let user = User::new(mint::sid(), key, None, at);
+        let credential_sid = Some(Self::credential_sid(channel));
+        let binding = Binding { credential_sid, ..push_contract::binding(&user, channel, token, at) };
+        let device = binding.device();
         let action = Action::Register { binding, generation: Generation(1) };
         self.store.act(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
     }

@@ -17,19 +17,14 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem, Update, WriteRequest,
 };
 use futures_util::future::try_join_all;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::binding::{Binding, BindingFilter, Device};
+use reachability_domain::binding::Device;
 use reachability_domain::chain::Chain;
-use reachability_domain::credential::Credential;
 use reachability_domain::identity::UserKey;
-use reachability_domain::notification::{Delivery, Notification};
 use reachability_domain::presence::Presence;
-use reachability_domain::push_store::{Bound, PushStore};
 use reachability_domain::reachability::UserState;
-use reachability_domain::registration::Action;
 use reachability_domain::service::Service;
-use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::{User, UserRef};
@@ -50,9 +45,6 @@ pub(super) const ATTEMPTS: u32 = 12;
 
 /// How many items one request reads at most.
 pub(super) const READ_AT_ONCE: usize = 100;
-
-/// How many writes that cannot be one request are made at a time.
-const WRITES_AT_ONCE: usize = 32;
 
 /// How many items one request deletes at most.
 pub(super) const DELETED_AT_ONCE: usize = 25;
@@ -208,7 +200,7 @@ impl DynamoStore {
     }
 
     /// Replaces an item that is at this version by another.
-    async fn replace<T: Serialize>(&self, key: Key, version: u64, item: &T) -> Result<(), StoreError> {
+    pub(super) async fn replace<T: Serialize>(&self, key: Key, version: u64, item: &T) -> Result<(), StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(document(key.clone(), item)?));
         let put = put.condition_expression("version = :version");
         let put = put.expression_attribute_values(":version", AttributeValue::N(version.to_string()));
@@ -222,7 +214,7 @@ impl DynamoStore {
     }
 
     /// Removes an item. Returns whether it was there.
-    async fn delete(&self, key: Key) -> Result<bool, StoreError> {
+    pub(super) async fn delete(&self, key: Key) -> Result<bool, StoreError> {
         let request = self.client.delete_item().table_name(&self.table).set_key(Some(key.attributes()));
         let answer = request.return_values(ReturnValue::AllOld).send().await.map_err(unavailable)?;
         Ok(answer.attributes.is_some())
@@ -687,128 +679,4 @@ impl Store for DynamoStore {
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.delete(Key::api_key(sid)).await
     }
-}
-
-#[async_trait]
-impl PushStore for DynamoStore {
-    async fn act(
-        &self,
-        service: ServiceSid,
-        device: Device,
-        action: &Action,
-        user: Option<&User>,
-        now: Timestamp,
-    ) -> Result<Bound, StoreError> {
-        self.act_on_device(service, device, action, user, now).await
-    }
-
-    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
-        let found: Option<Binding> = self.find(Key::binding(service, Device::of_binding(sid))).await?;
-        Ok(found.filter(|binding| binding.sid == sid))
-    }
-
-    async fn bindings(
-        &self,
-        service: ServiceSid,
-        filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
-        if filter.identities.is_empty() {
-            self.bindings_of_service(service, filter, window).await
-        } else {
-            self.bindings_of_users(service, filter, window).await
-        }
-    }
-
-    async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
-        self.create(Key::credential(credential.sid), credential).await
-    }
-
-    async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
-        self.find(Key::credential(sid)).await
-    }
-
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        self.slice(Key::credentials(), window).await
-    }
-
-    async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
-        let next = Credential { version: credential.version + 1, ..credential.clone() };
-        self.replace(Key::credential(credential.sid), credential.version, &next).await
-    }
-
-    async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
-        self.delete(Key::credential(sid)).await
-    }
-
-    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let expires_at = expires_at(notification.date_created);
-        self.create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at }).await
-    }
-
-    async fn notification(
-        &self,
-        service: ServiceSid,
-        sid: NotificationSid,
-    ) -> Result<Option<Notification>, StoreError> {
-        let found: Option<Notification> = self.find(Key::notification(sid)).await?;
-        Ok(found.filter(|notification| notification.service_sid == service))
-    }
-
-    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        // One by one, since a batch has no conditions.
-        let add = async |delivery: &Delivery| {
-            let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
-            self.add(key, &Expiring::of(delivery)).await.map(drop)
-        };
-        stream::iter(deliveries).map(add).buffer_unordered(WRITES_AT_ONCE).try_collect().await
-    }
-
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
-        let item = document(key, &Expiring::of(delivery))?;
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send().await.map(drop).map_err(unavailable)
-    }
-
-    async fn delivery(
-        &self,
-        notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
-        self.find(Key::delivery(notification, binding)).await
-    }
-
-    async fn deliveries(
-        &self,
-        notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
-        // The notification itself lies behind all of them.
-        let is_delivery =
-            |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
-        let items = self.query_those(Key::deliveries(notification), window, is_delivery).await?;
-        let items = items.into_iter().map(read_document).collect::<Result<Vec<Delivery>, StoreError>>()?;
-        Ok(cut(items, window))
-    }
-}
-
-/// A record that DynamoDB may remove when its time is over.
-#[derive(PartialEq, Serialize, serde::Deserialize)]
-struct Expiring<T> {
-    #[serde(flatten)]
-    it: T,
-    /// In seconds since the epoch.
-    ttl: i64,
-}
-
-impl Expiring<Delivery> {
-    fn of(delivery: &Delivery) -> Self {
-        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated) }
-    }
-}
-
-/// When a notification made then is forgotten, in seconds since the epoch.
-fn expires_at(made_at: Timestamp) -> i64 {
-    made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
 }

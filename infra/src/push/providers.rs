@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reachability_domain::binding::Binding;
@@ -11,6 +12,7 @@ use reachability_domain::credential::{Credential, Method};
 use reachability_domain::push::{Fault, Outcome, Push, PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::time::Timestamp;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::apns::{Apns, Identity};
@@ -18,6 +20,9 @@ use super::fcm::{Fcm, ServiceAccount};
 use super::http::Roots;
 use super::{Endpoints, SetupError};
 use crate::credentials::seal::{Seal, SealError};
+
+/// How long a push may take with all that belongs to it, a new token before it and another attempt after it.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How many clients are kept at most. Beyond that all are made again.
 const MAX_CLIENTS: usize = 1_000;
@@ -146,12 +151,15 @@ impl PushProvider for Providers {
         if let Err(wait) = admitted {
             return Outcome::unavailable("Paused", Some(wait));
         }
-        let outcome = match &client.sender {
-            Sender::Apns(apns) => apns.push(&device.address, push).await,
-            Sender::Fcm(fcm) => fcm.push(&device.address, push).await,
-            Sender::PlatformApplication(applications) => applications.push(credential, device, push).await,
-            Sender::Unusable(reason) => Outcome::rejected(reason, Fault::Credential),
+        let sent = async {
+            match &client.sender {
+                Sender::Apns(apns) => apns.push(&device.address, push).await,
+                Sender::Fcm(fcm) => fcm.push(&device.address, push).await,
+                Sender::PlatformApplication(applications) => applications.push(credential, device, push).await,
+                Sender::Unusable(reason) => Outcome::rejected(reason, Fault::Credential),
+            }
         };
+        let outcome = timeout(TIMEOUT, sent).await.unwrap_or_else(|_| Outcome::unavailable("TimedOut", None));
         match &outcome {
             // Too many for this device. Others have nothing to do with it.
             Outcome::Unavailable { reason, .. } if reason.as_str() == "TooManyRequests" => breaker().succeeded(),

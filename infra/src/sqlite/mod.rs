@@ -5,6 +5,7 @@
 //! come in together. Readers have connections of their own and never wait for it.
 
 mod database;
+mod push_store;
 mod queue;
 mod store;
 

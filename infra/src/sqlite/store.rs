@@ -1,19 +1,14 @@
 //! The store.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::binding::{Binding, BindingFilter, Device};
-use reachability_domain::credential::{Channel, Credential};
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::notification::{Delivery, Notification};
+use reachability_domain::notification::Notification;
 use reachability_domain::presence::{KEEP_ENDED_AT_MOST, Presence};
-use reachability_domain::push_store::{Bound, PushStore};
 use reachability_domain::reachability::UserState;
-use reachability_domain::registration::{Action, Registration, Registrations, Step};
+use reachability_domain::registration::Registrations;
 use reachability_domain::service::Service;
-use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::{User, UserRef};
@@ -23,11 +18,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::database::{Database, unavailable};
+use super::push_store::delete_binding;
 
 /// Services, users, their state, keys and everything for pushes in an SQLite database.
 #[derive(Clone)]
 pub struct SqliteStore {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl SqliteStore {
@@ -69,25 +65,8 @@ impl SqliteStore {
     }
 }
 
-impl SqliteStore {
-    async fn write_deliveries(&self, sql: &'static str, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        let row =
-            |delivery: &Delivery| Ok((delivery.notification_sid, delivery.binding_sid, write_document(delivery)?));
-        let rows = deliveries.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
-        self.database
-            .write(move |connection| {
-                for (notification, binding, document) in &rows {
-                    let params = params![Key(*notification), Key(*binding), document];
-                    execute(connection, sql, params).map_err(unavailable)?;
-                }
-                Ok(())
-            })
-            .await
-    }
-}
-
 /// A sid as its 16 bytes.
-struct Key<S>(S);
+pub(super) struct Key<S>(pub(super) S);
 
 impl<S: Sid> ToSql for Key<S> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -105,16 +84,16 @@ fn corrupt(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt(error.into())
 }
 
-fn write_document<T: Serialize>(document: &T) -> Result<String, StoreError> {
+pub(super) fn write_document<T: Serialize>(document: &T) -> Result<String, StoreError> {
     serde_json::to_string(document).map_err(corrupt)
 }
 
-fn read_document<T: DeserializeOwned>(document: &str) -> Result<T, StoreError> {
+pub(super) fn read_document<T: DeserializeOwned>(document: &str) -> Result<T, StoreError> {
     serde_json::from_str(document).map_err(corrupt)
 }
 
 /// Columns `version, document` of a row.
-fn versioned(row: &Row<'_>) -> rusqlite::Result<(u64, String)> {
+pub(super) fn versioned(row: &Row<'_>) -> rusqlite::Result<(u64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
@@ -126,16 +105,8 @@ fn user_of((version, document): (u64, String)) -> Result<User, StoreError> {
     Ok(User { version, ..read_document(&document)? })
 }
 
-fn binding_of((version, document): (u64, String)) -> Result<Binding, StoreError> {
-    Ok(Binding { version, ..read_document(&document)? })
-}
-
-fn credential_of((version, document): (u64, String)) -> Result<Credential, StoreError> {
-    Ok(Credential { version, ..read_document(&document)? })
-}
-
 /// As [`StoreError::Exists`] if a row with the same key was there.
-fn created(inserted: rusqlite::Result<usize>) -> Result<(), StoreError> {
+pub(super) fn created(inserted: rusqlite::Result<usize>) -> Result<(), StoreError> {
     match inserted {
         Ok(_) => Ok(()),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Err(StoreError::Exists),
@@ -144,7 +115,7 @@ fn created(inserted: rusqlite::Result<usize>) -> Result<(), StoreError> {
 }
 
 /// What a conditional update of one row has done: `updated` rows, while the row `exists` or not.
-fn replaced(updated: usize, exists: impl FnOnce() -> Result<bool, StoreError>) -> Result<(), StoreError> {
+pub(super) fn replaced(updated: usize, exists: impl FnOnce() -> Result<bool, StoreError>) -> Result<(), StoreError> {
     match updated {
         0 if exists()? => Err(StoreError::Conflict),
         0 => Err(StoreError::Missing),
@@ -152,16 +123,16 @@ fn replaced(updated: usize, exists: impl FnOnce() -> Result<bool, StoreError>) -
     }
 }
 
-fn exists(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
+pub(super) fn exists(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<bool, StoreError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.exists(params)).map_err(unavailable)
 }
 
-fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+pub(super) fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
     connection.prepare_cached(sql)?.execute(params)
 }
 
 /// The one row that a query finds, if any.
-fn find<T>(
+pub(super) fn find<T>(
     connection: &Connection,
     sql: &str,
     params: impl rusqlite::Params,
@@ -171,11 +142,11 @@ fn find<T>(
     row.map_err(unavailable)
 }
 
-fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
+pub(super) fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
     exists(connection, "SELECT 1 FROM services WHERE sid = ?1", [Key(sid)])
 }
 
-fn identity_is_taken(connection: &Connection, user: &User) -> Result<bool, StoreError> {
+pub(super) fn identity_is_taken(connection: &Connection, user: &User) -> Result<bool, StoreError> {
     exists(
         connection,
         "SELECT 1 FROM users WHERE service = ?1 AND identity = ?2",
@@ -184,7 +155,7 @@ fn identity_is_taken(connection: &Connection, user: &User) -> Result<bool, Store
 }
 
 /// Reads a window of a table: rows of `version, document`, ordered by sid, of those that `filter` leaves.
-fn slice<K: Sid, T>(
+pub(super) fn slice<K: Sid, T>(
     connection: &Connection,
     table: &str,
     filter: (&str, &dyn ToSql),
@@ -212,7 +183,7 @@ fn slice<K: Sid, T>(
     Ok(Slice { items, more })
 }
 
-fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
+pub(super) fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     let document = write_document(user)?;
     created(execute(
         connection,
@@ -221,71 +192,11 @@ fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     ))
 }
 
-/// The binding of a device.
-fn bound(connection: &Connection, service: ServiceSid, device: Device) -> Result<Option<Binding>, StoreError> {
-    let sids = device.sids();
-    find(
-        connection,
-        "SELECT version, document FROM bindings WHERE service = ?1 AND sid BETWEEN ?2 AND ?3",
-        params![Key(service), Key(*sids.start()), Key(*sids.end())],
-        versioned,
-    )?
-    .map(binding_of)
-    .transpose()
-}
-
-fn write_binding(connection: &Connection, binding: &Binding) -> Result<(), StoreError> {
-    let document = write_document(binding)?;
-    execute(
-        connection,
-        "INSERT INTO bindings (service, sid, channel, identity, version, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT DO UPDATE SET version = excluded.version, document = excluded.document",
-        params![
-            Key(binding.service_sid),
-            Key(binding.sid),
-            binding.channel.canonical().as_str(),
-            binding.identity.as_str(),
-            binding.version,
-            document
-        ],
-    )
-    .map(drop)
-    .map_err(unavailable)
-}
-
-fn delete_binding(connection: &Connection, service: ServiceSid, sid: BindingSid) -> Result<(), StoreError> {
-    let delete = "DELETE FROM bindings WHERE service = ?1 AND sid = ?2";
-    execute(connection, delete, params![Key(service), Key(sid)]).map(drop).map_err(unavailable)
-}
-
-/// Writes what a step does, with the states of those whom it concerns.
-fn take_step(
+pub(super) fn read_state(
     connection: &Connection,
     service: ServiceSid,
-    step: &Step,
-    user: Option<&User>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if let Some((identity, sid)) = &step.leaves {
-        let mut state = read_state(connection, service, identity)?;
-        state.remove_device(*sid, now);
-        write_state(connection, service, identity, &state)?;
-        delete_binding(connection, service, *sid)?;
-    }
-    let Some(binding) = &step.binding else { return Ok(()) };
-    let mut state = read_state(connection, service, &binding.identity)?;
-    if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
-        delete_binding(connection, service, gone)?;
-    }
-    write_state(connection, service, &binding.identity, &state)?;
-    write_binding(connection, binding)?;
-    match user {
-        Some(user) if !identity_is_taken(connection, user)? => insert_user(connection, user),
-        _ => Ok(()),
-    }
-}
-
-fn read_state(connection: &Connection, service: ServiceSid, identity: &Identity) -> Result<UserState, StoreError> {
+    identity: &Identity,
+) -> Result<UserState, StoreError> {
     let row = find(
         connection,
         "SELECT revision, as_of, presence, registrations FROM states WHERE service = ?1 AND identity = ?2",
@@ -303,7 +214,7 @@ fn read_state(connection: &Connection, service: ServiceSid, identity: &Identity)
     }
 }
 
-fn write_state(
+pub(super) fn write_state(
     connection: &Connection,
     service: ServiceSid,
     identity: &Identity,
@@ -580,203 +491,6 @@ impl Store for SqliteStore {
                 execute(connection, "DELETE FROM keys WHERE sid = ?1", [Key(sid)])
                     .map(|deleted| deleted > 0)
                     .map_err(unavailable)
-            })
-            .await
-    }
-}
-
-#[async_trait]
-impl PushStore for SqliteStore {
-    async fn act(
-        &self,
-        service: ServiceSid,
-        device: Device,
-        action: &Action,
-        user: Option<&User>,
-        now: Timestamp,
-    ) -> Result<Bound, StoreError> {
-        let (action, user) = (action.clone(), user.cloned());
-        self.database
-            .write(move |connection| {
-                if matches!(action, Action::Register { .. }) && !service_exists(connection, service)? {
-                    return Err(StoreError::Missing);
-                }
-                let before = bound(connection, service, device)?;
-                match action.step(before.as_ref(), now) {
-                    None => Ok(Bound { after: before.clone(), before }),
-                    Some(step) => {
-                        take_step(connection, service, &step, user.as_ref(), now)?;
-                        Ok(Bound { before, after: step.binding })
-                    }
-                }
-            })
-            .await
-    }
-
-    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
-        let found = self.database.read(move |connection| bound(connection, service, Device::of_binding(sid))).await?;
-        Ok(found.filter(|binding| binding.sid == sid))
-    }
-
-    async fn bindings(
-        &self,
-        service: ServiceSid,
-        filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
-        let filter = filter.clone();
-        self.database
-            .read(move |connection| {
-                if filter.identities.is_empty() {
-                    let wants = |channel: Channel| {
-                        filter.channels.is_empty() || filter.channels.iter().any(|wanted| wanted.is(channel))
-                    };
-                    let condition = match (wants(Channel::Apn), wants(Channel::Fcm)) {
-                        (true, true) => "service = ?1",
-                        (true, false) => "service = ?1 AND channel = 'apn'",
-                        (false, _) => "service = ?1 AND channel = 'fcm'",
-                    };
-                    return slice(connection, "bindings", (condition, &Key(service)), window, binding_of);
-                }
-                let mut statement = connection
-                    .prepare_cached("SELECT version, document FROM bindings WHERE service = ?1 AND identity = ?2")
-                    .map_err(unavailable)?;
-                let mut bindings = BTreeMap::new();
-                for identity in &filter.identities {
-                    let rows = statement.query_map(params![Key(service), identity.as_str()], versioned);
-                    for row in rows.map_err(unavailable)? {
-                        let binding = binding_of(row.map_err(unavailable)?)?;
-                        bindings.insert(binding.sid, binding);
-                    }
-                }
-                let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
-                Ok(window.show(bindings, |binding| binding.sid))
-            })
-            .await
-    }
-
-    async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
-        let (sid, version, document) = (credential.sid, credential.version, write_document(credential)?);
-        self.database
-            .write(move |connection| {
-                created(execute(
-                    connection,
-                    "INSERT INTO credentials (sid, version, document) VALUES (?1, ?2, ?3)",
-                    params![Key(sid), version, document],
-                ))
-            })
-            .await
-    }
-
-    async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
-        self.database
-            .read(move |connection| {
-                find(connection, "SELECT version, document FROM credentials WHERE sid = ?1", [Key(sid)], versioned)?
-                    .map(credential_of)
-                    .transpose()
-            })
-            .await
-    }
-
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        self.database
-            .read(move |connection| slice(connection, "credentials", ("?1", &true), window, credential_of))
-            .await
-    }
-
-    async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
-        let (sid, version, document) = (credential.sid, credential.version, write_document(credential)?);
-        self.database
-            .write(move |connection| {
-                let updated = execute(
-                    connection,
-                    "UPDATE credentials SET version = version + 1, document = ?3 WHERE sid = ?1 AND version = ?2",
-                    params![Key(sid), version, document],
-                );
-                replaced(updated.map_err(unavailable)?, || {
-                    exists(connection, "SELECT 1 FROM credentials WHERE sid = ?1", [Key(sid)])
-                })
-            })
-            .await
-    }
-
-    async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
-        self.database
-            .write(move |connection| {
-                execute(connection, "DELETE FROM credentials WHERE sid = ?1", [Key(sid)])
-                    .map(|deleted| deleted > 0)
-                    .map_err(unavailable)
-            })
-            .await
-    }
-
-    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let (sid, service, made_at) = (notification.sid, notification.service_sid, notification.date_created);
-        let document = write_document(notification)?;
-        self.database
-            .write(move |connection| {
-                created(execute(
-                    connection,
-                    "INSERT INTO notifications (sid, service, made_at, document) VALUES (?1, ?2, ?3, ?4)",
-                    params![Key(sid), Key(service), made_at.as_millis(), document],
-                ))
-            })
-            .await
-    }
-
-    async fn notification(
-        &self,
-        service: ServiceSid,
-        sid: NotificationSid,
-    ) -> Result<Option<Notification>, StoreError> {
-        self.database
-            .read(move |connection| {
-                let select = "SELECT document FROM notifications WHERE sid = ?1 AND service = ?2";
-                find(connection, select, params![Key(sid), Key(service)], |row| row.get::<_, String>(0))?
-                    .map(|document| read_document(&document))
-                    .transpose()
-            })
-            .await
-    }
-
-    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        self.write_deliveries("INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", deliveries).await
-    }
-
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        self.write_deliveries("INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3)", std::slice::from_ref(delivery))
-            .await
-    }
-
-    async fn delivery(
-        &self,
-        notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
-        self.database
-            .read(move |connection| {
-                let select = "SELECT document FROM deliveries WHERE notification = ?1 AND sid = ?2";
-                find(connection, select, params![Key(notification), Key(binding)], |row| row.get::<_, String>(0))?
-                    .map(|document| read_document(&document))
-                    .transpose()
-            })
-            .await
-    }
-
-    async fn deliveries(
-        &self,
-        notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
-        self.database
-            .read(move |connection| {
-                slice(
-                    connection,
-                    "(SELECT notification, sid, 0 AS version, document FROM deliveries)",
-                    ("notification = ?1", &Key(notification)),
-                    window,
-                    |(_, document)| read_document(&document),
-                )
             })
             .await
     }

@@ -1,51 +1,35 @@
-//! Bindings: one item for each device, written together with the states of those whose device it was and is.
+//! Everything for pushes. There is one item for each device, written together with the states of those whose device it
+//! was and is.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reachability_domain::binding::{Binding, BindingFilter, Device};
+use reachability_domain::credential::Credential;
 use reachability_domain::identity::UserKey;
-use reachability_domain::push_store::Bound;
+use reachability_domain::notification::{Delivery, Notification};
+use reachability_domain::push_store::{Bound, PushStore};
 use reachability_domain::registration::{Action, Registration, Step};
-use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
 use reachability_domain::store::{Position, Slice, Store, StoreError, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::User;
+use serde::{Deserialize, Serialize};
 
 use super::key::{Item, Key, SHARDS};
 use super::state::StoredState;
 use super::store::{
     ATTEMPTS, Contended, DELETED_AT_ONCE, DynamoStore, READ_AT_ONCE, Transacted, back_off, cut, document, incomplete,
-    read_document, state_item, unchanged,
+    read_document, state_item, unavailable, unchanged,
 };
 
-impl DynamoStore {
-    pub(super) async fn act_on_device(
-        &self,
-        service: ServiceSid,
-        device: Device,
-        action: &Action,
-        user: Option<&User>,
-        now: Timestamp,
-    ) -> Result<Bound, StoreError> {
-        // Not a part of the transaction, as when a user is made.
-        if matches!(action, Action::Register { .. }) && self.service(service).await?.is_none() {
-            return Err(StoreError::Missing);
-        }
-        let key = Key::binding(service, device);
-        for attempt in 0..ATTEMPTS {
-            let before: Option<Binding> = self.find(key.clone()).await?;
-            let Some(step) = action.step(before.as_ref(), now) else {
-                return Ok(Bound { after: before.clone(), before });
-            };
-            let writes = self.step(service, device, before.as_ref(), &step, user, now).await?;
-            match self.transact(writes).await? {
-                Transacted::Done => return Ok(Bound { before, after: step.binding }),
-                Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
-            }
-        }
-        Err(StoreError::Unavailable(Contended.into()))
-    }
+/// How many writes that cannot be one request are made at a time.
+const WRITES_AT_ONCE: usize = 32;
 
+impl DynamoStore {
     /// What a step writes, on the condition that nobody writes any of it in between.
     async fn step(
         &self,
@@ -127,7 +111,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
     }
 
-    pub(super) async fn bindings_of_service(
+    async fn bindings_of_service(
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
@@ -157,7 +141,7 @@ impl DynamoStore {
         Ok(cut(bindings, window))
     }
 
-    pub(super) async fn bindings_of_users(
+    async fn bindings_of_users(
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
@@ -195,4 +179,144 @@ impl DynamoStore {
         try_join_all(keys.chunks(DELETED_AT_ONCE).map(|keys| self.delete_all(keys))).await?;
         Ok(more)
     }
+}
+
+#[async_trait]
+impl PushStore for DynamoStore {
+    async fn act(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        action: &Action,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Bound, StoreError> {
+        // Not a part of the transaction, as when a user is made.
+        if matches!(action, Action::Register { .. }) && self.service(service).await?.is_none() {
+            return Err(StoreError::Missing);
+        }
+        let key = Key::binding(service, device);
+        for attempt in 0..ATTEMPTS {
+            let before: Option<Binding> = self.find(key.clone()).await?;
+            let Some(step) = action.step(before.as_ref(), now) else {
+                return Ok(Bound { after: before.clone(), before });
+            };
+            let writes = self.step(service, device, before.as_ref(), &step, user, now).await?;
+            match self.transact(writes).await? {
+                Transacted::Done => return Ok(Bound { before, after: step.binding }),
+                Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
+            }
+        }
+        Err(StoreError::Unavailable(Contended.into()))
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        let found: Option<Binding> = self.find(Key::binding(service, Device::of_binding(sid))).await?;
+        Ok(found.filter(|binding| binding.sid == sid))
+    }
+
+    async fn bindings(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Binding>, StoreError> {
+        if filter.identities.is_empty() {
+            self.bindings_of_service(service, filter, window).await
+        } else {
+            self.bindings_of_users(service, filter, window).await
+        }
+    }
+
+    async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        self.create(Key::credential(credential.sid), credential).await
+    }
+
+    async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
+        self.find(Key::credential(sid)).await
+    }
+
+    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
+        self.slice(Key::credentials(), window).await
+    }
+
+    async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        let next = Credential { version: credential.version + 1, ..credential.clone() };
+        self.replace(Key::credential(credential.sid), credential.version, &next).await
+    }
+
+    async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
+        self.delete(Key::credential(sid)).await
+    }
+
+    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let expires_at = expires_at(notification.date_created);
+        self.create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at }).await
+    }
+
+    async fn notification(
+        &self,
+        service: ServiceSid,
+        sid: NotificationSid,
+    ) -> Result<Option<Notification>, StoreError> {
+        let found: Option<Notification> = self.find(Key::notification(sid)).await?;
+        Ok(found.filter(|notification| notification.service_sid == service))
+    }
+
+    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        // One by one, since a batch has no conditions.
+        let add = async |delivery: &Delivery| {
+            let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+            self.add(key, &Expiring::of(delivery)).await.map(drop)
+        };
+        stream::iter(deliveries).map(add).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+    }
+
+    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+        let item = document(key, &Expiring::of(delivery))?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(drop).map_err(unavailable)
+    }
+
+    async fn delivery(
+        &self,
+        notification: NotificationSid,
+        binding: BindingSid,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.find(Key::delivery(notification, binding)).await
+    }
+
+    async fn deliveries(
+        &self,
+        notification: NotificationSid,
+        window: Window<BindingSid>,
+    ) -> Result<Slice<Delivery>, StoreError> {
+        // The notification itself lies behind all of them.
+        let is_delivery =
+            |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
+        let items = self.query_those(Key::deliveries(notification), window, is_delivery).await?;
+        let items = items.into_iter().map(read_document).collect::<Result<Vec<Delivery>, StoreError>>()?;
+        Ok(cut(items, window))
+    }
+}
+
+/// A record that DynamoDB may remove when its time is over.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Expiring<T> {
+    #[serde(flatten)]
+    it: T,
+    /// In seconds since the epoch.
+    ttl: i64,
+}
+
+impl Expiring<Delivery> {
+    fn of(delivery: &Delivery) -> Self {
+        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated) }
+    }
+}
+
+/// When a notification made then is forgotten, in seconds since the epoch.
+fn expires_at(made_at: Timestamp) -> i64 {
+    made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
 }
