@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use reachability_domain::event::{Event, EventKind};
 use reachability_domain::push_store::PushStore;
+use reachability_domain::queue::{Check, Lane, Message};
 use reachability_domain::reachability::UserState;
-use reachability_domain::store::Store;
+use reachability_domain::sid::Sid;
+use reachability_domain::store::{Position, Store, Window};
 use reachability_domain::time::Timestamp;
 use reachability_domain::user::UserRef;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::sqlite::{Database, SqliteStore};
+use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
-use reachability_tests::stage::{SETTINGS, Stage};
+use reachability_tests::stage::{SETTINGS, Stage, new_service};
 use reachability_tests::{properties, push_properties};
 use tempfile::TempDir;
 
@@ -74,6 +76,41 @@ mod in_sqlite {
         assert_eq!(store.tidy(day(16)).await.unwrap(), 1);
         assert_eq!(stage.state(&users[0]).await, UserState::default());
         assert_ne!(stage.state(&users[1]).await, UserState::default());
+    }
+
+    /// One of the version before there were pushes, with what was in it.
+    #[tokio::test]
+    async fn an_older_database_is_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("../infra/src/sqlite/schema/1.sql")).unwrap();
+        let user = &generate::users()[0];
+        let service = new_service(user.service);
+        let bits = service.sid.bits().to_be_bytes().to_vec();
+        let document = serde_json::to_string(&service).unwrap();
+        old.execute("INSERT INTO services VALUES (?1, 0, ?2)", (&bits, document)).unwrap();
+        let presence = r#"{"c":{"c-1":{"o":{"a":1000,"l":121000}}},"g":1,"t":1000}"#;
+        let state = (&bits, user.identity.as_str(), presence);
+        old.execute("INSERT INTO states VALUES (?1, ?2, 7, 1000, ?3)", state).unwrap();
+        let check = Check { user: user.clone(), connection: "c-1".parse().unwrap(), due_at: Timestamp::from_millis(5) };
+        let check = Message::Check(check);
+        old.execute("INSERT INTO messages (due_at, body) VALUES (5, ?1)", [check.to_json()]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+
+        for _ in 0..2 {
+            let database = Database::open(&path).unwrap();
+            let (store, queue) = (SqliteStore::new(database.clone()), SqliteQueue::new(database));
+            let state = store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
+            assert_eq!((state.revision, state.presence.connections().len()), (7, 1));
+            assert!(!state.registrations.ever());
+            let due = queue.due(Lane::Events, Timestamp::from_millis(5), 10).await.unwrap();
+            assert_eq!(due[0].body, check.to_json());
+            assert!(queue.due(Lane::Pushes, Timestamp::MAX, 10).await.unwrap().is_empty());
+            let window = Window { position: Position::Start, limit: 10 };
+            assert!(store.credentials(window).await.unwrap().items.is_empty());
+        }
     }
 
     // The ten thousand cases are run in memory; these are for what a store can do wrong.
