@@ -26,8 +26,9 @@ enum Step {
     Register(usize),
     /// A user takes it away.
     Unregister(usize),
-    /// The app is removed from the device: from now on its provider says so to whoever asks.
-    Uninstall,
+    /// The app is removed from the device: from now on its provider says so to whoever asks. Its clock may be behind by so
+    /// many milliseconds.
+    Uninstall(i64),
     /// Somebody asks the provider, about a registration of a user. The answer is on its way.
     Ask(usize),
     /// An answer arrives: one of all that were ever given, so it may be late, overtaken, or a repetition.
@@ -53,7 +54,7 @@ struct Model {
     registered: Option<(usize, Timestamp)>,
     /// Who had it at some time.
     ever: [bool; 2],
-    /// Since when its token is dead.
+    /// Since when its token is dead, by the provider's clock.
     dead_since: Option<Timestamp>,
     /// The answers that have arrived.
     heard: Vec<Answer>,
@@ -82,7 +83,7 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
     let step = prop_oneof![
         3 => (0..2usize).prop_map(Step::Register),
         1 => (0..2usize).prop_map(Step::Unregister),
-        2 => Just(Step::Uninstall),
+        2 => (0..4i64).prop_map(Step::Uninstall),
         4 => (0..2usize).prop_map(Step::Ask),
         6 => any::<prop::sample::Index>().prop_map(Step::Answer),
         1 => Just(Step::Sweep),
@@ -116,7 +117,10 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
                     act(user, Action::Unregister(bindings[user].sid)).await;
                     model.registered = model.registered.filter(|(owner, _)| *owner != user);
                 }
-                Step::Uninstall => model.dead_since = model.dead_since.or(Some(now)),
+                Step::Uninstall(behind) => {
+                    let since = Timestamp::from_millis(now.as_millis() - behind);
+                    model.dead_since = model.dead_since.or(Some(since));
+                }
                 Step::Ask(user) => {
                     let word = match model.dead_since {
                         None => Word::Alive,
