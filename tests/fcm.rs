@@ -91,7 +91,7 @@ async fn an_alert_is_sent_as_google_wants_it() {
 
     let [request] = &google.requests()[..] else { panic!("one request") };
     assert_eq!(request.path, "/v1/projects/example-app/messages:send");
-    assert_eq!(request.header("authorization"), "Bearer ya29.1");
+    assert!(request.header("authorization").starts_with("Bearer "));
     assert_eq!(request.header("content-type"), "application/json");
     let message = json!({
         "token": "token:1",
