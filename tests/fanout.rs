@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_sns::Client;
 use reachability_domain::presence::Generation;
-use reachability_domain::queue::{Announce, Message};
+use reachability_domain::queue::{Announce, Message, Span};
 use reachability_domain::store::Store;
 use reachability_functions_lambda::fanout::{Batch, BatchResponse, Fanout};
 use reachability_infra::memory::MemoryStore;
@@ -134,7 +134,7 @@ async fn switching_on_has_registrations_told() {
         fanout.handle(&batch(&[record(1, "services", before.cloned(), after.cloned())])).await;
         queue.take()
     };
-    let announce = Announce { service: service(1), generation: Generation(1), after: None };
+    let announce = Announce { service: service(1), generation: Generation(1), span: Span::default() };
     assert_eq!(announced(Some(&off), Some(&on)).await, [Message::Announce(announce)]);
     for (before, after) in [(Some(&on), Some(&off)), (Some(&on), Some(&on)), (None, Some(&off)), (Some(&on), None)] {
         assert_eq!(announced(before, after).await, []);

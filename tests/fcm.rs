@@ -207,7 +207,7 @@ async fn a_refused_access_token_is_renewed_once() {
 
     NOW.fetch_add(2 * MINUTE, Ordering::SeqCst);
     google.answer_all(Answer::fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")));
-    assert_eq!(send_all(&fcm, 1).await, [Outcome::rejected("THIRD_PARTY_AUTH_ERROR", Fault::Credential)]);
+    assert_eq!(send_all(&fcm, 1).await, [Outcome::rejected("THIRD_PARTY_AUTH_ERROR", Fault::Push)]);
     assert_eq!(google.token_requests(), 3, "it is not the token that is refused");
 
     google.answer_all(Answer::fcm(401, "UNAUTHENTICATED", None));
@@ -263,7 +263,7 @@ async fn what_google_says_decides_whose_fault_it_is() {
         (403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Fault::Push),
         (403, "PERMISSION_DENIED", None, Fault::Credential),
         (401, "UNAUTHENTICATED", None, Fault::Credential),
-        (401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), Fault::Credential),
+        (401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), Fault::Push),
         (409, "ABORTED", Some("UNSPECIFIED_ERROR"), Fault::Push),
     ] {
         google.answer(&token, Answer::fcm(status, word, code));

@@ -12,7 +12,7 @@ use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::notification::{Delivery, DeliveryStatus};
 use reachability_domain::presence::Generation;
 use reachability_domain::push::{Content, Reason};
-use reachability_domain::queue::{Announce, Deliver, Message, Probe, Sweep};
+use reachability_domain::queue::{Announce, Deliver, Message, Probe, Span, Sweep};
 use reachability_domain::registration::{KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR};
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
@@ -110,7 +110,7 @@ async fn every_answer_has_its_effect() {
         fcm(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Nothing),
         fcm(403, "PERMISSION_DENIED", None, RejectsCredential),
         fcm(401, "UNAUTHENTICATED", None, RejectsCredential),
-        fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), RejectsCredential),
+        fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), Nothing),
         fcm(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED"), AsksAgain),
         fcm(500, "INTERNAL", Some("INTERNAL"), AsksAgain),
         fcm(503, "UNAVAILABLE", Some("UNAVAILABLE"), AsksAgain),
@@ -132,12 +132,14 @@ async fn every_answer_has_its_effect() {
             let (status, health) = match effect {
                 Effect::Confirms => ("confirmed", Health::Accepted),
                 Effect::Kills => ("dead", Health::Accepted),
-                Effect::Nothing => ("unconfirmed", Health::Accepted),
-                Effect::AsksAgain => ("unconfirmed", Health::Unproven),
+                Effect::Nothing | Effect::AsksAgain => ("unconfirmed", stage.health(*channel).await),
                 Effect::RejectsCredential => ("unconfirmed", stage.health(*channel).await),
             };
             assert_eq!(binding.status(), status, "{what}");
             assert_eq!(stage.health(*channel).await, health, "{what}");
+            if *effect != Effect::RejectsCredential {
+                assert!(!matches!(health, Health::Rejected { .. }), "{what}");
+            }
             assert_eq!(stage.notifiable("alice").await, Some(*effect != Effect::Kills), "{what}");
             if *effect == Effect::Kills {
                 assert_eq!(binding.death.unwrap().reason.as_str(), reason, "{what}");
@@ -428,7 +430,7 @@ async fn registrations_are_looked_through() {
         stage.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
         stage.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
     }
-    let mut messages = vec![Message::Sweep(Sweep { service: None, after: None })];
+    let mut messages = vec![Message::Sweep(Sweep::Services { after: None })];
     let (mut probes, mut sweeps) = (Vec::new(), 0);
     while !messages.is_empty() {
         sweeps += messages.len();
@@ -438,7 +440,7 @@ async fn registrations_are_looked_through() {
         probes.extend(asked);
         messages = more;
     }
-    assert_eq!(sweeps, 1 + 1_150_usize.div_ceil(500), "a part at a time");
+    assert!((1 + 1 + 30..=1 + 1 + 64).contains(&sweeps), "a page, and what is behind it in parts: {sweeps}");
     assert!(matches!(&probes[..], [Message::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
     let status = async |binding: &Binding| stage.binding(binding.sid).await.map(|it| it.status());
     assert_eq!(status(&over).await, Some("dead"));
@@ -447,7 +449,7 @@ async fn registrations_are_looked_through() {
     assert_eq!(stage.metrics.counted(Counter::DeathsExpired), 2);
     // What is found to be over is kept for a while, from its end on.
     assert_eq!(status(&long_dead).await, Some("dead"));
-    stage.handle(vec![Message::Sweep(Sweep { service: Some(stage.service), after: None })]).await;
+    stage.handle(vec![Message::Sweep(Sweep::Bindings { service: stage.service, span: Span::default() })]).await;
     assert_eq!(status(&long_dead).await, None);
     for (identity, notifiable) in
         [("over", false), ("ending", true), ("fine", true), ("dead", false), ("long dead", false), ("user 7", true)]
@@ -475,7 +477,11 @@ async fn switching_on_tells_of_all_registrations() {
         states.iter().filter(|state| state.registrations.told_in() == Some(Generation(2))).count()
     };
     let announce = |generation| {
-        Message::Announce(Announce { service: stage.service, generation: Generation(generation), after: None })
+        Message::Announce(Announce {
+            service: stage.service,
+            generation: Generation(generation),
+            span: Span::default(),
+        })
     };
     // Of a time that is over, and of one that is not yet known here.
     for generation in [1, 3] {
@@ -483,9 +489,13 @@ async fn switching_on_tells_of_all_registrations() {
     }
     assert_eq!(told().await, 0);
     let more = stage.handle(vec![announce(2)]).await;
-    assert_eq!((more.len(), told().await), (1, 500));
-    assert!(stage.handle(more).await.is_empty());
+    assert_eq!(told().await, 500);
+    assert!(stage.handle(more.clone()).await.is_empty());
     assert_eq!(told().await, 600);
+    // Delivered again, there is nothing left to tell.
+    let before = stage.store.states(&users).await.unwrap();
+    stage.handle([more, vec![announce(2)]].concat()).await;
+    assert_eq!(stage.store.states(&users).await.unwrap(), before);
     service.version += 1;
     service.configuration.set_reachability_enabled(false, clock::now());
     stage.store.replace_service(&service).await.unwrap();
@@ -581,8 +591,16 @@ async fn what_is_not_delivered_says_why() {
         let deliver = stage.notification(&["alice"], content(), ttl).await;
         (deliver.clone(), stage.handle(vec![Message::Deliver(deliver)]).await)
     };
-    let (expired, messages) = queued(Some(0)).await;
+    // For now or never: the provider is told so, and once is all.
+    let (now, messages) = queued(Some(0)).await;
     stage.handle(messages).await;
+    let delivery = stage.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
+    assert_eq!(delivery.status.as_str(), "accepted");
+    assert_eq!(stage.apple.requests_to("01")[0].header("apns-expiration"), "0");
+    let (expired, messages) = queued(Some(0)).await;
+    stage.apple.answer_once("01", Answer::apns(429, "TooManyRequests"));
+    let again = stage.handle(messages).await;
+    assert!(stage.handle(again).await.is_empty());
     assert_eq!(reason(&expired).await, "Expired");
 
     // Trouble passes, or does not.

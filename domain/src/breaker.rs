@@ -22,8 +22,10 @@ const TRIAL: Duration = Duration::from_secs(30);
 /// Stands before one provider, for one credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
-    /// Failures since the last success.
+    /// Failures since the last success, while it was closed.
     failures: u32,
+    /// How often it has opened since then.
+    openings: u32,
     /// `None`: closed, requests go through.
     open_until: Option<Timestamp>,
     /// A request is on its way that decides.
@@ -54,17 +56,21 @@ impl Breaker {
 
     /// A request failed. If the provider has asked for a pause, it gets that at once.
     pub fn failed(&mut self, retry_after: Option<Duration>, now: Timestamp) {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures < FAILURES && retry_after.is_none() {
+        // What was sent before it opened may still fail. That is no reason to be open for another time around.
+        let is_open = self.open_until.is_some_and(|until| now < until) && !self.is_tried;
+        if is_open {
+            let asked = retry_after.map(|asked| now.plus(asked.min(LONGEST_ASKED)));
+            self.open_until = self.open_until.max(asked);
             return;
         }
-        let opened_before = self.failures.saturating_sub(FAILURES).min(16);
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * (1 << opened_before));
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < FAILURES && retry_after.is_none() && !self.is_tried {
+            return;
+        }
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * (1 << self.openings.min(16)));
         let pause = retry_after.map_or(pause, |asked| asked.min(LONGEST_ASKED).max(pause));
-        let until = now.plus(pause);
-        // What was sent before it opened may still fail. That is no reason to shorten the pause.
-        let known = self.open_until.filter(|_| !self.is_tried).unwrap_or(until);
-        (self.open_until, self.is_tried) = (Some(until.max(known)), false);
+        self.openings = self.openings.saturating_add(1);
+        (self.open_until, self.is_tried) = (Some(now.plus(pause)), false);
     }
 }
 
@@ -91,6 +97,10 @@ mod tests {
             breaker.failed(None, NOW);
         }
         assert_eq!(breaker.admit(NOW), Err(Duration::from_secs(1)));
+        // Those that were under way when it opened.
+        for _ in 0..20 {
+            breaker.failed(None, later(10));
+        }
         assert_eq!(breaker.admit(later(999)), Err(Duration::from_millis(1)));
         // One trial.
         assert_eq!(breaker.admit(later(1_000)), Ok(()));

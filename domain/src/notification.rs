@@ -1,11 +1,13 @@
 //! Notifications: what the owner sends to all devices of some users, and what became of it on each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::credential::Channel;
 use crate::identity::Identity;
 use crate::push::{Content, Reason};
-use crate::sid::{BindingSid, NotificationSid, ServiceSid};
+use crate::sid::{BindingSid, NotificationSid, ServiceSid, Sid};
 use crate::time::Timestamp;
 
 /// A notification.
@@ -19,7 +21,8 @@ pub struct Notification {
     pub identities: Vec<Identity>,
     /// What it says.
     pub content: Content,
-    /// For how long providers keep it for a device that cannot be reached, in seconds; `None` for as long as they like.
+    /// For how long providers keep it for a device that cannot be reached, in seconds; zero for now or never, `None` for as
+    /// long as they like.
     pub ttl_seconds: Option<u32>,
     /// When it was made.
     pub date_created: Timestamp,
@@ -29,14 +32,16 @@ impl Notification {
     /// For how long a notification and what became of it can be read, in seconds.
     pub const KEPT_SECONDS: u64 = 7 * 86_400;
 
-    /// When it is no longer worth delivering.
+    /// When it is no longer worth delivering: long ago if it is for now or never, which is how providers are told.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.ttl_seconds.map(|ttl| self.date_created.plus(std::time::Duration::from_secs(ttl.into())))
+        self.ttl_seconds.map(|ttl| match ttl {
+            0 => Timestamp::default(),
+            ttl => self.date_created.plus(Duration::from_secs(ttl.into())),
+        })
     }
 
     /// Names its delivery to a device: the same for the same one.
     pub fn push_id(&self, binding: BindingSid) -> u128 {
-        use crate::sid::Sid;
         // Both are random for the most part.
         self.sid.bits().rotate_left(64) ^ binding.bits()
     }

@@ -64,11 +64,30 @@ pub struct Deliver {
 
 /// Registrations are to be looked through for those whose time is over, or will be soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sweep {
-    /// Those of which service; `None`: of all, for each of which there will be a message.
-    pub service: Option<ServiceSid>,
-    /// Behind which one to begin: services where none is given, bindings of the service otherwise.
-    pub after: Option<u128>,
+pub enum Sweep {
+    /// Those of all services, for each of which there will be a message.
+    Services {
+        /// Behind which service to begin; `None` for the first.
+        after: Option<ServiceSid>,
+    },
+    /// Those of a service.
+    Bindings {
+        /// Of which service.
+        service: ServiceSid,
+        /// Which of them.
+        span: Span,
+    },
+}
+
+/// Some of the bindings of a service, in the order of their sids. The default: all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Span {
+    /// Those behind this one; `None`: from the first on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BindingSid>,
+    /// Those up to this one; `None`: to the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<BindingSid>,
 }
 
 /// A service's reachability was switched on: what is known of its users' registrations is to be told.
@@ -78,8 +97,8 @@ pub struct Announce {
     pub service: ServiceSid,
     /// How often it was switched on, this time included. If that is not how it is any more there is nothing to do.
     pub generation: Generation,
-    /// Behind which binding to begin; `None` for the first.
-    pub after: Option<BindingSid>,
+    /// Which of them.
+    pub span: Span,
 }
 
 /// A push provider has something to tell of a device, and is to be asked what.
@@ -154,16 +173,18 @@ enum Written {
     },
     Sweep {
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        service_sid: Option<ServiceSid>,
-        /// In hexadecimal digits, since many readers of JSON know no such numbers.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<String>,
+        after: Option<ServiceSid>,
+    },
+    SweepBindings {
+        service_sid: ServiceSid,
+        #[serde(flatten)]
+        span: Span,
     },
     Announce {
         service_sid: ServiceSid,
         generation: Generation,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<BindingSid>,
+        #[serde(flatten)]
+        span: Span,
     },
     Feedback {
         endpoint: String,
@@ -196,13 +217,12 @@ impl Message {
                         due_at,
                     }))
                 }
-                Ok(Written::Sweep { service_sid, after }) => {
-                    let after = after.map(|digits| u128::from_str_radix(&digits, 16)).transpose();
-                    let after = after.map_err(|_| InvalidEvent::Type)?;
-                    Ok(Self::Sweep(Sweep { service: service_sid, after }))
+                Ok(Written::Sweep { after }) => Ok(Self::Sweep(Sweep::Services { after })),
+                Ok(Written::SweepBindings { service_sid, span }) => {
+                    Ok(Self::Sweep(Sweep::Bindings { service: service_sid, span }))
                 }
-                Ok(Written::Announce { service_sid, generation, after }) => {
-                    Ok(Self::Announce(Announce { service: service_sid, generation, after }))
+                Ok(Written::Announce { service_sid, generation, span }) => {
+                    Ok(Self::Announce(Announce { service: service_sid, generation, span }))
                 }
                 Ok(Written::Feedback { endpoint }) => Ok(Self::Feedback(Feedback { endpoint })),
                 Err(_) => Err(InvalidEvent::Type),
@@ -236,13 +256,14 @@ impl Message {
                 attempts: deliver.attempts,
                 due_at: deliver.due_at,
             },
-            Self::Sweep(sweep) => {
-                Written::Sweep { service_sid: sweep.service, after: sweep.after.map(|after| format!("{after:x}")) }
+            Self::Sweep(Sweep::Services { after }) => Written::Sweep { after: *after },
+            Self::Sweep(Sweep::Bindings { service, span }) => {
+                Written::SweepBindings { service_sid: *service, span: *span }
             }
             Self::Announce(announce) => Written::Announce {
                 service_sid: announce.service,
                 generation: announce.generation,
-                after: announce.after,
+                span: announce.span,
             },
             Self::Feedback(feedback) => Written::Feedback { endpoint: feedback.endpoint.clone() },
         };
@@ -310,22 +331,25 @@ mod tests {
         let (service, binding) = (service.parse().unwrap(), binding.parse().unwrap());
         let at = Timestamp::from_millis(1_795_171_200_123);
         let notification = "NT00000000000000000000000000000003".parse().unwrap();
+        let span = Span { after: Some(binding), until: Some("BS00000000000000000000000000000003".parse().unwrap()) };
         for message in [
             Message::Probe(Probe { service, binding, asked_at: at, attempts: 0, due_at: None }),
             Message::Probe(Probe { service, binding, asked_at: at, attempts: 2, due_at: Some(at) }),
             Message::Deliver(Deliver { service, notification, binding: None, attempts: 0, due_at: None }),
             Message::Deliver(Deliver { service, notification, binding: Some(binding), attempts: 1, due_at: Some(at) }),
-            Message::Sweep(Sweep { service: None, after: None }),
-            Message::Sweep(Sweep { service: Some(service), after: Some(u128::MAX) }),
-            Message::Announce(Announce { service, generation: Generation(3), after: None }),
-            Message::Announce(Announce { service, generation: Generation(3), after: Some(binding) }),
+            Message::Sweep(Sweep::Services { after: None }),
+            Message::Sweep(Sweep::Services { after: Some(service) }),
+            Message::Sweep(Sweep::Bindings { service, span: Span::default() }),
+            Message::Sweep(Sweep::Bindings { service, span }),
+            Message::Announce(Announce { service, generation: Generation(3), span: Span::default() }),
+            Message::Announce(Announce { service, generation: Generation(3), span }),
             Message::Feedback(Feedback { endpoint: "arn:aws:sns:…".to_owned() }),
         ] {
             assert_eq!(Message::parse(message.to_json().as_bytes()).unwrap(), message);
             assert_eq!(message.lane(), Lane::Pushes);
         }
         // What a clock sends every day.
-        let sweep = Message::Sweep(Sweep { service: None, after: None });
+        let sweep = Message::Sweep(Sweep::Services { after: None });
         assert_eq!(Message::parse(br#"{"type":"sweep"}"#).unwrap(), sweep);
         // The door takes events only.
         assert!(matches!(Event::parse(check.to_json().as_bytes()), Err(InvalidEvent::Type)));

@@ -137,6 +137,8 @@ impl Registrations {
 /// What a provider's answer says of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
+    /// Of which registration: when it was made. Not by comparing times, since clocks differ.
+    pub registered_at: Timestamp,
     /// When the request was made that it answers.
     pub asked_at: Timestamp,
     /// What it says.
@@ -158,8 +160,8 @@ pub enum Word {
 }
 
 impl Verdict {
-    /// What an answer says of the registration; `None` if it says nothing of it.
-    pub fn of(outcome: &Outcome, asked_at: Timestamp) -> Option<Self> {
+    /// What an answer says of the registration that it was asked about; `None` if it says nothing of it.
+    pub fn of(outcome: &Outcome, binding: &Binding, asked_at: Timestamp) -> Option<Self> {
         let word = match outcome {
             Outcome::Accepted { .. } => Word::Alive,
             Outcome::Rejected(rejection) => match rejection.fault {
@@ -168,7 +170,7 @@ impl Verdict {
             },
             Outcome::Unavailable { .. } => return None,
         };
-        Some(Self { asked_at, word })
+        Some(Self { registered_at: binding.registered_at, asked_at, word })
     }
 }
 
@@ -190,6 +192,8 @@ pub enum Action {
     Settle(BindingSid, Verdict),
     /// Its time may be over.
     Expire(BindingSid),
+    /// It may have been dead for so long that nobody needs to see it any more.
+    Forget(BindingSid),
 }
 
 /// What an action does to a device: the binding as it is to be, and who has it no more.
@@ -213,11 +217,11 @@ impl Action {
                 leaves: None,
                 told_in: Some(*generation),
             }),
-            Self::Unregister(sid) => current.filter(|it| it.sid == *sid).map(|binding| Step {
-                binding: None,
-                leaves: Some((binding.identity.clone(), binding.sid)),
-                told_in: None,
-            }),
+            Self::Unregister(sid) => current.filter(|it| it.sid == *sid).map(without),
+            Self::Forget(sid) => {
+                let is_over = |it: &&Binding| it.death.as_ref().is_some_and(|death| death.at.plus(KEEP_DEAD) <= now);
+                current.filter(|it| it.sid == *sid).filter(is_over).map(without)
+            }
             Self::Settle(sid, verdict) => {
                 changed(current.filter(|it| it.sid == *sid)?, |binding| settle(binding, verdict, now))
             }
@@ -230,6 +234,10 @@ impl Action {
             }),
         }
     }
+}
+
+fn without(binding: &Binding) -> Step {
+    Step { binding: None, leaves: Some((binding.identity.clone(), binding.sid)), told_in: None }
 }
 
 fn changed(current: &Binding, change: impl FnOnce(&mut Binding)) -> Option<Step> {
@@ -249,8 +257,8 @@ fn register(binding: &Binding, current: Option<&Binding>, generation: Generation
         next.version = known.version + 1;
         if known.identity == binding.identity {
             next.date_created = known.date_created;
-            // Clocks differ. A registration does not become older by being made again.
-            next.registered_at = binding.registered_at.max(known.registered_at);
+            // Clocks differ. A registration that is made again is later, and not the same.
+            next.registered_at = binding.registered_at.max(known.registered_at.plus(Duration::from_millis(1)));
             // What another credential has found out says nothing of this one, and a dead token has to prove itself again.
             if known.credential_sid == binding.credential_sid && known.death.is_none() {
                 next.confirmed_at = known.confirmed_at;
@@ -262,8 +270,8 @@ fn register(binding: &Binding, current: Option<&Binding>, generation: Generation
     Step { binding: Some(next), leaves, told_in: Some(generation) }
 }
 
-/// The dead-token rule: a terminal answer, about the token as it is now, to a request that was made after the device
-/// last registered, and, if the provider says since when, dead since then.
+/// The dead-token rule: a terminal answer, about the token as it is now, to a request that was made since the device last
+/// registered, and, if the provider says since when it is dead, since then.
 fn settle(binding: &mut Binding, verdict: &Verdict, now: Timestamp) {
     let asked_at = verdict.asked_at;
     match &verdict.word {
@@ -278,10 +286,11 @@ fn settle(binding: &mut Binding, verdict: &Verdict, now: Timestamp) {
             }
         }
         Word::Dead { reason, since } => {
-            let is_later = |at: Timestamp| binding.registered_at < at;
+            let is_of_this = verdict.registered_at == binding.registered_at;
+            let is_later = |since: Timestamp| binding.registered_at < since;
             let is_overtaken = binding.confirmed_at.is_some_and(|at| asked_at < at)
                 || binding.death.as_ref().is_some_and(|death| asked_at <= death.at);
-            if is_later(asked_at) && since.is_none_or(is_later) && !is_overtaken {
+            if is_of_this && since.is_none_or(is_later) && !is_overtaken {
                 if binding.death.is_none() {
                     binding.date_updated = now;
                 }

@@ -94,7 +94,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 /// Removes every day what can no longer matter, and has the push registrations looked through.
 async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
     loop {
-        if let Err(error) = queue.send(&[Message::Sweep(Sweep { service: None, after: None })]).await {
+        if let Err(error) = queue.send(&[Message::Sweep(Sweep::Services { after: None })]).await {
             warn!(error = %Chain(&error), "registrations will be looked through another day");
         }
         match store.tidy(clock::now()).await {

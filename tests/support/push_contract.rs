@@ -16,7 +16,7 @@ use reachability_domain::presence::{Generation, Presence};
 use reachability_domain::push::{Content, Priority, Reason};
 use reachability_domain::push_store::PushStore;
 use reachability_domain::reachability::{Configuration, Reachability, UserState};
-use reachability_domain::registration::{Action, MAX_DEVICES, REGISTERED_FOR, Registration, Verdict, Word};
+use reachability_domain::registration::{Action, KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR, Registration, Verdict, Word};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::{Position, StoreError, Window};
 use reachability_domain::time::Timestamp;
@@ -108,7 +108,7 @@ async fn register(store: &Fresh, user: &User, token: &str, at: Timestamp) -> Bin
 }
 
 async fn settle(store: &Fresh, binding: &Binding, asked_at: Timestamp, word: Word) -> Option<Binding> {
-    let action = Action::Settle(binding.sid, Verdict { asked_at, word });
+    let action = Action::Settle(binding.sid, Verdict { registered_at: binding.registered_at, asked_at, word });
     store.act(binding.service_sid, binding.device(), &action, None, asked_at).await.unwrap().after
 }
 
@@ -196,7 +196,8 @@ pub async fn a_device_changes_hands(store: Fresh) {
     // Her goodbye, and her provider's word, come too late to take it from him.
     for action in [
         Action::Unregister(hers.sid),
-        Action::Settle(hers.sid, Verdict { asked_at: later(2), word: dead(None) }),
+        Action::Settle(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), word: dead(None) }),
+        Action::Forget(hers.sid),
         Action::Expire(hers.sid),
     ] {
         let bound = store.act(service, hers.device(), &action, None, later(2)).await.unwrap();
@@ -232,9 +233,10 @@ pub async fn a_word_of_death_ends_a_registration(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = owner(service, 1, "alice");
     let phone = register(&store, &alice, "phone", later(10)).await;
-    // Asked before it was registered, or dead since before.
-    settle(&store, &phone, later(9), dead(None)).await;
-    settle(&store, &phone, later(10), dead(None)).await;
+    // Asked about an earlier registration, by whatever clock, or dead since before this one.
+    for registered_at in [later(9), later(11)] {
+        settle(&store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
+    }
     settle(&store, &phone, later(20), dead(Some(later(10)))).await;
     assert_eq!(notifiable(&store, &alice, later(20)).await, Some(true));
     let revision = state(&store, &alice).await.revision;
@@ -270,6 +272,18 @@ pub async fn a_registration_ends_after_a_year(store: Fresh) {
     assert_eq!(notifiable(&store, &alice, end).await, Some(false));
     assert_eq!(expire(end).await, "dead");
     assert_eq!(notifiable(&store, &alice, end).await, Some(false));
+    // Its owner can look at it for a while. Registered again in that time, it is there.
+    let forget = async |at: Timestamp| {
+        store.act(service, phone.device(), &Action::Forget(phone.sid), None, at).await.unwrap();
+        devices(&store, &alice).await.len()
+    };
+    let over = end.plus(KEEP_DEAD);
+    assert_eq!(forget(Timestamp::from_millis(over.as_millis() - 1)).await, 1);
+    register(&store, &alice, "phone", over).await;
+    assert_eq!(forget(over).await, 1);
+    assert_eq!(notifiable(&store, &alice, over).await, Some(true));
+    let again = expire(over.plus(REGISTERED_FOR)).await;
+    assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
 }
 
 /// When reachability is switched off and on again nobody was told of what there was.

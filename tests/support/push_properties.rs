@@ -70,7 +70,7 @@ impl Model {
         let kills = |answer: &Answer| match &answer.verdict.word {
             Word::Alive => false,
             Word::Dead { since, .. } => {
-                answer.user == owner && at < answer.verdict.asked_at && since.is_none_or(|since| at < since)
+                answer.user == owner && at == answer.verdict.registered_at && since.is_none_or(|since| at < since)
             }
         };
         Some(now < at.plus(REGISTERED_FOR) && !self.heard.iter().any(kills))
@@ -130,7 +130,10 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
                             since: since.filter(|since| since.as_millis() % 2 == 0),
                         },
                     };
-                    given.push(Answer { user, verdict: Verdict { asked_at: now, word } });
+                    // Nobody asks about what is not registered, but for what was a moment ago.
+                    let registered = model.registered.filter(|(owner, _)| *owner == user);
+                    let registered_at = registered.map_or(now, |(_, at)| at);
+                    given.push(Answer { user, verdict: Verdict { registered_at, asked_at: now, word } });
                 }
                 Step::Answer(_) if given.is_empty() => {}
                 Step::Answer(index) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use reachability_domain::chain::Chain;
 use reachability_domain::change::{Change, Switch};
-use reachability_domain::queue::{Announce, Message, Queue, QueueError};
+use reachability_domain::queue::{Announce, Message, Queue, QueueError, Span};
 use reachability_domain::reachability::Configuration;
 use reachability_domain::service::Service;
 use reachability_domain::sid::{ServiceSid, UserSid};
@@ -87,16 +87,16 @@ impl Fanout {
     /// Tells of what changed. A change may be told twice, and never is one lost.
     pub async fn handle(&self, batch: &Batch) -> BatchResponse {
         let (notices, mut failed) = self.notices(batch).await;
-        // First, so that it is not lost if what follows fails.
-        if let Err((place, error)) = self.announce(&notices).await {
-            warn!(error = %Chain(&error), "changes will be told again");
-            failed = [failed, Some(place)].into_iter().flatten().min();
-        }
         let messages: Vec<_> = notices.iter().map(|(_, notice)| notice.to_json()).collect();
         if let Err(error) = self.topic.publish(&messages).await {
             warn!(error = %Chain(&error), "changes will be told again");
             let first = error.indices.iter().filter_map(|index| notices.get(*index)).map(|(place, _)| *place).min();
             failed = [failed, first].into_iter().flatten().min();
+        }
+        let told = notices.iter().filter(|(place, _)| failed.is_none_or(|failed| *place < failed));
+        if let Err((place, error)) = self.announce(told).await {
+            warn!(error = %Chain(&error), "changes will be told again");
+            failed = Some(place);
         }
         // From the first one that failed on everything comes again.
         for (_, notice) in notices.iter().filter(|(place, _)| failed.is_none_or(|failed| *place < failed)) {
@@ -112,13 +112,13 @@ impl Fanout {
 
     /// Where reachability was switched on, has the registrations told of that there are already. If that fails, from which
     /// place on, and why.
-    async fn announce(&self, notices: &[(usize, Notice)]) -> Result<(), (usize, QueueError)> {
+    async fn announce(&self, notices: impl Iterator<Item = &(usize, Notice)>) -> Result<(), (usize, QueueError)> {
         for (place, notice) in notices {
             if let Notice::Switch(switch) = notice
                 && switch.reachability_enabled
             {
                 let Switch { service_sid, generation, .. } = *switch;
-                let announce = Announce { service: service_sid, generation, after: None };
+                let announce = Announce { service: service_sid, generation, span: Span::default() };
                 self.queue.send(&[Message::Announce(announce)]).await.map_err(|error| (*place, error))?;
             }
         }

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use reachability_domain::binding::Device;
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
+use reachability_domain::store::Position;
 
 /// An item with its attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -74,9 +75,7 @@ impl Key {
     /// Where the binding of a device lies, whosever it is.
     pub(super) fn binding(service: ServiceSid, device: Device) -> Self {
         let first = *device.sids().start();
-        // The first bits of a hash are as good as random.
-        let shard = ((first.bits() >> 120) % u128::from(SHARDS)) as u8;
-        Self { pk: Self::bindings(service, shard), sk: first.to_string() }
+        Self { pk: Self::bindings(service, shard_of(first)), sk: first.to_string() }
     }
 
     /// Where a part of a service's bindings lie.
@@ -100,6 +99,20 @@ impl Key {
     /// As the attributes that it is made of.
     pub(super) fn attributes(self) -> Item {
         HashMap::from([("pk".to_owned(), AttributeValue::S(self.pk)), ("sk".to_owned(), AttributeValue::S(self.sk))])
+    }
+}
+
+/// The part of a service's bindings where this one lies. The first bits of a sid are those of a hash, as good as random.
+fn shard_of(sid: BindingSid) -> u8 {
+    (sid.bits() >> (128 - SHARDS.ilog2())) as u8
+}
+
+/// The parts of a service's bindings in which a list goes on from here, one after the other.
+pub(super) fn shards(position: Position<BindingSid>) -> Vec<u8> {
+    match position {
+        Position::Start => (0..SHARDS).collect(),
+        Position::After(sid) => (shard_of(sid)..SHARDS).collect(),
+        Position::Before(sid) => (0..=shard_of(sid)).rev().collect(),
     }
 }
 

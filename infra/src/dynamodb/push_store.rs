@@ -1,6 +1,7 @@
 //! Everything for pushes. There is one item for each device, written together with the states of those whose device it
 //! was and is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use reachability_domain::time::Timestamp;
 use reachability_domain::user::User;
 use serde::{Deserialize, Serialize};
 
-use super::key::{Item, Key, SHARDS};
+use super::key::{self, Item, Key, SHARDS};
 use super::state::StoredState;
 use super::store::{
     ATTEMPTS, Contended, DELETED_AT_ONCE, DynamoStore, READ_AT_ONCE, Transacted, back_off, cut, document, incomplete,
@@ -131,12 +132,15 @@ impl DynamoStore {
             filter.channels.is_empty()
                 || channel.is_none_or(|channel| filter.channels.iter().any(|wanted| wanted.is(channel)))
         };
-        let parts = (0..SHARDS).map(|shard| self.query_those(Key::bindings(service, shard), at, is_wanted));
-        let items = try_join_all(parts).await?.into_iter().flatten().map(read_document);
-        let mut bindings = items.collect::<Result<Vec<Binding>, StoreError>>()?;
-        bindings.sort_by_key(|binding| binding.sid);
-        if matches!(window.position, Position::Before(_)) {
-            bindings.reverse();
+        // The parts follow each other, so that most pages are in one of them.
+        let mut bindings: Vec<Binding> = Vec::new();
+        for shard in key::shards(window.position) {
+            if bindings.len() <= window.limit {
+                let rest = Window { limit: window.limit - bindings.len(), ..at };
+                for item in self.query_those(Key::bindings(service, shard), rest, is_wanted).await? {
+                    bindings.push(read_document(item)?);
+                }
+            }
         }
         Ok(cut(bindings, window))
     }
@@ -150,12 +154,10 @@ impl DynamoStore {
         let user = |identity: &_| UserKey { service, identity: Clone::clone(identity) };
         let users: Vec<UserKey> = filter.identities.iter().map(user).collect();
         let states = self.states(&users).await?;
-        let mut sids: Vec<BindingSid> =
-            states.iter().flat_map(|state| state.registrations.devices()).map(|(sid, _)| sid).collect();
-        sids.sort_unstable();
-        sids.dedup();
-        let keys: Vec<Item> =
-            sids.iter().map(|sid| Key::binding(service, Device::of_binding(*sid)).attributes()).collect();
+        // A device that is changing hands may be in two states, and is one item.
+        let sids = states.iter().flat_map(|state| state.registrations.devices()).map(|(sid, _)| sid);
+        let devices: BTreeSet<Device> = sids.map(Device::of_binding).collect();
+        let keys: Vec<Item> = devices.into_iter().map(|device| Key::binding(service, device).attributes()).collect();
         let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
         let bindings = read.into_iter().flatten().map(read_document).collect::<Result<Vec<Binding>, StoreError>>()?;
         let bindings = bindings.into_iter().filter(|binding| filter.matches(binding)).collect();

@@ -159,9 +159,9 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outc
         (400..=499, "QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL") | (429, _) => {
             return Outcome::unavailable(reason, retry_after);
         }
-        (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED" | "THIRD_PARTY_AUTH_ERROR") => {
-            Fault::Credential
-        }
+        // Of the devices that FCM reaches through APNs, and of no others.
+        (_, "THIRD_PARTY_AUTH_ERROR") => Fault::Push,
+        (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED") => Fault::Credential,
         (400..=499, _) => Fault::Push,
         _ => return Outcome::unavailable(reason, retry_after),
     };

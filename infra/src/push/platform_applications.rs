@@ -46,7 +46,7 @@ impl PlatformApplications {
             Err(error) => existing_endpoint(error.message()).ok_or_else(|| refused(&error))?,
         };
         let attributes = self.client.get_endpoint_attributes().endpoint_arn(&arn).send().await;
-        let attributes = attributes.map_err(|error| refused(&error))?.attributes.unwrap_or_default();
+        let attributes = attributes.map_err(|error| of_endpoint(refused(&error)))?.attributes.unwrap_or_default();
         let is = |name: &str, value: &str| attributes.get(name).is_some_and(|known| known == value);
         if is("CustomUserData", &mark) && is("Token", token) {
             return Ok(Endpoint { arn, is_enabled: !is("Enabled", "false") });
@@ -54,7 +54,7 @@ impl PlatformApplications {
         // It is of another registration: what was found out about that one is over.
         let request = self.client.set_endpoint_attributes().endpoint_arn(&arn).attributes("Token", token);
         let request = request.attributes("CustomUserData", mark).attributes("Enabled", "true");
-        request.send().await.map_err(|error| refused(&error))?;
+        request.send().await.map_err(|error| of_endpoint(refused(&error)))?;
         Ok(Endpoint { arn, is_enabled: true })
     }
 
@@ -150,6 +150,16 @@ fn attributes(platform: &str, push: &Push, now: Timestamp) -> Vec<(String, Strin
         attributes.push((format!("AWS.SNS.MOBILE.{platform}.TTL"), seconds.to_string()));
     }
     attributes
+}
+
+/// What was refused of an endpoint that there was a moment ago: if it is gone, that is not the credential's fault.
+fn of_endpoint(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Rejected(rejection) if rejection.reason.as_str() == "NotFound" => {
+            Outcome::unavailable("EndpointGone", None)
+        }
+        outcome => outcome,
+    }
 }
 
 fn disabled() -> Outcome {

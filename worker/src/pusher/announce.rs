@@ -1,43 +1,44 @@
 //! Telling of registrations once reachability is switched on: until then nobody was told of them.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use reachability_domain::binding::{Binding, BindingFilter};
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use reachability_domain::binding::Binding;
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::Generation;
 use reachability_domain::queue::{Announce, Message};
 use reachability_domain::registration::Action;
-use reachability_domain::store::{Position, StoreError, Window};
+use reachability_domain::store::StoreError;
 
-use super::{FollowUps, Pusher};
-
-/// How many bindings one message tells of.
-const BINDINGS_AT_ONCE: usize = 500;
-
-/// How many of them are written at a time.
-const WRITES_AT_ONCE: usize = 32;
+use super::{FollowUps, Pusher, WRITES_AT_ONCE};
 
 impl Pusher {
     pub(super) async fn announce(&self, announce: Announce) -> FollowUps {
         let service = self.store.service(announce.service).await?;
-        let is_on = |enabled: bool, generation| enabled && generation == announce.generation;
-        let configuration = service.map(|service| service.configuration);
-        if !configuration.is_some_and(|it| is_on(it.reachability_enabled, it.generation)) {
+        let is_on = service.is_some_and(|service| {
+            let configuration = service.configuration;
+            configuration.reachability_enabled && configuration.generation == announce.generation
+        });
+        if !is_on {
             return Ok(vec![]);
         }
-        let position = announce.after.map_or(Position::Start, Position::After);
-        let window = Window { position, limit: BINDINGS_AT_ONCE };
-        let bindings = self.store.bindings(announce.service, &BindingFilter::default(), window).await?;
-        let now = (self.clock)();
-        let tell = async |binding: &Binding| {
-            let action = Action::Announce(binding.sid, announce.generation);
-            self.store.act(announce.service, binding.device(), &action, None, now).await.map(drop)
-        };
-        stream::iter(&bindings.items)
-            .map(tell)
-            .buffer_unordered(WRITES_AT_ONCE)
-            .try_collect::<()>()
-            .await
-            .map_err(|error: StoreError| error)?;
-        let last = bindings.items.last().filter(|_| bindings.more);
-        let more = last.map(|last| Message::Announce(Announce { after: Some(last.sid), ..announce }));
-        Ok(more.into_iter().collect())
+        let (bindings, rest) = self.page(announce.service, announce.span).await?;
+        // One of each user's will do.
+        let users: BTreeMap<UserKey, &Binding> = bindings.iter().map(|binding| (binding.user(), binding)).collect();
+        let keys: Vec<UserKey> = users.keys().cloned().collect();
+        let states = self.store.states(&keys).await?;
+        // Some were told already: by what they did since, or by this message's first delivery.
+        let untold = users.values().zip(states);
+        let untold = untold.filter(|(_, state)| state.registrations.told_in() < Some(announce.generation));
+        let untold: Vec<&Binding> = untold.map(|(binding, _)| *binding).collect();
+        for some in untold.chunks(WRITES_AT_ONCE) {
+            try_join_all(some.iter().map(|binding| self.tell(binding, announce.generation))).await?;
+        }
+        Ok(rest.into_iter().map(|span| Message::Announce(Announce { span, ..announce })).collect())
+    }
+
+    async fn tell(&self, binding: &Binding, generation: Generation) -> Result<(), StoreError> {
+        let action = Action::Announce(binding.sid, generation);
+        self.store.act(binding.service_sid, binding.device(), &action, None, (self.clock)()).await.map(drop)
     }
 }

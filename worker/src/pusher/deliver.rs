@@ -1,6 +1,7 @@
 //! Sending notifications.
 
 use reachability_domain::binding::{Binding, BindingFilter};
+use reachability_domain::chain::Chain;
 use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::{Outcome, Push, PushKind, Reason};
 use reachability_domain::queue::{Deliver, Message};
@@ -8,6 +9,7 @@ use reachability_domain::registration::{MAX_DEVICES, Registration};
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::store::{Position, Window};
 use reachability_domain::time::Timestamp;
+use tracing::warn;
 
 use super::{FollowUps, Pusher};
 
@@ -39,36 +41,47 @@ impl Pusher {
             return Ok(vec![]);
         };
         let failed = |reason: &str| DeliveryStatus::Failed { reason: Reason::new(reason) };
-        let binding = self.store.binding(deliver.service, sid).await?;
-        let status = match binding {
-            _ if notification.expires_at().is_some_and(|at| at <= (self.clock)()) => failed("Expired"),
-            None => failed("NotRegistered"),
-            Some(binding) if binding.death.is_some() => failed("NotRegistered"),
-            Some(binding) => {
-                let credential = match binding.credential_sid {
-                    Some(sid) => self.credentials.get(sid, (self.clock)()).await?,
-                    None => None,
-                };
-                match credential {
-                    None => failed("NoCredential"),
-                    Some(credential) => match self.ask(&credential, &binding, &push(&notification, sid)).await? {
-                        Outcome::Accepted { id } => DeliveryStatus::Accepted { id },
-                        Outcome::Rejected(rejection) => DeliveryStatus::Failed { reason: rejection.reason },
-                        Outcome::Unavailable { reason, retry_after } => {
-                            let attempts = deliver.attempts + 1;
-                            if let Some(due_at) = self.next_attempt(attempts, retry_after) {
-                                let again = Deliver { attempts, due_at: Some(due_at), ..deliver };
-                                return Ok(vec![Message::Deliver(again)]);
-                            }
-                            DeliveryStatus::Failed { reason }
-                        }
-                    },
+        let finish = async |status: DeliveryStatus| {
+            let date_updated = (self.clock)();
+            self.store.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
+        };
+        // The first time it is sent however little time it has: some are for now or never.
+        if deliver.attempts > 0 && notification.expires_at().is_some_and(|at| at <= (self.clock)()) {
+            finish(failed("Expired")).await?;
+            return Ok(vec![]);
+        }
+        let binding = self.store.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
+        let Some(binding) = binding else {
+            finish(failed("NotRegistered")).await?;
+            return Ok(vec![]);
+        };
+        let credential = match binding.credential_sid {
+            Some(sid) => self.credentials.get(sid, (self.clock)()).await?,
+            None => None,
+        };
+        let Some(credential) = credential else {
+            finish(failed("NoCredential")).await?;
+            return Ok(vec![]);
+        };
+
+        let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await;
+        let mut again = None;
+        match &outcome {
+            Outcome::Accepted { id } => finish(DeliveryStatus::Accepted { id: id.clone() }).await?,
+            Outcome::Rejected(rejection) => finish(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?,
+            Outcome::Unavailable { reason, retry_after } => {
+                let attempts = deliver.attempts + 1;
+                match self.next_attempt(attempts, *retry_after) {
+                    Some(due_at) => again = Some(Deliver { attempts, due_at: Some(due_at), ..deliver }),
+                    None => finish(DeliveryStatus::Failed { reason: reason.clone() }).await?,
                 }
             }
-        };
-        let date_updated = (self.clock)();
-        self.store.replace_delivery(&Delivery { status, date_updated, ..known }).await?;
-        Ok(vec![])
+        }
+        // It is delivered, or not, whatever becomes of this. The next push finds out the same.
+        if let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await {
+            warn!(binding.sid = %sid, error = %Chain(&error), "what a provider said was not kept");
+        }
+        Ok(again.map(Message::Deliver).into_iter().collect())
     }
 }
 

@@ -7,6 +7,7 @@ mod announce;
 mod credentials;
 mod deliver;
 mod feedback;
+mod pages;
 mod probe;
 mod sweep;
 
@@ -32,6 +33,9 @@ use crate::{Failure, sqs};
 /// How many messages are worked on side by side: as many as one connection to APNs usually carries.
 const AT_ONCE: usize = 1_000;
 
+/// How many records one message writes at a time.
+const WRITES_AT_ONCE: usize = 32;
+
 /// How often a provider that does not answer is asked in all, before a check is left for another occasion and a delivery
 /// is given up: for about half an hour.
 const MAX_ATTEMPTS: u32 = 8;
@@ -42,7 +46,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(15);
 /// How long a wait is at most: as long as a queue holds a message.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// A registration that was confirmed no longer than this ago is not written again for being confirmed.
+/// A registration that was confirmed no longer than this ago is not written again for being confirmed. If its provider
+/// contradicts itself within that time, the word of death counts.
 const CONFIRMED_ANEW: Duration = Duration::from_secs(86_400);
 
 /// Handles messages for which push providers are asked.
@@ -107,8 +112,8 @@ impl Pusher {
         }
     }
 
-    /// Sends something to a device, and keeps what its provider's answer says of the registration and the credential.
-    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> Result<Outcome, StoreError> {
+    /// Sends something to a device. Returns the answer, and when it was asked for.
+    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (Outcome, Timestamp) {
         let asked_at = (self.clock)();
         let outcome = self.provider.push(credential, binding, push).await;
         self.metrics.count(match &outcome {
@@ -116,20 +121,32 @@ impl Pusher {
             Outcome::Rejected(_) => Counter::PushesRejected,
             Outcome::Unavailable { .. } => Counter::PushesUnavailable,
         });
-        match &outcome {
-            Outcome::Rejected(rejection) if rejection.fault == Fault::Credential => {
-                self.credentials.rejected(credential, &rejection.reason, (self.clock)()).await?;
-            }
-            // Who knows a token to be dead has let us in before.
-            Outcome::Accepted { .. } | Outcome::Rejected(_) => {
-                self.credentials.accepted(credential, (self.clock)()).await?;
-            }
-            Outcome::Unavailable { .. } => {}
-        }
-        if let Some(verdict) = Verdict::of(&outcome, asked_at) {
+        (outcome, asked_at)
+    }
+
+    /// Keeps what an answer says of the registration and of the credential.
+    async fn learn(
+        &self,
+        credential: &Credential,
+        binding: &Binding,
+        outcome: &Outcome,
+        asked_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
             self.settle(binding, verdict).await?;
         }
-        Ok(outcome)
+        let now = (self.clock)();
+        match outcome {
+            Outcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
+            Outcome::Rejected(rejection) => match rejection.fault {
+                Fault::Credential => self.credentials.rejected(credential, &rejection.reason, now).await,
+                // Who knows a token to be dead has let us in before.
+                Fault::Token { .. } => self.credentials.accepted(credential, now).await,
+                // It may not even have been the provider who refused it.
+                Fault::Push => Ok(()),
+            },
+            Outcome::Unavailable { .. } => Ok(()),
+        }
     }
 
     /// Adds a provider's word to what is stored.

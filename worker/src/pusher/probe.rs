@@ -17,14 +17,11 @@ impl Pusher {
             _ => None,
         };
         let Some(credential) = credential else { return Ok(vec![]) };
-        let kind = match credential.check {
-            RegistrationCheck::Silent => PushKind::Silent,
-            RegistrationCheck::DryRun => PushKind::DryRun,
-            // SNS knows without asking anybody.
-            RegistrationCheck::None if matches!(credential.method, Method::PlatformApplication { .. }) => {
-                PushKind::DryRun
-            }
-            RegistrationCheck::None => return Ok(vec![]),
+        let kind = match (&credential.method, credential.check) {
+            // SNS knows without sending anything. What it is sent may make it tell us something, and us ask again.
+            (Method::PlatformApplication { .. }, _) | (_, RegistrationCheck::DryRun) => PushKind::DryRun,
+            (_, RegistrationCheck::Silent) => PushKind::Silent,
+            (_, RegistrationCheck::None) => return Ok(vec![]),
         };
         let push = Push {
             // The same for the same check, should it be sent twice.
@@ -33,9 +30,9 @@ impl Pusher {
             expires_at: None,
             kind,
         };
-        let Outcome::Unavailable { retry_after, .. } = self.ask(&credential, &binding, &push).await? else {
-            return Ok(vec![]);
-        };
+        let (outcome, asked_at) = self.ask(&credential, &binding, &push).await;
+        self.learn(&credential, &binding, &outcome, asked_at).await?;
+        let Outcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
         let attempts = probe.attempts + 1;
         let due_at = self.next_attempt(attempts, retry_after);
         // Without an answer it keeps its state until there is another occasion.

@@ -1,50 +1,45 @@
 //! Looking through all registrations: a year's end has no event of its own, and no timer waits for a year.
 
-use reachability_domain::binding::{Binding, BindingFilter};
-use reachability_domain::queue::{Message, Probe, Sweep};
+use futures_util::future::try_join_all;
+use reachability_domain::binding::Binding;
+use reachability_domain::queue::{Message, Probe, Span, Sweep};
 use reachability_domain::registration::{Action, CHECK_BEFORE_END, KEEP_DEAD, Registration};
-use reachability_domain::sid::{ServiceSid, Sid};
+use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::{Position, StoreError, Window};
 use reachability_domain::time::Timestamp;
 
-use super::{FollowUps, Pusher};
+use super::{FollowUps, Pusher, WRITES_AT_ONCE};
 
-/// How many bindings one message looks through.
-const BINDINGS_AT_ONCE: usize = 500;
-
-/// How many services one message looks through.
+/// How many services one message goes through.
 const SERVICES_AT_ONCE: usize = 100;
 
 impl Pusher {
     pub(super) async fn sweep(&self, sweep: Sweep) -> FollowUps {
-        match sweep.service {
-            None => self.sweep_services(sweep).await,
-            Some(service) => self.sweep_bindings(service, sweep).await,
+        match sweep {
+            Sweep::Services { after } => self.sweep_services(after).await,
+            Sweep::Bindings { service, span } => self.sweep_bindings(service, span).await,
         }
     }
 
-    async fn sweep_services(&self, sweep: Sweep) -> FollowUps {
-        let services = self.store.services(window(sweep, SERVICES_AT_ONCE)).await?;
-        let mut follow_ups: Vec<Message> = services
-            .items
-            .iter()
-            .map(|service| Message::Sweep(Sweep { service: Some(service.sid), after: None }))
-            .collect();
+    async fn sweep_services(&self, after: Option<ServiceSid>) -> FollowUps {
+        let position = after.map_or(Position::Start, Position::After);
+        let services = self.store.services(Window { position, limit: SERVICES_AT_ONCE }).await?;
+        let sweep = |service| Message::Sweep(Sweep::Bindings { service, span: Span::default() });
+        let mut follow_ups: Vec<Message> = services.items.iter().map(|service| sweep(service.sid)).collect();
         if let Some(last) = services.items.last().filter(|_| services.more) {
-            follow_ups.push(Message::Sweep(Sweep { service: None, after: Some(last.sid.bits()) }));
+            follow_ups.push(Message::Sweep(Sweep::Services { after: Some(last.sid) }));
         }
         Ok(follow_ups)
     }
 
-    async fn sweep_bindings(&self, service: ServiceSid, sweep: Sweep) -> FollowUps {
-        let bindings = self.store.bindings(service, &BindingFilter::default(), window(sweep, BINDINGS_AT_ONCE)).await?;
+    async fn sweep_bindings(&self, service: ServiceSid, span: Span) -> FollowUps {
+        let (bindings, rest) = self.page(service, span).await?;
         let now = (self.clock)();
-        let mut follow_ups = Vec::new();
-        for binding in &bindings.items {
-            follow_ups.extend(self.look_at(binding, now).await?);
-        }
-        if let Some(last) = bindings.items.last().filter(|_| bindings.more) {
-            follow_ups.push(Message::Sweep(Sweep { service: Some(service), after: Some(last.sid.bits()) }));
+        let mut follow_ups: Vec<Message> =
+            rest.into_iter().map(|span| Message::Sweep(Sweep::Bindings { service, span })).collect();
+        for some in bindings.chunks(WRITES_AT_ONCE) {
+            let probes = try_join_all(some.iter().map(|binding| self.look_at(binding, now))).await?;
+            follow_ups.extend(probes.into_iter().flatten());
         }
         Ok(follow_ups)
     }
@@ -52,7 +47,7 @@ impl Pusher {
     async fn look_at(&self, binding: &Binding, now: Timestamp) -> Result<Option<Message>, StoreError> {
         let registration = Registration::of(binding);
         let action = match &binding.death {
-            Some(death) if death.at.plus(KEEP_DEAD) <= now => Action::Unregister(binding.sid),
+            Some(death) if death.at.plus(KEEP_DEAD) <= now => Action::Forget(binding.sid),
             None if registration.ends_at() <= now => Action::Expire(binding.sid),
             None if registration.ends_at() <= now.plus(CHECK_BEFORE_END) && registration.wants_check(now) => {
                 let (service, binding) = (binding.service_sid, binding.sid);
@@ -66,9 +61,4 @@ impl Pusher {
         }
         Ok(None)
     }
-}
-
-fn window<K: Sid>(sweep: Sweep, limit: usize) -> Window<K> {
-    let position = sweep.after.map_or(Position::Start, |bits| Position::After(K::from_bits(bits)));
-    Window { position, limit }
 }
