@@ -9,6 +9,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::queue::{Lane, Message, Queue};
 use reachability_domain::reachability::UserState;
 use reachability_domain::store::Store;
+use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::client::Client;
@@ -50,7 +51,7 @@ async fn timers_outlive_the_server() {
     let state = async || -> UserState { store.states(std::slice::from_ref(&alice)).await.unwrap().remove(0) };
     let connected = wait("alice connects", async || Some(state().await).filter(|state| state.revision > 0)).await;
     let queue = SqliteQueue::new(database(directory.path()));
-    wait("her timer is set", async || queue.next_due(Lane::Events).await.unwrap()).await;
+    wait("her timer is set", async || queue.next_due(Lane::Events, Timestamp::MIN).await.unwrap()).await;
     server.kill();
 
     // While nobody watches her lease runs out. Nothing but the timer writes that down.
@@ -59,7 +60,10 @@ async fn timers_outlive_the_server() {
     let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
     assert_eq!(ended.revision, connected.revision + 1);
     assert!(ended.as_of >= connected.presence.live_until());
-    wait("the timer is gone", async || queue.next_due(Lane::Events).await.unwrap().is_none().then_some(())).await;
+    wait("the timer is gone", async || {
+        queue.next_due(Lane::Events, Timestamp::MIN).await.unwrap().is_none().then_some(())
+    })
+    .await;
     assert!(server.stop().0.success());
 }
 

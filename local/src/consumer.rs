@@ -1,6 +1,6 @@
 //! Moves messages from the queue to who handles them, as Lambda does with SQS: each lane apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use reachability_domain::chain::Chain;
@@ -12,6 +12,7 @@ use reachability_infra::sqlite::{Delivered, SqliteQueue};
 use reachability_worker::sqs::{Attributes, Batch, BatchResponse, Record};
 use reachability_worker::{Pusher, Worker};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
@@ -24,90 +25,122 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a message waits at most before it is tried again.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Who handles the messages of a lane.
-pub(crate) enum Handler {
-    Events(Worker),
-    Pushes(Pusher),
-}
-
-impl Handler {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Events(_) => Lane::Events,
-            Self::Pushes(_) => Lane::Pushes,
-        }
-    }
-
-    async fn handle(&self, batch: &Batch, now: Timestamp) -> BatchResponse {
-        match self {
-            Self::Events(worker) => worker.handle(batch, now).await,
-            Self::Pushes(pusher) => pusher.handle(batch).await,
-        }
-    }
-}
-
-/// Runs until it is time to stop. What is under way then is brought to its end.
-pub(crate) async fn run(queue: SqliteQueue, handler: Handler, mut stop: watch::Receiver<bool>) {
+/// Moves events until it is time to stop. What is under way then is brought to its end.
+pub(crate) async fn run_events(queue: SqliteQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        match turn(&queue, &handler).await {
+        let now = clock::now();
+        let turn = async {
+            let messages = queue.due(Lane::Events, now, BATCH).await?;
+            if !messages.is_empty() {
+                let (batch, handled) = batch(messages);
+                let answer = worker.handle(&batch, now).await;
+                settle(&queue, handled, answer, now).await?;
+                return Ok(None);
+            }
+            Ok::<_, StoreError>(Some(queue.next_due(Lane::Events, now).await?))
+        };
+        match turn.await {
             Ok(None) => {}
-            Ok(Some(idle)) => tokio::select! {
-                () = idle => {}
+            Ok(Some(next_due)) => tokio::select! {
+                () = queue.sent(Lane::Events) => {}
+                () = until(next_due) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             },
-            Err(error) => {
-                error!(error = %Chain(&error), "the queue does not work");
-                sleep(PAUSE).await;
-            }
+            Err(error) => pause(&error).await,
         }
     }
 }
 
-/// Handles what is due. If nothing is, returns what to wait for.
-async fn turn<'q>(
-    queue: &'q SqliteQueue,
-    handler: &Handler,
-) -> Result<Option<impl Future<Output = ()> + use<'q>>, StoreError> {
-    let now = clock::now();
-    let lane = handler.lane();
-    let messages = queue.due(lane, now, BATCH).await?;
-    if !messages.is_empty() {
-        handle(queue, handler, messages, now).await?;
-        return Ok(None);
-    }
-    let next_due = queue.next_due(lane).await?;
-    Ok(Some(async move {
-        let due = async {
-            match next_due {
-                Some(due_at) => sleep(due_at.since(clock::now())).await,
-                None => std::future::pending().await,
+/// Moves pushes until it is time to stop, side by side: each is settled when it is done, so that a provider that does not
+/// answer holds up nobody else. What is under way when it is time is brought to its end.
+pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: watch::Receiver<bool>) {
+    let mut under_way: JoinSet<i64> = JoinSet::new();
+    let mut ids: HashSet<i64> = HashSet::new();
+    // There may be messages that are due and not under way.
+    let mut is_behind = true;
+    while !*stop.borrow() {
+        let now = clock::now();
+        let turn = async {
+            let mut due = Vec::new();
+            if is_behind && ids.len() <= BATCH / 2 {
+                due = queue.due(Lane::Pushes, now, BATCH).await?;
+            }
+            Ok::<_, StoreError>((due, queue.next_due(Lane::Pushes, now).await?))
+        };
+        let (due, next_due) = match turn.await {
+            Ok(found) => found,
+            Err(error) => {
+                pause(&error).await;
+                continue;
             }
         };
-        tokio::select! {
-            () = queue.sent(lane) => {}
-            () = due => {}
+        if ids.len() <= BATCH / 2 {
+            is_behind = due.len() == BATCH;
         }
-    }))
+        for message in due {
+            if ids.insert(message.id) {
+                under_way.spawn(push(queue.clone(), pusher.clone(), message));
+            }
+        }
+        tokio::select! {
+            Some(done) = under_way.join_next() => {
+                let others = std::iter::from_fn(|| under_way.try_join_next());
+                for id in [done].into_iter().chain(others).flatten() {
+                    ids.remove(&id);
+                }
+            }
+            () = queue.sent(Lane::Pushes) => is_behind = true,
+            () = until(next_due) => is_behind = true,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+    while under_way.join_next().await.is_some() {}
 }
 
-fn record(message: Delivered) -> Record {
-    Record { message_id: message.id.to_string(), body: message.body, attributes: Attributes::default() }
+/// Has one push handled and settled. Returns its id.
+async fn push(queue: SqliteQueue, pusher: Pusher, message: Delivered) -> i64 {
+    let id = message.id;
+    let (batch, handled) = batch(vec![message]);
+    let answer = pusher.handle(&batch).await;
+    if let Err(error) = settle(&queue, handled, answer, clock::now()).await {
+        pause(&error).await;
+    }
+    id
 }
 
-async fn handle(
+async fn until(due_at: Option<Timestamp>) {
+    match due_at {
+        Some(due_at) => sleep(due_at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(error: &StoreError) {
+    error!(error = %Chain(error), "the queue does not work");
+    sleep(PAUSE).await;
+}
+
+/// Messages as a batch, and of each, by its name in the batch, its id and how often its handling has failed.
+fn batch(messages: Vec<Delivered>) -> (Batch, HashMap<String, (i64, u32)>) {
+    let handled = messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
+    let record = |message: Delivered| Record {
+        message_id: message.id.to_string(),
+        body: message.body,
+        attributes: Attributes::default(),
+    };
+    (Batch { records: messages.into_iter().map(record).collect() }, handled)
+}
+
+/// Takes what was handled out of the queue. The rest is tried again, or laid aside.
+async fn settle(
     queue: &SqliteQueue,
-    handler: &Handler,
-    messages: Vec<Delivered>,
+    mut handled: HashMap<String, (i64, u32)>,
+    answer: BatchResponse,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut handled: HashMap<String, (i64, u32)> =
-        messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
-    let records = messages.into_iter().map(record).collect();
-    let failures = handler.handle(&Batch { records }, now).await.batch_item_failures;
-
     let mut retry = Vec::new();
     let mut dead = Vec::new();
-    for failure in failures {
+    for failure in answer.batch_item_failures {
         let Some((id, attempts)) = handled.remove(&failure.item_identifier) else { continue };
         let reason = Chain(&failure.reason).to_string();
         if failure.reason.is_permanent() {

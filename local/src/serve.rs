@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use reachability_domain::chain::Chain;
 use reachability_domain::queue::{Message, Queue, Sweep};
 use reachability_domain::store::StoreError;
@@ -22,10 +21,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::consumer::{self, Handler};
 use crate::data_dir::{DataDir, DataDirError, account_file};
-use crate::server;
 use crate::settings::ServeSettings;
+use crate::{consumer, server};
 
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -77,11 +75,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 
     greet(&data_dir, &app, &settings, address).await?;
     tokio::spawn(tidy(store, queue.clone()));
-    let consume = |handler| tokio::spawn(consumer::run(queue.clone(), handler, stop.clone()));
-    let consumers = [consume(Handler::Events(worker)), consume(Handler::Pushes(pusher))];
+    let events = tokio::spawn(consumer::run_events(queue.clone(), worker, stop.clone()));
+    let pushes = tokio::spawn(consumer::run_pushes(queue, pusher, stop.clone()));
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
-    let consumers = async { try_join_all(consumers).await.map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(events, pushes).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
         Ok(())

@@ -85,16 +85,20 @@ impl SqliteQueue {
             .await
     }
 
-    /// When the next message of a lane will be due; `None` if there is none.
+    /// When the next message of a lane will be due that is not yet at this time; `None` if there is none.
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn next_due(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn next_due(&self, lane: Lane, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         self.database
             .read(move |connection| {
                 let due: Option<i64> = connection
-                    .prepare_cached("SELECT due_at FROM messages WHERE lane = ?1 ORDER BY due_at LIMIT 1")
-                    .and_then(|mut statement| statement.query_row([number(lane)], |row| row.get(0)).optional())
+                    .prepare_cached(
+                        "SELECT due_at FROM messages WHERE lane = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1",
+                    )
+                    .and_then(|mut it| {
+                        it.query_row(params![number(lane), after.as_millis()], |row| row.get(0)).optional()
+                    })
                     .map_err(unavailable)?;
                 Ok(due.map(Timestamp::from_millis))
             })

@@ -1,5 +1,5 @@
-//! The one-process server with stand-ins for Apple and Google: registrations over the API that turn out to be dead, and
-//! everything secret that is used on the way, which is nowhere to be seen.
+//! The one-process server with stand-ins for Apple and Google: registrations over the API that turn out to be dead,
+//! everything secret that is used on the way, which is nowhere to be seen, and a provider that does not answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::os::unix::fs::PermissionsExt;
@@ -259,4 +259,31 @@ async fn nothing_secret_is_to_be_seen() {
             && contains(&database, phone.as_bytes())
     );
     drop(directory);
+}
+
+/// Neither for those of other credentials, nor for other devices of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_provider_that_does_not_answer() {
+    let mut scene = Scene::new().await;
+    let service = scene.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned();
+    let at = |path: &str| format!("/v1/Services/{service}/{path}");
+    let key = scene.apple.key().expose().to_owned();
+    let form = [
+        ("Type", "apn"),
+        ("PrivateKey", &key),
+        ("KeyId", Apple::KEY_ID),
+        ("TeamId", Apple::TEAM_ID),
+        ("Topic", Apple::TOPIC),
+    ];
+    scene.made("/v1/Credentials", &form).await;
+    scene.apple.answer("0bad", Answer::stall());
+    scene.made(&at("Bindings"), &[("Identity", "alice"), ("BindingType", "apn"), ("Address", "0bad")]).await;
+    while scene.apple.requests_to("0bad").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.made(&at("Bindings"), &[("Identity", "bob"), ("BindingType", "apn"), ("Address", "00ff")]).await;
+    scene.until(&at("Bindings?Identity=bob"), |it| it["bindings"][0]["status"] == "confirmed").await;
+    // It was asked about bob's while it had not given up on alice's, of whom nothing is known.
+    assert_eq!(scene.apple.requests_to("0bad").len(), 1);
+    assert_eq!(scene.get(&at("Bindings?Identity=alice")).await["bindings"][0]["status"], "unconfirmed");
 }
