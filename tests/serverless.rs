@@ -227,7 +227,8 @@ async fn a_registration_that_is_judged_dead_is_told() {
         dead["bindings"].as_array().unwrap().iter().map(|it| it["status_reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, BTreeSet::from(["BadDeviceToken", "Unregistered"]));
 
-    // Registered again it may be good.
+    // Registered again it is good.
+    stack.apple.answer("00ff", Answer::usual());
     client.post(&at("Bindings"), bind("alice", "00ff")).await;
     assert_eq!(client.get(&at("Users/alice")).await["is_notifiable"], true);
 
@@ -255,7 +256,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     }
     assert_eq!((&again[0]["generation"], &again[0]["is_notifiable"]), (&json!(2), &json!(true)));
     assert_eq!(again[0]["before"]["is_notifiable"], json!(null));
-    // Others who share the account want none.
+    // Others who share the account want none of it.
     client.delete(&format!("/v1/Credentials/{credential}")).await;
     let log = stack.ministack.log();
     for secret in
