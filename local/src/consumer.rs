@@ -54,58 +54,58 @@ pub(crate) async fn run_events(queue: SqliteQueue, worker: Worker, mut stop: wat
 /// Moves pushes until it is time to stop, side by side: each is settled when it is done, so that a provider that does not
 /// answer holds up nobody else. What is under way when it is time is brought to its end.
 pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: watch::Receiver<bool>) {
-    let mut under_way: JoinSet<i64> = JoinSet::new();
+    let mut under_way: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
     let mut ids: HashSet<i64> = HashSet::new();
     // There may be messages that are due and not under way.
     let mut is_behind = true;
     while !*stop.borrow() {
         let now = clock::now();
         let turn = async {
-            let mut due = Vec::new();
-            if is_behind && ids.len() <= BATCH / 2 {
-                due = queue.due(Lane::Pushes, now, BATCH).await?;
-            }
+            let looks = is_behind && ids.len() <= BATCH / 2;
+            let due = if looks { queue.due(Lane::Pushes, now, BATCH).await? } else { vec![] };
+            is_behind &= !looks;
             Ok::<_, StoreError>((due, queue.next_due(Lane::Pushes, now).await?))
         };
         let (due, next_due) = match turn.await {
             Ok(found) => found,
             Err(error) => {
+                is_behind = true;
                 pause(&error).await;
                 continue;
             }
         };
-        if ids.len() <= BATCH / 2 {
-            is_behind = due.len() == BATCH;
-        }
         for message in due {
             if ids.insert(message.id) {
+                is_behind = true;
                 under_way.spawn(push(queue.clone(), pusher.clone(), message));
             }
         }
+        let mut done = Vec::new();
         tokio::select! {
-            Some(done) = under_way.join_next() => {
-                let others = std::iter::from_fn(|| under_way.try_join_next());
-                for id in [done].into_iter().chain(others).flatten() {
-                    ids.remove(&id);
-                }
-            }
+            Some(first) = under_way.join_next() => done.push(first),
             () = queue.sent(Lane::Pushes) => is_behind = true,
             () = until(next_due) => is_behind = true,
             _ = stop.wait_for(|stop| *stop) => {}
+        }
+        done.extend(std::iter::from_fn(|| under_way.try_join_next()));
+        for done in done {
+            let (id, settled) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            ids.remove(&id);
+            if let Err(error) = settled {
+                is_behind = true;
+                pause(&error).await;
+            }
         }
     }
     while under_way.join_next().await.is_some() {}
 }
 
-/// Has one push handled and settled. Returns its id.
-async fn push(queue: SqliteQueue, pusher: Pusher, message: Delivered) -> i64 {
+/// Has one push handled and settled. Returns its id, and whether it was settled.
+async fn push(queue: SqliteQueue, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
     let id = message.id;
     let (batch, handled) = batch(vec![message]);
     let answer = pusher.handle(&batch).await;
-    if let Err(error) = settle(&queue, handled, answer, clock::now()).await {
-        pause(&error).await;
-    }
-    id
+    (id, settle(&queue, handled, answer, clock::now()).await)
 }
 
 async fn until(due_at: Option<Timestamp>) {
