@@ -127,7 +127,8 @@ async fn switching_on_has_registrations_told() {
         serde_json::to_value(item).unwrap()
     };
     let (off, on) = (configured(false).await, configured(true).await);
-    let (mut fanout, _client) = fanout(&MiniStack::shared().url(), true).await;
+    let (mut fanout, client) = fanout(&MiniStack::shared().url(), true).await;
+    client.create_topic().name("changes").send().await.unwrap();
     let queue = Arc::new(Kept::default());
     fanout.queue = queue.clone();
     let announced = async |before: Option<&Value>, after: Option<&Value>| {

@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_certificate_comes_with_its_key() {
-        let now = clock::now();
+        // Later than any certificate is made here.
+        let now = clock::now().plus(Duration::from_secs(60));
         for key in [rsa(), p256()] {
             let certificate = certificate(&key, "/UID=com.example.app/CN=Apple Push Services");
             for key in [key.clone(), openssl(&["pkey", "-traditional"], &key)] {
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_certificate_names_the_app() {
         let key = p256();
-        let now = clock::now();
+        let now = clock::now().plus(Duration::from_secs(60));
         let unnamed = certificate(&key, "/CN=Apple Push Services: com.example.app");
         assert_eq!(apns_certificate(&unnamed, &key, None, now), Err(InvalidMaterial::NoTopic));
         assert!(apns_certificate(&unnamed, &key, Some("com.example.app"), now).is_ok());
