@@ -71,6 +71,8 @@ pub fn built() -> &'static Path {
     BUILT.get_or_init(|| {
         let directory = root().join("target/sam-build");
         let mut build = sam::command();
+        // Optimising across crates takes minutes, and changes nothing that is tested.
+        build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         build.arg("build").arg("--build-dir").arg(&directory).args(["--parameter-overrides", &architecture()]);
         succeed(build.current_dir(root()));
         directory
