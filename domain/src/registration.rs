@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 /// For how long a registration holds unless it is made again.
 pub const REGISTERED_FOR: Duration = Duration::from_secs(365 * 86_400);
 
-/// How many devices a user has at most. The one that was registered longest ago makes room for another.
+/// How many devices a user has at most. A dead one makes room for another, or else the one registered longest ago.
 pub const MAX_DEVICES: usize = 50;
 
 /// After this long without a word of its provider a registration is checked when there is an occasion.
@@ -210,22 +210,22 @@ pub struct Step {
 impl Action {
     /// What this does to a device that is bound like this; `None` if nothing.
     pub fn step(&self, current: Option<&Binding>, now: Timestamp) -> Option<Step> {
+        // All but the first are about one binding, and nothing if the device has another by now.
+        let of = |sid: &BindingSid| current.filter(|it| it.sid == *sid);
         match self {
             Self::Register { binding, generation } => Some(register(binding, current, *generation)),
-            Self::Announce(sid, generation) => current.filter(|it| it.sid == *sid).map(|binding| Step {
+            Self::Announce(sid, generation) => of(sid).map(|binding| Step {
                 binding: Some(Binding { version: binding.version + 1, ..binding.clone() }),
                 leaves: None,
                 told_in: Some(*generation),
             }),
-            Self::Unregister(sid) => current.filter(|it| it.sid == *sid).map(without),
+            Self::Unregister(sid) => of(sid).map(without),
             Self::Forget(sid) => {
                 let is_over = |it: &&Binding| it.death.as_ref().is_some_and(|death| death.at.plus(KEEP_DEAD) <= now);
-                current.filter(|it| it.sid == *sid).filter(is_over).map(without)
+                of(sid).filter(is_over).map(without)
             }
-            Self::Settle(sid, verdict) => {
-                changed(current.filter(|it| it.sid == *sid)?, |binding| settle(binding, verdict, now))
-            }
-            Self::Expire(sid) => changed(current.filter(|it| it.sid == *sid)?, |binding| {
+            Self::Settle(sid, verdict) => changed(of(sid)?, |binding| settle(binding, verdict, now)),
+            Self::Expire(sid) => changed(of(sid)?, |binding| {
                 let ends_at = Registration::of(binding).ends_at();
                 if ends_at <= now && binding.death.is_none() {
                     binding.death = Some(Death::expired(ends_at));

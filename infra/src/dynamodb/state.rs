@@ -95,16 +95,18 @@ impl StoredState {
                 "gen" => generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
                 "reg" => told_in = Some(read(&name, value)?),
-                _ => match name.split_once('#').map(|(kind, id)| (kind, id.parse::<ConnectionId>())) {
-                    Some(("b", Ok(digits))) if read_digits(digits.as_str()).is_some() => {
-                        devices.extend(read_digits(digits.as_str()).zip(Some(read(&name, value)?)));
-                    }
-                    Some(("c", Ok(id))) => connections.entry(id).or_default().opened = Some(read(&name, value)?),
-                    Some(("x", Ok(id))) => connections.entry(id).or_default().ended = Some(read(&name, value)?),
-                    _ => {
+                _ => {
+                    let after = |kind| name.strip_prefix(kind);
+                    if let Some(sid) = after("b#").and_then(read_digits) {
+                        devices.insert(sid, read(&name, value)?);
+                    } else if let Some(id) = after("c#").and_then(|id| id.parse::<ConnectionId>().ok()) {
+                        connections.entry(id).or_default().opened = Some(read(&name, value)?);
+                    } else if let Some(id) = after("x#").and_then(|id| id.parse::<ConnectionId>().ok()) {
+                        connections.entry(id).or_default().ended = Some(read(&name, value)?);
+                    } else {
                         stored.others.insert(name, value);
                     }
-                },
+                }
             }
         }
         stored.state.presence = Presence::from_parts(connections, generation, last_active);

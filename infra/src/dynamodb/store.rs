@@ -86,12 +86,12 @@ pub(super) fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> StoreErr
     StoreError::Unavailable(error.into())
 }
 
-pub(super) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Corrupt(error.into())
 }
 
 /// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
-pub(super) fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
+fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -166,7 +166,7 @@ impl DynamoStore {
         Self::new(Client::from_conf(config), table)
     }
 
-    pub(super) async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
+    async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
         Ok(request.consistent_read(true).send().await.map_err(unavailable)?.item)
     }
