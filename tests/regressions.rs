@@ -134,3 +134,89 @@ async fn timers_of_a_connection_become_one() {
     }
     assert_eq!(stage.timers.count(), 1);
 }
+
+/// A timer that came a millisecond before its time, for a connection in its grace period, was dropped. Nobody was told of
+/// the end before a timer of the lease went off, or, if the disconnect had overtaken its connect, ever.
+#[tokio::test]
+async fn a_timer_that_comes_early_comes_again() {
+    let lost = end("c-1", START + 5_000, EndReason::ConnectionLost);
+    let opened = connect("c-1", START, 3_600);
+    for events in [[opened.clone(), lost.clone()], [lost, opened]] {
+        for early in [1, 9_999] {
+            let stage = stage(SETTINGS).await;
+            for event in &events {
+                stage.deliver(std::slice::from_ref(event), START + 5_000).await;
+            }
+            let due = START + 15_000;
+            assert_eq!(stage.timers.next(), Some(Timestamp::from_millis(due)));
+            let timers = stage.timers.count();
+            stage.tick_early(due - early, early).await;
+            assert_eq!(stage.timers.count(), timers, "neither lost nor doubled");
+            assert_eq!(stage.timers.next(), Some(Timestamp::from_millis(due)), "for the same time");
+            stage.tick(due).await;
+            assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+        }
+    }
+}
+
+/// The timer of a grace period is a chain of timers if it is longer than a queue holds a message. The chain broke off at
+/// its first link.
+#[tokio::test]
+async fn the_end_of_a_long_grace_period_is_told() {
+    for (grace, lease) in [(1_200_000, 3_600), (3_600_000, 31_536_000), (1_200_000, 600)] {
+        let stage = stage(Settings { grace, ..SETTINGS }).await;
+        stage.deliver(&[connect("c-1", START, lease)], START).await;
+        stage.deliver(&[end("c-1", START + 1_000, EndReason::ConnectionLost)], START + 1_000).await;
+        let end = (START + 1_000 + grace).min(START + lease as i64 * 1_000);
+        while let Some(due) = stage.timers.next().filter(|due| due.as_millis() <= end) {
+            stage.tick(due.as_millis()).await;
+        }
+        assert_eq!(stage.told(&users()[0]).await.online, Some(false), "{grace} {lease}");
+        assert_eq!(stage.state(&users()[0]).await.as_of, Timestamp::from_millis(end));
+    }
+}
+
+/// A connection was renewed and then lost with a grace period that outlasts its lease. The end set no timer, and the
+/// timer of the lease before the renewal stopped because the connection had ended.
+#[tokio::test]
+async fn the_end_of_a_lease_within_a_grace_period_is_told() {
+    let stage = stage(Settings { grace: 200_000, ..SETTINGS }).await;
+    stage.deliver(&[connect("c-1", START, 120)], START).await;
+    let renewal = event("c-1", START + 100_000, EventKind::Renew { lease: Some(Duration::from_secs(120)) });
+    stage.deliver(&[renewal], START + 100_000).await;
+    stage.deliver(&[end("c-1", START + 115_000, EndReason::ConnectionLost)], START + 115_000).await;
+    while let Some(due) = stage.timers.next() {
+        stage.tick(due.as_millis()).await;
+    }
+    assert_eq!(stage.state(&users()[0]).await.as_of, Timestamp::from_millis(START + 220_000));
+    assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+}
+
+/// A lost connection has two timers, that of its lease and that of its grace period. Whichever goes off while the other
+/// still waits does not set a third.
+#[tokio::test]
+async fn a_lost_connection_does_not_get_twice_the_timers() {
+    // The timer of the lease goes off within the grace period, at its end, and after it.
+    for (lost_at, grace) in [(115, 10), (110, 10), (60, 10), (115, 1_200), (60, 3_600)] {
+        for lease in [120, 31_536_000] {
+            let stage = stage(Settings { grace: grace * 1_000, ..SETTINGS }).await;
+            stage.deliver(&[connect("c-1", START, lease)], START).await;
+            let renewal = EventKind::Renew { lease: Some(Duration::from_secs(31_536_000)) };
+            stage.deliver(&[event("c-1", START + 50_000, renewal)], START + 50_000).await;
+            let lost_at = START + lost_at * 1_000;
+            stage.deliver(&[end("c-1", lost_at, EndReason::ConnectionLost)], lost_at).await;
+            assert_eq!(stage.timers.count(), 2);
+            // Each message is handled alone, as a queue may deliver it.
+            let (mut handled, mut instants) = (0, 0);
+            while let Some(due) = stage.timers.next() {
+                instants += 1;
+                for check in stage.timers.take_due(due) {
+                    handled += 1;
+                    stage.handle_timers(vec![check], due.as_millis()).await;
+                }
+            }
+            assert!(handled <= instants + 1, "{handled} timers for {instants} instants");
+            assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+        }
+    }
+}

@@ -93,7 +93,12 @@ mod in_sqlite {
         let presence = r#"{"c":{"c-1":{"o":{"a":1000,"l":121000}}},"g":1,"t":1000}"#;
         let state = (&bits, user.identity.as_str(), presence);
         old.execute("INSERT INTO states VALUES (?1, ?2, 7, 1000, ?3)", state).unwrap();
-        let check = Check { user: user.clone(), connection: "c-1".parse().unwrap(), due_at: Timestamp::from_millis(5) };
+        let check = Check {
+            user: user.clone(),
+            connection: "c-1".parse().unwrap(),
+            due_at: Timestamp::from_millis(5),
+            ended: false,
+        };
         let check = Message::Check(check);
         old.execute("INSERT INTO messages (due_at, body) VALUES (5, ?1)", [check.to_json()]).unwrap();
         old.pragma_update(None, "user_version", 1).unwrap();

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 /// A timer, as a delayed message: look at this connection then. The end of a grace period or of a lease has no event of
 /// its own, and somebody has to tell the outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Check {
     /// Whose connection.
     pub user: UserKey,
@@ -21,6 +21,9 @@ pub struct Check {
     pub connection: ConnectionId,
     /// When: a quarter of an hour ahead at most, since queues do not hold messages for much longer.
     pub due_at: Timestamp,
+    /// Whether the connection had ended when this timer was set, so that it waits for the end to take effect. A timer of
+    /// the time before that has nothing left to wait for.
+    pub ended: bool,
 }
 
 /// What is left of a service that was deleted is to be removed.
@@ -147,6 +150,8 @@ enum Written {
         identity: Identity,
         connection_id: ConnectionId,
         due_at: Timestamp,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ended: bool,
     },
     Purge {
         service_sid: ServiceSid,
@@ -199,10 +204,11 @@ impl Message {
     pub fn parse(body: &[u8]) -> Result<Self, InvalidEvent> {
         match Event::parse(body) {
             Err(InvalidEvent::Type) => match serde_json::from_slice(body) {
-                Ok(Written::Check { service_sid, identity, connection_id, due_at }) => Ok(Self::Check(Check {
+                Ok(Written::Check { service_sid, identity, connection_id, due_at, ended }) => Ok(Self::Check(Check {
                     user: UserKey { service: service_sid, identity },
                     connection: connection_id,
                     due_at,
+                    ended,
                 })),
                 Ok(Written::Purge { service_sid, due_at }) => Ok(Self::Purge(Purge { service: service_sid, due_at })),
                 Ok(Written::Probe { service_sid, binding_sid, asked_at, attempts, due_at }) => {
@@ -240,6 +246,7 @@ impl Message {
                 identity: check.user.identity.clone(),
                 connection_id: check.connection.clone(),
                 due_at: check.due_at,
+                ended: check.ended,
             },
             Self::Purge(purge) => Written::Purge { service_sid: purge.service, due_at: purge.due_at },
             Self::Probe(probe) => Written::Probe {
@@ -319,8 +326,13 @@ mod tests {
             },
             connection: "c-1".parse().unwrap(),
             due_at: Timestamp::from_millis(1_795_171_200_123),
+            ended: false,
         });
         assert_eq!(Message::parse(check.to_json().as_bytes()).unwrap(), check);
+        assert!(!check.to_json().contains("ended"), "the form that earlier versions wrote");
+        let Message::Check(of_live) = &check else { unreachable!() };
+        let of_ended = Message::Check(Check { ended: true, ..of_live.clone() });
+        assert_eq!(Message::parse(of_ended.to_json().as_bytes()).unwrap(), of_ended);
         assert_eq!(check.deliver_at(), Some(Timestamp::from_millis(1_795_171_200_123)));
         let purge = Message::Purge(Purge {
             service: "IS00000000000000000000000000000001".parse().unwrap(),

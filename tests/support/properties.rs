@@ -90,6 +90,8 @@ enum Step {
     Again(prop::sample::Index),
     /// Time passes, in seconds.
     Pass(i64),
+    /// The timers come that are due within so many milliseconds: the queue's clock is ahead.
+    Early(i64),
 }
 
 /// In whatever order reachability is switched on and off, events arrive and time passes: at every moment readers are told
@@ -100,6 +102,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
         8 => generate::event().prop_map(Step::Event),
         2 => any::<prop::sample::Index>().prop_map(Step::Again),
         3 => prop_oneof![1..100i64, 100..1_000i64].prop_map(Step::Pass),
+        1 => prop_oneof![Just(1i64), 1..20_000i64].prop_map(Step::Early),
     ];
     check(cases, proptest::collection::vec(step, 1..40), |case, steps| async move {
         let stage = Stage::new(store.clone(), SETTINGS);
@@ -155,6 +158,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     }
                     now = until;
                 }
+                Step::Early(early) => stage.tick_early(now, early).await,
             }
             for mut user in users() {
                 user.service = service_in_case(case, user.service);

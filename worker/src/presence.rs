@@ -120,18 +120,14 @@ impl Worker {
         }
         let (before, after) = (&before.presence, &after.presence);
         let of_events = events.iter().filter_map(|event| {
-            let id = &event.connection;
-            let wanted = wants_timer(event, &before.connection(id), &after.connection(id), now);
-            wanted.then_some(id)
+            let connection = after.connection(&event.connection);
+            let wanted = wants_timer(event, &before.connection(&event.connection), &connection, now);
+            wanted.then(|| timer(&user.key(), &event.connection, &connection, now))
         });
-        let of_checks = checks.iter().map(|check| &check.connection).filter(|id| goes_on(&after.connection(id), now));
-        // One for each connection, however many messages ask for it.
-        let ids: BTreeSet<&ConnectionId> = of_events.chain(of_checks).collect();
-        let check = |id: &ConnectionId| {
-            let due_at = next_look(id, after.connection(id).live_until(), now);
-            Message::Check(Check { user: user.key(), connection: id.clone(), due_at })
-        };
-        follow_ups.extend(ids.into_iter().map(check));
+        let of_checks = checks.iter().filter_map(|check| next_timer(check, &after.connection(&check.connection), now));
+        // The same timer once, however many messages ask for it.
+        let timers: BTreeSet<Check> = of_events.chain(of_checks).collect();
+        follow_ups.extend(timers.into_iter().map(Message::Check));
         Ok(follow_ups)
     }
 
@@ -181,24 +177,40 @@ fn probes(state: &UserState, service: ServiceSid, now: Timestamp) -> impl Iterat
         .map(move |(binding, _)| Message::Probe(Probe { service, binding, asked_at: now, attempts: 0, due_at: None }))
 }
 
-/// Whether an event asks for a timer of its connection. A live connection has one, and an end in the future has another.
-/// So not if it is known to be there: a renewal is found by the timer that goes off at the end of the lease before.
+/// Whether an event asks for a timer of its connection. An end does: it takes effect at a time of its own, and the timer of
+/// the lease stops where it finds one. A connect or a renewal does unless the connection was live before: then the timer
+/// that it has finds the longer lease.
 ///
 /// A repetition is not known to have one: the first handling of the event may have broken off between writing and this.
 fn wants_timer(event: &Event, before: &Connection, after: &Connection, now: Timestamp) -> bool {
-    let is_repetition = if event.opens() {
-        before.opened.is_some_and(|opening| event.occurred_at <= opening.at)
-    } else {
-        before.ended.is_some()
-    };
     let (was, is) = (before.live_until(), after.live_until());
-    let has_timer = now < was && was <= is && !is_repetition;
+    let is_repetition = before.opened.is_some_and(|opening| event.occurred_at <= opening.at);
+    let has_timer = event.opens() && !is_repetition && now < was && was <= is;
     now < is && is != Timestamp::MAX && !has_timer
 }
 
-/// Whether a connection whose timer went off is to be looked at again. One that has ended has a timer of its own for that.
-fn goes_on(connection: &Connection, now: Timestamp) -> bool {
-    now < connection.live_until() && connection.live_until() != Timestamp::MAX && connection.ended.is_none()
+/// The timer that follows one that came in; `None` if there is nothing to wait for, or another timer waits for it.
+fn next_timer(check: &Check, connection: &Connection, now: Timestamp) -> Option<Check> {
+    if connection.live_until() <= now || connection.live_until() == Timestamp::MAX {
+        return None;
+    }
+    // Too early: the clock of whoever sent it is ahead of ours.
+    if now < check.due_at {
+        return Some(check.clone());
+    }
+    // An end sets a timer of its own. With the one from before the connection would have two.
+    let has_another = connection.ended.is_some() && !check.ended;
+    (!has_another).then(|| timer(&check.user, &check.connection, connection, now))
+}
+
+/// The next timer of a connection that is live.
+fn timer(user: &UserKey, id: &ConnectionId, connection: &Connection, now: Timestamp) -> Check {
+    Check {
+        user: user.clone(),
+        connection: id.clone(),
+        due_at: next_look(id, connection.live_until(), now),
+        ended: connection.ended.is_some(),
+    }
 }
 
 /// How far ahead a timer is set at most, in milliseconds. A queue does not hold a message for much longer, and the timer
