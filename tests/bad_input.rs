@@ -1684,13 +1684,28 @@ fn good_events_are_taken_from_among_bad_ones() {
     stage.end();
 }
 
+/// A new service is off. Events that came then were accepted without a hint, and nobody came online.
+#[test]
+fn the_answer_says_whether_reachability_is_on() {
+    let stage = Stage::new();
+    for (service, enabled) in [(&stage.service, true), (&stage.other_service, false)] {
+        for body in [event(service, "alice", "connect").to_string(), "[]".to_owned()] {
+            let answer = stage.post(&format!("/v1/Services/{service}/Events"), &body);
+            assert_eq!(answer.status, 202, "{}", answer.body);
+            assert_eq!(answer.json()["reachability_enabled"], enabled, "{}", answer.body);
+        }
+    }
+    stage.end();
+}
+
 #[test]
 fn no_events_are_no_error() {
     let stage = Stage::new();
     let before = stage.everything();
     for body in ["", "\n", " \r\n \n", "[]", " [ ] "] {
         let answer = stage.post(EVENTS, body);
-        assert_eq!((answer.status, answer.json()), (202, json!({ "accepted": 0, "refused": [] })), "{body:?}");
+        let none = json!({ "accepted": 0, "refused": [], "reachability_enabled": true });
+        assert_eq!((answer.status, answer.json()), (202, none), "{body:?}");
         answer.assert_headers(body);
     }
     assert_eq!(stage.everything(), before);

@@ -99,7 +99,10 @@ async fn the_door_leads_to_the_truth() {
         for (n, batch) in delivered.chunks(1_500).enumerate() {
             let body = if n % 2 == 0 { batch.join("\n") } else { format!("[{}]", batch.join(",")) };
             let answer = client.post(&format!("/v1/Services/{service}/Events"), body).await;
-            assert_eq!(answer, serde_json::json!({ "accepted": batch.len(), "refused": [] }));
+            assert_eq!(
+                answer,
+                serde_json::json!({ "accepted": batch.len(), "refused": [], "reachability_enabled": true })
+            );
         }
         let deadline = Instant::now() + Duration::from_secs(120);
         let mut found = client.everybody(&service).await;

@@ -28,7 +28,8 @@ pub(crate) fn routes() -> Router<App> {
 const MAX_EVENTS: usize = 50_000;
 
 /// Takes a JSON array of events, or one event a line. Those that are well-formed are in the queue when it answers;
-/// handling them may take a moment longer. If there were some and none was taken, the answer is an error.
+/// handling them may take a moment longer. If there were some and none was taken, the answer is an error. What was
+/// accepted while reachability is off brings nobody online, so the answer says whether it is on.
 async fn take(call: Call) -> Result<Response, ApiError> {
     let service = call.service().await?;
     let now = (call.app.clock)();
@@ -51,8 +52,12 @@ async fn take(call: Call) -> Result<Response, ApiError> {
             .with("accepted", json!(0))
             .with("refused", json!(refused)));
     }
-    let taken = json!({ "accepted": messages.len(), "refused": refused });
-    Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
+    let accepted = json!({
+        "accepted": messages.len(),
+        "refused": refused,
+        "reachability_enabled": service.configuration.reachability_enabled,
+    });
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
 }
 
 /// The events in a body: the elements of an array, or the lines that are not empty.
