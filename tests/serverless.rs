@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "it is a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
@@ -13,6 +14,7 @@ use reachability_tests::client::Client;
 use reachability_tests::parts::docker::Docker;
 use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::fault_proxy::FaultProxy;
+use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::parts::process::Process;
 use reachability_tests::parts::{self, ports, sam};
 use reachability_tests::providers::{Answer, Apple};
@@ -37,6 +39,27 @@ fn the_template_is_valid() {
     // Without it AWS stops the timers of long-lived connections and what is tried again, and no emulator shows that.
     let template = std::fs::read_to_string(stack::root().join("template.yaml")).unwrap();
     assert_eq!(template.matches("RecursiveLoop: Allow").count(), 2);
+}
+
+/// By somebody who presses nothing but Enter.
+#[tokio::test]
+async fn a_guided_deployment_works_with_its_defaults() {
+    let _turn = TURN.lock().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let project = stack::project();
+    let enter = project.path().join("enter");
+    std::fs::write(&enter, "\n".repeat(100)).unwrap();
+    // The second one goes by what the first one has saved.
+    for arguments in [&["deploy", "--guided"][..], &["deploy"]] {
+        let mut deploy = sam::deploying_to(&endpoint);
+        deploy.args(arguments).current_dir(project.path()).stdin(File::open(&enter).unwrap());
+        succeed(&mut deploy);
+    }
+    let outputs = stack::outputs(&endpoint, stack::NAME);
+    let url = stack::url(&endpoint, outputs["ApiUrl"].as_str().unwrap());
+    let answer = reqwest::get(format!("{url}/healthz")).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
 }
 
 #[tokio::test]
