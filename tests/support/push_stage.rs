@@ -78,6 +78,16 @@ impl PushStage {
 
     /// With those platform applications of SNS besides.
     pub async fn with_platform_applications(applications: Option<Arc<dyn PushProvider>>) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::on(store.clone(), store, applications).await
+    }
+
+    /// On this store, which the pusher has a handle of its own of.
+    pub async fn on(
+        store: Arc<dyn PushStore>,
+        of_pusher: Arc<dyn PushStore>,
+        applications: Option<Arc<dyn PushProvider>>,
+    ) -> Self {
         let ca = Arc::new(Ca::new());
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca.clone(), clock::now).await;
@@ -90,9 +100,8 @@ impl PushStage {
         let seal = Arc::new(Seal::new(&mint::secret().unwrap()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
         let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
-        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
         let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(Metrics::default()));
-        let pusher = Pusher::new(store.clone(), queue.clone(), Arc::new(providers), metrics.clone(), clock::now);
+        let pusher = Pusher::new(of_pusher, queue.clone(), Arc::new(providers), metrics.clone(), clock::now);
         let service = ServiceSid::from_bits(1);
         let mut on = new_service(service);
         on.configuration.set_reachability_enabled(true, clock::now());
