@@ -62,6 +62,40 @@ async fn a_guided_deployment_works_with_its_defaults() {
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
 }
 
+/// Neither the data nor the key of what is sealed in it.
+#[tokio::test]
+async fn what_nobody_can_make_again_outlives_the_stack() {
+    let _turn = TURN.lock().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let config = aws::config(&endpoint).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    let read = async |id: &str| secrets.get_secret_value().secret_id(id).send().await.ok()?.secret_string;
+    let is_protected = async |table: &str| {
+        let described = dynamodb.describe_table().table_name(table).send().await.unwrap();
+        described.table.unwrap().deletion_protection_enabled.unwrap()
+    };
+    stack::deploy(&endpoint, stack::NAME, &[]);
+    let outputs = stack::outputs(&endpoint, stack::NAME);
+    let [table, key, token] = ["TableName", "CredentialsKeyArn", "TokenCommand"]
+        .map(|output| outputs[output].as_str().unwrap_or_else(|| panic!("no {output}")));
+    let token = token.split_whitespace().last().unwrap();
+    let value = read(key).await.expect("a key");
+    assert!(read(token).await.is_some());
+
+    let mut delete = sam::deploying_to(&endpoint);
+    succeed(delete.args(["delete", "--no-prompts", "--stack-name", stack::NAME]));
+    assert_eq!(read(token).await, None, "the stack is gone");
+    assert_eq!(read(key).await, Some(value));
+    assert!(is_protected(table).await);
+    assert!(dynamodb.delete_table().table_name(table).send().await.is_err());
+
+    stack::deploy(&endpoint, "unprotected", &["TableDeletionProtection=false"]);
+    let outputs = stack::outputs(&endpoint, "unprotected");
+    assert!(!is_protected(outputs["TableName"].as_str().unwrap()).await);
+}
+
 #[tokio::test]
 async fn python_works_over_the_deployed_api() {
     let _turn = TURN.lock().await;
