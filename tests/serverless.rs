@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, stream};
 use reachability_domain::event::{Event, EventKind};
 use reachability_domain::time::Timestamp;
@@ -94,6 +94,34 @@ async fn what_nobody_can_make_again_outlives_the_stack() {
     stack::deploy(&endpoint, "unprotected", &["TableDeletionProtection=false"]);
     let outputs = stack::outputs(&endpoint, "unprotected");
     assert!(!is_protected(outputs["TableName"].as_str().unwrap()).await);
+}
+
+/// No emulator here moves dead letters, so this is all that can be said of the commands that do: the AWS CLI takes them,
+/// and they name the queues.
+#[tokio::test]
+async fn dead_letters_are_sent_back_to_their_queues() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::shared();
+    let sqs = aws_sdk_sqs::Client::new(&stack.config().await);
+    let attributes = async |url: &str| {
+        let get = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+        get.send().await.unwrap().attributes.unwrap()
+    };
+    let pushes = stack.queue_url.replace("-events", "-pushes");
+    for (output, queue) in [("RedriveCommand", &stack.queue_url), ("PushRedriveCommand", &pushes)] {
+        let command = stack.outputs[output].as_str().unwrap_or_else(|| panic!("no {output}"));
+        let queue = attributes(queue).await;
+        let policy: Value = serde_json::from_str(&queue[&QueueAttributeName::RedrivePolicy]).unwrap();
+        let (source, destination) = (&policy["deadLetterTargetArn"], &queue[&QueueAttributeName::QueueArn]);
+        let expected = format!(
+            "aws sqs start-message-move-task --region us-east-1 --source-arn {} --destination-arn {destination}",
+            source.as_str().unwrap()
+        );
+        assert_eq!(command, expected);
+        // It is checked, and not sent.
+        let mut shell = sam::shell(&stack.ministack.url());
+        succeed(shell.args(["-c", &format!("{command} --generate-cli-skeleton output")]));
+    }
 }
 
 #[tokio::test]
