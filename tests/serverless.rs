@@ -21,7 +21,7 @@ use reachability_tests::providers::{Answer, Apple};
 use reachability_tests::replays::{self, Expectation, Line};
 use reachability_tests::stack::{self, Stack, succeed};
 use reachability_tests::stage::SETTINGS;
-use reachability_tests::{aws, clients, model, recording};
+use reachability_tests::{aws, clients, model, readme, recording};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -122,6 +122,87 @@ async fn dead_letters_are_sent_back_to_their_queues() {
         let mut shell = sam::shell(&stack.ministack.url());
         succeed(shell.args(["-c", &format!("{command} --generate-cli-skeleton output")]));
     }
+}
+
+/// What is not as on AWS when commands are run as they are in the README: the API's name in the DNS leads nowhere, no
+/// emulator here moves dead letters, containers take Docker, and nobody is there to answer questions.
+const NOT_AS_ON_AWS: &str = r#"
+curl() {
+    local api id
+    api=$(output ApiUrl)
+    id=${api#https://}
+    command curl --silent --show-error --fail "${@/#$api/$AWS_ENDPOINT_URL/_aws/execute-api/${id%%.*}/api}"
+}
+aws() {
+    case $2 in
+        start-message-move-task) command aws "$@" --generate-cli-skeleton output ;;
+        # Otherwise the AWS CLI knows better where SQS is.
+        *) command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@" ;;
+    esac
+}
+sam() {
+    case $1 in
+        local) ;;
+        *) command sam "$@" <<<$'y\ny\ny' ;;
+    esac
+}
+alice_is_online() {
+    local n
+    for ((n = 0; n < 300; n++)); do
+        [[ $(curl $(output ApiUrl)/v1/Services/$SERVICE/Users/alice -u "$ACCOUNT:$1") != *'"is_online":true'* ]] || return 0
+        sleep 0.1
+    done
+    return 1
+}
+"#;
+
+/// One after the other, from the outputs of a deployment to the end of its table.
+#[tokio::test]
+async fn the_commands_of_the_readme_work_as_they_are() {
+    let _turn = TURN.lock().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let project = stack::project();
+    stack::deploy(&endpoint, stack::NAME, &[]);
+    let config = aws::config(&endpoint).await;
+    let create = aws_sdk_sns::Client::new(&config).create_platform_application().name("app").platform("GCM");
+    let application = create.attributes("PlatformCredential", "{}").send().await.unwrap();
+
+    let connect = r#"{"type":"connect","service_sid":"%s","identity":"alice","connection_id":"c-1","occurred_at":"%s","lease_seconds":3600}"#;
+    let log = format!("printf '{connect}\\n' $SERVICE $(date -u +%FT%TZ) >log.jsonl\n");
+    // By another name: the emulator would give it the old one's table.
+    let next_stack =
+        "STACK=next\nsam deploy --stack-name $STACK --parameter-overrides AccountSid=$ACCOUNT >/dev/null\n";
+    let same_key = "[[ $(secret $(output CredentialsKeyArn)) == \"$(secret $CREDENTIALS_KEY)\" ]]\n";
+    let secret =
+        "secret() { aws secretsmanager get-secret-value --secret-id $1 --query SecretString --output text; }\n";
+    let mut script = format!("{NOT_AS_ON_AWS}{secret}");
+    let mut seen = 0;
+    for block in readme::commands("On AWS") {
+        let (before, after) = match &block {
+            block if block.contains("sqs send-message-batch") => {
+                (log.as_str(), "alice_is_online \"$TOKEN\"\n".to_owned())
+            }
+            block if block.contains("sam delete") => ("", next_stack.to_owned()),
+            block if block.contains("dynamodb batch-write-item") => {
+                ("", format!("alice_is_online \"$(eval \"$(output TokenCommand)\")\"\n{same_key}"))
+            }
+            _ => ("", String::new()),
+        };
+        seen += usize::from(!after.is_empty());
+        script += &format!("{before}{block}{after}");
+    }
+    assert_eq!(seen, 3);
+    let mut shell = sam::shell(&endpoint);
+    shell.env("APPLICATION", application.platform_application_arn.unwrap()).current_dir(project.path());
+    succeed(shell.args(["-euxc", &script]));
+
+    let local: Value = serde_json::from_slice(&std::fs::read(project.path().join("local.json")).unwrap()).unwrap();
+    let names: Vec<&str> = local["Parameters"].as_object().unwrap().values().map(|it| it.as_str().unwrap()).collect();
+    assert!(names.iter().all(|name| name.contains("reachability-")), "{names:?}");
+    let tables = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await.unwrap().table_names.unwrap();
+    let table = &stack::outputs(&endpoint, "next")["TableName"];
+    assert_eq!(tables, [table.as_str().unwrap()], "the old one is gone");
 }
 
 #[tokio::test]
