@@ -167,6 +167,17 @@ fn stop(server: Server) -> String {
     logs
 }
 
+/// Pastes a line with `curl` into a shell, and types this where it asks for a password. Returns the answer.
+#[track_caller]
+fn paste(line: &str, typed: &str) -> Value {
+    // A shell of its own session has no terminal, so that `curl` asks at standard input.
+    let mut shell = Command::new("setsid");
+    shell.args(["--wait", "sh", "-c", line]).env("no_proxy", "127.0.0.1").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let outcome = run(&mut shell, format!("{typed}\n").as_bytes());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
 fn curl_line(greeting: &str) -> Option<&str> {
     greeting.lines().map(str::trim).find(|line| line.starts_with("curl "))
 }
@@ -176,7 +187,7 @@ fn curl_line(greeting: &str) -> Option<&str> {
 #[tokio::test]
 async fn the_first_start_tells_all_that_is_needed() {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("some where").join("data");
+    let data = directory.path().join("some where").join("alice's data");
     let server = serve(&data, &["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()], &[]);
     let greeting = server.greeting.clone();
     let path = data.canonicalize().unwrap();
@@ -184,8 +195,9 @@ async fn the_first_start_tells_all_that_is_needed() {
         assert!(greeting.contains(text), "no {text:?} in {greeting}");
     }
 
-    // The line is pasted as it is. Twice does no harm.
+    // The line is pasted as it is. Twice does no harm. The history of a shell keeps it, and must not keep the token.
     let line = curl_line(&greeting).unwrap();
+    assert!(!line.contains(&server.token), "{line}");
     let configuration = |url: &str| {
         json!({
             "url": url,
@@ -193,18 +205,9 @@ async fn the_first_start_tells_all_that_is_needed() {
             "reachability_enabled": true,
         })
     };
-    let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap();
-    let has_curl = run(Command::new("sh").args(["-c", "command -v curl"]).stdout(Stdio::piped()), b"").code == Some(0);
+    let url = line.split('\'').find(|word| word.starts_with("http")).unwrap();
     for _ in 0..2 {
-        let mut shown = if has_curl {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", line]).env("no_proxy", "127.0.0.1").stdout(Stdio::piped()).stderr(Stdio::piped());
-            let outcome = run(&mut shell, b"");
-            assert_eq!(outcome.code, Some(0), "{outcome:?}");
-            serde_json::from_str(&outcome.stdout).unwrap()
-        } else {
-            ask(&server, Method::POST, &url[server.url.len()..], &[("ReachabilityEnabled", "true")]).await.1
-        };
+        let mut shown = paste(line, "");
         let members = shown.as_object_mut().unwrap();
         let service = members.remove("chat_service_sid").unwrap();
         assert!(url.contains(service.as_str().unwrap()), "{url}");
@@ -216,6 +219,40 @@ async fn the_first_start_tells_all_that_is_needed() {
         assert_eq!(shown, configuration(url));
     }
     stop(server);
+}
+
+/// Whoever set the token knows it: it is asked for. It may have all characters that mean something to a shell.
+#[test]
+fn a_token_of_the_owners_own_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = r#"a"token\with'$TOKEN`and&more!"#;
+    let data = directory.path().to_str().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data];
+    for (by_flag, variables) in
+        [(&["--auth-token", token] as &[_], &[] as &[_]), (&[], &[("REACHABILITY_AUTH_TOKEN", token)])]
+    {
+        let server = serve(directory.path(), &[&arguments, by_flag].concat(), variables);
+        assert!(!server.greeting.contains(token), "{}", server.greeting);
+        assert_eq!(paste(curl_line(&server.greeting).unwrap(), token)["reachability_enabled"], true);
+        stop(server);
+        fs::remove_file(directory.path().join("account.json")).unwrap();
+    }
+}
+
+#[test]
+fn only_the_first_start_in_a_directory_says_that_the_account_is_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+    let mut accounts = vec![];
+    for (data, is_new) in [(&one, true), (&one, false), (&other, true)] {
+        let server = Server::start(data, &[]);
+        for words in ["a new one was made", "--data-dir", "another account"] {
+            assert_eq!(server.greeting.contains(words), is_new, "{words}: {}", server.greeting);
+        }
+        accounts.push(server.account.clone());
+        stop(server);
+    }
+    assert!(accounts[0] == accounts[1] && accounts[1] != accounts[2], "{accounts:?}");
 }
 
 #[tokio::test]

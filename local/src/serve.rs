@@ -148,19 +148,21 @@ async fn greet(
     );
     if data_dir.is_new {
         let service = default_service(app).await?.sid;
-        let mut token = data_dir.account.auth_token.expose();
-        if settings.auth_token.is_some() {
-            // Known to the owner, and perhaps not meant for this terminal.
-            token = "$REACHABILITY_AUTH_TOKEN";
-        } else {
-            let file = account_file(&data_dir.path);
-            text =
-                format!("{text}  auth token  {token}\n              (shown this once; kept in {})\n", file.display());
+        let mut credentials = account.to_string();
+        // A token of the owner's own is perhaps not meant for this terminal, and may have any characters: curl asks for it.
+        if settings.auth_token.is_none() {
+            let token = data_dir.account.auth_token.expose();
+            let file = account_file(&data_dir.path).display().to_string();
+            text = format!("{text}  auth token  {token}\n              (shown this once; kept in {file})\n");
+            // The line ends up in the history of a shell, and the token must not.
+            let file = quoted(&file);
+            credentials = format!(r#"{account}:$(sed -n 's/.*"auth_token": "\(.*\)".*/\1/p' {file})"#);
         }
         text = format!(
-            "{text}\nSwitch reachability on for the default service:\n\n  \
-             curl -X POST http://{address}/v1/Services/{service}/Configuration \
-             --data-urlencode \"ReachabilityEnabled=true\" -u \"{account}:{token}\"\n"
+            "{text}\nThis directory had no account yet, so a new one was made. Another directory (--data-dir) is another \
+             account.\n\nSwitch reachability on for the default service:\n\n  \
+             curl -X POST 'http://{address}/v1/Services/{service}/Configuration' -d ReachabilityEnabled=true \
+             -u \"{credentials}\"\n"
         );
         data_dir.keep()?;
     }
@@ -168,4 +170,9 @@ async fn greet(
     let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
     info!(listen = %address, account.sid = %account, "serving");
     Ok(())
+}
+
+/// One word of a shell's command line, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
