@@ -99,7 +99,28 @@ pub enum Outcome {
         reason: Reason,
         /// How long it asks to be left alone; `None` if it does not say.
         retry_after: Option<Duration>,
+        /// What went wrong at length, for the log: what TLS or the socket said. `None` if the reason is all there is. It
+        /// holds nothing secret, and no device's token.
+        cause: Option<Box<str>>,
     },
+}
+
+/// A time in which a provider cannot be reached with a credential, or is busy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Outage {
+    /// What is stored of it, given what is stored already. Several processes may find the same outage: it lasts since the
+    /// first of them has said so, and is not written again for a reason that is known.
+    #[must_use]
+    pub fn after(self, known: Option<&Self>) -> Self {
+        Self { since: known.map_or(self.since, |known| known.since), ..self }
+    }
 }
 
 /// Why a provider refused something.
@@ -165,7 +186,16 @@ impl Outcome {
 
     /// Trouble that passes.
     pub fn unavailable(reason: &str, retry_after: Option<Duration>) -> Self {
-        Self::Unavailable { reason: Reason::new(reason), retry_after }
+        Self::Unavailable { reason: Reason::new(reason), retry_after, cause: None }
+    }
+
+    /// Whether the provider can be reached, and works: it took it or refused it, or the trouble is this one device's.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Rejected(_) => true,
+            // Too many for the device (APNs), and a device that is set up anew (SNS).
+            Self::Unavailable { reason, .. } => matches!(reason.as_str(), "TooManyRequests" | "EndpointGone"),
+        }
     }
 }
 
@@ -174,6 +204,10 @@ impl Outcome {
 pub trait PushProvider: Send + Sync {
     /// Sends something to a device. It is tried again a few times where that can help, and takes some seconds at most.
     async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> Outcome;
+
+    /// The outage that there is with this credential, as far as this process knows. After a push there is none only if the
+    /// provider has answered lately.
+    fn outage(&self, credential: &Credential) -> Option<Outage>;
 
     /// Which binding it is that a provider knows by this name; `None` if it is none of ours, or no more.
     ///
@@ -197,5 +231,36 @@ mod tests {
         assert_eq!(Reason::new("a\n\"b\" <c>\u{1F600}").as_str(), "ab c");
         assert_eq!(Reason::new("\u{1F600}").as_str(), "Unknown");
         assert_eq!(Reason::new(&"x".repeat(1_000)).as_str().len(), 64);
+    }
+
+    #[test]
+    fn an_outage_lasts_since_it_was_first_found() {
+        let outage =
+            |reason: &str, millis| Outage { reason: Reason::new(reason), since: Timestamp::from_millis(millis) };
+        for (known, after) in [
+            (None, outage("TimedOut", 5)),
+            (Some(outage("TimedOut", 3)), outage("TimedOut", 3)),
+            (Some(outage("TimedOut", 7)), outage("TimedOut", 7)),
+            (Some(outage("NotConnected", 3)), outage("TimedOut", 3)),
+        ] {
+            assert_eq!(outage("TimedOut", 5).after(known.as_ref()), after, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn trouble_of_one_device_is_an_answer() {
+        assert!(Outcome::Accepted { id: None }.is_answer());
+        for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
+            assert!(Outcome::rejected("Reason", fault).is_answer(), "{fault:?}");
+        }
+        for (reason, is_answer) in [
+            ("TooManyRequests", true),
+            ("EndpointGone", true),
+            ("TooManyProviderTokenUpdates", false),
+            ("QUOTA_EXCEEDED", false),
+            ("NotConnected", false),
+        ] {
+            assert_eq!(Outcome::unavailable(reason, None).is_answer(), is_answer, "{reason}");
+        }
     }
 }

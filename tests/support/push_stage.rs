@@ -141,6 +141,7 @@ impl PushStage {
             method,
             sealed: Some(self.seal.seal(sid, &secret).unwrap()),
             health: Health::Unproven,
+            outage: None,
             date_created: clock::now(),
             date_updated: clock::now(),
             version: 0,
@@ -186,9 +187,22 @@ impl PushStage {
         self.store.binding(self.service, sid).await.unwrap()
     }
 
+    /// A channel's credential, as it is stored.
+    pub async fn stored(&self, channel: Channel) -> Credential {
+        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap()
+    }
+
     /// What is known of a channel's credential.
     pub async fn health(&self, channel: Channel) -> Health {
-        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap().health
+        self.stored(channel).await.health
+    }
+
+    /// Another process on the same store and queue, which finds APNs at this URL.
+    pub fn another_process(&self, apns: &str) -> Pusher {
+        let endpoints = Endpoints { apns: apns.to_owned(), ..Endpoints::default() };
+        let roots = Roots::from_pem(&self.apple.roots_pem()).unwrap();
+        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, clock::now));
+        Pusher::new(self.store.clone(), self.queue.clone(), providers, self.metrics.clone(), clock::now)
     }
 
     /// What a reader is told of a user.

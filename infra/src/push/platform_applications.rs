@@ -4,18 +4,22 @@
 //! whose it is and since when it is registered, so that an endpoint that was disabled under an earlier registration is
 //! enabled by the next, and one that was disabled since is not.
 
+use std::error::Error;
+
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::MessageAttributeValue;
 use reachability_domain::binding::Binding;
+use reachability_domain::chain::Chain;
 use reachability_domain::credential::{Credential, Method};
-use reachability_domain::push::{Fault, Outcome, Push, PushKind, PushProvider, Unreachable};
+use reachability_domain::push::{Fault, Outage, Outcome, Push, PushKind, PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use serde_json::json;
 
-use super::{apns, fcm};
+use super::http::tls_reason;
+use super::{apns, fcm, unreachable};
 
 /// The platform applications of an account.
 #[derive(Debug, Clone)]
@@ -97,6 +101,11 @@ impl PushProvider for PlatformApplications {
         }
     }
 
+    /// Whoever asks on behalf of a credential remembers what came of it.
+    fn outage(&self, _: &Credential) -> Option<Outage> {
+        None
+    }
+
     async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable> {
         match self.client.get_endpoint_attributes().endpoint_arn(endpoint).send().await {
             Ok(answer) => {
@@ -166,11 +175,14 @@ fn disabled() -> Outcome {
     Outcome::rejected("EndpointDisabled", Fault::Token { since: None })
 }
 
-fn refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Outcome {
-    match error {
-        SdkError::ServiceError(answer) => classify(error.code(), answer.raw().status().as_u16()),
-        _ => Outcome::unavailable("NotConnected", None),
-    }
+fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Outcome {
+    let reason = match error {
+        SdkError::ServiceError(answer) => return classify(error.code(), answer.raw().status().as_u16()),
+        SdkError::TimeoutError(_) => "TimedOut",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "TimedOut",
+        _ => tls_reason(error).unwrap_or("NotConnected"),
+    };
+    unreachable(reason, format!("SNS: {}", Chain(error)))
 }
 
 /// What SNS's refusal says.

@@ -1,7 +1,8 @@
 //! Asks push providers, and keeps what they say: checks of registrations, and notifications.
 //!
 //! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
-//! down or busy is asked again later, by a delayed message, and changes nothing.
+//! down or busy is asked again later, by a delayed message. That says nothing of the registration, and of the credential
+//! only that it cannot be used now.
 
 mod announce;
 mod credentials;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use reachability_domain::binding::Binding;
 use reachability_domain::credential::Credential;
-use reachability_domain::push::{Fault, Outcome, Push, PushProvider};
+use reachability_domain::push::{Outcome, Push, PushProvider};
 use reachability_domain::push_store::PushStore;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::registration::{Action, Verdict, Word};
@@ -73,7 +74,7 @@ impl Pusher {
         metrics: Arc<Metrics>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let credentials = Arc::new(Credentials::new(store.clone(), metrics.clone()));
+        let credentials = Arc::new(Credentials::new(store.clone(), provider.clone(), metrics.clone()));
         Self { store, queue, provider, metrics, clock, credentials }
     }
 
@@ -135,18 +136,7 @@ impl Pusher {
         if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
             self.settle(binding, verdict).await?;
         }
-        let now = (self.clock)();
-        match outcome {
-            Outcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
-            Outcome::Rejected(rejection) => match rejection.fault {
-                Fault::Credential => self.credentials.rejected(credential, &rejection.reason, now).await,
-                // Who knows a token to be dead has let us in before.
-                Fault::Token { .. } => self.credentials.accepted(credential, now).await,
-                // It may not even have been the provider who refused it.
-                Fault::Push => Ok(()),
-            },
-            Outcome::Unavailable { .. } => Ok(()),
-        }
+        self.credentials.learn(credential, outcome, (self.clock)()).await
     }
 
     /// Adds a provider's word to what is stored.
