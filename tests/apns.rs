@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reachability_domain::binding::Address;
-use reachability_domain::credential::Channel;
-use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::device::Address;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::push::apns::{Apns, Identity};
@@ -46,17 +47,17 @@ fn alert(number: usize) -> Push {
     push(number, PushKind::Alert(Content { body: Some(format!("number {number}")), ..Content::default() }))
 }
 
-fn accepted(number: usize) -> Outcome {
-    Outcome::Accepted { id: Some(Uuid::from_u128(number as u128).to_string()) }
+fn accepted(number: usize) -> PushOutcome {
+    PushOutcome::Accepted { id: Some(Uuid::from_u128(number as u128).to_string()) }
 }
 
 /// Sends pushes to as many devices, all at once.
-async fn send_all(apns: &Apns, numbers: std::ops::Range<usize>) -> Vec<Outcome> {
+async fn send_all(apns: &Apns, numbers: std::ops::Range<usize>) -> Vec<PushOutcome> {
     let send = async |number| apns.push(&device(number), &alert(number)).await;
     join_all(numbers.map(send)).await
 }
 
-fn all_accepted(numbers: std::ops::Range<usize>) -> Vec<Outcome> {
+fn all_accepted(numbers: std::ops::Range<usize>) -> Vec<PushOutcome> {
     numbers.map(accepted).collect()
 }
 
@@ -120,9 +121,9 @@ async fn what_cannot_be_sent_is_not() {
     let (apple, apns) = start().await;
     let content = Content { body: Some("x".repeat(4_096)), ..Content::default() };
     let outcome = apns.push(&device(1), &push(1, PushKind::Alert(content))).await;
-    assert_eq!(outcome, Outcome::rejected("PayloadTooLarge", Fault::Push));
+    assert_eq!(outcome, PushOutcome::rejected("PayloadTooLarge", Fault::Push));
     let outcome = apns.push(&device(1), &Push { collapse_id: "x".repeat(65), ..alert(1) }).await;
-    assert_eq!(outcome, Outcome::rejected("BadCollapseId", Fault::Push));
+    assert_eq!(outcome, PushOutcome::rejected("BadCollapseId", Fault::Push));
     assert_eq!(apple.requests().len(), 0);
 
     // As long as it may be: `{"aps":{"alert":""}}` around it.
@@ -159,7 +160,7 @@ async fn a_provider_token_that_is_too_old_for_apple_is_renewed_once() {
     let now = || Timestamp::from_millis(NOW.load(Ordering::SeqCst));
     let apple = Apple::start_with(Ca::new().into(), now).await;
     let apns = client(&apple, now);
-    let refused = Outcome::rejected("ExpiredProviderToken", Fault::Credential);
+    let refused = PushOutcome::rejected("ExpiredProviderToken", Fault::Credential);
     apple.answer_once(device(0).as_str(), Answer::apns(403, "ExpiredProviderToken"));
     assert_eq!(apns.push(&device(0), &alert(0)).await, refused, "one made just now is not too old");
     assert_eq!(apple.requests().len(), 1);
@@ -178,7 +179,7 @@ async fn a_provider_token_that_is_too_old_for_apple_is_renewed_once() {
 
     NOW.fetch_add(2 * MINUTE, Ordering::SeqCst);
     apple.answer_all(Answer::apns(429, "TooManyProviderTokenUpdates"));
-    assert_eq!(send_all(&apns, 0..1).await, [Outcome::unavailable("TooManyProviderTokenUpdates", None)]);
+    assert_eq!(send_all(&apns, 0..1).await, [PushOutcome::unavailable("TooManyProviderTokenUpdates", None)]);
     assert_eq!(apple.provider_tokens(), 3, "that would be one more");
 }
 
@@ -225,7 +226,7 @@ async fn what_apple_says_decides_whose_fault_it_is() {
             _ => Answer::apns(status, reason),
         };
         apple.answer_next(answer);
-        assert_eq!(apns.push(&device(1), &alert(1)).await, Outcome::rejected(reason, fault), "{status} {reason}");
+        assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::rejected(reason, fault), "{status} {reason}");
     }
     for (status, reason) in [
         (429, "TooManyRequests"),
@@ -238,11 +239,11 @@ async fn what_apple_says_decides_whose_fault_it_is() {
         (302, "Moved"),
     ] {
         apple.answer(device(1).as_str(), Answer::apns(status, reason));
-        assert_eq!(apns.push(&device(1), &alert(1)).await, Outcome::unavailable(reason, None), "{status} {reason}");
+        assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::unavailable(reason, None), "{status} {reason}");
     }
     for body in ["", "{", "<html>Gone</html>", "[]", "null", r#"{"reason":null}"#] {
         apple.answer(device(1).as_str(), Answer::reply(410, body));
-        assert_eq!(apns.push(&device(1), &alert(1)).await, Outcome::rejected("Status410", Fault::Push), "{body:?}");
+        assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::rejected("Status410", Fault::Push), "{body:?}");
     }
     assert_eq!(apple.connections(), 1);
 }
@@ -262,7 +263,7 @@ async fn what_the_stand_in_itself_refuses() {
         let identity = Identity::Key { pem, key_id, team_id };
         let apns = Apns::new(identity, topic, &apple.url(), &roots, clock::now).unwrap();
         let outcome = apns.push(&device(1), &alert(1)).await;
-        assert_eq!(outcome, Outcome::rejected(reason, Fault::Credential), "{reason}");
+        assert_eq!(outcome, PushOutcome::rejected(reason, Fault::Credential), "{reason}");
     }
 }
 
@@ -281,7 +282,7 @@ async fn a_certificate_does_without_provider_tokens() {
     assert_eq!(error.to_string(), "expected a certificate and its private key in PEM", "a key alone");
     // One of another Apple.
     let other = Apple::start().await.certificate();
-    assert!(matches!(new(&other).unwrap().push(&device(1), &alert(1)).await, Outcome::Unavailable { .. }));
+    assert!(matches!(new(&other).unwrap().push(&device(1), &alert(1)).await, PushOutcome::Unavailable { .. }));
 }
 
 #[tokio::test]
@@ -289,7 +290,7 @@ async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
     let (apple, apns) = start().await;
     let to = |number: usize| device(number).as_str().to_owned();
     let requests = |number: usize| apple.requests_to(&to(number)).len();
-    let paused = |reason, seconds| Outcome::unavailable(reason, Some(Duration::from_secs(seconds)));
+    let paused = |reason, seconds| PushOutcome::unavailable(reason, Some(Duration::from_secs(seconds)));
 
     apple.answer(&to(1), Answer::apns(429, "TooManyRequests").retry_after("7"));
     assert_eq!(apns.push(&device(1), &alert(1)).await, paused("TooManyRequests", 7));
@@ -298,13 +299,13 @@ async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
     assert_eq!((requests(1), requests(2)), (1, 1));
 
     apple.answer(&to(3), Answer::apns(503, "ServiceUnavailable"));
-    assert_eq!(apns.push(&device(3), &alert(3)).await, Outcome::unavailable("ServiceUnavailable", None));
+    assert_eq!(apns.push(&device(3), &alert(3)).await, PushOutcome::unavailable("ServiceUnavailable", None));
     apple.answer_once(&to(4), Answer::apns(500, "InternalServerError"));
     assert_eq!(apns.push(&device(4), &alert(4)).await, accepted(4));
     assert_eq!((requests(3), requests(4)), (2, 2));
 
     apple.answer(&to(5), Answer::reply(200, "x".repeat(65 * 1_024)));
-    assert_eq!(apns.push(&device(5), &alert(5)).await, Outcome::unavailable("AnswerTooLong", None));
+    assert_eq!(apns.push(&device(5), &alert(5)).await, PushOutcome::unavailable("AnswerTooLong", None));
     assert_eq!(requests(5), 1);
 }
 
@@ -338,7 +339,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
     }
 
     apple.answer(device(1).as_str(), Answer::reset());
-    assert_eq!(apns.push(&device(1), &alert(1)).await, Outcome::unavailable("ConnectionLost", None));
+    assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::unavailable("ConnectionLost", None));
     assert_eq!(apple.requests_to(device(1).as_str()).len(), 2 + 3, "not for ever");
 }
 
@@ -349,7 +350,7 @@ async fn nobody_waits_for_ever() {
     apple.answer_once(device(1).as_str(), Answer::stall());
     let started = Instant::now();
     let outcomes = send_all(&apns, 0..3).await;
-    assert_eq!(outcomes, [Outcome::unavailable("TimedOut", None), accepted(1), accepted(2)]);
+    assert_eq!(outcomes, [PushOutcome::unavailable("TimedOut", None), accepted(1), accepted(2)]);
     assert!(started.elapsed() < Duration::from_secs(12));
     assert_eq!(apple.connections(), 1, "it answers others: it is not to blame");
     assert_eq!(apple.shown(device(1).as_str()).len(), 1);
@@ -392,7 +393,7 @@ async fn a_server_that_takes_connections_and_says_nothing_is_given_up() {
     let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
     let started = Instant::now();
     for outcome in send_all(&apns, 0..5).await {
-        assert!(matches!(outcome, Outcome::Unavailable { .. }), "{outcome:?}");
+        assert!(matches!(outcome, PushOutcome::Unavailable { .. }), "{outcome:?}");
     }
     assert!(started.elapsed() < Duration::from_secs(12));
 }
@@ -411,11 +412,11 @@ async fn answers_may_come_in_any_order() {
 async fn a_server_that_is_gone_for_a_while_is_found_again() {
     let (apple, apns) = start().await;
     apple.down().await;
-    assert_eq!(send_all(&apns, 0..1).await, [Outcome::unavailable("NotConnected", None)]);
+    assert_eq!(send_all(&apns, 0..1).await, [PushOutcome::unavailable("NotConnected", None)]);
     apple.up().await;
     assert_eq!(send_all(&apns, 0..10).await, all_accepted(0..10));
     apple.down().await;
-    assert!(matches!(send_all(&apns, 0..1).await[..], [Outcome::Unavailable { .. }]));
+    assert!(matches!(send_all(&apns, 0..1).await[..], [PushOutcome::Unavailable { .. }]));
     apple.up().await;
     assert_eq!(send_all(&apns, 0..10).await, all_accepted(0..10));
     assert_eq!(apple.connections(), 2);
@@ -436,7 +437,7 @@ async fn a_server_that_others_vouch_for_is_not_trusted() {
         (url.replace("https", "http"), Roots::from_pem(&apple.roots_pem()).unwrap()),
     ] {
         let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
-        assert_eq!(apns.push(&device(1), &alert(1)).await, Outcome::unavailable("NotConnected", None), "{url}");
+        assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::unavailable("NotConnected", None), "{url}");
     }
     assert_eq!((apple.connections(), apple.requests().len()), (0, 0));
     assert!(Roots::from_pem("").is_err());

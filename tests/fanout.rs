@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use aws_sdk_sns::Client;
-use reachability_domain::presence::Generation;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::ports::Store;
 use reachability_domain::queue::{Announce, Message, Span};
-use reachability_domain::store::Store;
-use reachability_functions_lambda::fanout::{Batch, BatchResponse, Fanout};
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::{Counter, Metrics};
 use reachability_infra::sns::Topic;
+use reachability_lambda::fanout::{Batch, BatchResponse, Fanout};
 use reachability_tests::aws;
 use reachability_tests::generate::service;
 use reachability_tests::parts::ministack::MiniStack;

@@ -8,17 +8,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::event::Event;
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::Presence;
+use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::ports::{Joined, Store};
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Message, Queue, QueueError};
-use reachability_domain::reachability::UserState;
-use reachability_domain::service::Service;
 use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
-use reachability_domain::store::{Joined, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
 use reachability_tests::model::Model;
@@ -86,8 +89,8 @@ impl Store for Fickle<Arc<dyn Store>> {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         self.inner.create_service(service).await
     }
-    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
-        self.inner.services(window).await
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        self.inner.services(page).await
     }
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
         self.inner.replace_service(service).await
@@ -99,8 +102,8 @@ impl Store for Fickle<Arc<dyn Store>> {
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
         self.inner.purge(sid, at_most).await
     }
-    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
-        self.inner.users(service, window).await
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
+        self.inner.users(service, page).await
     }
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
         self.inner.replace_user(user).await
@@ -117,8 +120,8 @@ impl Store for Fickle<Arc<dyn Store>> {
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
         self.inner.key(sid).await
     }
-    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
-        self.inner.keys(window).await
+    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
+        self.inner.keys(page).await
     }
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.inner.delete_key(sid).await

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reachability_domain::account::Secret;
-use reachability_domain::binding::Address;
-use reachability_domain::credential::Channel;
-use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::device::Address;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::push::SetupError;
@@ -54,12 +55,12 @@ fn alert(number: usize) -> Push {
     push(number, PushKind::Alert(Content { body: Some(format!("number {number}")), ..Content::default() }))
 }
 
-fn is_accepted(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Accepted { id: Some(id) } if id.starts_with("projects/example-app/messages/"))
+fn is_accepted(outcome: &PushOutcome) -> bool {
+    matches!(outcome, PushOutcome::Accepted { id: Some(id) } if id.starts_with("projects/example-app/messages/"))
 }
 
 /// Sends pushes to as many devices, all at once.
-async fn send_all(fcm: &Fcm, count: usize) -> Vec<Outcome> {
+async fn send_all(fcm: &Fcm, count: usize) -> Vec<PushOutcome> {
     let send = async |number| fcm.push(&device(number), &alert(number)).await;
     join_all((0..count).map(send)).await
 }
@@ -175,7 +176,7 @@ async fn an_access_token_is_used_until_shortly_before_its_end() {
     NOW.fetch_add(5 * MINUTE, Ordering::SeqCst);
     let before = google.token_requests();
     let pause = Some(Duration::from_secs(1));
-    assert_eq!(send_all(&fcm, 100).await, vec![Outcome::unavailable("unavailable", pause); 100]);
+    assert_eq!(send_all(&fcm, 100).await, vec![PushOutcome::unavailable("unavailable", pause); 100]);
     assert_eq!(google.token_requests(), before + 1, "nobody asks again who has waited for the answer");
     google.answer_tokens(Answer::usual());
     all_accepted(&fcm, 100).await;
@@ -192,7 +193,7 @@ async fn a_refused_access_token_is_renewed_once() {
     let now = || Timestamp::from_millis(NOW.load(Ordering::SeqCst));
     let google = Google::start_with(Ca::new().into(), now).await;
     let fcm = client(&google, account(&Google::key()), now);
-    let refused = Outcome::rejected("UNAUTHENTICATED", Fault::Credential);
+    let refused = PushOutcome::rejected("UNAUTHENTICATED", Fault::Credential);
     all_accepted(&fcm, 1).await;
     google.revoke();
     assert_eq!(send_all(&fcm, 1).await, vec![refused.clone()], "one made just now is not too old");
@@ -207,13 +208,13 @@ async fn a_refused_access_token_is_renewed_once() {
 
     NOW.fetch_add(2 * MINUTE, Ordering::SeqCst);
     google.answer_all(Answer::fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")));
-    assert_eq!(send_all(&fcm, 1).await, [Outcome::rejected("THIRD_PARTY_AUTH_ERROR", Fault::Push)]);
+    assert_eq!(send_all(&fcm, 1).await, [PushOutcome::rejected("THIRD_PARTY_AUTH_ERROR", Fault::Push)]);
     assert_eq!(google.token_requests(), 3, "it is not the token that is refused");
 
     google.answer_all(Answer::fcm(401, "UNAUTHENTICATED", None));
     google.answer_tokens(Answer::oauth(400, "invalid_grant"));
     let outcomes = send_all(&fcm, 100).await;
-    assert_eq!(outcomes, vec![Outcome::rejected("invalid_grant", Fault::Credential); 100]);
+    assert_eq!(outcomes, vec![PushOutcome::rejected("invalid_grant", Fault::Credential); 100]);
     assert_eq!(google.token_requests(), 4, "nobody asks again who has waited for the answer");
 }
 
@@ -228,7 +229,7 @@ async fn who_gets_no_access_token_sends_nothing() {
         (403, "access_denied"),
     ] {
         google.answer_tokens(Answer::oauth(status, error));
-        assert_eq!(send_all(&fcm, 1).await, [Outcome::rejected(error, Fault::Credential)]);
+        assert_eq!(send_all(&fcm, 1).await, [PushOutcome::rejected(error, Fault::Credential)]);
     }
     for (status, body, reason) in [
         (500, "", "Status500"),
@@ -238,10 +239,10 @@ async fn who_gets_no_access_token_sends_nothing() {
         (200, r#"{"access_token":"a\nb","expires_in":3599}"#, "BadAccessToken"),
     ] {
         google.answer_tokens(Answer::reply(status, body));
-        assert_eq!(send_all(&fcm, 1).await, [Outcome::unavailable(reason, None)], "{status} {body}");
+        assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable(reason, None)], "{status} {body}");
     }
     google.answer_tokens(Answer::close());
-    assert_eq!(send_all(&fcm, 1).await, [Outcome::unavailable("ConnectionLost", None)]);
+    assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable("ConnectionLost", None)]);
     assert_eq!(google.requests().len(), 0);
     google.answer_tokens(Answer::usual());
     all_accepted(&fcm, 1).await;
@@ -267,7 +268,7 @@ async fn what_google_says_decides_whose_fault_it_is() {
         (409, "ABORTED", Some("UNSPECIFIED_ERROR"), Fault::Push),
     ] {
         google.answer(&token, Answer::fcm(status, word, code));
-        let expected = Outcome::rejected(code.unwrap_or(word), fault);
+        let expected = PushOutcome::rejected(code.unwrap_or(word), fault);
         assert_eq!(fcm.push(&device(1), &alert(1)).await, expected, "{status} {word} {code:?}");
     }
     let pause = Some(Duration::from_secs(60));
@@ -279,21 +280,21 @@ async fn what_google_says_decides_whose_fault_it_is() {
         (504, "DEADLINE_EXCEEDED", None),
     ] {
         google.answer(&token, Answer::fcm(status, word, code).retry_after("60"));
-        let expected = Outcome::unavailable(code.unwrap_or(word), pause);
+        let expected = PushOutcome::unavailable(code.unwrap_or(word), pause);
         assert_eq!(fcm.push(&device(1), &alert(1)).await, expected, "{status} {word} {code:?}");
     }
     let unregistered =
         r#"{"error":{"details":[{"@type":"x/google.firebase.fcm.v1.FcmError","errorCode":"UNREGISTERED"}]}}"#;
     for (status, body, expected) in [
-        (404, "<html>404. That's an error.</html>", Outcome::unavailable("Status404", None)),
-        (502, "<html>502. That's an error.</html>", Outcome::unavailable("Status502", None)),
-        (200, "<html>Sign in to the network</html>", Outcome::unavailable("Status200", None)),
-        (200, "{}", Outcome::unavailable("Status200", None)),
-        (404, &unregistered[..90], Outcome::unavailable("Status404", None)),
-        (404, "", Outcome::rejected("Status404", Fault::Credential)),
-        (404, "[7]", Outcome::rejected("Status404", Fault::Credential)),
-        (503, unregistered, Outcome::unavailable("UNREGISTERED", None)),
-        (404, unregistered, Outcome::rejected("UNREGISTERED", Fault::Token { since: None })),
+        (404, "<html>404. That's an error.</html>", PushOutcome::unavailable("Status404", None)),
+        (502, "<html>502. That's an error.</html>", PushOutcome::unavailable("Status502", None)),
+        (200, "<html>Sign in to the network</html>", PushOutcome::unavailable("Status200", None)),
+        (200, "{}", PushOutcome::unavailable("Status200", None)),
+        (404, &unregistered[..90], PushOutcome::unavailable("Status404", None)),
+        (404, "", PushOutcome::rejected("Status404", Fault::Credential)),
+        (404, "[7]", PushOutcome::rejected("Status404", Fault::Credential)),
+        (503, unregistered, PushOutcome::unavailable("UNREGISTERED", None)),
+        (404, unregistered, PushOutcome::rejected("UNREGISTERED", Fault::Token { since: None })),
     ] {
         google.answer(&token, Answer::reply(status, body));
         assert_eq!(fcm.push(&device(1), &alert(1)).await, expected, "{status} {body}");
@@ -311,12 +312,12 @@ async fn what_the_stand_in_itself_refuses() {
         (ServiceAccount { project_id: "other", ..account }, "NOT_FOUND"),
     ] {
         let outcome = client(&google, account, clock::now).push(&device(1), &alert(1)).await;
-        assert_eq!(outcome, Outcome::rejected(reason, Fault::Credential));
+        assert_eq!(outcome, PushOutcome::rejected(reason, Fault::Credential));
     }
     // A clock that is a day behind.
     let yesterday = || Timestamp::from_millis(clock::now().as_millis() - 24 * 60 * MINUTE);
     let outcome = client(&google, account, yesterday).push(&device(1), &alert(1)).await;
-    assert_eq!(outcome, Outcome::rejected("invalid_grant", Fault::Credential));
+    assert_eq!(outcome, PushOutcome::rejected("invalid_grant", Fault::Credential));
 }
 
 #[tokio::test]
@@ -348,7 +349,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
     }
     google.answer(device(0).as_str(), Answer::fcm(503, "UNAVAILABLE", Some("UNAVAILABLE")));
     let before = google.requests().len();
-    assert_eq!(fcm.push(&device(0), &alert(0)).await, Outcome::unavailable("UNAVAILABLE", None));
+    assert_eq!(fcm.push(&device(0), &alert(0)).await, PushOutcome::unavailable("UNAVAILABLE", None));
     assert_eq!(google.requests().len(), before + 2);
 }
 
@@ -356,11 +357,11 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
 async fn a_server_that_is_gone_for_a_while_is_found_again() {
     let (google, fcm) = start().await;
     google.down().await;
-    assert_eq!(send_all(&fcm, 1).await, [Outcome::unavailable("NotConnected", None)]);
+    assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable("NotConnected", None)]);
     google.up().await;
     all_accepted(&fcm, 10).await;
     google.down().await;
-    assert!(matches!(send_all(&fcm, 1).await[..], [Outcome::Unavailable { .. }]));
+    assert!(matches!(send_all(&fcm, 1).await[..], [PushOutcome::Unavailable { .. }]));
     google.up().await;
     all_accepted(&fcm, 10).await;
     assert_eq!(google.token_requests(), 1);

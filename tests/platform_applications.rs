@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_sns::Client;
-use reachability_domain::binding::Binding;
-use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
-use reachability_domain::push::{Content, Fault, Outcome};
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::Content;
 use reachability_domain::queue::{Feedback, Message};
-use reachability_domain::registration::Action;
 use reachability_infra::clock;
 use reachability_infra::push::platform_applications::{PlatformApplications, classify};
 use reachability_tests::aws;
@@ -170,8 +172,8 @@ async fn feedback_is_a_reason_to_ask() {
     // Of an endpoint that nobody knows there is nothing to do, nor of a device that is gone.
     let feedback = |endpoint: &str| Message::Feedback(Feedback { endpoint: endpoint.to_owned() });
     assert!(scene.stage.handle(vec![feedback(&format!("{arn}0"))]).await.is_empty());
-    let unregister = Action::Unregister(scene.device.sid);
-    scene.stage.store.act(scene.stage.service, scene.device.device(), &unregister, None, clock::now()).await.unwrap();
+    let unregister = BindingCommand::Unregister(scene.device.sid);
+    scene.stage.store.apply(scene.stage.service, scene.device.device(), &unregister, None, clock::now()).await.unwrap();
     let asked = scene.stage.handle(vec![feedback(&arn)]).await;
     assert!(scene.stage.handle(asked).await.is_empty());
 }
@@ -205,12 +207,12 @@ fn every_refusal_is_somebodys_fault() {
         ("InternalError", 500, None),
     ] {
         match (classify(Some(code), status), fault) {
-            (Outcome::Rejected(rejection), Some(fault)) => {
+            (PushOutcome::Rejected(rejection), Some(fault)) => {
                 assert_eq!((rejection.reason.as_str(), rejection.fault), (code, fault));
             }
-            (Outcome::Unavailable { .. }, None) => {}
+            (PushOutcome::Unavailable { .. }, None) => {}
             (outcome, _) => panic!("{code}: {outcome:?}"),
         }
     }
-    assert!(matches!(classify(None, 503), Outcome::Unavailable { .. }));
+    assert!(matches!(classify(None, 503), PushOutcome::Unavailable { .. }));
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use reachability_domain::store::Store;
+use reachability_domain::ports::Store;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::properties;
 

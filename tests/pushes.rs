@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reachability_domain::account::Secret;
-use reachability_domain::binding::Binding;
-use reachability_domain::credential::{Channel, Credential, Health, RegistrationCheck};
-use reachability_domain::event::{EndReason, Event, EventKind};
-use reachability_domain::notification::{Delivery, DeliveryStatus};
-use reachability_domain::presence::Generation;
-use reachability_domain::push::{Content, Reason};
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::{Credential, Health, RegistrationCheck};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus};
+use reachability_domain::push::payload::Content;
+use reachability_domain::push::reason::Reason;
+use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_domain::queue::{Announce, Deliver, Message, Probe, Span, Sweep};
-use reachability_domain::registration::{KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR};
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
@@ -216,12 +218,12 @@ async fn a_registration_that_overtakes_the_answer_is_kept() {
         stage.check(&again).await;
         let is_dead = stage.binding(device.sid).await.unwrap().death.is_some();
         assert_eq!(is_dead, token != "00fe", "{token}");
-        stage.store.act(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+        stage.store.apply(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
     }
 }
 
-fn unregister(binding: &Binding) -> reachability_domain::registration::Action {
-    reachability_domain::registration::Action::Unregister(binding.sid)
+fn unregister(binding: &Binding) -> reachability_domain::push::command::BindingCommand {
+    reachability_domain::push::command::BindingCommand::Unregister(binding.sid)
 }
 
 /// What Google was sent for this token.
@@ -364,7 +366,7 @@ async fn how_registrations_are_checked_is_set_by_credential() {
 async fn what_cannot_be_checked_is_left_alone() {
     let stage = PushStage::new().await;
     let device = stage.register("alice", Channel::Apn, "00ff").await;
-    stage.store.act(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+    stage.store.apply(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
     assert!(stage.check(&device).await.is_empty());
     let device = stage.register("alice", Channel::Apn, "00fe").await;
     stage.store.delete_credential(PushStage::credential_sid(Channel::Apn)).await.unwrap();
@@ -474,7 +476,7 @@ async fn switching_on_tells_of_all_registrations() {
     stage.store.replace_service(&service).await.unwrap();
     let told = async || {
         let states = stage.store.states(&users).await.unwrap();
-        states.iter().filter(|state| state.registrations.told_in() == Some(Generation(2))).count()
+        states.iter().filter(|state| state.registrations.announced_in() == Some(Generation(2))).count()
     };
     let announce = |generation| {
         Message::Announce(Announce {
@@ -621,7 +623,7 @@ async fn what_is_not_delivered_says_why() {
     assert_eq!(reason(&no_credential).await, "NoCredential");
 
     let (gone, messages) = queued(None).await;
-    stage.store.act(stage.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
+    stage.store.apply(stage.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
     stage.handle(messages).await;
     assert_eq!(reason(&gone).await, "NotRegistered");
     // Nobody has made it, or it has been forgotten.

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reachability_domain::event::Event;
 use reachability_domain::identity::UserKey;
+use reachability_domain::ports::Store;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Lane, Message, Queue};
-use reachability_domain::reachability::UserState;
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reachability_domain::event::Event;
+use reachability_domain::presence::event::Event;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::UserRef;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, event_of, service, users};
 use reachability_tests::model::Settings;
@@ -140,8 +140,8 @@ async fn timers_of_a_connection_become_one() {
 #[tokio::test]
 async fn a_timer_that_comes_early_comes_again() {
     let lost = end("c-1", START + 5_000, EndReason::ConnectionLost);
-    let opened = connect("c-1", START, 3_600);
-    for events in [[opened.clone(), lost.clone()], [lost, opened]] {
+    let connected = connect("c-1", START, 3_600);
+    for events in [[connected.clone(), lost.clone()], [lost, connected]] {
         for early in [1, 9_999] {
             let stage = stage(SETTINGS).await;
             for event in &events {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use reachability_domain::store::Store;
+use reachability_domain::ports::Store;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteStore};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, stream};
-use reachability_domain::event::{Event, EventKind};
+use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
@@ -447,8 +447,8 @@ async fn the_functions_run_in_containers() {
 
 /// Makes the service that the sample events name.
 async fn make_service(endpoint: &str, table: &str) {
+    use reachability_domain::ports::Store;
     use reachability_domain::sid::Sid;
-    use reachability_domain::store::Store;
     let client = aws_sdk_dynamodb::Client::new(&aws::config(endpoint).await);
     let store = reachability_infra::dynamodb::DynamoStore::new(client, table.to_owned());
     store.create_service(&reachability_tests::stage::new_service(Sid::from_bits(1))).await.unwrap();

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use reachability_domain::event::{Event, EventKind};
-use reachability_domain::push_store::PushStore;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::ports::Store;
+use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::{Check, Lane, Message};
-use reachability_domain::reachability::UserState;
 use reachability_domain::sid::Sid;
-use reachability_domain::store::{Position, Store, Window};
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::UserRef;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
@@ -113,8 +114,8 @@ mod in_sqlite {
             let due = queue.due(Lane::Events, Timestamp::from_millis(5), 10).await.unwrap();
             assert_eq!(due[0].body, check.to_json());
             assert!(queue.due(Lane::Pushes, Timestamp::MAX, 10).await.unwrap().is_empty());
-            let window = Window { position: Position::Start, limit: 10 };
-            assert!(store.credentials(window).await.unwrap().items.is_empty());
+            let page = PageRequest { position: Cursor::Start, limit: 10 };
+            assert!(store.credentials(page).await.unwrap().items.is_empty());
         }
     }
 

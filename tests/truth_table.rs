@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use reachability_domain::change::Change;
-use reachability_domain::event::{EndReason, Event, EventKind};
-use reachability_domain::presence::{Generation, Presence};
-use reachability_domain::reachability::{Configuration, Reachability, UserState};
-use reachability_domain::registration::{Registration, Registrations};
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::presence::change::Change;
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;

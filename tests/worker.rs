@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::queue::{Message, Purge};
-use reachability_domain::store::{Position, Window};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::{Counter, Metrics};
@@ -124,9 +124,9 @@ async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
     handle(&worker, &[connect("c-1", START)], START).await;
     let purge = Message::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
     assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
-    let window = Window { position: Position::Start, limit: 10 };
-    assert_eq!(stage.store.users(service(1), window).await.unwrap().items.len(), 1);
+    let page = PageRequest { position: Cursor::Start, limit: 10 };
+    assert_eq!(stage.store.users(service(1), page).await.unwrap().items.len(), 1);
     assert!(stage.store.delete_service(service(1)).await.unwrap());
     assert!(worker.process(vec![purge], Timestamp::from_millis(START)).await.is_empty());
-    assert!(stage.store.users(service(1), window).await.unwrap().items.is_empty());
+    assert!(stage.store.users(service(1), page).await.unwrap().items.is_empty());
 }

@@ -16,24 +16,16 @@
 //! * [`store`], [`push_store`], [`queue`], and [`push`] again: the ports that a deployment fills in
 //! * [`chain`]: how errors are written down
 
-pub mod account;
-pub mod binding;
-pub mod breaker;
-pub mod chain;
-pub mod change;
-pub mod credential;
-pub mod event;
+pub mod directory;
+pub mod error_chain;
 pub mod identity;
-pub mod notification;
-pub mod outcome;
+pub mod paging;
+pub mod ports;
 pub mod presence;
 pub mod push;
-pub mod push_store;
+pub mod push_ports;
 pub mod queue;
-pub mod reachability;
-pub mod registration;
-pub mod service;
+pub mod secret;
 pub mod sid;
 pub mod store;
 pub mod time;
-pub mod user;

@@ -5,9 +5,9 @@ use std::error::Error;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, InvalidEvent};
+use crate::directory::configuration::Generation;
 use crate::identity::{ConnectionId, Identity, UserKey};
-use crate::presence::Generation;
+use crate::presence::event::{Event, InvalidEvent};
 use crate::sid::{BindingSid, NotificationSid, ServiceSid};
 use crate::time::Timestamp;
 

@@ -5,12 +5,12 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use reachability_domain::sid::RequestSid;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use tracing::{Instrument, info, info_span};
 
 /// Names the request, in its answer and in everything that is logged of it.
 pub(crate) async fn finish(request: Request, next: Next) -> Response {
-    let id: RequestSid = mint::random_sid();
+    let id: RequestSid = ids::random_sid();
     // The route, not the path: a path names people.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let method = request.method().clone();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::account::Secret;
-use reachability_domain::push_store::PushStore;
+use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::Queue;
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::credentials::seal::Seal;

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid};
 use subtle::ConstantTimeEq;
 

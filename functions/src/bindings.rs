@@ -7,23 +7,26 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reachability_domain::binding::{Address, Binding, BindingFilter, Device};
-use reachability_domain::credential::Channel;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::registration::Registration;
 use reachability_domain::queue::{Message, Probe};
-use reachability_domain::registration::{Action, Registration};
-use reachability_domain::service::Service;
 use reachability_domain::sid::{BindingSid, CredentialSid};
-use reachability_domain::store::{Position, Slice, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::User;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 use crate::params::Params;
 
 /// How long an app's own name for a device may be, in characters. Ours.
@@ -138,11 +141,11 @@ async fn list(view: View, call: Call) -> Result<Response, ApiError> {
         filter.identities = identities(&call.query)?;
         filters.extend(filter.identities.iter().map(|identity| format!("&Identity={}", encode(identity))));
     }
-    let page = Page::<BindingSid>::of(&call, view.max_page_size())?.with_filters(filters);
+    let page = Listing::<BindingSid>::of(&call, view.max_page_size())?.with_filters(filters);
     let slice = if filter.channels.is_empty() && !types.is_empty() {
-        Slice { items: vec![], more: false }
+        Page { items: vec![], more: false }
     } else {
-        call.app.store.bindings(service.sid, &filter, page.window).await?
+        call.app.store.bindings(service.sid, &filter, page.request).await?
     };
     let items = slice.items.iter().map(|binding| view.show(&call, user.as_ref(), binding)).collect();
     Ok(page.show(&call, &call.path, "bindings", &slice, |binding| binding.sid, items))
@@ -157,8 +160,8 @@ async fn fetch(view: View, call: Call) -> Result<Response, ApiError> {
 async fn delete(view: View, call: Call) -> Result<Response, ApiError> {
     let (service, user) = view.scope(&call).await?;
     let sid = find(&call, &service, user.as_ref()).await?.sid;
-    let (app, action) = (&call.app, Action::Unregister(sid));
-    let bound = app.store.act(service.sid, Device::of_binding(sid), &action, None, (app.clock)()).await?;
+    let (app, action) = (&call.app, BindingCommand::Unregister(sid));
+    let bound = app.store.apply(service.sid, Device::of_binding(sid), &action, None, (app.clock)()).await?;
     // Somebody else may have removed it, or have the device by now.
     if bound.before.is_some_and(|binding| binding.sid == sid) {
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -205,9 +208,9 @@ pub(crate) async fn register(
     let now = (app.clock)();
     let device = Device::new(service.sid, channel, &address);
     let key = UserKey { service: service.sid, identity: identity.clone() };
-    let user = User::new(mint::sid(), key, Some(service.default_roles.service_user), now);
+    let user = User::new(ids::sid(), key, Some(service.default_roles.service_user), now);
     let binding = Binding {
-        sid: Binding::sid_of(device, &identity),
+        sid: device.binding_sid(&identity),
         service_sid: service.sid,
         identity,
         channel,
@@ -221,8 +224,8 @@ pub(crate) async fn register(
         death: None,
         version: 0,
     };
-    let action = Action::Register { binding, generation: service.configuration.generation };
-    let bound = match app.store.act(service.sid, device, &action, Some(&user), now).await {
+    let action = BindingCommand::Register { binding, generation: service.configuration.generation };
+    let bound = match app.store.apply(service.sid, device, &action, Some(&user), now).await {
         Err(StoreError::Missing) => return Ok(None),
         bound => bound?,
     };
@@ -245,16 +248,16 @@ async fn credential(app: &App, form: &Params, channel: Channel) -> Result<Option
         return if fits { Ok(Some(sid)) } else { Err(ApiError::invalid(name, expected)) };
     }
     let mut found = None;
-    let mut position = Position::Start;
+    let mut position = Cursor::Start;
     loop {
-        let credentials = app.store.credentials(Window { position, limit: 1_000 }).await?;
+        let credentials = app.store.credentials(PageRequest { position, limit: 1_000 }).await?;
         for credential in credentials.items.iter().filter(|credential| credential.channel.is(channel)) {
             if found.replace(credential.sid).is_some() {
                 return Err(ApiError::missing(name));
             }
         }
         match credentials.items.last() {
-            Some(last) if credentials.more => position = Position::After(last.sid),
+            Some(last) if credentials.more => position = Cursor::After(last.sid),
             _ => return Ok(found),
         }
     }

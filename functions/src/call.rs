@@ -5,10 +5,10 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
-use reachability_domain::credential::Credential;
-use reachability_domain::service::Service;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::push::credential::Credential;
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
-use reachability_domain::user::{User, UserRef};
 
 use crate::account;
 use crate::app::App;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use reachability_domain::service::{Notification, Service};
+use reachability_domain::directory::service::{NotificationSetting, Service};
 use reachability_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -119,7 +119,7 @@ fn show(call: &Call, service: &Service) -> Value {
 }
 
 /// Chat shows of a notification what was set.
-fn show_notification(notification: &Notification) -> Map<String, Value> {
+fn show_notification(notification: &NotificationSetting) -> Map<String, Value> {
     let mut shown = Map::from_iter([("enabled".to_owned(), json!(notification.enabled))]);
     for (name, text) in [("template", &notification.template), ("sound", &notification.sound)] {
         if let Some(text) = text {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use reachability_domain::service::{Notification, Service, WebhookMethod, Webhooks};
+use reachability_domain::directory::service::{NotificationSetting, Service, WebhookMethod, Webhooks};
 use reachability_domain::sid::RoleSid;
 use reachability_domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ pub(crate) fn role(form: &Params, name: &str) -> Result<Option<RoleSid>, ApiErro
 }
 
 /// `{prefix}.Enabled`, `.Template` and `.Sound`.
-pub(crate) fn set_notification(target: &mut Notification, form: &Params, prefix: &str) -> Result<(), ApiError> {
+pub(crate) fn set_notification(target: &mut NotificationSetting, form: &Params, prefix: &str) -> Result<(), ApiError> {
     set(&mut target.enabled, form.boolean(&format!("{prefix}.Enabled"))?);
     form.set_text(&mut target.template, &format!("{prefix}.Template"), MAX_TEMPLATE, 50058)?;
     form.set_text(&mut target.sound, &format!("{prefix}.Sound"), MAX_SOUND, 50059)
@@ -160,7 +160,7 @@ fn show(call: &Call, service: &Service) -> Value {
 
 fn show_notifications(call: &Call, service: &Service) -> Value {
     let notifications = &service.notifications;
-    let show = |notification: &Notification| {
+    let show = |notification: &NotificationSetting| {
         json!({
             "enabled": notification.enabled,
             "template": notification.template,

@@ -5,18 +5,19 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use reachability_domain::account::Secret;
-use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::paging::Page;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::CredentialSid;
-use reachability_domain::store::Slice;
 use reachability_infra::credentials::material::{self, InvalidMaterial};
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 use crate::params::{Params, set};
 use crate::update;
 
@@ -46,7 +47,7 @@ pub(crate) fn routes() -> Router<App> {
 async fn create(path: &'static str, call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     let channel = channel(form.required("Type")?)?;
-    let (sid, now) = (mint::sid(), (call.app.clock)());
+    let (sid, now) = (ids::sid(), (call.app.clock)());
     let (method, sealed) = material(&call, &form, sid, channel)?.ok_or_else(|| {
         ApiError::missing(match channel {
             Channel::Apn => "PrivateKey",
@@ -76,8 +77,8 @@ async fn create(path: &'static str, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn list(path: &'static str, max_page_size: usize, call: Call) -> Result<Response, ApiError> {
-    let page = Page::<CredentialSid>::of(&call, max_page_size)?;
-    let slice: Slice<Credential> = call.app.store.credentials(page.window).await?;
+    let page = Listing::<CredentialSid>::of(&call, max_page_size)?;
+    let slice: Page<Credential> = call.app.store.credentials(page.request).await?;
     let items = slice.items.iter().map(|credential| show(&call, path, credential)).collect();
     Ok(page.show(&call, path, "credentials", &slice, |credential| credential.sid, items))
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use reachability_domain::chain::Chain;
+use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{Identity, InvalidIdentity};
 use reachability_domain::queue::QueueError;
 use reachability_domain::store::StoreError;
@@ -172,7 +172,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let Some(source) = &self.source {
             // The one place that knows both what went wrong and what was answered.
-            tracing::error!(http.status = self.status.as_u16(), error = %Chain(source.as_ref()), "a request failed");
+            tracing::error!(http.status = self.status.as_u16(), error = %ErrorChain(source.as_ref()), "a request failed");
         }
         let mut response = (self.status, Json(self.body())).into_response();
         if self.closes {

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use reachability_domain::event::Event;
+use reachability_domain::presence::event::Event;
 use reachability_domain::queue::Message;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;

@@ -5,17 +5,17 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use reachability_domain::account::ApiKey;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::paging::Page;
 use reachability_domain::sid::{AccountSid, KeySid};
-use reachability_domain::store::Slice;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 
 /// How long a key's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 64;
@@ -41,9 +41,9 @@ async fn create(call: Call) -> Result<Response, ApiError> {
     authorize(&call)?;
     let form = call.form()?;
     let key = ApiKey {
-        sid: mint::sid(),
+        sid: ids::sid(),
         friendly_name: form.text("FriendlyName", MAX_FRIENDLY_NAME, 20001)?.unwrap_or_default().to_owned(),
-        secret: mint::secret().map_err(ApiError::internal)?,
+        secret: ids::secret().map_err(ApiError::internal)?,
         date_created: (call.app.clock)(),
     };
     call.app.store.create_key(&key).await?;
@@ -55,15 +55,15 @@ async fn create(call: Call) -> Result<Response, ApiError> {
 
 async fn list(call: Call) -> Result<Response, ApiError> {
     authorize(&call)?;
-    let page = Page::<KeySid>::of(&call, 1_000)?;
-    let slice: Slice<ApiKey> = call.app.store.keys(page.window).await?;
+    let page = Listing::<KeySid>::of(&call, 1_000)?;
+    let slice: Page<ApiKey> = call.app.store.keys(page.request).await?;
     let links = page.links(&call.path, &slice, |key| key.sid);
-    let start = page.number().saturating_mul(page.window.limit as u64);
+    let start = page.number().saturating_mul(page.request.limit as u64);
     let last = slice.items.len().saturating_sub(1) as u64;
     Ok(Json(json!({
         "keys": slice.items.iter().map(show).collect::<Vec<_>>(),
         "page": page.number(),
-        "page_size": page.window.limit,
+        "page_size": page.request.limit,
         "start": start,
         "end": start.saturating_add(last),
         "uri": links.this,

@@ -28,7 +28,7 @@ use axum::Router;
 use axum::http::{HeaderValue, Response, header};
 use axum::middleware;
 use axum::routing::get;
-use reachability_infra::mint;
+use reachability_infra::ids;
 
 use crate::app::App;
 use crate::call::Call;
@@ -90,6 +90,6 @@ pub fn malformed_request(status: u16) -> Response<String> {
     *response.status_mut() = error.status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    answer::set_request_id(response.headers_mut(), mint::random_sid());
+    answer::set_request_id(response.headers_mut(), ids::random_sid());
     response
 }

@@ -5,13 +5,13 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::{Content, Priority};
+use reachability_domain::directory::service::Service;
+use reachability_domain::paging::Page;
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::payload::{Content, Priority};
 use reachability_domain::queue::{Deliver, Message};
-use reachability_domain::service::Service;
 use reachability_domain::sid::BindingSid;
-use reachability_domain::store::Slice;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -19,7 +19,7 @@ use crate::bindings::identities;
 use crate::call::Call;
 use crate::configuration::MAX_SOUND;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 use crate::params::Params;
 
 /// How long a title may be, in characters. Ours.
@@ -51,7 +51,7 @@ async fn create(call: Call) -> Result<Response, ApiError> {
     let form = call.form()?;
     form.required("Identity")?;
     let notification = Notification {
-        sid: mint::sid(),
+        sid: ids::sid(),
         service_sid: service.sid,
         identities: identities(&form)?,
         content: content(&form)?,
@@ -73,8 +73,8 @@ async fn fetch(call: Call) -> Result<Response, ApiError> {
 async fn list_deliveries(call: Call) -> Result<Response, ApiError> {
     let service = call.service().await?;
     let notification = find(&call, &service).await?;
-    let page = Page::<BindingSid>::of(&call, MAX_PAGE_SIZE)?;
-    let slice: Slice<Delivery> = call.app.store.deliveries(notification.sid, page.window).await?;
+    let page = Listing::<BindingSid>::of(&call, MAX_PAGE_SIZE)?;
+    let slice: Page<Delivery> = call.app.store.deliveries(notification.sid, page.request).await?;
     let items = slice.items.iter().map(show_delivery).collect();
     Ok(page.show(&call, &call.path, "deliveries", &slice, |delivery| delivery.binding_sid, items))
 }

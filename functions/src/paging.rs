@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
-use reachability_domain::store::{Position, Slice, Window};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -14,9 +14,9 @@ const DEFAULT_PAGE_SIZE: usize = 50;
 
 /// What a request asks for of a list.
 #[derive(Debug)]
-pub(crate) struct Page<K> {
+pub(crate) struct Listing<K> {
     /// The part of the list.
-    pub(crate) window: Window<K>,
+    pub(crate) request: PageRequest<K>,
     /// The page's number: the client's own count, sent back.
     number: u64,
     /// The parameters that are to be repeated in the other pages' URLs, encoded and with `&` before each.
@@ -31,7 +31,7 @@ pub(crate) struct Links {
     pub(crate) next: Option<String>,
 }
 
-impl<K: Sid> Page<K> {
+impl<K: Sid> Listing<K> {
     /// Reads `PageSize`, `Page` and `PageToken`. A size beyond the limit is taken for the limit, since clients send what
     /// they want in all as the size of a page.
     pub(crate) fn of(call: &Call, max_size: usize) -> Result<Self, ApiError> {
@@ -43,11 +43,11 @@ impl<K: Sid> Page<K> {
                 .map(|size| usize::try_from(size.max(1)).unwrap_or(max_size))?,
         };
         let position = match call.query.get("PageToken") {
-            None | Some("") => Position::Start,
+            None | Some("") => Cursor::Start,
             Some(token) => parse_token(token).ok_or_else(|| ApiError::invalid("PageToken", "one from another page"))?,
         };
         Ok(Self {
-            window: Window { position, limit: size.min(max_size) },
+            request: PageRequest { position, limit: size.min(max_size) },
             number: call.query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
             filters: String::new(),
         })
@@ -59,23 +59,23 @@ impl<K: Sid> Page<K> {
     }
 
     /// The links of the page that shows this slice, for a list at this path.
-    pub(crate) fn links<T>(&self, path: &str, slice: &Slice<T>, sid: impl Fn(&T) -> K) -> Links {
+    pub(crate) fn links<T>(&self, path: &str, slice: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
         let link = |number: u64, token: Option<String>| {
             let token = token.map(|token| format!("&PageToken={token}")).unwrap_or_default();
-            format!("{path}?PageSize={}&Page={number}{token}{}", self.window.limit, self.filters)
+            format!("{path}?PageSize={}&Page={number}{token}{}", self.request.limit, self.filters)
         };
         // The list's ends towards this slice, also if the slice is empty because its items have gone.
-        let (has_previous, has_next, boundary) = match self.window.position {
-            Position::Start => (false, slice.more, None),
-            Position::After(sid) => (true, slice.more, Some(sid)),
-            Position::Before(sid) => (slice.more, true, Some(sid)),
+        let (has_previous, has_next, boundary) = match self.request.position {
+            Cursor::Start => (false, slice.more, None),
+            Cursor::After(sid) => (true, slice.more, Some(sid)),
+            Cursor::Before(sid) => (slice.more, true, Some(sid)),
         };
         let first = slice.items.first().map(&sid).or(boundary);
         let last = slice.items.last().map(&sid).or(boundary);
-        let token = match self.window.position {
-            Position::Start => None,
-            Position::After(sid) => Some(format!("PT{sid}")),
-            Position::Before(sid) => Some(format!("PB{sid}")),
+        let token = match self.request.position {
+            Cursor::Start => None,
+            Cursor::After(sid) => Some(format!("PT{sid}")),
+            Cursor::Before(sid) => Some(format!("PB{sid}")),
         };
         Links {
             first: link(0, None),
@@ -98,7 +98,7 @@ impl<K: Sid> Page<K> {
         call: &Call,
         path: &str,
         key: &str,
-        slice: &Slice<T>,
+        slice: &Page<T>,
         sid: impl Fn(&T) -> K,
         items: Vec<Value>,
     ) -> Response {
@@ -108,7 +108,7 @@ impl<K: Sid> Page<K> {
         Json(json!({
             "meta": {
                 "page": self.number,
-                "page_size": self.window.limit,
+                "page_size": self.request.limit,
                 "first_page_url": absolute(links.first),
                 "previous_page_url": links.previous.map(absolute),
                 "url": absolute(links.this),
@@ -122,12 +122,12 @@ impl<K: Sid> Page<K> {
 }
 
 /// A token is the sid that the page begins behind, as the vendor writes it, or that it ends before.
-fn parse_token<K: Sid>(token: &str) -> Option<Position<K>> {
+fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
     let (direction, sid) = token.split_at_checked(2)?;
     let sid = sid.parse().ok()?;
     match direction {
-        "PT" => Some(Position::After(sid)),
-        "PB" => Some(Position::Before(sid)),
+        "PT" => Some(Cursor::After(sid)),
+        "PB" => Some(Cursor::Before(sid)),
         _ => None,
     }
 }

@@ -7,17 +7,17 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use reachability_domain::directory::service::{DefaultRoles, Service};
+use reachability_domain::paging::Page;
 use reachability_domain::queue::{Message, Purge};
-use reachability_domain::service::{DefaultRoles, Service};
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::Slice;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 
 /// How long a service's name may be, in characters.
 pub(crate) const MAX_FRIENDLY_NAME: usize = 256;
@@ -52,8 +52,8 @@ async fn create(show: Show, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn list(show: Show, call: Call) -> Result<Response, ApiError> {
-    let page = Page::<ServiceSid>::of(&call, MAX_PAGE_SIZE)?;
-    let slice: Slice<Service> = call.app.store.services(page.window).await?;
+    let page = Listing::<ServiceSid>::of(&call, MAX_PAGE_SIZE)?;
+    let slice: Page<Service> = call.app.store.services(page.request).await?;
     let items = slice.items.iter().map(|service| show(&call, service)).collect();
     Ok(page.show(&call, &call.path, "services", &slice, |service| service.sid, items))
 }
@@ -77,9 +77,8 @@ async fn delete(call: Call) -> Result<Response, ApiError> {
 
 /// A service with a name and roles of its own.
 pub(crate) fn new_service(app: &App, friendly_name: &str) -> Service {
-    let roles =
-        DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
-    Service::new(mint::sid(), friendly_name.to_owned(), roles, (app.clock)())
+    let roles = DefaultRoles { conversation_creator: ids::sid(), conversation: ids::sid(), service_user: ids::sid() };
+    Service::new(ids::sid(), friendly_name.to_owned(), roles, (app.clock)())
 }
 
 fn show(call: &Call, service: &Service) -> Value {

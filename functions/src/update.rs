@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use reachability_domain::account::AccountSettings;
-use reachability_domain::credential::Credential;
-use reachability_domain::reachability::Configuration;
-use reachability_domain::service::Service;
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::User;
+use reachability_domain::push::credential::Credential;
 use reachability_domain::store::StoreError;
-use reachability_domain::user::User;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use tokio::time::sleep;
 
 use crate::call::Call;
@@ -38,7 +38,7 @@ pub(crate) async fn update<R: Record>(
 ) -> Result<R, ApiError> {
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            sleep(mint::jitter(MAX_WAIT.min(Duration::from_millis(1 << attempt.min(16))))).await;
+            sleep(ids::jitter(MAX_WAIT.min(Duration::from_millis(1 << attempt.min(16))))).await;
         }
         let stored = R::read(call).await?;
         let mut changed = stored.clone();

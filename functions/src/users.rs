@@ -5,20 +5,21 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::reachability::Reachability;
-use reachability_domain::service::Service;
+use reachability_domain::paging::Page;
+use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::UserSid;
-use reachability_domain::store::{Slice, StoreError};
-use reachability_domain::user::User;
-use reachability_infra::mint;
+use reachability_domain::store::StoreError;
+use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::call::Call;
 use crate::configuration::role;
 use crate::error::ApiError;
-use crate::paging::Page;
+use crate::paging::Listing;
 use crate::params::Params;
 use crate::update;
 
@@ -122,7 +123,7 @@ async fn create(view: View, call: Call) -> Result<Response, ApiError> {
     let identity: Identity = form.required("Identity")?.parse()?;
     let service = call.service().await?;
     let key = UserKey { service: service.sid, identity };
-    let mut user = User::new(mint::sid(), key, Some(service.default_roles.service_user), (call.app.clock)());
+    let mut user = User::new(ids::sid(), key, Some(service.default_roles.service_user), (call.app.clock)());
     change(&mut user, &form)?;
     match call.app.store.create_user(&user).await {
         Ok(()) => {}
@@ -139,8 +140,8 @@ async fn list(view: View, call: Call) -> Result<Response, ApiError> {
     let service = call.service().await?;
     let asked = call.query.boolean("Reachability")?.unwrap_or(false);
     let filters = if asked { "&Reachability=true" } else { "" };
-    let page = Page::<UserSid>::of(&call, view.max_page_size())?.with_filters(filters.to_owned());
-    let slice: Slice<User> = call.app.store.users(service.sid, page.window).await?;
+    let page = Listing::<UserSid>::of(&call, view.max_page_size())?.with_filters(filters.to_owned());
+    let slice: Page<User> = call.app.store.users(service.sid, page.request).await?;
     let shown = if asked && service.configuration.reachability_enabled {
         let keys: Vec<UserKey> = slice.items.iter().map(User::key).collect();
         let states = call.app.store.states(&keys).await?;
@@ -181,8 +182,8 @@ async fn delete(call: Call) -> Result<Response, ApiError> {
 async fn list_conversations(view: View, call: Call) -> Result<Response, ApiError> {
     let service = call.service().await?;
     let user = call.user(&service).await?;
-    let page = Page::<UserSid>::of(&call, view.max_page_size())?;
-    let nothing: Slice<User> = Slice { items: vec![], more: false };
+    let page = Listing::<UserSid>::of(&call, view.max_page_size())?;
+    let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
     let key = view.conversations().to_lowercase();
     Ok(page.show(&call, &path, &key, &nothing, |user| user.sid, vec![]))

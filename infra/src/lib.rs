@@ -9,9 +9,9 @@ pub mod credentials;
 pub mod dynamodb;
 #[cfg(feature = "aws")]
 pub mod environment;
+pub mod ids;
 pub mod memory;
 pub mod metrics;
-pub mod mint;
 #[cfg(feature = "push")]
 pub mod push;
 #[cfg(feature = "aws")]

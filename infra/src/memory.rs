@@ -4,20 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::binding::{Binding, BindingFilter, Device};
-use reachability_domain::credential::Credential;
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::presence::Presence;
-use reachability_domain::push_store::{Bound, PushStore};
-use reachability_domain::reachability::UserState;
-use reachability_domain::registration::{Action, Registration};
-use reachability_domain::service::Service;
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::ports::{Joined, Store};
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::registration::Registration;
+use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
-use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 
 /// Everything, behind one lock. Nothing outlives it.
 #[derive(Debug, Default)]
@@ -65,27 +70,27 @@ impl Scope {
     }
 }
 
-fn slice<K: Ord + Copy, V, T>(map: &BTreeMap<K, V>, window: Window<K>, item: impl Fn(&V) -> &T) -> Slice<T>
+fn slice<K: Ord + Copy, V, T>(map: &BTreeMap<K, V>, page: PageRequest<K>, item: impl Fn(&V) -> &T) -> Page<T>
 where
     T: Clone,
 {
     use std::ops::Bound::{Excluded, Unbounded};
-    let take = window.limit.saturating_add(1);
-    let range = match window.position {
-        Position::Start => map.range::<K, _>(..),
-        Position::After(key) => map.range((Excluded(key), Unbounded)),
-        Position::Before(key) => map.range(..key),
+    let take = page.limit.saturating_add(1);
+    let range = match page.position {
+        Cursor::Start => map.range::<K, _>(..),
+        Cursor::After(key) => map.range((Excluded(key), Unbounded)),
+        Cursor::Before(key) => map.range(..key),
     };
     let clone = |(_, value): (&K, &V)| item(value).clone();
-    let backwards = matches!(window.position, Position::Before(_));
+    let backwards = matches!(page.position, Cursor::Before(_));
     let mut items: Vec<T> =
         if backwards { range.rev().take(take).map(clone).collect() } else { range.take(take).map(clone).collect() };
-    let more = items.len() > window.limit;
-    items.truncate(window.limit);
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
     if backwards {
         items.reverse();
     }
-    Slice { items, more }
+    Page { items, more }
 }
 
 #[async_trait]
@@ -123,8 +128,8 @@ impl Store for MemoryStore {
         Ok(self.contents().services.get(&sid).map(|scope| scope.service.clone()))
     }
 
-    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
-        Ok(slice(&self.contents().services, window, |scope| &scope.service))
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        Ok(slice(&self.contents().services, page, |scope| &scope.service))
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
@@ -166,10 +171,10 @@ impl Store for MemoryStore {
         Ok(sid.and_then(|sid| scope.users.get(sid)).cloned())
     }
 
-    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
         let contents = self.contents();
-        let Some(scope) = contents.services.get(&service) else { return Ok(Slice { items: vec![], more: false }) };
-        Ok(slice(&scope.users, window, |user| user))
+        let Some(scope) = contents.services.get(&service) else { return Ok(Page { items: vec![], more: false }) };
+        Ok(slice(&scope.users, page, |user| user))
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
@@ -192,7 +197,7 @@ impl Store for MemoryStore {
             for (sid, _) in state.registrations.devices() {
                 scope.bindings.remove(&Device::of_binding(sid));
             }
-            state.bury(now);
+            state.mark_deleted(now);
         }
         Ok(true)
     }
@@ -210,10 +215,10 @@ impl Store for MemoryStore {
         let before = state.clone();
         let learned = state.join(news, now);
         if learned.anything {
-            state.presence.forget(now);
+            state.presence.prune(now);
         }
         let after = state.clone();
-        if learned.opening && !scope.by_identity.contains_key(&user.identity) {
+        if learned.lease && !scope.by_identity.contains_key(&user.identity) {
             scope.create_user(user);
         }
         Ok(Joined { before, after })
@@ -232,8 +237,8 @@ impl Store for MemoryStore {
         Ok(self.contents().keys.get(&sid).cloned())
     }
 
-    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
-        Ok(slice(&self.contents().keys, window, |key| key))
+    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
+        Ok(slice(&self.contents().keys, page, |key| key))
     }
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
@@ -243,22 +248,22 @@ impl Store for MemoryStore {
 
 #[async_trait]
 impl PushStore for MemoryStore {
-    async fn act(
+    async fn apply(
         &self,
         service: ServiceSid,
         device: Device,
-        action: &Action,
+        action: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
-    ) -> Result<Bound, StoreError> {
+    ) -> Result<Applied, StoreError> {
         let mut contents = self.contents();
         let Some(scope) = contents.services.get_mut(&service) else {
-            let registers = matches!(action, Action::Register { .. });
-            return if registers { Err(StoreError::Missing) } else { Ok(Bound { before: None, after: None }) };
+            let registers = matches!(action, BindingCommand::Register { .. });
+            return if registers { Err(StoreError::Missing) } else { Ok(Applied { before: None, after: None }) };
         };
         let before = scope.bindings.get(&device).cloned();
-        let Some(step) = action.step(before.as_ref(), now) else {
-            return Ok(Bound { after: before.clone(), before });
+        let Some(step) = action.transition(before.as_ref(), now) else {
+            return Ok(Applied { after: before.clone(), before });
         };
         if let Some((identity, sid)) = &step.leaves {
             scope.states.entry(identity.clone()).or_default().remove_device(*sid, now);
@@ -266,7 +271,7 @@ impl PushStore for MemoryStore {
         }
         if let Some(binding) = &step.binding {
             let state = scope.states.entry(binding.identity.clone()).or_default();
-            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
+            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.announced_in, now) {
                 scope.bindings.remove(&Device::of_binding(gone));
             }
             scope.bindings.insert(device, binding.clone());
@@ -276,7 +281,7 @@ impl PushStore for MemoryStore {
                 scope.create_user(user);
             }
         }
-        Ok(Bound { before, after: step.binding })
+        Ok(Applied { before, after: step.binding })
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
@@ -290,12 +295,12 @@ impl PushStore for MemoryStore {
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         let contents = self.contents();
         let all = contents.services.get(&service).into_iter().flat_map(|scope| scope.bindings.values());
         let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
-        Ok(window.show(bindings, |binding| binding.sid))
+        Ok(page.show(bindings, |binding| binding.sid))
     }
 
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -311,8 +316,8 @@ impl PushStore for MemoryStore {
         Ok(self.contents().credentials.get(&sid).cloned())
     }
 
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        Ok(slice(&self.contents().credentials, window, |credential| credential))
+    async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {
+        Ok(slice(&self.contents().credentials, page, |credential| credential))
     }
 
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -379,10 +384,10 @@ impl PushStore for MemoryStore {
     async fn deliveries(
         &self,
         notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Delivery>, StoreError> {
         let contents = self.contents();
         let sent = contents.notifications.get(&notification);
-        Ok(sent.map_or(Slice { items: vec![], more: false }, |sent| slice(&sent.deliveries, window, |it| it)))
+        Ok(sent.map_or(Page { items: vec![], more: false }, |sent| slice(&sent.deliveries, page, |it| it)))
     }
 }

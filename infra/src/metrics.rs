@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reachability_domain::binding::Death;
-use reachability_domain::change::Change;
-use reachability_domain::outcome::Outcome;
+use reachability_domain::presence::change::Change;
+use reachability_domain::presence::outcome::EventOutcome;
+use reachability_domain::push::binding::Death;
 use reachability_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -92,14 +92,14 @@ impl Counter {
     ];
 }
 
-impl From<Outcome> for Counter {
-    fn from(outcome: Outcome) -> Self {
+impl From<EventOutcome> for Counter {
+    fn from(outcome: EventOutcome) -> Self {
         match outcome {
-            Outcome::Applied => Self::EventsApplied,
-            Outcome::Duplicate => Self::EventsDuplicate,
-            Outcome::Stale => Self::EventsStale,
-            Outcome::Disabled => Self::EventsDisabled,
-            Outcome::Refused => Self::EventsRefused,
+            EventOutcome::Applied => Self::EventsApplied,
+            EventOutcome::Duplicate => Self::EventsDuplicate,
+            EventOutcome::Stale => Self::EventsStale,
+            EventOutcome::Disabled => Self::EventsDisabled,
+            EventOutcome::Refused => Self::EventsRefused,
         }
     }
 }
@@ -211,8 +211,8 @@ mod tests {
         let metrics = Metrics::default();
         let now = Timestamp::from_millis(1_795_132_800_000);
         assert_eq!(metrics.take_line("test", now), None);
-        metrics.count(Outcome::Applied);
-        metrics.count(Outcome::Applied);
+        metrics.count(EventOutcome::Applied);
+        metrics.count(EventOutcome::Applied);
         metrics.count(Counter::WriteRetries);
         metrics.age(Duration::from_millis(250));
         let line: Value = serde_json::from_str(&metrics.take_line("test", now).unwrap()).unwrap();

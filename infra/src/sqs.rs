@@ -11,7 +11,7 @@ use reachability_domain::queue::{Lane, Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use tokio::time::sleep;
 
-use crate::{aws, environment, mint};
+use crate::{aws, environment, ids};
 
 /// How many messages a request takes.
 const BATCH: usize = 10;
@@ -89,7 +89,7 @@ impl SqsQueue {
                 let reason = failed.message.as_ref().unwrap_or(&failed.code).clone();
                 return Err(QueueError(NotTaken { count: waiting.len(), reason }.into()));
             }
-            sleep(mint::jitter(Duration::from_millis(50 << attempt))).await;
+            sleep(ids::jitter(Duration::from_millis(50 << attempt))).await;
             attempt += 1;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use reachability_domain::chain::Chain;
+use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::queue::Lane;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -116,7 +116,7 @@ async fn until(due_at: Option<Timestamp>) {
 }
 
 async fn pause(error: &StoreError) {
-    error!(error = %Chain(error), "the queue does not work");
+    error!(error = %ErrorChain(error), "the queue does not work");
     sleep(PAUSE).await;
 }
 
@@ -142,7 +142,7 @@ async fn settle(
     let mut dead = Vec::new();
     for failure in answer.batch_item_failures {
         let Some((id, attempts)) = handled.remove(&failure.item_identifier) else { continue };
-        let reason = Chain(&failure.reason).to_string();
+        let reason = ErrorChain(&failure.reason).to_string();
         if failure.reason.is_permanent() {
             warn!(message.id = id, reason, "a message was laid aside");
             dead.push((id, reason));

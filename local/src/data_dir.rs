@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
-use reachability_infra::mint;
+use reachability_infra::ids;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::ServeSettings;
@@ -85,8 +85,8 @@ impl DataDir {
         let (kept, is_new) = match kept_account(&path)? {
             Some(kept) => (kept, false),
             None => {
-                let auth_token = mint::secret().map_err(|error| DataDirError::Randomness(error.into()))?;
-                (Account { account_sid: mint::random_sid(), auth_token }, true)
+                let auth_token = ids::secret().map_err(|error| DataDirError::Randomness(error.into()))?;
+                (Account { account_sid: ids::random_sid(), auth_token }, true)
             }
         };
         let account = Account {
@@ -111,7 +111,7 @@ impl DataDir {
                 is_key.then(|| Secret::new(key)).ok_or(DataDirError::MalformedKey(path))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = || mint::secret().map_err(|error| DataDirError::Randomness(error.into()));
+                let secret = || ids::secret().map_err(|error| DataDirError::Randomness(error.into()));
                 let key = Secret::new(format!("{}{}", secret()?.expose(), secret()?.expose()));
                 write_whole(&path, format!("{}\n", key.expose()).as_bytes())
                     .map_err(|source| DataDirError::CredentialsKey { path, source })?;

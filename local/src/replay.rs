@@ -10,16 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
-use reachability_domain::event::Event;
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::ports::Store;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Message, Queue, QueueError};
-use reachability_domain::reachability::{Configuration, Reachability};
-use reachability_domain::service::{DefaultRoles, Service};
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Store, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
+use reachability_infra::ids;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::mint;
 use reachability_worker::{Failure, Worker};
 use serde::Serialize;
 
@@ -83,7 +85,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     configuration.set_reachability_enabled(true, at);
     for sid in services {
         let roles =
-            DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
+            DefaultRoles { conversation_creator: ids::sid(), conversation: ids::sid(), service_user: ids::sid() };
         let service = Service { configuration, ..Service::new(sid, String::new(), roles, at) };
         store.create_service(&service).await?;
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::chain::Chain;
+use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::queue::{Message, Queue, Sweep};
 use reachability_domain::store::StoreError;
 use reachability_functions::account::default_service;
@@ -93,11 +93,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
     loop {
         if let Err(error) = queue.send(&[Message::Sweep(Sweep::Services { after: None })]).await {
-            warn!(error = %Chain(&error), "registrations will be looked through another day");
+            warn!(error = %ErrorChain(&error), "registrations will be looked through another day");
         }
         match store.tidy(clock::now()).await {
             Ok(removed) => debug!(removed, "tidied up"),
-            Err(error) => warn!(error = %Chain(&error), "tidying up failed"),
+            Err(error) => warn!(error = %ErrorChain(&error), "tidying up failed"),
         }
         sleep(Duration::from_secs(86_400)).await;
     }

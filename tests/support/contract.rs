@@ -6,16 +6,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::account::{AccountSettings, ApiKey, Secret};
-use reachability_domain::event::{EndReason, Event, EventKind};
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::service::{Service, WebhookMethod};
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::{Generation, Presence};
-use reachability_domain::reachability::{Reachability, UserState};
-use reachability_domain::service::{Service, WebhookMethod};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::ports::Store;
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
-use reachability_domain::store::{Position, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 
 use crate::stage::{SETTINGS, new_service, rules};
 
@@ -189,8 +195,8 @@ pub async fn deleting_a_service_takes_everything_with_it(store: Fresh) {
     while store.purge(gone.sid, 1).await.unwrap() {}
     assert_eq!(by_identity(&store, &alice).await, None);
     assert_eq!(state(&store, &alice).await, UserState::default());
-    let window = Window { position: Position::Start, limit: 10 };
-    assert!(store.users(gone.sid, window).await.unwrap().items.is_empty());
+    let page = PageRequest { position: Cursor::Start, limit: 10 };
+    assert!(store.users(gone.sid, page).await.unwrap().items.is_empty());
     assert!(matches!(store.create_user(&alice).await, Err(StoreError::Missing)));
     assert_eq!(by_identity(&store, &bob).await, Some(bob.clone()));
     assert_eq!(online(&store, &bob, NOW).await, Some(true));
@@ -310,24 +316,24 @@ pub async fn lists_go_both_ways(store: Fresh) {
     }
     let sid = UserSid::from_bits;
     for (position, limit, expected, more) in [
-        (Position::Start, 2, vec![1, 3], true),
-        (Position::Start, 5, vec![1, 3, 5, 7, 9], false),
-        (Position::Start, 4, vec![1, 3, 5, 7], true),
-        (Position::After(sid(3)), 2, vec![5, 7], true),
-        (Position::After(sid(3)), 3, vec![5, 7, 9], false),
+        (Cursor::Start, 2, vec![1, 3], true),
+        (Cursor::Start, 5, vec![1, 3, 5, 7, 9], false),
+        (Cursor::Start, 4, vec![1, 3, 5, 7], true),
+        (Cursor::After(sid(3)), 2, vec![5, 7], true),
+        (Cursor::After(sid(3)), 3, vec![5, 7, 9], false),
         // Right behind one that is not there.
-        (Position::After(sid(4)), 9, vec![5, 7, 9], false),
-        (Position::After(sid(9)), 9, vec![], false),
-        (Position::Before(sid(7)), 2, vec![3, 5], true),
-        (Position::Before(sid(7)), 3, vec![1, 3, 5], false),
-        (Position::Before(sid(6)), 1, vec![5], true),
-        (Position::Before(sid(1)), 9, vec![], false),
+        (Cursor::After(sid(4)), 9, vec![5, 7, 9], false),
+        (Cursor::After(sid(9)), 9, vec![], false),
+        (Cursor::Before(sid(7)), 2, vec![3, 5], true),
+        (Cursor::Before(sid(7)), 3, vec![1, 3, 5], false),
+        (Cursor::Before(sid(6)), 1, vec![5], true),
+        (Cursor::Before(sid(1)), 9, vec![], false),
     ] {
-        let slice = store.users(service.sid, Window { position, limit }).await.unwrap();
+        let slice = store.users(service.sid, PageRequest { position, limit }).await.unwrap();
         let found: Vec<u128> = slice.items.iter().map(|user| user.sid.bits()).collect();
         assert_eq!((found, slice.more), (expected, more), "{position:?}, {limit}");
     }
-    let all = Window { position: Position::Start, limit: 10 };
+    let all = PageRequest { position: Cursor::Start, limit: 10 };
     let services = store.services(all).await.unwrap();
     assert_eq!((services.items, services.more), (vec![service], false));
 }
@@ -348,7 +354,7 @@ pub async fn keys_are_kept(store: Fresh) {
     assert!(matches!(store.create_key(&other).await, Err(StoreError::Exists)));
     assert_eq!(store.key(key(1).sid).await.unwrap(), Some(key(1)));
     assert_eq!(store.key(KeySid::from_bits(1)).await.unwrap(), Some(key(1)));
-    let slice = store.keys(Window { position: Position::Start, limit: 2 }).await.unwrap();
+    let slice = store.keys(PageRequest { position: Cursor::Start, limit: 2 }).await.unwrap();
     assert_eq!((slice.items, slice.more), (vec![key(1), key(2)], true));
     assert!(store.delete_key(KeySid::from_bits(1)).await.unwrap());
     assert!(!store.delete_key(KeySid::from_bits(1)).await.unwrap());
@@ -474,8 +480,8 @@ pub async fn concurrent_joins_lose_nothing(store: Fresh) {
     let state = state(&store, &alice).await;
     assert_eq!(state.presence.connections().len(), 40);
     assert_eq!(Some(&state.revision), revisions.last());
-    let window = Window { position: Position::Start, limit: 10 };
-    assert_eq!(store.users(service.sid, window).await.unwrap().items.len(), 1);
+    let page = PageRequest { position: Cursor::Start, limit: 10 };
+    assert_eq!(store.users(service.sid, page).await.unwrap().items.len(), 1);
 }
 
 /// What a timer does.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use reachability_domain::event::Event;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::ports::Store;
+use reachability_domain::presence::event::Event;
 use reachability_domain::sid::{ServiceSid, Sid};
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::UserRef;
 
 use crate::generate::{self, LENGTH, START, log_and_delivery, users};
 use crate::model::{Model, Settings};
@@ -127,7 +127,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     event.occurred_at = Timestamp::from_millis(now);
                     // The id of a connection that has ended is never used again.
                     let ended = |earlier: &&Event| {
-                        !earlier.opens()
+                        !earlier.renews_lease()
                             && earlier.user == event.user
                             && earlier.connection.as_str().starts_with(event.connection.as_str())
                     };

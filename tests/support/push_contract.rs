@@ -6,21 +6,30 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::binding::{Address, Binding, BindingFilter, Death, Device};
-use reachability_domain::change::Change;
-use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck, Sealed};
-use reachability_domain::event::{Event, EventKind};
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
-use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::presence::{Generation, Presence};
-use reachability_domain::push::{Content, Priority, Reason};
-use reachability_domain::push_store::PushStore;
-use reachability_domain::reachability::{Configuration, Reachability, UserState};
-use reachability_domain::registration::{Action, KEEP_DEAD, MAX_DEVICES, REGISTERED_FOR, Registration, Verdict, Word};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::change::Change;
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::reason::Reason;
+use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
+use reachability_domain::push::verdict::{TokenState, Verdict};
+use reachability_domain::push_ports::PushStore;
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid, UserSid};
-use reachability_domain::store::{Position, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 
 use crate::stage::{SETTINGS, new_service, rules};
 
@@ -84,7 +93,7 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
     let address = Address::new(channel, token).unwrap();
     let device = Device::new(user.service_sid, channel, &address);
     Binding {
-        sid: Binding::sid_of(device, &user.identity),
+        sid: device.binding_sid(&user.identity),
         service_sid: user.service_sid,
         identity: user.identity.clone(),
         channel,
@@ -102,18 +111,21 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
 
 async fn register(store: &Fresh, user: &User, token: &str, at: Timestamp) -> Binding {
     let binding = binding(user, Channel::Fcm, token, at);
-    let action = Action::Register { binding: binding.clone(), generation: Generation(1) };
-    let bound = store.act(user.service_sid, binding.device(), &action, Some(user), at).await.unwrap();
+    let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+    let bound = store.apply(user.service_sid, binding.device(), &action, Some(user), at).await.unwrap();
     bound.after.unwrap()
 }
 
-async fn settle(store: &Fresh, binding: &Binding, asked_at: Timestamp, word: Word) -> Option<Binding> {
-    let action = Action::Settle(binding.sid, Verdict { registered_at: binding.registered_at, asked_at, word });
-    store.act(binding.service_sid, binding.device(), &action, None, asked_at).await.unwrap().after
+async fn settle(store: &Fresh, binding: &Binding, asked_at: Timestamp, word: TokenState) -> Option<Binding> {
+    let action = BindingCommand::ApplyVerdict(
+        binding.sid,
+        Verdict { registered_at: binding.registered_at, asked_at, token: word },
+    );
+    store.apply(binding.service_sid, binding.device(), &action, None, asked_at).await.unwrap().after
 }
 
-fn dead(since: Option<Timestamp>) -> Word {
-    Word::Dead { reason: Reason::new("Unregistered"), since }
+fn dead(since: Option<Timestamp>) -> TokenState {
+    TokenState::Dead { reason: Reason::new("Unregistered"), since }
 }
 
 async fn state(store: &Fresh, user: &User) -> UserState {
@@ -129,8 +141,8 @@ async fn notifiable(store: &Fresh, user: &User, now: Timestamp) -> Option<bool> 
 /// The bindings in a user's state, which are those that are stored.
 async fn devices(store: &Fresh, user: &User) -> Vec<Binding> {
     let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
-    let window = Window { position: Position::Start, limit: 1_000 };
-    let stored = store.bindings(user.service_sid, &filter, window).await.unwrap().items;
+    let page = PageRequest { position: Cursor::Start, limit: 1_000 };
+    let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
     let state = state(store, user).await;
     let in_state: Vec<(BindingSid, Registration)> = state.registrations.devices().map(|(sid, it)| (sid, *it)).collect();
     let expected: Vec<(BindingSid, Registration)> =
@@ -154,8 +166,8 @@ pub async fn a_device_registers(store: Fresh) {
     // Where there is no service there is nothing to register for.
     let nobody = owner(ServiceSid::from_bits(9), 2, "nobody");
     let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
-    let action = Action::Register { binding: stray.clone(), generation: Generation(1) };
-    let refused = store.act(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
+    let action = BindingCommand::Register { binding: stray.clone(), generation: Generation(1) };
+    let refused = store.apply(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
     assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
     assert_eq!(store.binding(nobody.service_sid, stray.sid).await.unwrap(), None);
 }
@@ -165,7 +177,7 @@ pub async fn registering_again_is_the_same_binding(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = owner(service, 1, "alice");
     let first = register(&store, &alice, "token", NOW).await;
-    settle(&store, &first, later(1), Word::Alive).await;
+    settle(&store, &first, later(1), TokenState::Alive).await;
     let before = state(&store, &alice).await.revision;
     let again = register(&store, &alice, "token", later(2)).await;
     assert_eq!(again.sid, first.sid);
@@ -175,9 +187,11 @@ pub async fn registering_again_is_the_same_binding(store: Fresh) {
     assert_eq!(devices(&store, &alice).await, [again]);
     assert!(before < state(&store, &alice).await.revision);
     // A token by the channel's other name is the same one.
-    let action =
-        Action::Register { binding: binding(&alice, Channel::Gcm, "token", later(3)), generation: Generation(1) };
-    store.act(service, first.device(), &action, Some(&alice), later(3)).await.unwrap();
+    let action = BindingCommand::Register {
+        binding: binding(&alice, Channel::Gcm, "token", later(3)),
+        generation: Generation(1),
+    };
+    store.apply(service, first.device(), &action, Some(&alice), later(3)).await.unwrap();
     assert_eq!(devices(&store, &alice).await.len(), 1);
 }
 
@@ -195,12 +209,12 @@ pub async fn a_device_changes_hands(store: Fresh) {
     assert!(devices(&store, &alice).await.is_empty());
     // Her goodbye, and her provider's word, come too late to take it from him.
     for action in [
-        Action::Unregister(hers.sid),
-        Action::Settle(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), word: dead(None) }),
-        Action::Forget(hers.sid),
-        Action::Expire(hers.sid),
+        BindingCommand::Unregister(hers.sid),
+        BindingCommand::ApplyVerdict(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), token: dead(None) }),
+        BindingCommand::RemoveDead(hers.sid),
+        BindingCommand::Expire(hers.sid),
     ] {
-        let bound = store.act(service, hers.device(), &action, None, later(2)).await.unwrap();
+        let bound = store.apply(service, hers.device(), &action, None, later(2)).await.unwrap();
         assert_eq!(bound.before, bound.after, "{action:?}");
     }
     assert_eq!(notifiable(&store, &bob, later(2)).await, Some(true));
@@ -216,11 +230,11 @@ pub async fn a_device_is_taken_away(store: Fresh) {
     let alice = owner(service, 1, "alice");
     let (phone, tablet) = (register(&store, &alice, "phone", NOW).await, register(&store, &alice, "tablet", NOW).await);
     for (device, left) in [(&phone, Some(true)), (&tablet, Some(false))] {
-        let action = Action::Unregister(device.sid);
-        let bound = store.act(service, device.device(), &action, None, later(1)).await.unwrap();
+        let action = BindingCommand::Unregister(device.sid);
+        let bound = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
         assert_eq!((bound.before.as_ref(), bound.after), (Some(device), None));
         assert_eq!(notifiable(&store, &alice, later(1)).await, left);
-        let again = store.act(service, device.device(), &action, None, later(1)).await.unwrap();
+        let again = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
         assert_eq!((again.before, again.after), (None, None));
     }
     assert!(devices(&store, &alice).await.is_empty());
@@ -263,7 +277,7 @@ pub async fn a_registration_ends_after_a_year(store: Fresh) {
     let phone = register(&store, &alice, "phone", NOW).await;
     let end = NOW.plus(REGISTERED_FOR);
     let expire = async |at: Timestamp| {
-        store.act(service, phone.device(), &Action::Expire(phone.sid), None, at).await.unwrap();
+        store.apply(service, phone.device(), &BindingCommand::Expire(phone.sid), None, at).await.unwrap();
         devices(&store, &alice).await[0].status()
     };
     assert_eq!(expire(Timestamp::from_millis(end.as_millis() - 1)).await, "unconfirmed");
@@ -274,7 +288,7 @@ pub async fn a_registration_ends_after_a_year(store: Fresh) {
     assert_eq!(notifiable(&store, &alice, end).await, Some(false));
     // Its owner can look at it for a while. Registered again in that time, it is there.
     let forget = async |at: Timestamp| {
-        store.act(service, phone.device(), &Action::Forget(phone.sid), None, at).await.unwrap();
+        store.apply(service, phone.device(), &BindingCommand::RemoveDead(phone.sid), None, at).await.unwrap();
         devices(&store, &alice).await.len()
     };
     let over = end.plus(KEEP_DEAD);
@@ -301,7 +315,7 @@ pub async fn a_registration_is_told_in_every_generation(store: Fresh) {
     let registered = state(&store, &alice).await;
     assert_eq!(seen(&configuration, &nothing, &registered), Some((None, Some(true))));
     configuration.set_reachability_enabled(false, NOW);
-    settle(&store, &phone, later(1), Word::Alive).await;
+    settle(&store, &phone, later(1), TokenState::Alive).await;
     let off = state(&store, &alice).await;
     assert_eq!(seen(&configuration, &registered, &off), None);
     configuration.set_reachability_enabled(true, NOW);
@@ -309,21 +323,21 @@ pub async fn a_registration_is_told_in_every_generation(store: Fresh) {
     settle(&store, &phone, later(2), dead(None)).await;
     let died = state(&store, &alice).await;
     assert_eq!(seen(&configuration, &off, &died), None);
-    let announce = Action::Announce(phone.sid, Generation(2));
-    store.act(service, phone.device(), &announce, None, later(3)).await.unwrap();
+    let announce = BindingCommand::Announce(phone.sid, Generation(2));
+    store.apply(service, phone.device(), &announce, None, later(3)).await.unwrap();
     let announced = state(&store, &alice).await;
     assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
     assert!(died.revision < announced.revision);
     assert_eq!(devices(&store, &alice).await.len(), 1);
     // Announced again, as messages are, is no change, and an older generation is none.
     for generation in [2, 1] {
-        let announce = Action::Announce(phone.sid, Generation(generation));
-        store.act(service, phone.device(), &announce, None, later(4)).await.unwrap();
+        let announce = BindingCommand::Announce(phone.sid, Generation(generation));
+        store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
         let again = state(&store, &alice).await;
         assert_eq!(seen(&configuration, &announced, &again), None, "{generation}");
     }
-    let gone = Action::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
-    let bound = store.act(service, phone.device(), &gone, None, later(5)).await.unwrap();
+    let gone = BindingCommand::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
+    let bound = store.apply(service, phone.device(), &gone, None, later(5)).await.unwrap();
     assert_eq!(bound.before, bound.after);
 }
 
@@ -407,7 +421,7 @@ pub async fn bindings_go_with_their_user(store: Fresh) {
     assert!(store.delete_user(service, alice.sid, later(1)).await.unwrap());
     for binding in &bindings {
         assert_eq!(store.binding(service, binding.sid).await.unwrap(), None);
-        assert_eq!(settle(&store, binding, later(2), Word::Alive).await, None);
+        assert_eq!(settle(&store, binding, later(2), TokenState::Alive).await, None);
     }
     assert!(devices(&store, &alice).await.is_empty());
     assert_eq!(notifiable(&store, &alice, later(2)).await, None, "somebody new by that name never had one");
@@ -442,8 +456,8 @@ pub async fn bindings_are_listed(store: Fresh) {
             let (channel, token) =
                 [(Channel::Apn, format!("{n:02x}{m:02x}")), (Channel::Gcm, format!("t-{n}-{m}"))][m % 2].clone();
             let binding = binding(user, channel, &token, NOW);
-            let action = Action::Register { binding: binding.clone(), generation: Generation(1) };
-            all.push(store.act(service, binding.device(), &action, Some(user), NOW).await.unwrap().after.unwrap());
+            let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+            all.push(store.apply(service, binding.device(), &action, Some(user), NOW).await.unwrap().after.unwrap());
         }
     }
     all.sort_by_key(|binding| binding.sid);
@@ -460,25 +474,25 @@ pub async fn bindings_are_listed(store: Fresh) {
         BindingFilter { identities: vec!["nobody".parse().unwrap()], channels: vec![] },
     ] {
         let expected: Vec<&Binding> = all.iter().filter(|binding| filter.matches(binding)).collect();
-        let (mut forwards, mut position) = (Vec::new(), Position::Start);
+        let (mut forwards, mut position) = (Vec::new(), Cursor::Start);
         loop {
-            let slice = store.bindings(service, &filter, Window { position, limit: 2 }).await.unwrap();
+            let slice = store.bindings(service, &filter, PageRequest { position, limit: 2 }).await.unwrap();
             forwards.extend(slice.items);
             match forwards.last() {
-                Some(last) if slice.more => position = Position::After(last.sid),
+                Some(last) if slice.more => position = Cursor::After(last.sid),
                 _ => break,
             }
         }
         assert_eq!(forwards.iter().collect::<Vec<_>>(), expected, "{filter:?}");
         let Some(last) = expected.last() else { continue };
-        let (mut backwards, mut position) = (vec![(*last).clone()], Position::Before(last.sid));
+        let (mut backwards, mut position) = (vec![(*last).clone()], Cursor::Before(last.sid));
         loop {
-            let slice = store.bindings(service, &filter, Window { position, limit: 2 }).await.unwrap();
+            let slice = store.bindings(service, &filter, PageRequest { position, limit: 2 }).await.unwrap();
             backwards.splice(0..0, slice.items);
             if !slice.more {
                 break;
             }
-            position = Position::Before(backwards[0].sid);
+            position = Cursor::Before(backwards[0].sid);
         }
         assert_eq!(backwards.iter().collect::<Vec<_>>(), expected, "{filter:?}, backwards");
     }
@@ -529,7 +543,7 @@ pub async fn credentials_are_kept(store: Fresh) {
     }
     store.create_credential(&credential(2)).await.unwrap();
     store.create_credential(&credential(3)).await.unwrap();
-    let slice = store.credentials(Window { position: Position::After(first.sid), limit: 1 }).await.unwrap();
+    let slice = store.credentials(PageRequest { position: Cursor::After(first.sid), limit: 1 }).await.unwrap();
     assert_eq!((slice.items, slice.more), (vec![credential(2)], true));
     assert!(store.delete_credential(first.sid).await.unwrap());
     assert!(!store.delete_credential(first.sid).await.unwrap());
@@ -583,10 +597,10 @@ pub async fn notifications_are_kept(store: Fresh) {
     assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
     assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);
     let expected: BTreeSet<u128> = (1..=5).collect();
-    let all = store.deliveries(notification.sid, Window { position: Position::Start, limit: 10 }).await.unwrap();
+    let all = store.deliveries(notification.sid, PageRequest { position: Cursor::Start, limit: 10 }).await.unwrap();
     assert_eq!(all.items.iter().map(|it| it.binding_sid.bits()).collect::<BTreeSet<_>>(), expected);
     assert!(!all.more);
-    let window = Window { position: Position::After(BindingSid::from_bits(1)), limit: 2 };
-    let some = store.deliveries(notification.sid, window).await.unwrap();
+    let page = PageRequest { position: Cursor::After(BindingSid::from_bits(1)), limit: 2 };
+    let some = store.deliveries(notification.sid, page).await.unwrap();
     assert_eq!((some.items, some.more), (vec![sent, failed], true));
 }

@@ -3,26 +3,28 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use reachability_domain::binding::Binding;
-use reachability_domain::credential::{Channel, Credential, Health, Method, RegistrationCheck};
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
-use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::presence::Generation;
-use reachability_domain::push::{Content, PushProvider};
-use reachability_domain::push_store::PushStore;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::payload::Content;
+use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
-use reachability_domain::reachability::Reachability;
-use reachability_domain::registration::Action;
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
-use reachability_domain::store::{Position, Window};
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::User;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::ids;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::Metrics;
-use reachability_infra::mint;
-use reachability_infra::push::Endpoints;
+use reachability_infra::push::ProviderUrls;
 use reachability_infra::push::http::Roots;
 use reachability_infra::push::providers::Providers;
 use reachability_worker::Pusher;
@@ -81,13 +83,13 @@ impl PushStage {
         let ca = Arc::new(Ca::new());
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca.clone(), clock::now).await;
-        let endpoints = Endpoints {
+        let endpoints = ProviderUrls {
             apns: apple.url(),
             apns_sandbox: apple.url(),
             fcm: google.url(),
             fcm_token: google.token_url(),
         };
-        let seal = Arc::new(Seal::new(&mint::secret().unwrap()));
+        let seal = Arc::new(Seal::new(&ids::secret().unwrap()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
         let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
         let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
@@ -141,12 +143,12 @@ impl PushStage {
     /// Registers a device of a user, now or earlier. Nobody is asked about it yet.
     pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
-        let user = User::new(mint::sid(), key, None, at);
+        let user = User::new(ids::sid(), key, None, at);
         let credential_sid = Some(Self::credential_sid(channel));
         let binding = Binding { credential_sid, ..push_contract::binding(&user, channel, token, at) };
         let device = binding.device();
-        let action = Action::Register { binding, generation: Generation(1) };
-        self.store.act(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
+        let action = BindingCommand::Register { binding, generation: Generation(1) };
+        self.store.apply(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
     }
 
     /// Registers a device of a user, a second ago.
@@ -193,7 +195,7 @@ impl PushStage {
     /// Makes a notification of these users. Returns the message that sends it.
     pub async fn notification(&self, identities: &[&str], content: Content, ttl_seconds: Option<u32>) -> Deliver {
         let notification = Notification {
-            sid: mint::sid(),
+            sid: ids::sid(),
             service_sid: self.service,
             identities: identities.iter().map(|identity| identity.parse().unwrap()).collect(),
             content,
@@ -206,7 +208,7 @@ impl PushStage {
 
     /// What became of a notification.
     pub async fn deliveries(&self, notification: NotificationSid) -> Vec<Delivery> {
-        let window = Window { position: Position::Start, limit: 1_000 };
-        self.store.deliveries(notification, window).await.unwrap().items
+        let page = PageRequest { position: Cursor::Start, limit: 1_000 };
+        self.store.deliveries(notification, page).await.unwrap().items
     }
 }

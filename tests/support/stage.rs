@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reachability_domain::event::Event;
+use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::{Lease, Rules};
+use reachability_domain::ports::Store;
+use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Check, Message, Queue, QueueError};
-use reachability_domain::reachability::{Reachability, UserState};
-use reachability_domain::service::{DefaultRoles, Service};
 use reachability_domain::sid::{ServiceSid, Sid};
-use reachability_domain::store::{Store, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_worker::{Failure, Worker};
 
@@ -24,7 +26,9 @@ pub const SETTINGS: Settings = Settings { grace: 10_000, lease: Some(120_000) };
 pub fn rules(settings: Settings) -> Rules {
     Rules {
         grace: Duration::from_millis(settings.grace as u64),
-        lease: settings.lease.map_or(Lease::Unlimited, |lease| Lease::For(Duration::from_millis(lease as u64))),
+        lease: settings
+            .lease
+            .map_or(LeasePolicy::Unlimited, |lease| LeasePolicy::For(Duration::from_millis(lease as u64))),
     }
 }
 

@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::event::InvalidEvent;
+use reachability_domain::directory::service::Service;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::Rules;
-use reachability_domain::push::Unreachable;
+use reachability_domain::ports::Store;
+use reachability_domain::presence::connections::Rules;
+use reachability_domain::presence::event::InvalidEvent;
+use reachability_domain::push::provider::Unreachable;
 use reachability_domain::queue::{Message, Purge, Queue, QueueError};
-use reachability_domain::service::Service;
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Store, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::metrics::Metrics;
 
@@ -167,7 +168,8 @@ impl Worker {
         }
         let mut comes_online: HashMap<ServiceSid, bool> = HashMap::new();
         for (user, share) in &shares {
-            let opens = |(_, message): &(usize, Message)| matches!(message, Message::Event(event) if event.opens());
+            let opens =
+                |(_, message): &(usize, Message)| matches!(message, Message::Event(event) if event.renews_lease());
             *comes_online.entry(user.service).or_default() |= share.iter().any(opens);
         }
         let mut services: HashMap<ServiceSid, Result<Option<Arc<Service>>, Failure>> = HashMap::new();

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use reachability_domain::change::Change;
-use reachability_domain::event::{Event, EventKind};
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, UserKey};
-use reachability_domain::outcome::Outcome;
-use reachability_domain::presence::{Connection, Presence};
+use reachability_domain::ports::Joined;
+use reachability_domain::presence::change::Change;
+use reachability_domain::presence::connections::{Connection, Presence};
+use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::outcome::EventOutcome;
+use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Check, Message, Probe};
-use reachability_domain::reachability::UserState;
-use reachability_domain::service::Service;
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Joined, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
-use reachability_infra::mint;
+use reachability_infra::ids;
 use tracing::debug;
 
 use crate::{Done, Failure, Share, Worker};
@@ -34,7 +35,7 @@ impl Worker {
         for (index, message) in share {
             match message {
                 Message::Event(event) if service.is_none() => {
-                    self.metrics.count(Outcome::Refused);
+                    self.metrics.count(EventOutcome::Refused);
                     done.failures.push((index, Failure::UnknownService(event.user.service)));
                 }
                 // Whoever accepted it has looked at that too. A clock that was set back since then is no reason to refuse it.
@@ -81,7 +82,7 @@ impl Worker {
         now: Timestamp,
     ) -> Result<Vec<Message>, StoreError> {
         let configuration = &service.configuration;
-        let user = User::new(mint::sid(), key, Some(service.default_roles.service_user), now);
+        let user = User::new(ids::sid(), key, Some(service.default_roles.service_user), now);
         let enabled = configuration.reachability_enabled;
         if !enabled {
             self.create_if_missing(&user, events).await?;
@@ -92,12 +93,12 @@ impl Worker {
         for event in events {
             // While reachability is off, nobody comes online. That a connection ended is kept all the same: its user
             // must not seem to be there when reachability is on again.
-            if enabled || !event.opens() {
+            if enabled || !event.renews_lease() {
                 let one = Presence::of_event(event, &self.rules, configuration.generation, now);
                 news.join(&one);
                 said.push((event, one));
             } else {
-                self.metrics.count(Outcome::Disabled);
+                self.metrics.count(EventOutcome::Disabled);
             }
         }
         if news == Presence::default() && checks.is_empty() {
@@ -135,9 +136,9 @@ impl Worker {
     fn account_for(&self, said: &[(&Event, Presence)], before: &Presence, now: Timestamp) {
         let mut known = before.clone();
         for (event, one) in said {
-            let outcome = Outcome::of(&known.connection(&event.connection), &one.connection(&event.connection));
+            let outcome = EventOutcome::of(&known.connection(&event.connection), &one.connection(&event.connection));
             self.metrics.count(outcome);
-            if outcome == Outcome::Applied {
+            if outcome == EventOutcome::Applied {
                 self.metrics.age(now.since(event.occurred_at));
             }
             known.join(one);
@@ -184,8 +185,8 @@ fn probes(state: &UserState, service: ServiceSid, now: Timestamp) -> impl Iterat
 /// A repetition is not known to have one: the first handling of the event may have broken off between writing and this.
 fn wants_timer(event: &Event, before: &Connection, after: &Connection, now: Timestamp) -> bool {
     let (was, is) = (before.live_until(), after.live_until());
-    let is_repetition = before.opened.is_some_and(|opening| event.occurred_at <= opening.at);
-    let has_timer = event.opens() && !is_repetition && now < was && was <= is;
+    let is_repetition = before.lease.is_some_and(|opening| event.occurred_at <= opening.at);
+    let has_timer = event.renews_lease() && !is_repetition && now < was && was <= is;
     now < is && is != Timestamp::MAX && !has_timer
 }
 

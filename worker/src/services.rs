@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reachability_domain::service::Service;
+use reachability_domain::directory::service::Service;
+use reachability_domain::ports::Store;
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Store, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 /// How many services are remembered at most. Beyond that all are read again.

@@ -1,7 +1,7 @@
 //! The part of Lambda's SQS event that matters here, and its answer.
 
-use reachability_domain::event::InvalidEvent;
-use reachability_domain::outcome::Outcome;
+use reachability_domain::presence::event::InvalidEvent;
+use reachability_domain::presence::outcome::EventOutcome;
 use reachability_domain::queue::Message;
 use reachability_infra::metrics::Metrics;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ impl Batch {
                     messages.push(message);
                 }
                 Err(error) => {
-                    metrics.count(Outcome::Refused);
+                    metrics.count(EventOutcome::Refused);
                     failures.push((place, error.into()));
                 }
             }

@@ -1,8 +1,9 @@
 //! What a credential is made of: looked at when the owner gives it, since what a provider says of it later is harder to
 //! understand.
 
-use reachability_domain::account::Secret;
-use reachability_domain::credential::{Channel, Method};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::Method;
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair};
 use rustls::crypto::ring::sign::any_supported_type;

@@ -8,16 +8,20 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reachability_domain::binding::{Binding, BindingFilter, Device};
-use reachability_domain::credential::Credential;
+use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
-use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::push_store::{Bound, PushStore};
-use reachability_domain::registration::{Action, Registration, Step};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::ports::Store;
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::command::{BindingCommand, Transition};
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::registration::Registration;
+use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
-use reachability_domain::store::{Position, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::User;
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, Item, Key, SHARDS};
@@ -32,12 +36,12 @@ const WRITES_AT_ONCE: usize = 32;
 
 impl DynamoStore {
     /// What a step writes, on the condition that nobody writes any of it in between.
-    async fn step(
+    async fn transition(
         &self,
         service: ServiceSid,
         device: Device,
         before: Option<&Binding>,
-        step: &Step,
+        step: &Transition,
         user: Option<&User>,
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
@@ -57,7 +61,7 @@ impl DynamoStore {
         let key = Key::state(service, &binding.identity);
         let read = self.state(key.clone()).await?;
         let mut next = read.clone();
-        if let Some(gone) = next.state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
+        if let Some(gone) = next.state.add_device(binding.sid, Registration::of(binding), step.announced_in, now) {
             writes.push(self.delete_binding(service, Device::of_binding(gone), None)?);
         }
         if let Some(user) = user
@@ -116,15 +120,15 @@ impl DynamoStore {
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         // A binding lies at the least sid that one of its device can have.
-        let at = Window {
-            position: match window.position {
-                Position::Before(sid) => Position::Before(*Device::of_binding(sid).sids().start()),
+        let at = PageRequest {
+            position: match page.position {
+                Cursor::Before(sid) => Cursor::Before(*Device::of_binding(sid).sids().start()),
                 position => position,
             },
-            ..window
+            ..page
         };
         let is_wanted = |item: &Item| {
             let channel = item.get("channel").and_then(|channel| channel.as_s().ok());
@@ -134,23 +138,23 @@ impl DynamoStore {
         };
         // The parts follow each other, so that most pages are in one of them.
         let mut bindings: Vec<Binding> = Vec::new();
-        for shard in key::shards(window.position) {
-            if bindings.len() <= window.limit {
-                let rest = Window { limit: window.limit - bindings.len(), ..at };
+        for shard in key::shards(page.position) {
+            if bindings.len() <= page.limit {
+                let rest = PageRequest { limit: page.limit - bindings.len(), ..at };
                 for item in self.query_those(Key::bindings(service, shard), rest, is_wanted).await? {
                     bindings.push(read_document(item)?);
                 }
             }
         }
-        Ok(cut(bindings, window))
+        Ok(cut(bindings, page))
     }
 
     async fn bindings_of_users(
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         let user = |identity: &_| UserKey { service, identity: Clone::clone(identity) };
         let users: Vec<UserKey> = filter.identities.iter().map(user).collect();
         let states = self.states(&users).await?;
@@ -161,16 +165,16 @@ impl DynamoStore {
         let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
         let bindings = read.into_iter().flatten().map(read_document).collect::<Result<Vec<Binding>, StoreError>>()?;
         let bindings = bindings.into_iter().filter(|binding| filter.matches(binding)).collect();
-        Ok(window.show(bindings, |binding| binding.sid))
+        Ok(page.show(bindings, |binding| binding.sid))
     }
 
     /// Removes up to so many bindings that are left of a service. Returns whether more are left.
     pub(super) async fn purge_bindings(&self, service: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
-        let window = Window::<BindingSid> { position: Position::Start, limit: at_most };
+        let page = PageRequest::<BindingSid> { position: Cursor::Start, limit: at_most };
         let mut devices: Vec<Device> = Vec::new();
         for shard in 0..SHARDS {
             if devices.len() <= at_most {
-                for item in self.query(Key::bindings(service, shard), window).await? {
+                for item in self.query(Key::bindings(service, shard), page).await? {
                     devices.push(read_document::<Binding>(item)?.device());
                 }
             }
@@ -185,27 +189,27 @@ impl DynamoStore {
 
 #[async_trait]
 impl PushStore for DynamoStore {
-    async fn act(
+    async fn apply(
         &self,
         service: ServiceSid,
         device: Device,
-        action: &Action,
+        action: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
-    ) -> Result<Bound, StoreError> {
+    ) -> Result<Applied, StoreError> {
         // Not a part of the transaction, as when a user is made.
-        if matches!(action, Action::Register { .. }) && self.service(service).await?.is_none() {
+        if matches!(action, BindingCommand::Register { .. }) && self.service(service).await?.is_none() {
             return Err(StoreError::Missing);
         }
         let key = Key::binding(service, device);
         for attempt in 0..ATTEMPTS {
             let before: Option<Binding> = self.find(key.clone()).await?;
-            let Some(step) = action.step(before.as_ref(), now) else {
-                return Ok(Bound { after: before.clone(), before });
+            let Some(step) = action.transition(before.as_ref(), now) else {
+                return Ok(Applied { after: before.clone(), before });
             };
-            let writes = self.step(service, device, before.as_ref(), &step, user, now).await?;
+            let writes = self.transition(service, device, before.as_ref(), &step, user, now).await?;
             match self.transact(writes).await? {
-                Transacted::Done => return Ok(Bound { before, after: step.binding }),
+                Transacted::Done => return Ok(Applied { before, after: step.binding }),
                 Transacted::Refused(_) | Transacted::NotNow => back_off(attempt).await,
             }
         }
@@ -221,12 +225,12 @@ impl PushStore for DynamoStore {
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         if filter.identities.is_empty() {
-            self.bindings_of_service(service, filter, window).await
+            self.bindings_of_service(service, filter, page).await
         } else {
-            self.bindings_of_users(service, filter, window).await
+            self.bindings_of_users(service, filter, page).await
         }
     }
 
@@ -238,8 +242,8 @@ impl PushStore for DynamoStore {
         self.find(Key::credential(sid)).await
     }
 
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        self.slice(Key::credentials(), window).await
+    async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {
+        self.slice(Key::credentials(), page).await
     }
 
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -292,14 +296,14 @@ impl PushStore for DynamoStore {
     async fn deliveries(
         &self,
         notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Delivery>, StoreError> {
         // The notification itself lies behind all of them.
         let is_delivery =
             |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
-        let items = self.query_those(Key::deliveries(notification), window, is_delivery).await?;
+        let items = self.query_those(Key::deliveries(notification), page, is_delivery).await?;
         let items = items.into_iter().map(read_document).collect::<Result<Vec<Delivery>, StoreError>>()?;
-        Ok(cut(items, window))
+        Ok(cut(items, page))
     }
 }
 

@@ -17,17 +17,20 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem, Update, WriteRequest,
 };
 use futures_util::future::try_join_all;
-use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::binding::Device;
-use reachability_domain::chain::Chain;
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::Presence;
-use reachability_domain::reachability::UserState;
-use reachability_domain::service::Service;
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::ports::{Joined, Store};
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::device::Device;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
-use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
@@ -37,8 +40,8 @@ use super::join::JoinUpdate;
 use super::key::{Item, Key, SHARDS, user_of_state};
 use super::state::{self, StoredState};
 use crate::aws::CountRetries;
+use crate::ids;
 use crate::metrics::Metrics;
-use crate::mint;
 
 /// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
 pub(super) const ATTEMPTS: u32 = 12;
@@ -146,7 +149,7 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
 
 /// Waits before another attempt, longer and longer.
 pub(super) async fn back_off(attempt: u32) {
-    sleep(mint::jitter(Duration::from_millis(10 << attempt.min(6)))).await;
+    sleep(ids::jitter(Duration::from_millis(10 << attempt.min(6)))).await;
 }
 
 /// All attempts were made.
@@ -222,22 +225,22 @@ impl DynamoStore {
 
     /// Items that lie together, in a window by sid: one more than the window shows, if there is one, and from its end on
     /// if that is the way it is given.
-    pub(super) async fn query<K: Sid>(&self, pk: String, window: Window<K>) -> Result<Vec<Item>, StoreError> {
-        self.query_those(pk, window, |_| true).await
+    pub(super) async fn query<K: Sid>(&self, pk: String, page: PageRequest<K>) -> Result<Vec<Item>, StoreError> {
+        self.query_those(pk, page, |_| true).await
     }
 
     /// As [`DynamoStore::query`], of some of the items.
     pub(super) async fn query_those<K: Sid>(
         &self,
         pk: String,
-        window: Window<K>,
+        page: PageRequest<K>,
         wanted_item: impl Fn(&Item) -> bool,
     ) -> Result<Vec<Item>, StoreError> {
-        let wanted = window.limit.saturating_add(1);
-        let (condition, bound) = match window.position {
-            Position::Start => ("pk = :pk", None),
-            Position::After(sid) => ("pk = :pk AND sk > :sk", Some(sid)),
-            Position::Before(sid) => ("pk = :pk AND sk < :sk", Some(sid)),
+        let wanted = page.limit.saturating_add(1);
+        let (condition, bound) = match page.position {
+            Cursor::Start => ("pk = :pk", None),
+            Cursor::After(sid) => ("pk = :pk AND sk > :sk", Some(sid)),
+            Cursor::Before(sid) => ("pk = :pk AND sk < :sk", Some(sid)),
         };
         let mut request = self.client.query().table_name(&self.table).consistent_read(true);
         request = request.expression_attribute_values(":pk", AttributeValue::S(pk));
@@ -246,7 +249,7 @@ impl DynamoStore {
         }
         let request = request
             .key_condition_expression(condition)
-            .scan_index_forward(!matches!(window.position, Position::Before(_)))
+            .scan_index_forward(!matches!(page.position, Cursor::Before(_)))
             .limit(i32::try_from(wanted).unwrap_or(i32::MAX));
         let mut items = Vec::new();
         let mut start = None;
@@ -265,11 +268,11 @@ impl DynamoStore {
     pub(super) async fn slice<K: Sid, T: DeserializeOwned>(
         &self,
         pk: String,
-        window: Window<K>,
-    ) -> Result<Slice<T>, StoreError> {
-        let items = self.query(pk, window).await?;
+        page: PageRequest<K>,
+    ) -> Result<Page<T>, StoreError> {
+        let items = self.query(pk, page).await?;
         let items = items.into_iter().map(read_document).collect::<Result<Vec<T>, StoreError>>()?;
-        Ok(cut(items, window))
+        Ok(cut(items, page))
     }
 
     /// Writes together what belongs together.
@@ -368,9 +371,9 @@ impl DynamoStore {
             return Ok(Some(Joined { before: read.state.clone(), after: read.state }));
         }
         let after = next.state.clone();
-        next.state.presence.forget(now);
-        next.state.presence.make_room(MAX_CONNECTIONS, now);
-        let is_new = learned.opening && next.sid.is_none();
+        next.state.presence.prune(now);
+        next.state.presence.prune_ended(MAX_CONNECTIONS, now);
+        let is_new = learned.lease && next.sid.is_none();
         if is_new {
             next.sid = Some(user.sid);
         }
@@ -393,7 +396,7 @@ impl DynamoStore {
         let marks = |presence: &Presence| {
             presence
                 .connections()
-                .map(|(_, it)| usize::from(it.opened.is_some()) + usize::from(it.ended.is_some()))
+                .map(|(_, it)| usize::from(it.lease.is_some()) + usize::from(it.ended.is_some()))
                 .sum()
         };
         let all: usize = marks(&state.presence);
@@ -401,7 +404,7 @@ impl DynamoStore {
             return;
         }
         let mut kept = state.presence.clone();
-        kept.forget(now);
+        kept.prune(now);
         if all - marks(&kept) < MIN_FORGOTTEN {
             return;
         }
@@ -420,7 +423,7 @@ impl DynamoStore {
             .expression_attribute_values(":rev", AttributeValue::N(state.revision.to_string()))
             .set_expression_attribute_names(Some(names));
         if let Err(error) = unless_refused(request.send().await) {
-            warn!(error = %Chain(&error), "what could be forgotten was not");
+            warn!(error = %ErrorChain(&error), "what could be forgotten was not");
         }
     }
 
@@ -467,13 +470,13 @@ impl DynamoStore {
 }
 
 /// What a window shows of the items that were found, which are one more if there are more.
-pub(super) fn cut<K, T>(mut items: Vec<T>, window: Window<K>) -> Slice<T> {
-    let more = items.len() > window.limit;
-    items.truncate(window.limit);
-    if matches!(window.position, Position::Before(_)) {
+pub(super) fn cut<K, T>(mut items: Vec<T>, page: PageRequest<K>) -> Page<T> {
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
+    if matches!(page.position, Cursor::Before(_)) {
         items.reverse();
     }
-    Slice { items, more }
+    Page { items, more }
 }
 
 #[async_trait]
@@ -501,8 +504,8 @@ impl Store for DynamoStore {
         self.find(Key::service(sid)).await
     }
 
-    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
-        self.slice(Key::services(), window).await
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        self.slice(Key::services(), page).await
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
@@ -515,11 +518,11 @@ impl Store for DynamoStore {
     }
 
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
-        let window = Window::<UserSid> { position: Position::Start, limit: at_most };
+        let page = PageRequest::<UserSid> { position: Cursor::Start, limit: at_most };
         let mut users: Vec<User> = Vec::new();
         for shard in 0..SHARDS {
             if users.len() <= at_most {
-                let items = self.query(Key::users(sid, shard), window).await?;
+                let items = self.query(Key::users(sid, shard), page).await?;
                 for item in items {
                     users.push(read_document(item)?);
                 }
@@ -581,15 +584,15 @@ impl Store for DynamoStore {
         self.profile(service, sid).await
     }
 
-    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
-        let parts = (0..SHARDS).map(|shard| self.query(Key::users(service, shard), window));
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
+        let parts = (0..SHARDS).map(|shard| self.query(Key::users(service, shard), page));
         let items = try_join_all(parts).await?.into_iter().flatten().map(read_document);
         let mut users = items.collect::<Result<Vec<User>, StoreError>>()?;
         users.sort_by_key(|user| user.sid);
-        if matches!(window.position, Position::Before(_)) {
+        if matches!(page.position, Cursor::Before(_)) {
             users.reverse();
         }
-        Ok(cut(users, window))
+        Ok(cut(users, page))
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
@@ -609,7 +612,7 @@ impl Store for DynamoStore {
             let read = self.state(key.clone()).await?;
             let mut next = read.clone();
             next.sid = None;
-            next.state.bury(now);
+            next.state.mark_deleted(now);
             let (condition, values) = unchanged(&read);
             let state = self.put(state_item(key.clone(), &next));
             let state = state.condition_expression(condition).set_expression_attribute_values(values);
@@ -672,8 +675,8 @@ impl Store for DynamoStore {
         self.find(Key::api_key(sid)).await
     }
 
-    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
-        self.slice(Key::api_keys(), window).await
+    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
+        self.slice(Key::api_keys(), page).await
     }
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {

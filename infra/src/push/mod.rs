@@ -24,7 +24,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(60);
 
 /// Where the providers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
+pub struct ProviderUrls {
     /// APNs, for apps from its store.
     pub apns: String,
     /// APNs, for apps in development.
@@ -35,7 +35,7 @@ pub struct Endpoints {
     pub fcm_token: String,
 }
 
-impl Default for Endpoints {
+impl Default for ProviderUrls {
     fn default() -> Self {
         Self {
             apns: "https://api.push.apple.com".to_owned(),
@@ -47,7 +47,7 @@ impl Default for Endpoints {
 }
 
 #[cfg(feature = "aws")]
-impl Endpoints {
+impl ProviderUrls {
     /// Those that a function's environment names instead of the real ones: for a proxy, or another port.
     pub fn from_environment() -> Self {
         use crate::environment::optional;

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use reachability_domain::binding::{Binding, BindingFilter, Device};
-use reachability_domain::credential::{Channel, Credential};
-use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::push_store::{Bound, PushStore};
-use reachability_domain::registration::{Action, Registration, Step};
+use reachability_domain::directory::user::User;
+use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::{BindingCommand, Transition};
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::registration::Registration;
+use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
-use reachability_domain::store::{Slice, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::User;
 use rusqlite::{Connection, params};
 
 use super::database::unavailable;
@@ -86,7 +90,7 @@ pub(super) fn delete_binding(connection: &Connection, service: ServiceSid, sid: 
 fn take_step(
     connection: &Connection,
     service: ServiceSid,
-    step: &Step,
+    step: &Transition,
     user: Option<&User>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -98,7 +102,7 @@ fn take_step(
     }
     let Some(binding) = &step.binding else { return Ok(()) };
     let mut state = read_state(connection, service, &binding.identity)?;
-    if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
+    if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.announced_in, now) {
         delete_binding(connection, service, gone)?;
     }
     write_state(connection, service, &binding.identity, &state)?;
@@ -111,26 +115,26 @@ fn take_step(
 
 #[async_trait]
 impl PushStore for SqliteStore {
-    async fn act(
+    async fn apply(
         &self,
         service: ServiceSid,
         device: Device,
-        action: &Action,
+        action: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
-    ) -> Result<Bound, StoreError> {
+    ) -> Result<Applied, StoreError> {
         let (action, user) = (action.clone(), user.cloned());
         self.database
             .write(move |connection| {
-                if matches!(action, Action::Register { .. }) && !service_exists(connection, service)? {
+                if matches!(action, BindingCommand::Register { .. }) && !service_exists(connection, service)? {
                     return Err(StoreError::Missing);
                 }
                 let before = bound(connection, service, device)?;
-                match action.step(before.as_ref(), now) {
-                    None => Ok(Bound { after: before.clone(), before }),
+                match action.transition(before.as_ref(), now) {
+                    None => Ok(Applied { after: before.clone(), before }),
                     Some(step) => {
                         take_step(connection, service, &step, user.as_ref(), now)?;
-                        Ok(Bound { before, after: step.binding })
+                        Ok(Applied { before, after: step.binding })
                     }
                 }
             })
@@ -146,8 +150,8 @@ impl PushStore for SqliteStore {
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         let filter = filter.clone();
         self.database
             .read(move |connection| {
@@ -160,7 +164,7 @@ impl PushStore for SqliteStore {
                         (true, false) => "service = ?1 AND channel = 'apn'",
                         (false, _) => "service = ?1 AND channel = 'fcm'",
                     };
-                    return slice(connection, "bindings", (condition, &Key(service)), window, binding_of);
+                    return slice(connection, "bindings", (condition, &Key(service)), page, binding_of);
                 }
                 let mut statement = connection
                     .prepare_cached("SELECT version, document FROM bindings WHERE service = ?1 AND identity = ?2")
@@ -174,7 +178,7 @@ impl PushStore for SqliteStore {
                     }
                 }
                 let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
-                Ok(window.show(bindings, |binding| binding.sid))
+                Ok(page.show(bindings, |binding| binding.sid))
             })
             .await
     }
@@ -202,10 +206,8 @@ impl PushStore for SqliteStore {
             .await
     }
 
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        self.database
-            .read(move |connection| slice(connection, "credentials", ("?1", &true), window, credential_of))
-            .await
+    async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {
+        self.database.read(move |connection| slice(connection, "credentials", ("?1", &true), page, credential_of)).await
     }
 
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -290,15 +292,15 @@ impl PushStore for SqliteStore {
     async fn deliveries(
         &self,
         notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Delivery>, StoreError> {
         self.database
             .read(move |connection| {
                 slice(
                     connection,
                     "(SELECT notification, sid, 0 AS version, document FROM deliveries)",
                     ("notification = ?1", &Key(notification)),
-                    window,
+                    page,
                     |(_, document)| read_document(&document),
                 )
             })

@@ -1,17 +1,20 @@
 //! The store.
 
 use async_trait::async_trait;
-use reachability_domain::account::{AccountSettings, ApiKey};
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::notification::Notification;
-use reachability_domain::presence::{KEEP_ENDED_AT_MOST, Presence};
-use reachability_domain::reachability::UserState;
-use reachability_domain::registration::Registrations;
-use reachability_domain::service::Service;
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::ports::{Joined, Store};
+use reachability_domain::presence::connections::{KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::notification::Notification;
+use reachability_domain::push::registration::Registrations;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
-use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::Serialize;
@@ -159,28 +162,28 @@ pub(super) fn slice<K: Sid, T>(
     connection: &Connection,
     table: &str,
     filter: (&str, &dyn ToSql),
-    window: Window<K>,
+    page: PageRequest<K>,
     item: impl Fn((u64, String)) -> Result<T, StoreError>,
-) -> Result<Slice<T>, StoreError> {
-    let (condition, bound, order) = match window.position {
-        Position::Start => (">=", K::from_bits(0), "ASC"),
-        Position::After(sid) => (">", sid, "ASC"),
-        Position::Before(sid) => ("<", sid, "DESC"),
+) -> Result<Page<T>, StoreError> {
+    let (condition, bound, order) = match page.position {
+        Cursor::Start => (">=", K::from_bits(0), "ASC"),
+        Cursor::After(sid) => (">", sid, "ASC"),
+        Cursor::Before(sid) => ("<", sid, "DESC"),
     };
     let (filter, of) = filter;
     let sql = format!(
         "SELECT version, document FROM {table} WHERE {filter} AND sid {condition} ?2 ORDER BY sid {order} LIMIT ?3"
     );
-    let limit = i64::try_from(window.limit).unwrap_or(i64::MAX).saturating_add(1);
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut statement = connection.prepare_cached(&sql).map_err(unavailable)?;
     let rows = statement.query_map(params![of, Key(bound), limit], versioned).map_err(unavailable)?;
     let mut items = rows.map(|row| item(row.map_err(unavailable)?)).collect::<Result<Vec<T>, StoreError>>()?;
-    let more = items.len() > window.limit;
-    items.truncate(window.limit);
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
     if order == "DESC" {
         items.reverse();
     }
-    Ok(Slice { items, more })
+    Ok(Page { items, more })
 }
 
 pub(super) fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
@@ -291,8 +294,8 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
-        self.database.read(move |connection| slice(connection, "services", ("?1", &true), window, service_of)).await
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        self.database.read(move |connection| slice(connection, "services", ("?1", &true), page, service_of)).await
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
@@ -366,9 +369,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
         self.database
-            .read(move |connection| slice(connection, "users", ("service = ?1", &Key(service)), window, user_of))
+            .read(move |connection| slice(connection, "users", ("service = ?1", &Key(service)), page, user_of))
             .await
     }
 
@@ -408,7 +411,7 @@ impl Store for SqliteStore {
                     delete_binding(connection, service, sid)?;
                 }
                 if state.revision > 0 {
-                    state.bury(now);
+                    state.mark_deleted(now);
                     write_state(connection, service, &user.identity, &state)?;
                 }
                 Ok(true)
@@ -436,11 +439,11 @@ impl Store for SqliteStore {
                 let mut after = before.clone();
                 let learned = after.join(&news, now);
                 if learned.anything {
-                    after.presence.forget(now);
+                    after.presence.prune(now);
                     write_state(connection, user.service_sid, &user.identity, &after)?;
                 }
                 // Nearly always there is one.
-                if learned.opening && !identity_is_taken(connection, &user)? {
+                if learned.lease && !identity_is_taken(connection, &user)? {
                     insert_user(connection, &user)?;
                 }
                 Ok(Joined { before, after })
@@ -471,14 +474,14 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
+    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
         self.database
             .read(move |connection| {
                 slice(
                     connection,
                     "(SELECT sid, 0 AS version, document FROM keys)",
                     ("?1", &true),
-                    window,
+                    page,
                     |(_, document)| read_document(&document),
                 )
             })

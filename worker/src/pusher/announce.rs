@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use reachability_domain::binding::Binding;
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::Generation;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::command::BindingCommand;
 use reachability_domain::queue::{Announce, Message};
-use reachability_domain::registration::Action;
 use reachability_domain::store::StoreError;
 
 use super::{FollowUps, Pusher, WRITES_AT_ONCE};
@@ -29,7 +29,7 @@ impl Pusher {
         let states = self.store.states(&keys).await?;
         // Some were told already: by what they did since, or by this message's first delivery.
         let untold = users.values().zip(states);
-        let untold = untold.filter(|(_, state)| state.registrations.told_in() < Some(announce.generation));
+        let untold = untold.filter(|(_, state)| state.registrations.announced_in() < Some(announce.generation));
         let untold: Vec<&Binding> = untold.map(|(binding, _)| *binding).collect();
         for some in untold.chunks(WRITES_AT_ONCE) {
             try_join_all(some.iter().map(|binding| self.tell(binding, announce.generation))).await?;
@@ -38,7 +38,7 @@ impl Pusher {
     }
 
     async fn tell(&self, binding: &Binding, generation: Generation) -> Result<(), StoreError> {
-        let action = Action::Announce(binding.sid, generation);
-        self.store.act(binding.service_sid, binding.device(), &action, None, (self.clock)()).await.map(drop)
+        let action = BindingCommand::Announce(binding.sid, generation);
+        self.store.apply(binding.service_sid, binding.device(), &action, None, (self.clock)()).await.map(drop)
     }
 }

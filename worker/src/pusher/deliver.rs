@@ -1,13 +1,15 @@
 //! Sending notifications.
 
-use reachability_domain::binding::{Binding, BindingFilter};
-use reachability_domain::chain::Chain;
-use reachability_domain::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::{Outcome, Push, PushKind, Reason};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::payload::{Push, PushKind};
+use reachability_domain::push::reason::Reason;
+use reachability_domain::push::registration::{MAX_DEVICES, Registration};
 use reachability_domain::queue::{Deliver, Message};
-use reachability_domain::registration::{MAX_DEVICES, Registration};
 use reachability_domain::sid::{BindingSid, Sid};
-use reachability_domain::store::{Position, Window};
 use reachability_domain::time::Timestamp;
 use tracing::warn;
 
@@ -21,9 +23,9 @@ impl Pusher {
         };
         let now = (self.clock)();
         let identities = notification.identities.clone();
-        let window = Window { position: Position::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
+        let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
         let filter = BindingFilter { identities, channels: vec![] };
-        let bindings = self.store.bindings(deliver.service, &filter, window).await?.items;
+        let bindings = self.store.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::Queued, now);
         // Those that a first delivery of this message has added, and perhaps sent, stay as they are.
@@ -67,9 +69,11 @@ impl Pusher {
         let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await;
         let mut again = None;
         match &outcome {
-            Outcome::Accepted { id } => finish(DeliveryStatus::Accepted { id: id.clone() }).await?,
-            Outcome::Rejected(rejection) => finish(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?,
-            Outcome::Unavailable { reason, retry_after } => {
+            PushOutcome::Accepted { id } => finish(DeliveryStatus::Accepted { id: id.clone() }).await?,
+            PushOutcome::Rejected(rejection) => {
+                finish(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?
+            }
+            PushOutcome::Unavailable { reason, retry_after } => {
                 let attempts = deliver.attempts + 1;
                 match self.next_attempt(attempts, *retry_after) {
                     Some(due_at) => again = Some(Deliver { attempts, due_at: Some(due_at), ..deliver }),
@@ -79,7 +83,7 @@ impl Pusher {
         }
         // It is delivered, or not, whatever becomes of this. The next push finds out the same.
         if let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await {
-            warn!(binding.sid = %sid, error = %Chain(&error), "what a provider said was not kept");
+            warn!(binding.sid = %sid, error = %ErrorChain(&error), "what a provider said was not kept");
         }
         Ok(again.map(Message::Deliver).into_iter().collect())
     }

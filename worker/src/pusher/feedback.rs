@@ -1,6 +1,6 @@
 //! What push providers tell by themselves.
 
-use reachability_domain::event::InvalidEvent;
+use reachability_domain::presence::event::InvalidEvent;
 use reachability_domain::queue::{Feedback, Message, Probe};
 use serde::Deserialize;
 

@@ -15,16 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::binding::Binding;
-use reachability_domain::credential::Credential;
-use reachability_domain::push::{Fault, Outcome, Push, PushProvider};
-use reachability_domain::push_store::PushStore;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::Push;
+use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::verdict::{TokenState, Verdict};
+use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::{Message, Queue};
-use reachability_domain::registration::{Action, Verdict, Word};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
+use reachability_infra::ids;
 use reachability_infra::metrics::{Counter, Metrics};
-use reachability_infra::mint;
 use tracing::info;
 
 use self::credentials::Credentials;
@@ -113,13 +116,13 @@ impl Pusher {
     }
 
     /// Sends something to a device. Returns the answer, and when it was asked for.
-    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (Outcome, Timestamp) {
+    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (PushOutcome, Timestamp) {
         let asked_at = (self.clock)();
         let outcome = self.provider.push(credential, binding, push).await;
         self.metrics.count(match &outcome {
-            Outcome::Accepted { .. } => Counter::PushesAccepted,
-            Outcome::Rejected(_) => Counter::PushesRejected,
-            Outcome::Unavailable { .. } => Counter::PushesUnavailable,
+            PushOutcome::Accepted { .. } => Counter::PushesAccepted,
+            PushOutcome::Rejected(_) => Counter::PushesRejected,
+            PushOutcome::Unavailable { .. } => Counter::PushesUnavailable,
         });
         (outcome, asked_at)
     }
@@ -129,7 +132,7 @@ impl Pusher {
         &self,
         credential: &Credential,
         binding: &Binding,
-        outcome: &Outcome,
+        outcome: &PushOutcome,
         asked_at: Timestamp,
     ) -> Result<(), StoreError> {
         if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
@@ -137,27 +140,27 @@ impl Pusher {
         }
         let now = (self.clock)();
         match outcome {
-            Outcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
-            Outcome::Rejected(rejection) => match rejection.fault {
+            PushOutcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
+            PushOutcome::Rejected(rejection) => match rejection.fault {
                 Fault::Credential => self.credentials.rejected(credential, &rejection.reason, now).await,
                 // Who knows a token to be dead has let us in before.
                 Fault::Token { .. } => self.credentials.accepted(credential, now).await,
                 // It may not even have been the provider who refused it.
                 Fault::Push => Ok(()),
             },
-            Outcome::Unavailable { .. } => Ok(()),
+            PushOutcome::Unavailable { .. } => Ok(()),
         }
     }
 
     /// Adds a provider's word to what is stored.
     async fn settle(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
         let is_known = |at: Timestamp| verdict.asked_at.since(at) < CONFIRMED_ANEW;
-        if verdict.word == Word::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
+        if verdict.token == TokenState::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
             return Ok(());
         }
-        let action = Action::Settle(binding.sid, verdict);
+        let action = BindingCommand::ApplyVerdict(binding.sid, verdict);
         let now = (self.clock)();
-        let bound = self.store.act(binding.service_sid, binding.device(), &action, None, now).await?;
+        let bound = self.store.apply(binding.service_sid, binding.device(), &action, None, now).await?;
         let was_alive = bound.before.as_ref().is_some_and(|before| before.death.is_none());
         match (&action, bound.after.and_then(|after| after.death)) {
             (_, Some(death)) if was_alive => {
@@ -165,7 +168,7 @@ impl Pusher {
                 info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
             }
             // Registered again in the meantime, or gone, or known.
-            (Action::Settle(_, Verdict { word: Word::Dead { reason, .. }, .. }), _) => {
+            (BindingCommand::ApplyVerdict(_, Verdict { token: TokenState::Dead { reason, .. }, .. }), _) => {
                 self.metrics.count(Counter::DeathsIgnored);
                 info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a registration was made after it was dead");
             }
@@ -180,7 +183,7 @@ impl Pusher {
             return None;
         }
         let wait = LONGEST_WAIT.min(FIRST_WAIT * (1 << attempts.min(16).saturating_sub(1)));
-        let wait = wait / 2 + mint::jitter(wait / 2);
-        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + mint::jitter(asked / 4)))))
+        let wait = wait / 2 + ids::jitter(wait / 2);
+        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + ids::jitter(asked / 4)))))
     }
 }

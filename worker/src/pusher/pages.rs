@@ -3,10 +3,11 @@
 //! Behind the first page what is left is divided, and each part is a chain of messages of its own. A message that comes
 //! twice doubles the rest of its chain, so chains are short.
 
-use reachability_domain::binding::{Binding, BindingFilter};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::queue::Span;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
-use reachability_domain::store::{Position, StoreError, Window};
+use reachability_domain::store::StoreError;
 
 use super::Pusher;
 
@@ -19,9 +20,9 @@ const PARTS: u128 = 64;
 impl Pusher {
     /// The first bindings of a span, and the spans that are left of it.
     pub(super) async fn page(&self, service: ServiceSid, span: Span) -> Result<(Vec<Binding>, Vec<Span>), StoreError> {
-        let position = span.after.map_or(Position::Start, Position::After);
-        let window = Window { position, limit: BINDINGS_AT_ONCE };
-        let page = self.store.bindings(service, &BindingFilter::default(), window).await?;
+        let position = span.after.map_or(Cursor::Start, Cursor::After);
+        let page = PageRequest { position, limit: BINDINGS_AT_ONCE };
+        let page = self.store.bindings(service, &BindingFilter::default(), page).await?;
         let is_inside = |sid: BindingSid| span.until.is_none_or(|until| sid <= until);
         let last = page.items.last().map(|last| last.sid).filter(|last| page.more && is_inside(*last));
         let rest = match last {

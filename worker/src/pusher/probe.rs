@@ -1,7 +1,8 @@
 //! Checking one registration.
 
-use reachability_domain::credential::{Method, RegistrationCheck};
-use reachability_domain::push::{Outcome, Push, PushKind};
+use reachability_domain::push::credential::{Method, RegistrationCheck};
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::queue::{Message, Probe};
 use reachability_domain::sid::Sid;
 
@@ -32,7 +33,7 @@ impl Pusher {
         };
         let (outcome, asked_at) = self.ask(&credential, &binding, &push).await;
         self.learn(&credential, &binding, &outcome, asked_at).await?;
-        let Outcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
+        let PushOutcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
         let attempts = probe.attempts + 1;
         let due_at = self.next_attempt(attempts, retry_after);
         // Without an answer it keeps its state until there is another occasion.

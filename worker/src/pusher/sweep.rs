@@ -1,11 +1,13 @@
 //! Looking through all registrations: a year's end has no event of its own, and no timer waits for a year.
 
 use futures_util::future::try_join_all;
-use reachability_domain::binding::Binding;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::registration::{CHECK_BEFORE_END, KEEP_DEAD, Registration};
 use reachability_domain::queue::{Message, Probe, Span, Sweep};
-use reachability_domain::registration::{Action, CHECK_BEFORE_END, KEEP_DEAD, Registration};
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Position, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use super::{FollowUps, Pusher, WRITES_AT_ONCE};
@@ -22,8 +24,8 @@ impl Pusher {
     }
 
     async fn sweep_services(&self, after: Option<ServiceSid>) -> FollowUps {
-        let position = after.map_or(Position::Start, Position::After);
-        let services = self.store.services(Window { position, limit: SERVICES_AT_ONCE }).await?;
+        let position = after.map_or(Cursor::Start, Cursor::After);
+        let services = self.store.services(PageRequest { position, limit: SERVICES_AT_ONCE }).await?;
         let sweep = |service| Message::Sweep(Sweep::Bindings { service, span: Span::default() });
         let mut follow_ups: Vec<Message> = services.items.iter().map(|service| sweep(service.sid)).collect();
         if let Some(last) = services.items.last().filter(|_| services.more) {
@@ -47,15 +49,15 @@ impl Pusher {
     async fn look_at(&self, binding: &Binding, now: Timestamp) -> Result<Option<Message>, StoreError> {
         let registration = Registration::of(binding);
         let action = match &binding.death {
-            Some(death) if death.at.plus(KEEP_DEAD) <= now => Action::Forget(binding.sid),
-            None if registration.ends_at() <= now => Action::Expire(binding.sid),
+            Some(death) if death.at.plus(KEEP_DEAD) <= now => BindingCommand::RemoveDead(binding.sid),
+            None if registration.ends_at() <= now => BindingCommand::Expire(binding.sid),
             None if registration.ends_at() <= now.plus(CHECK_BEFORE_END) && registration.wants_check(now) => {
                 let (service, binding) = (binding.service_sid, binding.sid);
                 return Ok(Some(Message::Probe(Probe { service, binding, asked_at: now, attempts: 0, due_at: None })));
             }
             _ => return Ok(None),
         };
-        let bound = self.store.act(binding.service_sid, binding.device(), &action, None, now).await?;
+        let bound = self.store.apply(binding.service_sid, binding.device(), &action, None, now).await?;
         if let (None, Some(death)) = (&binding.death, bound.after.and_then(|after| after.death)) {
             self.metrics.count(&death);
         }

@@ -1,0 +1,7 @@
+//! What the owner sets up: the account and its API keys, services, and users.
+
+pub mod account;
+pub mod api_key;
+pub mod configuration;
+pub mod service;
+pub mod user;

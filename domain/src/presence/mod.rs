@@ -1,0 +1,8 @@
+//! Who is online: events, the connections that they are about, and what follows from both.
+
+pub mod change;
+pub mod connections;
+pub mod event;
+pub mod outcome;
+pub mod reachability;
+pub mod state;

@@ -1,0 +1,15 @@
+//! Who can be notified: registrations of devices, credentials, and what push providers say.
+
+pub mod binding;
+pub mod breaker;
+pub mod channel;
+pub mod command;
+pub mod credential;
+pub mod device;
+pub mod notification;
+pub mod outcome;
+pub mod payload;
+pub mod provider;
+pub mod reason;
+pub mod registration;
+pub mod verdict;
