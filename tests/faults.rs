@@ -10,13 +10,16 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::ports::{Joined, Store};
+use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::ports::Joined;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
@@ -67,62 +70,94 @@ impl Queue for Fickle<Arc<Timers>> {
 
 /// What the worker asks of a store fails, the rest is passed on.
 #[async_trait]
-impl Store for Fickle<Arc<dyn Store>> {
+impl Services for Fickle<Arc<dyn Store>> {
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
         self.call(self.inner.service(sid), no_store).await
     }
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
-        self.call(self.inner.join(user, news, now), no_store).await
-    }
-    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
-        self.call(self.inner.user(service, user), no_store).await
-    }
-    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
-        self.call(self.inner.create_user(user), no_store).await
-    }
-    async fn account(&self) -> Result<AccountSettings, StoreError> {
-        self.inner.account().await
-    }
-    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
-        self.inner.replace_account(settings).await
-    }
+
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         self.inner.create_service(service).await
     }
+
     async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
         self.inner.services(page).await
     }
+
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
         self.inner.replace_service(service).await
     }
+
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         self.inner.delete_service(sid).await
     }
+}
 
-    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
-        self.inner.purge(sid, at_most).await
+#[async_trait]
+impl States for Fickle<Arc<dyn Store>> {
+    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+        self.call(self.inner.join(user, news, now), no_store).await
     }
-    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
-        self.inner.users(service, page).await
-    }
-    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
-        self.inner.replace_user(user).await
-    }
-    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
-        self.inner.delete_user(service, sid, now).await
-    }
+
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         self.inner.states(users).await
     }
+}
+
+#[async_trait]
+impl Users for Fickle<Arc<dyn Store>> {
+    async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+        self.call(self.inner.user(service, user), no_store).await
+    }
+
+    async fn create_user(&self, user: &User) -> Result<(), StoreError> {
+        self.call(self.inner.create_user(user), no_store).await
+    }
+
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
+        self.inner.users(service, page).await
+    }
+
+    async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
+        self.inner.replace_user(user).await
+    }
+
+    async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
+        self.inner.delete_user(service, sid, now).await
+    }
+}
+
+#[async_trait]
+impl Accounts for Fickle<Arc<dyn Store>> {
+    async fn account(&self) -> Result<AccountSettings, StoreError> {
+        self.inner.account().await
+    }
+
+    async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
+        self.inner.replace_account(settings).await
+    }
+}
+
+#[async_trait]
+impl DeletedServices for Fickle<Arc<dyn Store>> {
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
+        self.inner.purge(sid, at_most).await
+    }
+}
+
+#[async_trait]
+impl ApiKeys for Fickle<Arc<dyn Store>> {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         self.inner.create_key(key).await
     }
+
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
         self.inner.key(sid).await
     }
+
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
         self.inner.keys(page).await
     }
+
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.inner.delete_key(sid).await
     }

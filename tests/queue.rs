@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::{Lane, Message, Queue};
 use reachability_domain::time::Timestamp;

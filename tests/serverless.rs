@@ -447,7 +447,7 @@ async fn the_functions_run_in_containers() {
 
 /// Makes the service that the sample events name.
 async fn make_service(endpoint: &str, table: &str) {
-    use reachability_domain::ports::Store;
+    use reachability_domain::directory::ports::Services;
     use reachability_domain::sid::Sid;
     let client = aws_sdk_dynamodb::Client::new(&aws::config(endpoint).await);
     let store = reachability_infra::dynamodb::DynamoStore::new(client, table.to_owned());

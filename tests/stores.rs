@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::ports::PushStore;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::push_ports::PushStore;
+use reachability_domain::push::ports::Credentials;
 use reachability_domain::queue::{Check, Lane, Message};
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;

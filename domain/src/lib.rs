@@ -23,7 +23,6 @@ pub mod paging;
 pub mod ports;
 pub mod presence;
 pub mod push;
-pub mod push_ports;
 pub mod queue;
 pub mod secret;
 pub mod sid;

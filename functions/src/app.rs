@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::push_ports::PushStore;
+use reachability_domain::ports::PushStore;
 use reachability_domain::queue::Queue;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;

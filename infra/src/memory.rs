@@ -6,20 +6,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
-use reachability_domain::ports::{Joined, Store};
 use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::ports::Joined;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::ports::Applied;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::registration::Registration;
-use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -94,7 +97,7 @@ where
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl Accounts for MemoryStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
         Ok(self.contents().account.clone())
     }
@@ -107,7 +110,10 @@ impl Store for MemoryStore {
         contents.account = AccountSettings { version: settings.version + 1, ..settings.clone() };
         Ok(())
     }
+}
 
+#[async_trait]
+impl Services for MemoryStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.services.contains_key(&service.sid) {
@@ -145,12 +151,18 @@ impl Store for MemoryStore {
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         Ok(self.contents().services.remove(&sid).is_some())
     }
+}
 
+#[async_trait]
+impl DeletedServices for MemoryStore {
     async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
         // They went with the service.
         Ok(false)
     }
+}
 
+#[async_trait]
+impl Users for MemoryStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
@@ -201,7 +213,10 @@ impl Store for MemoryStore {
         }
         Ok(true)
     }
+}
 
+#[async_trait]
+impl States for MemoryStore {
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         let contents = self.contents();
         let state = |key: &UserKey| contents.services.get(&key.service)?.states.get(&key.identity);
@@ -223,7 +238,10 @@ impl Store for MemoryStore {
         }
         Ok(Joined { before, after })
     }
+}
 
+#[async_trait]
+impl ApiKeys for MemoryStore {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.keys.contains_key(&key.sid) {
@@ -247,7 +265,7 @@ impl Store for MemoryStore {
 }
 
 #[async_trait]
-impl PushStore for MemoryStore {
+impl Bindings for MemoryStore {
     async fn apply(
         &self,
         service: ServiceSid,
@@ -302,7 +320,10 @@ impl PushStore for MemoryStore {
         let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
         Ok(page.show(bindings, |binding| binding.sid))
     }
+}
 
+#[async_trait]
+impl Credentials for MemoryStore {
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.credentials.contains_key(&credential.sid) {
@@ -333,7 +354,10 @@ impl PushStore for MemoryStore {
     async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
         Ok(self.contents().credentials.remove(&sid).is_some())
     }
+}
 
+#[async_trait]
+impl Notifications for MemoryStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.notifications.contains_key(&notification.sid) {

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
+use reachability_domain::ports::PushStore;
 use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::verdict::{TokenState, Verdict};
-use reachability_domain::push_ports::PushStore;
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 

@@ -7,6 +7,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::ports::PushStore;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
@@ -15,7 +16,6 @@ use reachability_domain::push::credential::{Credential, Health, Method, Registra
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
-use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;

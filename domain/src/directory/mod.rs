@@ -3,5 +3,6 @@
 pub mod account;
 pub mod api_key;
 pub mod configuration;
+pub mod ports;
 pub mod service;
 pub mod user;

@@ -4,5 +4,6 @@ pub mod change;
 pub mod connections;
 pub mod event;
 pub mod outcome;
+pub mod ports;
 pub mod reachability;
 pub mod state;

@@ -9,6 +9,7 @@ pub mod device;
 pub mod notification;
 pub mod outcome;
 pub mod payload;
+pub mod ports;
 pub mod provider;
 pub mod reason;
 pub mod registration;

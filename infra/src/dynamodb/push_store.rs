@@ -8,17 +8,19 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, Page, PageRequest};
-use reachability_domain::ports::Store;
+use reachability_domain::presence::ports::States;
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::command::{BindingCommand, Transition};
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::ports::Applied;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::registration::Registration;
-use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -188,7 +190,7 @@ impl DynamoStore {
 }
 
 #[async_trait]
-impl PushStore for DynamoStore {
+impl Bindings for DynamoStore {
     async fn apply(
         &self,
         service: ServiceSid,
@@ -233,7 +235,10 @@ impl PushStore for DynamoStore {
             self.bindings_of_users(service, filter, page).await
         }
     }
+}
 
+#[async_trait]
+impl Credentials for DynamoStore {
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
         self.create(Key::credential(credential.sid), credential).await
     }
@@ -254,7 +259,10 @@ impl PushStore for DynamoStore {
     async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
         self.delete(Key::credential(sid)).await
     }
+}
 
+#[async_trait]
+impl Notifications for DynamoStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
         let expires_at = expires_at(notification.date_created);
         self.create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at }).await

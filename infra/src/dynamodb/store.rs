@@ -19,13 +19,15 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join_all;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, Page, PageRequest};
-use reachability_domain::ports::{Joined, Store};
 use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::ports::Joined;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::device::Device;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
@@ -480,7 +482,7 @@ pub(super) fn cut<K, T>(mut items: Vec<T>, page: PageRequest<K>) -> Page<T> {
 }
 
 #[async_trait]
-impl Store for DynamoStore {
+impl Accounts for DynamoStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
         Ok(self.find(Key::account()).await?.unwrap_or_default())
     }
@@ -495,7 +497,10 @@ impl Store for DynamoStore {
             replaced => replaced,
         }
     }
+}
 
+#[async_trait]
+impl Services for DynamoStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         self.create(Key::service(service.sid), service).await
     }
@@ -516,7 +521,10 @@ impl Store for DynamoStore {
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         self.delete(Key::service(sid)).await
     }
+}
 
+#[async_trait]
+impl DeletedServices for DynamoStore {
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
         let page = PageRequest::<UserSid> { position: Cursor::Start, limit: at_most };
         let mut users: Vec<User> = Vec::new();
@@ -540,7 +548,10 @@ impl Store for DynamoStore {
         }
         Ok(more)
     }
+}
 
+#[async_trait]
+impl Users for DynamoStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
         // Not a part of the transaction: it would stand in the way of all others of the service. Should it be deleted in
@@ -629,7 +640,10 @@ impl Store for DynamoStore {
         }
         Err(StoreError::Unavailable(Contended.into()))
     }
+}
 
+#[async_trait]
+impl States for DynamoStore {
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         let keys: HashSet<&UserKey> = users.iter().collect();
         let keys: Vec<Item> = keys.into_iter().map(|user| Key::state_of(user).attributes()).collect();
@@ -666,7 +680,10 @@ impl Store for DynamoStore {
         }
         Err(StoreError::Unavailable(Contended.into()))
     }
+}
 
+#[async_trait]
+impl ApiKeys for DynamoStore {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         self.create(Key::api_key(key.sid), key).await
     }

@@ -11,8 +11,9 @@ use reachability_domain::push::command::{BindingCommand, Transition};
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::ports::Applied;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::registration::Registration;
-use reachability_domain::push_ports::{Applied, PushStore};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -114,7 +115,7 @@ fn take_step(
 }
 
 #[async_trait]
-impl PushStore for SqliteStore {
+impl Bindings for SqliteStore {
     async fn apply(
         &self,
         service: ServiceSid,
@@ -182,7 +183,10 @@ impl PushStore for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl Credentials for SqliteStore {
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
         let (sid, version, document) = (credential.sid, credential.version, write_document(credential)?);
         self.database
@@ -235,7 +239,10 @@ impl PushStore for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl Notifications for SqliteStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
         let (sid, service, made_at) = (notification.sid, notification.service_sid, notification.date_created);
         let document = write_document(notification)?;

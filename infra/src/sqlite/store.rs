@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
-use reachability_domain::ports::{Joined, Store};
 use reachability_domain::presence::connections::{KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::presence::ports::Joined;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::notification::Notification;
 use reachability_domain::push::registration::Registrations;
@@ -239,7 +241,7 @@ pub(super) fn write_state(
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl Accounts for SqliteStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
         self.database
             .read(|connection| match find(connection, "SELECT version, document FROM account", [], versioned)? {
@@ -270,7 +272,10 @@ impl Store for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl Services for SqliteStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         let (sid, version, document) = (service.sid, service.version, write_document(service)?);
         self.database
@@ -328,12 +333,18 @@ impl Store for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl DeletedServices for SqliteStore {
     async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
         // They went with the service.
         Ok(false)
     }
+}
 
+#[async_trait]
+impl Users for SqliteStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let user = user.clone();
         self.database
@@ -418,7 +429,10 @@ impl Store for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl States for SqliteStore {
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         let users = users.to_vec();
         self.database
@@ -450,7 +464,10 @@ impl Store for SqliteStore {
             })
             .await
     }
+}
 
+#[async_trait]
+impl ApiKeys for SqliteStore {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         let (sid, document) = (key.sid, write_document(key)?);
         self.database

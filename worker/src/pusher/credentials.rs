@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reachability_domain::ports::PushStore;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::reason::Reason;
-use reachability_domain::push_ports::PushStore;
 use reachability_domain::sid::CredentialSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;

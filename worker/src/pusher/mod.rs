@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use reachability_domain::ports::PushStore;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
@@ -22,7 +23,6 @@ use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::provider::PushProvider;
 use reachability_domain::push::verdict::{TokenState, Verdict};
-use reachability_domain::push_ports::PushStore;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;

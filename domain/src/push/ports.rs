@@ -1,10 +1,9 @@
-//! The rest of the store port: where everything for pushes lies, which those who only deal with presence do not need.
+//! The ports of push registrations, credentials and notifications.
 
 use async_trait::async_trait;
 
 use crate::directory::user::User;
 use crate::paging::{Page, PageRequest};
-use crate::ports::Store;
 use crate::push::binding::{Binding, BindingFilter};
 use crate::push::command::BindingCommand;
 use crate::push::credential::Credential;
@@ -23,9 +22,9 @@ pub struct Applied {
     pub after: Option<Binding>,
 }
 
-/// Where bindings, credentials and notifications lie.
+/// Where bindings lie, each written together with the states of the users that it concerns.
 #[async_trait]
-pub trait PushStore: Store {
+pub trait Bindings: Send + Sync {
     /// Does to a device what an action says ([`BindingCommand::step`]), in one write together with the states of those whose
     /// device it was and is. A user that registers and does not exist is created as `user` says.
     ///
@@ -50,7 +49,11 @@ pub trait PushStore: Store {
         filter: &BindingFilter,
         page: PageRequest<BindingSid>,
     ) -> Result<Page<Binding>, StoreError>;
+}
 
+/// Where credentials lie.
+#[async_trait]
+pub trait Credentials: Send + Sync {
     /// Adds a credential.
     ///
     /// # Errors
@@ -71,7 +74,11 @@ pub trait PushStore: Store {
 
     /// Removes a credential. Returns whether there was one.
     async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError>;
+}
 
+/// Where notifications lie, and what became of them on each device.
+#[async_trait]
+pub trait Notifications: Send + Sync {
     /// Adds a notification. It is forgotten after [`Notification::KEPT_SECONDS`], and so is what became of it.
     ///
     /// # Errors
