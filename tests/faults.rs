@@ -13,7 +13,7 @@ use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::UserKey;
+use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
@@ -94,8 +94,14 @@ impl Services for Fickle<Arc<dyn Store>> {
 
 #[async_trait]
 impl States for Fickle<Arc<dyn Store>> {
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
-        self.call(self.inner.join(user, news, now), no_store).await
+    async fn join(
+        &self,
+        user: &User,
+        news: &Presence,
+        asked: &[ConnectionId],
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
+        self.call(self.inner.join(user, news, asked, now), no_store).await
     }
 
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {

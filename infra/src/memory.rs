@@ -9,7 +9,7 @@ use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::identity::{ConnectionId, Identity, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::ports::Joined;
@@ -223,7 +223,13 @@ impl States for MemoryStore {
         Ok(users.iter().map(|key| state(key).cloned().unwrap_or_default()).collect())
     }
 
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+    async fn join(
+        &self,
+        user: &User,
+        news: &Presence,
+        asked: &[ConnectionId],
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
         let state = scope.states.entry(user.identity.clone()).or_default();
@@ -232,11 +238,11 @@ impl States for MemoryStore {
         if learned.anything {
             state.presence.prune(now);
         }
-        let after = state.clone();
+        let joined = Joined::of(&before, state, news, asked);
         if learned.lease && !scope.by_identity.contains_key(&user.identity) {
             scope.create_user(user);
         }
-        Ok(Joined { before, after })
+        Ok(joined)
     }
 }
 

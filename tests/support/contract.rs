@@ -17,7 +17,7 @@ use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::reachability::Reachability;
-use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::state::{StateSummary, UserState};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::StoreError;
@@ -189,7 +189,7 @@ pub async fn deleting_a_service_takes_everything_with_it(store: Fresh) {
     let (gone, stays) = (service(&store, 1).await, service(&store, 2).await);
     let (alice, bob) = (user(gone.sid, 1, "alice"), user(stays.sid, 2, "alice"));
     for user in [&alice, &bob] {
-        store.join(user, &news(&[connect(user, "c", NOW)], NOW), NOW).await.unwrap();
+        store.join(user, &news(&[connect(user, "c", NOW)], NOW), &[], NOW).await.unwrap();
     }
     assert!(store.delete_service(gone.sid).await.unwrap());
     while store.purge(gone.sid, 1).await.unwrap() {}
@@ -285,7 +285,7 @@ pub async fn users_are_replaced_by_version(store: Fresh) {
     assert_eq!(stored, User { version: stored.version, ..renamed.clone() });
     assert!(matches!(store.replace_user(&renamed).await, Err(StoreError::Conflict)));
     // Presence and profile do not get in each other's way.
-    store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), NOW).await.unwrap();
+    store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), &[], NOW).await.unwrap();
     store.replace_user(&User { friendly_name: None, ..stored }).await.unwrap();
     assert_eq!(online(&store, &user, NOW).await, Some(true));
     assert_eq!(by_identity(&store, &user).await.unwrap().friendly_name, None);
@@ -299,7 +299,7 @@ pub async fn the_same_identity_in_two_services_is_two_users(store: Fresh) {
     assert_eq!(by_identity(&store, &other).await, None);
     store.create_user(&other).await.unwrap();
     assert_eq!(store.user(two.sid, &UserRef::Sid(alice.sid)).await.unwrap(), None);
-    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), NOW).await.unwrap();
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(online(&store, &alice, NOW).await, Some(true));
     assert_eq!(online(&store, &other, NOW).await, None);
     assert!(!store.delete_user(two.sid, alice.sid, NOW).await.unwrap());
@@ -368,23 +368,27 @@ pub async fn unknown_users_have_an_empty_state(store: Fresh) {
     assert_eq!(state(&store, &user(ServiceSid::from_bits(9), 1, "alice")).await, UserState::default());
 }
 
+fn summary(state: &UserState) -> StateSummary {
+    state.into()
+}
+
 /// Users appear at their first connect, with the sid that came with it.
 pub async fn an_opening_creates_the_user(store: Fresh) {
     let service = service(&store, 1).await;
     let (first, second) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
-    let joined = store.join(&first, &news(&[connect(&first, "c-1", NOW)], NOW), NOW).await.unwrap();
-    assert_eq!(joined.before, UserState::default());
-    assert_eq!(joined.after, state(&store, &first).await);
+    let joined = store.join(&first, &news(&[connect(&first, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(joined.before, summary(&UserState::default()));
+    assert_eq!(joined.after, summary(&state(&store, &first).await));
     assert_eq!(by_identity(&store, &first).await, Some(first.clone()));
     assert_eq!(online(&store, &first, NOW).await, Some(true));
     // The next one finds it.
-    store.join(&second, &news(&[connect(&second, "c-2", NOW)], NOW), NOW).await.unwrap();
+    store.join(&second, &news(&[connect(&second, "c-2", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&store, &first).await, Some(first));
     // And so does a connect of a user whom somebody created.
     let bob = User { friendly_name: Some("Bob".to_owned()), ..user(service.sid, 3, "bob") };
     store.create_user(&bob).await.unwrap();
     let unknown = user(service.sid, 4, "bob");
-    store.join(&unknown, &news(&[connect(&unknown, "c", NOW)], NOW), NOW).await.unwrap();
+    store.join(&unknown, &news(&[connect(&unknown, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&store, &bob).await, Some(bob));
 }
 
@@ -392,11 +396,11 @@ pub async fn an_opening_creates_the_user(store: Fresh) {
 pub async fn an_end_alone_creates_nobody(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = user(service.sid, 1, "alice");
-    store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), NOW).await.unwrap();
+    store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&store, &alice).await, None);
     assert_eq!(online(&store, &alice, NOW).await, None);
     // Then its beginning comes, and brings no ghost.
-    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), NOW).await.unwrap();
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&store, &alice).await, Some(alice.clone()));
     assert_eq!(online(&store, &alice, NOW).await, Some(false));
 }
@@ -406,14 +410,14 @@ pub async fn joining_again_changes_nothing(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let events = [connect(&alice, "c-1", NOW), disconnect(&alice, "c-2", NOW)];
-    let first = store.join(&alice, &news(&events, NOW), NOW).await.unwrap();
+    let first = store.join(&alice, &news(&events, NOW), &[], NOW).await.unwrap();
     for seconds in [0, 1, 30] {
         let now = later(seconds);
-        let again = store.join(&alice, &news(&events, now), now).await.unwrap();
+        let again = store.join(&alice, &news(&events, now), &[], now).await.unwrap();
         assert_eq!(again.before, first.after);
         assert_eq!(again.after, first.after);
     }
-    assert_eq!(state(&store, &alice).await, first.after);
+    assert_eq!(summary(&state(&store, &alice).await), first.after);
 }
 
 /// Five events, in every order, one by one and together.
@@ -450,7 +454,7 @@ pub async fn joining_survives_every_order(store: Fresh) {
         let ordered: Vec<Event> = order.iter().map(|index| events[*index].clone()).collect();
         let pieces = ordered.chunks(1 + n % 5);
         for piece in pieces {
-            store.join(&alice, &news(piece, now), now).await.unwrap();
+            store.join(&alice, &news(piece, now), &[], now).await.unwrap();
         }
         let state = state(&store, &alice).await;
         results.insert(serde_json::to_string(&state.presence).unwrap());
@@ -468,7 +472,7 @@ pub async fn concurrent_joins_lose_nothing(store: Fresh) {
         let (store, alice) = (store.clone(), user(service.sid, n, "alice"));
         tokio::spawn(async move {
             let news = news(&[connect(&alice, &format!("c-{n}"), NOW)], NOW);
-            store.join(&alice, &news, NOW).await.unwrap().after.revision
+            store.join(&alice, &news, &[], NOW).await.unwrap().after.revision
         })
     });
     let mut revisions = BTreeSet::new();
@@ -489,17 +493,17 @@ pub async fn the_end_of_a_lease_is_written_once(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let nothing = Presence::default();
-    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), NOW).await.unwrap();
-    let early = store.join(&alice, &nothing, later(119)).await.unwrap();
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    let early = store.join(&alice, &nothing, &[], later(119)).await.unwrap();
     assert_eq!(early.before, early.after);
-    let due = store.join(&alice, &nothing, later(120)).await.unwrap();
+    let due = store.join(&alice, &nothing, &[], later(120)).await.unwrap();
     assert!(due.after.revision > due.before.revision);
     assert_eq!(due.after.as_of, later(120));
-    let again = store.join(&alice, &nothing, later(121)).await.unwrap();
+    let again = store.join(&alice, &nothing, &[], later(121)).await.unwrap();
     assert_eq!(again.before, again.after);
     // Of nobody there is nothing to write.
     let nobody = user(service.sid, 2, "nobody");
-    assert_eq!(store.join(&nobody, &nothing, NOW).await.unwrap().after, UserState::default());
+    assert_eq!(store.join(&nobody, &nothing, &[], NOW).await.unwrap().after, summary(&UserState::default()));
     assert_eq!(by_identity(&store, &nobody).await, None);
 }
 
@@ -511,7 +515,7 @@ pub async fn revisions_grow(store: Fresh) {
     for n in 0..5 {
         let (id, at) = (format!("c-{n}"), later(n * 2));
         for event in [connect(&alice, &id, at), disconnect(&alice, &id, later(n * 2 + 1))] {
-            let joined = store.join(&alice, &news(&[event], at), at).await.unwrap();
+            let joined = store.join(&alice, &news(&[event], at), &[], at).await.unwrap();
             assert_eq!(joined.before.revision, revision);
             assert!(joined.after.revision > revision);
             revision = joined.after.revision;
@@ -520,7 +524,8 @@ pub async fn revisions_grow(store: Fresh) {
     // A user who comes back after having been deleted does not begin again.
     store.delete_user(service.sid, alice.sid, later(20)).await.unwrap();
     let alice = user(service.sid, 2, "alice");
-    let joined = store.join(&alice, &news(&[connect(&alice, "new", later(21))], later(21)), later(21)).await.unwrap();
+    let joined =
+        store.join(&alice, &news(&[connect(&alice, "new", later(21))], later(21)), &[], later(21)).await.unwrap();
     assert!(joined.after.revision > revision);
 }
 
@@ -528,7 +533,7 @@ pub async fn revisions_grow(store: Fresh) {
 pub async fn a_deleted_user_does_not_come_back(store: Fresh) {
     let service = service(&store, 1).await;
     let alice = user(service.sid, 1, "alice");
-    store.join(&alice, &news(&[connect(&alice, "c-1", NOW)], NOW), NOW).await.unwrap();
+    store.join(&alice, &news(&[connect(&alice, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
     store.delete_user(service.sid, alice.sid, later(1)).await.unwrap();
     assert_eq!(online(&store, &alice, later(1)).await, None);
     let again = user(service.sid, 2, "alice");
@@ -537,11 +542,11 @@ pub async fn a_deleted_user_does_not_come_back(store: Fresh) {
         event(&again, "c-1", later(5), EventKind::Renew { lease: None }),
         disconnect(&again, "c-1", later(6)),
     ] {
-        store.join(&again, &news(&[event], later(6)), later(6)).await.unwrap();
+        store.join(&again, &news(&[event], later(6)), &[], later(6)).await.unwrap();
         assert_eq!(by_identity(&store, &again).await, None);
     }
     // Somebody who connects anew is somebody new.
-    store.join(&again, &news(&[connect(&again, "c-2", later(7))], later(7)), later(7)).await.unwrap();
+    store.join(&again, &news(&[connect(&again, "c-2", later(7))], later(7)), &[], later(7)).await.unwrap();
     assert_eq!(by_identity(&store, &again).await, Some(again.clone()));
     assert_eq!(online(&store, &again, later(7)).await, Some(true));
 }
@@ -554,7 +559,7 @@ pub async fn states_come_in_the_order_asked(store: Fresh) {
         .collect();
     for (n, user) in users.iter().enumerate().filter(|(n, _)| n % 3 == 0) {
         let news = news(&[connect(user, &format!("c-{n}"), NOW)], NOW);
-        store.join(user, &news, NOW).await.unwrap();
+        store.join(user, &news, &[], NOW).await.unwrap();
     }
     let keys: Vec<UserKey> = users.iter().map(User::key).collect();
     let states = store.states(&keys).await.unwrap();

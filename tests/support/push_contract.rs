@@ -391,7 +391,7 @@ pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: 
                 kind: EventKind::Connect { lease: None, device: None },
             };
             let news = Presence::of_event(&event, &rules(SETTINGS), Generation(1), NOW);
-            store.join(&alice, &news, NOW).await.unwrap();
+            store.join(&alice, &news, &[], NOW).await.unwrap();
         })
     });
     let registrations = (0..5).map(|n| {

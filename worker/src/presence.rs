@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, UserKey};
@@ -9,8 +10,8 @@ use reachability_domain::presence::change::Change;
 use reachability_domain::presence::connections::{Connection, Presence};
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::outcome::EventOutcome;
-use reachability_domain::presence::ports::Joined;
-use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::ports::{Joined, Touched};
+use reachability_domain::push::registration::Registrations;
 use reachability_domain::queue::{Check, Message, Probe};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
@@ -104,12 +105,13 @@ impl Worker {
         if news == Presence::default() && checks.is_empty() {
             return Ok(vec![]);
         }
-        let Joined { before, after } = self.store.join(&user, &news, now).await?;
-        self.account_for(&said, &before.presence, now);
+        let asked: Vec<ConnectionId> = checks.iter().map(|check| check.connection.clone()).collect();
+        let joined = self.store.join(&user, &news, &asked, now).await?;
+        self.account_for(&said, &joined, now);
         let mut follow_ups = Vec::new();
-        if let Some(change) = Change::between(&user.key(), configuration, &before, &after) {
+        if let Some(change) = Change::between(&user.key(), configuration, joined.before, joined.after) {
             if (change.before.online, change.after.online) == (Some(true), Some(false)) {
-                follow_ups.extend(probes(&after, service.sid, now));
+                follow_ups.extend(probes(&joined.registrations, service.sid, now));
             }
             debug!(
                 service.sid = %service.sid,
@@ -119,13 +121,12 @@ impl Worker {
                 "a user's reachability changed"
             );
         }
-        let (before, after) = (&before.presence, &after.presence);
+        let touched = |id| joined.connections.get(id).copied().unwrap_or_default();
         let of_events = events.iter().filter_map(|event| {
-            let connection = after.connection(&event.connection);
-            let wanted = wants_timer(event, &before.connection(&event.connection), &connection, now);
-            wanted.then(|| timer(&user.key(), &event.connection, &connection, now))
+            let Touched { before, after } = touched(&event.connection);
+            wants_timer(event, &before, &after, now).then(|| timer(&user.key(), &event.connection, &after, now))
         });
-        let of_checks = checks.iter().filter_map(|check| next_timer(check, &after.connection(&check.connection), now));
+        let of_checks = checks.iter().filter_map(|check| next_timer(check, &touched(&check.connection).after, now));
         // The same timer once, however many messages ask for it.
         let timers: BTreeSet<Check> = of_events.chain(of_checks).collect();
         follow_ups.extend(timers.into_iter().map(Message::Check));
@@ -133,8 +134,9 @@ impl Worker {
     }
 
     /// Counts what became of events.
-    fn account_for(&self, said: &[(&Event, Presence)], before: &Presence, now: Timestamp) {
-        let mut known = before.clone();
+    fn account_for(&self, said: &[(&Event, Presence)], joined: &Joined, now: Timestamp) {
+        let before = joined.connections.iter().map(|(id, touched)| (id.clone(), touched.before)).collect();
+        let mut known = Presence::from_parts(before, Generation::default(), None);
         for (event, one) in said {
             let outcome = EventOutcome::of(&known.connection(&event.connection), &one.connection(&event.connection));
             self.metrics.count(outcome);
@@ -172,8 +174,8 @@ impl Worker {
 
 /// Asks for a check of those registrations of a user who has just gone that nothing was heard of for long: from now on
 /// they are the only way to reach the user.
-fn probes(state: &UserState, service: ServiceSid, now: Timestamp) -> impl Iterator<Item = Message> {
-    let unproven = state.registrations.devices().filter(move |(_, registration)| registration.wants_check(now));
+fn probes(registrations: &Registrations, service: ServiceSid, now: Timestamp) -> impl Iterator<Item = Message> {
+    let unproven = registrations.devices().filter(move |(_, registration)| registration.wants_check(now));
     unproven
         .map(move |(binding, _)| Message::Probe(Probe { service, binding, asked_at: now, attempts: 0, due_at: None }))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::directory::configuration::{Configuration, Generation};
 use crate::identity::UserKey;
 use crate::presence::reachability::Reachability;
-use crate::presence::state::UserState;
+use crate::presence::state::StateSummary;
 use crate::sid::ServiceSid;
 use crate::time::Timestamp;
 
@@ -35,13 +35,14 @@ impl Change {
     pub fn between(
         user: &UserKey,
         configuration: &Configuration,
-        before: &UserState,
-        after: &UserState,
+        before: impl Into<StateSummary>,
+        after: impl Into<StateSummary>,
     ) -> Option<Self> {
+        let (before, after) = (before.into(), after.into());
         let change = Self {
             user: user.clone(),
-            before: told(configuration, before),
-            after: told(configuration, after),
+            before: announced(configuration, before),
+            after: announced(configuration, after),
             at: after.as_of,
             revision: after.revision,
             generation: configuration.generation,
@@ -66,9 +67,9 @@ impl Change {
 }
 
 /// What the outside was told with the write of a state.
-fn told(configuration: &Configuration, state: &UserState) -> Reachability {
+fn announced(configuration: &Configuration, state: StateSummary) -> Reachability {
     let reachability = Reachability::of(configuration, state, state.as_of);
-    let is_announced = state.registrations.announced_in() == Some(configuration.generation);
+    let is_announced = state.announced_in == Some(configuration.generation);
     Reachability { notifiable: reachability.notifiable.filter(|_| is_announced), ..reachability }
 }
 

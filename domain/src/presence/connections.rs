@@ -218,11 +218,6 @@ impl Presence {
         self.connections.values().map(Connection::live_until).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// Whether the user counts as online (now or earlier) in this generation.
-    pub fn was_online_in(&self, generation: Generation) -> bool {
-        self.online_generation == generation && generation != Generation::default()
-    }
-
     /// The last generation in which a connection of the user was opened or renewed.
     pub fn online_generation(&self) -> Generation {
         self.online_generation

@@ -1,7 +1,7 @@
 //! The truth table: what a user's reachability is.
 
 use crate::directory::configuration::Configuration;
-use crate::presence::state::UserState;
+use crate::presence::state::StateSummary;
 use crate::time::Timestamp;
 
 /// What the outside sees of a user: each `true`, `false`, or `None` where there is nothing to tell.
@@ -20,13 +20,14 @@ impl Reachability {
     pub const UNKNOWN: Self = Self { online: None, notifiable: None };
 
     /// The truth about a user at `now`.
-    pub fn of(configuration: &Configuration, user: &UserState, now: Timestamp) -> Self {
+    pub fn of(configuration: &Configuration, user: impl Into<StateSummary>, now: Timestamp) -> Self {
+        let user = user.into();
         if !configuration.reachability_enabled {
             return Self::UNKNOWN;
         }
         Self {
-            online: user.presence.was_online_in(configuration.generation).then(|| user.presence.live_until() > now),
-            notifiable: user.registrations.ever().then(|| user.registrations.deliverable(now).next().is_some()),
+            online: user.was_online_in(configuration.generation).then_some(now < user.live_until),
+            notifiable: user.announced_in.is_some().then_some(now < user.deliverable_until),
         }
     }
 }

@@ -31,6 +31,43 @@ impl Default for UserState {
     }
 }
 
+/// As much of a user's state as what is seen of the user depends on, in a fixed size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateSummary {
+    /// Until when the user counts as live; [`Timestamp::MIN`] if no connection ever began.
+    pub live_until: Timestamp,
+    /// [`Presence::online_generation`].
+    pub online_generation: Generation,
+    /// [`Registrations::announced_in`].
+    pub announced_in: Option<Generation>,
+    /// Until when a push is believed to reach one of the user's devices; [`Timestamp::MIN`] if there is none.
+    pub deliverable_until: Timestamp,
+    /// [`UserState::revision`].
+    pub revision: u64,
+    /// [`UserState::as_of`].
+    pub as_of: Timestamp,
+}
+
+impl StateSummary {
+    /// Whether the user counts as online (now or earlier) in this generation.
+    pub fn was_online_in(&self, generation: Generation) -> bool {
+        self.online_generation == generation && generation != Generation::default()
+    }
+}
+
+impl From<&UserState> for StateSummary {
+    fn from(state: &UserState) -> Self {
+        Self {
+            live_until: state.presence.live_until(),
+            online_generation: state.presence.online_generation(),
+            announced_in: state.registrations.announced_in(),
+            deliverable_until: state.registrations.deliverable_until(),
+            revision: state.revision,
+            as_of: state.as_of,
+        }
+    }
+}
+
 impl UserState {
     /// Adds what events say. With or without news, the end of the last live connection is something to write once it has
     /// come: the outside has not been told of it yet. If nothing was learned, nothing is to be written.

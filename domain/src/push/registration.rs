@@ -99,6 +99,12 @@ impl Registrations {
         self.devices().filter(move |(_, registration)| registration.is_deliverable(now))
     }
 
+    /// Until when a push is believed to reach one of them; [`Timestamp::MIN`] if none is alive.
+    pub fn deliverable_until(&self) -> Timestamp {
+        let alive = self.devices.values().filter(|registration| !registration.is_dead);
+        alive.map(Registration::ends_at).max().unwrap_or(Timestamp::MIN)
+    }
+
     /// Adds a device, or what is newly known of it, of which the outside is told in this generation if there is one.
     /// Returns the device that has to go for it, if there are too many: a dead one if there is any.
     pub fn insert(

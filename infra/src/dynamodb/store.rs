@@ -23,7 +23,7 @@ use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, 
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::identity::UserKey;
+use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::ports::Joined;
@@ -312,7 +312,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Joins in one update that does not read. `Ok(Err(…))` is the state as it is, where that is not how it can be done:
+    /// Joins in one update that does not read, and returns the state before and after it. `Ok(Err(…))` is the state as it is, where that is not how it can be done:
     /// its condition does not hold, or the item would become too large.
     async fn join_blindly(
         &self,
@@ -320,7 +320,7 @@ impl DynamoStore {
         update: &JoinUpdate,
         news: &Presence,
         now: Timestamp,
-    ) -> Result<Result<Joined, StoredState>, StoreError> {
+    ) -> Result<Result<(UserState, UserState), StoredState>, StoreError> {
         let request = self
             .client
             .update_item()
@@ -350,7 +350,7 @@ impl DynamoStore {
             let mut after = before.clone();
             // Which is what the update has done.
             after.join(news, now);
-            return Ok(Ok(Joined { before, after }));
+            return Ok(Ok((before, after)));
         }
         Ok(Err(match found {
             Some(item) => read_state(item)?,
@@ -358,7 +358,7 @@ impl DynamoStore {
         }))
     }
 
-    /// Joins as the domain does, and writes the whole state; `None` if somebody else has since it was read.
+    /// Joins as the domain does, and writes the whole state. Returns the state before and after it; `None` if somebody else has since it was read.
     async fn join_as_read(
         &self,
         key: &Key,
@@ -366,11 +366,11 @@ impl DynamoStore {
         read: StoredState,
         news: &Presence,
         now: Timestamp,
-    ) -> Result<Option<Joined>, StoreError> {
+    ) -> Result<Option<(UserState, UserState)>, StoreError> {
         let mut next = read.clone();
         let learned = next.state.join(news, now);
         if !learned.anything {
-            return Ok(Some(Joined { before: read.state.clone(), after: read.state }));
+            return Ok(Some((read.state.clone(), read.state)));
         }
         let after = next.state.clone();
         next.state.presence.prune(now);
@@ -390,7 +390,7 @@ impl DynamoStore {
             let put = put.condition_expression(condition).set_expression_attribute_values(values);
             unless_refused(put.send().await)?.is_some()
         };
-        Ok(is_done.then_some(Joined { before: read.state, after }))
+        Ok(is_done.then_some((read.state, after)))
     }
 
     /// Makes a state smaller that has grown by what can be forgotten. Failing to changes nothing.
@@ -658,7 +658,13 @@ impl States for DynamoStore {
         Ok(users.iter().map(|user| states.get(user).cloned().unwrap_or_default()).collect())
     }
 
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+    async fn join(
+        &self,
+        user: &User,
+        news: &Presence,
+        asked: &[ConnectionId],
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
         let update = JoinUpdate::of(news, now);
         for attempt in 0..ATTEMPTS {
@@ -666,15 +672,15 @@ impl States for DynamoStore {
             let read = match &update {
                 None => self.state(key.clone()).await?,
                 Some(update) => match self.join_blindly(&key, update, news, now).await? {
-                    Ok(joined) => {
-                        self.forget(&key, &joined.after, now).await;
-                        return Ok(joined);
+                    Ok((before, after)) => {
+                        self.forget(&key, &after, now).await;
+                        return Ok(Joined::of(&before, &after, news, asked));
                     }
                     Err(read) => read,
                 },
             };
-            if let Some(joined) = self.join_as_read(&key, user, read, news, now).await? {
-                return Ok(joined);
+            if let Some((before, after)) = self.join_as_read(&key, user, read, news, now).await? {
+                return Ok(Joined::of(&before, &after, news, asked));
             }
             back_off(attempt).await;
         }

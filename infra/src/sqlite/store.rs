@@ -6,7 +6,7 @@ use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::identity::{ConnectionId, Identity, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::presence::connections::{KEEP_ENDED_AT_MOST, Presence};
 use reachability_domain::presence::ports::Joined;
@@ -442,8 +442,14 @@ impl States for SqliteStore {
             .await
     }
 
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
-        let (user, news) = (user.clone(), news.clone());
+    async fn join(
+        &self,
+        user: &User,
+        news: &Presence,
+        asked: &[ConnectionId],
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
+        let (user, news, asked) = (user.clone(), news.clone(), asked.to_vec());
         self.database
             .write(move |connection| {
                 if !service_exists(connection, user.service_sid)? {
@@ -460,7 +466,7 @@ impl States for SqliteStore {
                 if learned.lease && !identity_is_taken(connection, &user)? {
                     insert_user(connection, &user)?;
                 }
-                Ok(Joined { before, after })
+                Ok(Joined::of(&before, &after, &news, &asked))
             })
             .await
     }
