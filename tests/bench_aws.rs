@@ -18,7 +18,7 @@ use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;

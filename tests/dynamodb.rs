@@ -14,7 +14,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::ports::PushStore;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::queue::Message;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::time::Timestamp;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::{Counter, Metrics};
@@ -95,7 +95,7 @@ async fn events_cost_one_request_each() {
     let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
     let handle = async |events: Vec<Event>, now: i64| {
         requests.take();
-        let messages = events.into_iter().map(Message::Event).collect();
+        let messages = events.into_iter().map(PresenceMessage::Event).collect();
         assert!(worker.process(messages, Timestamp::from_millis(now)).await.is_empty());
         requests.take()
     };

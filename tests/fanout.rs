@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_sns::Client;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::ports::Store;
-use reachability_domain::queue::{Announce, Message, Span};
+use reachability_domain::push::message::{Announce, PushMessage, Span};
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::{Counter, Metrics};
 use reachability_infra::sns::Topic;
@@ -136,7 +136,7 @@ async fn switching_on_has_registrations_told() {
         queue.take()
     };
     let announce = Announce { service: service(1), generation: Generation(1), span: Span::default() };
-    assert_eq!(announced(Some(&off), Some(&on)).await, [Message::Announce(announce)]);
+    assert_eq!(announced(Some(&off), Some(&on)).await, [PushMessage::Announce(announce)]);
     for (before, after) in [(Some(&on), Some(&off)), (Some(&on), Some(&on)), (None, Some(&off)), (Some(&on), None)] {
         assert_eq!(announced(before, after).await, []);
     }

@@ -18,10 +18,11 @@ use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::Joined;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{KeySid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -187,7 +188,7 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
         let now = START + LENGTH;
         let mut waiting = log.clone();
         while !waiting.is_empty() {
-            let messages: Vec<Message> = waiting.iter().cloned().map(Message::Event).collect();
+            let messages: Vec<Message> = waiting.iter().cloned().map(PresenceMessage::Event).collect();
             let failed = worker.process(messages, Timestamp::from_millis(now)).await;
             waiting = failed.iter().map(|(index, _)| waiting[*index].clone()).collect();
             redelivered += waiting.len();
@@ -262,7 +263,7 @@ async fn a_timer_that_comes_too_early_is_set_again() {
     stage.deliver(&[event], START).await;
     let due = stage.timers.next().unwrap();
     assert_eq!(due.as_millis(), START + 120_000);
-    let early = stage.timers.take_due(due).into_iter().map(Message::Check).collect();
+    let early = stage.timers.take_due(due).into_iter().map(PresenceMessage::Check).collect();
     assert!(stage.worker.process(early, Timestamp::from_millis(START + 60_000)).await.is_empty());
     assert_eq!(stage.timers.next(), Some(due));
     assert_eq!(stage.timers.count(), 1);

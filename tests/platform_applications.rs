@@ -10,9 +10,9 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
+use reachability_domain::push::message::{Feedback, PushMessage};
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Content;
-use reachability_domain::queue::{Feedback, Message};
 use reachability_infra::clock;
 use reachability_infra::push::platform_applications::{PlatformApplications, classify};
 use reachability_tests::aws;
@@ -166,11 +166,11 @@ async fn feedback_is_a_reason_to_ask() {
     let records = vec![Record { message_id: "1".to_owned(), body, attributes: Attributes::default() }];
     assert!(scene.stage.pusher.handle(&Batch { records }).await.batch_item_failures.is_empty());
     let asked = scene.stage.queue.take();
-    assert!(matches!(&asked[..], [Message::Probe(probe)] if probe.binding == scene.device.sid), "{asked:?}");
+    assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == scene.device.sid), "{asked:?}");
     scene.stage.handle(asked).await;
     assert_eq!(scene.status().await, ("dead", Some(false)));
     // Of an endpoint that nobody knows there is nothing to do, nor of a device that is gone.
-    let feedback = |endpoint: &str| Message::Feedback(Feedback { endpoint: endpoint.to_owned() });
+    let feedback = |endpoint: &str| PushMessage::Feedback(Feedback { endpoint_arn: endpoint.to_owned() });
     assert!(scene.stage.handle(vec![feedback(&format!("{arn}0"))]).await.is_empty());
     let unregister = BindingCommand::Unregister(scene.device.sid);
     scene.stage.store.apply(scene.stage.service, scene.device.device(), &unregister, None, clock::now()).await.unwrap();
@@ -183,7 +183,7 @@ async fn notifications_go_to_the_endpoint() {
     let scene = Scene::new("published").await;
     let content = Content { title: Some("Title".to_owned()), ..Content::default() };
     let deliver = scene.stage.notification(&["alice"], content, Some(60)).await;
-    let messages = scene.stage.handle(vec![Message::Deliver(deliver.clone())]).await;
+    let messages = scene.stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
     assert!(scene.stage.handle(messages).await.is_empty());
     let deliveries = scene.stage.deliveries(deliver.notification).await;
     assert_eq!(deliveries[0].status.as_str(), "accepted");

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, RegistrationCheck};
+use reachability_domain::push::message::{Announce, Deliver, Probe, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
-use reachability_domain::queue::{Announce, Deliver, Message, Probe, Span, Sweep};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
@@ -153,7 +154,7 @@ async fn every_answer_has_its_effect() {
                 );
                 assert_eq!(stage.metrics.counted(Counter::CredentialsRejected), 1, "{what}");
             }
-            let is_asked_again = matches!(&later[..], [Message::Probe(Probe { attempts: 1, due_at: Some(_), .. })]);
+            let is_asked_again = matches!(&later[..], [PushMessage::Probe(Probe { attempts: 1, due_at: Some(_), .. })]);
             assert_eq!(
                 (later.len(), is_asked_again),
                 if *effect == Effect::AsksAgain { (1, true) } else { (0, false) },
@@ -250,7 +251,7 @@ async fn a_provider_that_is_down_changes_nothing() {
     }
     for device in &devices {
         let later = stage.check(device).await;
-        let [Message::Probe(again)] = &later[..] else { panic!("{later:?}") };
+        let [PushMessage::Probe(again)] = &later[..] else { panic!("{later:?}") };
         assert_eq!((again.binding, again.attempts), (device.sid, 1));
         let wait = again.due_at.unwrap().since(clock::now());
         assert!(wait > Duration::from_secs(5) && wait < Duration::from_secs(16), "{wait:?}");
@@ -339,7 +340,7 @@ async fn how_registrations_are_checked_is_set_by_credential() {
     stage.check(&device).await;
     assert_eq!(to_google(&stage, "token")[0].json()["validate_only"], true);
     // Known to be good since it was asked for.
-    let asked_before = Message::Probe(Probe {
+    let asked_before = PushMessage::Probe(Probe {
         service: stage.service,
         binding: device.sid,
         asked_at: before(10),
@@ -380,7 +381,7 @@ async fn what_cannot_be_checked_is_left_alone() {
         occurred_at: clock::now(),
         kind: EventKind::Renew { lease: None },
     };
-    let failures = stage.pusher.process(vec![Message::Event(event)]).await;
+    let failures = stage.pusher.process(vec![PresenceMessage::Event(event)]).await;
     assert!(matches!(&failures[..], [(0, Failure::Misplaced)]), "{failures:?}");
     assert!(failures[0].1.is_permanent());
 }
@@ -398,18 +399,23 @@ async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
     stage.check(&proven).await;
     stage.check(&dead).await;
     let event = |kind| {
-        Message::Event(Event { user: over.user(), connection: "c".parse().unwrap(), occurred_at: clock::now(), kind })
+        PresenceMessage::Event(Event {
+            user: over.user(),
+            connection: "c".parse().unwrap(),
+            occurred_at: clock::now(),
+            kind,
+        })
     };
     let now = clock::now();
     assert!(worker.process(vec![event(EventKind::Connect { lease: None, device: None })], now).await.is_empty());
     let probes = |messages: Vec<Message>| -> Vec<Message> {
-        messages.into_iter().filter(|message| matches!(message, Message::Probe(_))).collect()
+        messages.into_iter().filter(|message| matches!(message, PushMessage::Probe(_))).collect()
     };
     assert!(probes(stage.queue.take()).is_empty(), "she is there");
     let goodbye = event(EventKind::Disconnect { reason: EndReason::ClientClosed });
     assert!(worker.process(vec![goodbye.clone()], clock::now()).await.is_empty());
     let asked = probes(stage.queue.take());
-    assert!(matches!(&asked[..], [Message::Probe(probe)] if probe.binding == unproven.sid), "{asked:?}");
+    assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == unproven.sid), "{asked:?}");
     worker.process(vec![goodbye], clock::now()).await;
     assert!(probes(stage.queue.take()).is_empty(), "once");
     stage.handle(asked).await;
@@ -432,18 +438,18 @@ async fn registrations_are_looked_through() {
         stage.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
         stage.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
     }
-    let mut messages = vec![Message::Sweep(Sweep::Services { after: None })];
+    let mut messages = vec![PushMessage::ScanServices(ScanServices { after: None })];
     let (mut probes, mut sweeps) = (Vec::new(), 0);
     while !messages.is_empty() {
         sweeps += messages.len();
         let later = stage.handle(messages).await;
         let (asked, more): (Vec<Message>, Vec<Message>) =
-            later.into_iter().partition(|message| matches!(message, Message::Probe(_)));
+            later.into_iter().partition(|message| matches!(message, PushMessage::Probe(_)));
         probes.extend(asked);
         messages = more;
     }
     assert!((1 + 1 + 30..=1 + 1 + 64).contains(&sweeps), "a page, and what is behind it in parts: {sweeps}");
-    assert!(matches!(&probes[..], [Message::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
+    assert!(matches!(&probes[..], [PushMessage::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
     let status = async |binding: &Binding| stage.binding(binding.sid).await.map(|it| it.status());
     assert_eq!(status(&over).await, Some("dead"));
     assert_eq!(status(&fine).await, Some("unconfirmed"));
@@ -451,7 +457,7 @@ async fn registrations_are_looked_through() {
     assert_eq!(stage.metrics.counted(Counter::DeathsExpired), 2);
     // What is found to be over is kept for a while, from its end on.
     assert_eq!(status(&long_dead).await, Some("dead"));
-    stage.handle(vec![Message::Sweep(Sweep::Bindings { service: stage.service, span: Span::default() })]).await;
+    stage.handle(vec![PushMessage::ScanBindings(ScanBindings { service: stage.service, span: Span::default() })]).await;
     assert_eq!(status(&long_dead).await, None);
     for (identity, notifiable) in
         [("over", false), ("ending", true), ("fine", true), ("dead", false), ("long dead", false), ("user 7", true)]
@@ -479,7 +485,7 @@ async fn switching_on_tells_of_all_registrations() {
         states.iter().filter(|state| state.registrations.announced_in() == Some(Generation(2))).count()
     };
     let announce = |generation| {
-        Message::Announce(Announce {
+        PushMessage::Announce(Announce {
             service: stage.service,
             generation: Generation(generation),
             span: Span::default(),
@@ -527,7 +533,7 @@ async fn a_notification_goes_to_all_devices() {
     stage.apple.answer("03", Answer::apns(410, "Unregistered"));
     stage.check(&dead).await;
     let deliver = stage.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
-    let messages = stage.handle(vec![Message::Deliver(deliver.clone())]).await;
+    let messages = stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
     assert_eq!(messages.len(), 3, "{messages:?}");
     assert!(stage.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::Queued));
     assert!(stage.handle(messages).await.is_empty());
@@ -558,7 +564,7 @@ async fn a_redelivered_notification_is_shown_once() {
     let phone = stage.register("alice", Channel::Apn, "01").await;
     stage.register("alice", Channel::Fcm, "token").await;
     let deliver = stage.notification(&["alice"], content(), None).await;
-    let all = Message::Deliver(deliver.clone());
+    let all = PushMessage::Deliver(deliver.clone());
     let first = stage.handle(vec![all.clone(), all.clone()]).await;
     assert_eq!(first.len(), 4);
     stage.handle([first.clone(), first.clone()].concat()).await;
@@ -573,7 +579,7 @@ async fn a_redelivered_notification_is_shown_once() {
     // The answer is lost, and with it the knowledge that it was sent.
     let deliver = stage.notification(&["alice"], content(), None).await;
     stage.apple.answer_once("01", Answer::reset());
-    let messages = stage.handle(vec![Message::Deliver(deliver.clone())]).await;
+    let messages = stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
     stage.handle(messages).await;
     assert_eq!(stage.apple.shown("01").len(), 2, "each of the two once");
     let delivery = stage.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
@@ -591,7 +597,7 @@ async fn what_is_not_delivered_says_why() {
     };
     let queued = async |ttl| {
         let deliver = stage.notification(&["alice"], content(), ttl).await;
-        (deliver.clone(), stage.handle(vec![Message::Deliver(deliver)]).await)
+        (deliver.clone(), stage.handle(vec![PushMessage::Deliver(deliver)]).await)
     };
     // For now or never: the provider is told so, and once is all.
     let (now, messages) = queued(Some(0)).await;
@@ -628,5 +634,5 @@ async fn what_is_not_delivered_says_why() {
     assert_eq!(reason(&gone).await, "NotRegistered");
     // Nobody has made it, or it has been forgotten.
     let unknown = Deliver { notification: Sid::from_bits(9), ..gone };
-    assert!(stage.handle(vec![Message::Deliver(unknown)]).await.is_empty());
+    assert!(stage.handle(vec![PushMessage::Deliver(unknown)]).await.is_empty());
 }

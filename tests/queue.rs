@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::queue::{Lane, Message, Queue};
+use reachability_domain::queue::Queue;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
@@ -76,7 +77,7 @@ async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
     let queue = SqliteQueue::new(database(directory.path()));
     // As if the service had been deleted after the event was accepted.
     let lost = event("IS000000000000000000000000000000ff", "alice");
-    queue.send(&[Message::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+    queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
     client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
 
     let online = async || Some(client.everybody(&service).await).filter(|everybody| everybody.contains_key("bob"));
@@ -108,7 +109,7 @@ async fn logs_that_nobody_can_read_hold_nobody_up() {
         // Something that the worker has to complain of, and then something that it can handle.
         let lost = event("IS000000000000000000000000000000ff", "alice");
         let queue = SqliteQueue::new(database(directory.path()));
-        queue.send(&[Message::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+        queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
         client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
         let online = async || client.everybody(&service).await.remove("bob");
         assert_eq!(wait("bob connects", online).await, Some(true), "{sink}");

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, event_of, service, users};
@@ -53,7 +54,7 @@ async fn a_timer_is_set_for_what_comes_again_beside_news() {
         let broken =
             Worker::new(stage.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
         let first = connect("c-1", START, 3_600);
-        let messages = vec![Message::Event(first.clone())];
+        let messages = vec![PresenceMessage::Event(first.clone())];
         assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);
         stage.deliver(&[first, beside], START + 1).await;
         let mut now = START;

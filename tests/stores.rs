@@ -9,10 +9,11 @@ use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::ports::PushStore;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::ports::Credentials;
-use reachability_domain::queue::{Check, Lane, Message};
+use reachability_domain::queue::Message;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
@@ -103,7 +104,7 @@ mod in_sqlite {
             due_at: Timestamp::from_millis(5),
             ended: false,
         };
-        let check = Message::Check(check);
+        let check = PresenceMessage::Check(check);
         old.execute("INSERT INTO messages (due_at, body) VALUES (5, ?1)", [check.to_json()]).unwrap();
         old.pragma_update(None, "user_version", 1).unwrap();
         drop(old);

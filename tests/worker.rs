@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::queue::{Message, Purge};
+use reachability_domain::presence::message::{PresenceMessage, Purge};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::{Counter, Metrics};
@@ -39,7 +39,7 @@ fn connect(connection: &str, at: i64) -> Event {
 }
 
 async fn handle(worker: &Worker, events: &[Event], now: i64) {
-    let messages = events.iter().cloned().map(Message::Event).collect();
+    let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
     let failures = worker.process(messages, Timestamp::from_millis(now)).await;
     assert!(failures.is_empty(), "{failures:?}");
 }
@@ -122,7 +122,7 @@ async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
     let Setup { stage, worker, .. } = setup();
     stage.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
-    let purge = Message::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
+    let purge = PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
     assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
     let page = PageRequest { position: Cursor::Start, limit: 10 };
     assert_eq!(stage.store.users(service(1), page).await.unwrap().items.len(), 1);

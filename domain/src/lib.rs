@@ -19,6 +19,8 @@
 pub mod directory;
 pub mod error_chain;
 pub mod identity;
+pub mod ids;
+pub mod metrics;
 pub mod paging;
 pub mod ports;
 pub mod presence;

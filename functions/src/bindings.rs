@@ -15,8 +15,8 @@ use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::message::{Probe, PushMessage};
 use reachability_domain::push::registration::Registration;
-use reachability_domain::queue::{Message, Probe};
 use reachability_domain::sid::{BindingSid, CredentialSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -233,7 +233,7 @@ pub(crate) async fn register(
         && Registration::of(binding).wants_check(now)
     {
         let probe = Probe { service: service.sid, binding: binding.sid, asked_at: now, attempts: 0, due_at: None };
-        app.queue.send(&[Message::Probe(probe)]).await?;
+        app.queue.send(&[PushMessage::Probe(probe)]).await?;
     }
     Ok(bound.after)
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use reachability_domain::presence::event::Event;
-use reachability_domain::queue::Message;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn take(call: Call) -> Result<Response, ApiError> {
     }
     for (index, json) in events.into_iter().enumerate() {
         match check(json, service.sid, now) {
-            Ok(event) => messages.push(Message::Event(event)),
+            Ok(event) => messages.push(PresenceMessage::Event(event)),
             Err(reason) => refused.push(json!({ "index": index, "reason": reason })),
         }
     }

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use reachability_domain::directory::service::Service;
 use reachability_domain::paging::Page;
+use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
-use reachability_domain::queue::{Deliver, Message};
 use reachability_domain::sid::BindingSid;
 use reachability_infra::ids;
 use serde_json::{Map, Value, json};
@@ -61,7 +61,7 @@ async fn create(call: Call) -> Result<Response, ApiError> {
     call.app.store.create_notification(&notification).await?;
     let deliver =
         Deliver { service: service.sid, notification: notification.sid, binding: None, attempts: 0, due_at: None };
-    call.app.queue.send(&[Message::Deliver(deliver)]).await?;
+    call.app.queue.send(&[PushMessage::Deliver(deliver)]).await?;
     Ok((StatusCode::CREATED, Json(show(&call, &notification))).into_response())
 }
 

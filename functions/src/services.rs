@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::paging::Page;
-use reachability_domain::queue::{Message, Purge};
+use reachability_domain::presence::message::{PresenceMessage, Purge};
 use reachability_domain::sid::ServiceSid;
 use reachability_infra::ids;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ async fn delete(call: Call) -> Result<Response, ApiError> {
     let service: ServiceSid = call.sid("service")?;
     // Asked for first: it does nothing as long as the service is there, and nobody would ask for it later.
     let due_at = (call.app.clock)().plus(PURGE_AFTER);
-    call.app.queue.send(&[Message::Purge(Purge { service, due_at })]).await?;
+    call.app.queue.send(&[PresenceMessage::Purge(Purge { service, due_at })]).await?;
     if call.app.store.delete_service(service).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {

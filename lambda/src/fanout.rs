@@ -11,7 +11,8 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::change::{Change, Switch};
-use reachability_domain::queue::{Announce, Message, Queue, QueueError, Span};
+use reachability_domain::push::message::{Announce, PushMessage, Span};
+use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_infra::dynamodb::{StateError, StoredState, services, user_of_state};
@@ -120,7 +121,7 @@ impl Fanout {
             {
                 let Switch { service_sid, generation, .. } = *switch;
                 let announce = Announce { service: service_sid, generation, span: Span::default() };
-                self.queue.send(&[Message::Announce(announce)]).await.map_err(|error| (*place, error))?;
+                self.queue.send(&[PushMessage::Announce(announce)]).await.map_err(|error| (*place, error))?;
             }
         }
         Ok(())

@@ -15,9 +15,10 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
-use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -93,7 +94,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
 
     let worker = Worker::new(store.clone(), Arc::new(NoTimers), rules, Duration::ZERO, Arc::default());
     let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
-    let mut events = log.events.into_iter().map(Message::Event);
+    let mut events = log.events.into_iter().map(PresenceMessage::Event);
     loop {
         let batch: Vec<Message> = events.by_ref().take(BATCH).collect();
         if batch.is_empty() {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::queue::{Message, Queue, Sweep};
+use reachability_domain::push::message::{PushMessage, ScanServices};
+use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
 use reachability_functions::account::default_service;
 use reachability_functions::app::{App, Deployment};
@@ -92,7 +93,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 /// Removes every day what can no longer matter, and has the push registrations looked through.
 async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
     loop {
-        if let Err(error) = queue.send(&[Message::Sweep(Sweep::Services { after: None })]).await {
+        if let Err(error) = queue.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
             warn!(error = %ErrorChain(&error), "registrations will be looked through another day");
         }
         match store.tidy(clock::now()).await {

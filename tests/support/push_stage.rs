@@ -13,10 +13,11 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
+use reachability_domain::push::message::{Deliver, Probe, PushMessage};
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
-use reachability_domain::queue::{Deliver, Message, Probe, Queue, QueueError};
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
@@ -159,7 +160,7 @@ impl PushStage {
     /// The check of a registration.
     pub fn probe(binding: &Binding) -> Message {
         let (service, binding) = (binding.service_sid, binding.sid);
-        Message::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
+        PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
     }
 
     /// Has messages handled, all of which must be. Returns what is left for later.

@@ -9,9 +9,10 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::queue::{Check, Message, Queue, QueueError};
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -64,7 +65,7 @@ impl Timers {
 impl Queue for Timers {
     async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
         for message in messages {
-            let Message::Check(check) = message else { panic!("a worker sends timers only") };
+            let PresenceMessage::Check(check) = message else { panic!("a worker sends timers only") };
             self.0.lock().unwrap().push(check.clone());
         }
         Ok(())
@@ -110,7 +111,7 @@ impl Stage {
 
     /// Delivers events. Returns the indices of those that were not handled.
     pub async fn try_deliver(&self, events: &[Event], now: i64) -> Vec<(usize, Failure)> {
-        let messages = events.iter().cloned().map(Message::Event).collect();
+        let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
         self.worker.process(messages, Timestamp::from_millis(now)).await
     }
 
@@ -127,7 +128,7 @@ impl Stage {
 
     /// Delivers timers in one batch.
     pub async fn handle_timers(&self, checks: Vec<Check>, now: i64) {
-        let messages = checks.into_iter().map(Message::Check).collect();
+        let messages = checks.into_iter().map(PresenceMessage::Check).collect();
         let failures = self.worker.process(messages, Timestamp::from_millis(now)).await;
         assert!(failures.is_empty(), "{failures:?}");
     }

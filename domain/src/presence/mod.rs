@@ -3,6 +3,7 @@
 pub mod change;
 pub mod connections;
 pub mod event;
+pub mod message;
 pub mod outcome;
 pub mod ports;
 pub mod reachability;

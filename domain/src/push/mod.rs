@@ -6,6 +6,7 @@ pub mod channel;
 pub mod command;
 pub mod credential;
 pub mod device;
+pub mod message;
 pub mod notification;
 pub mod outcome;
 pub mod payload;

@@ -24,6 +24,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::metrics::Metrics;
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::ports::Joined;
@@ -43,7 +44,6 @@ use super::key::{Item, Key, SHARDS, user_of_state};
 use super::state::{self, StoredState};
 use crate::aws::CountRetries;
 use crate::ids;
-use crate::metrics::Metrics;
 
 /// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
 pub(super) const ATTEMPTS: u32 = 12;
@@ -166,7 +166,7 @@ impl DynamoStore {
     }
 
     /// A store in this table, with a client of its own that counts the requests that are made again.
-    pub fn counting(config: &SdkConfig, table: String, metrics: Arc<Metrics>) -> Self {
+    pub fn counting(config: &SdkConfig, table: String, metrics: Arc<dyn Metrics>) -> Self {
         let config = Builder::from(config).interceptor(CountRetries(metrics)).build();
         Self::new(Client::from_conf(config), table)
     }

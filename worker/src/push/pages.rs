@@ -5,7 +5,7 @@
 
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
-use reachability_domain::queue::Span;
+use reachability_domain::push::message::Span;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
@@ -22,7 +22,7 @@ impl Pusher {
     pub(super) async fn page(&self, service: ServiceSid, span: Span) -> Result<(Vec<Binding>, Vec<Span>), StoreError> {
         let position = span.after.map_or(Cursor::Start, Cursor::After);
         let page = PageRequest { position, limit: BINDINGS_AT_ONCE };
-        let page = self.store.bindings(service, &BindingFilter::default(), page).await?;
+        let page = self.ports.bindings.bindings(service, &BindingFilter::default(), page).await?;
         let is_inside = |sid: BindingSid| span.until.is_none_or(|until| sid <= until);
         let last = page.items.last().map(|last| last.sid).filter(|last| page.more && is_inside(*last));
         let rest = match last {

@@ -4,9 +4,8 @@ use futures_util::future::try_join_all;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::message::{Probe, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::registration::{CHECK_BEFORE_END, KEEP_DEAD, Registration};
-use reachability_domain::queue::{Message, Probe, Span, Sweep};
-use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
@@ -16,29 +15,23 @@ use super::{FollowUps, Pusher, WRITES_AT_ONCE};
 const SERVICES_AT_ONCE: usize = 100;
 
 impl Pusher {
-    pub(super) async fn sweep(&self, sweep: Sweep) -> FollowUps {
-        match sweep {
-            Sweep::Services { after } => self.sweep_services(after).await,
-            Sweep::Bindings { service, span } => self.sweep_bindings(service, span).await,
-        }
-    }
-
-    async fn sweep_services(&self, after: Option<ServiceSid>) -> FollowUps {
-        let position = after.map_or(Cursor::Start, Cursor::After);
-        let services = self.store.services(PageRequest { position, limit: SERVICES_AT_ONCE }).await?;
-        let sweep = |service| Message::Sweep(Sweep::Bindings { service, span: Span::default() });
-        let mut follow_ups: Vec<Message> = services.items.iter().map(|service| sweep(service.sid)).collect();
+    pub(super) async fn scan_services(&self, scan: ScanServices) -> FollowUps {
+        let position = scan.after.map_or(Cursor::Start, Cursor::After);
+        let services = self.ports.services.services(PageRequest { position, limit: SERVICES_AT_ONCE }).await?;
+        let scan = |service| PushMessage::ScanBindings(ScanBindings { service, span: Span::default() });
+        let mut follow_ups: Vec<PushMessage> = services.items.iter().map(|service| scan(service.sid)).collect();
         if let Some(last) = services.items.last().filter(|_| services.more) {
-            follow_ups.push(Message::Sweep(Sweep::Services { after: Some(last.sid) }));
+            follow_ups.push(PushMessage::ScanServices(ScanServices { after: Some(last.sid) }));
         }
         Ok(follow_ups)
     }
 
-    async fn sweep_bindings(&self, service: ServiceSid, span: Span) -> FollowUps {
-        let (bindings, rest) = self.page(service, span).await?;
+    pub(super) async fn scan_bindings(&self, scan: ScanBindings) -> FollowUps {
+        let service = scan.service;
+        let (bindings, rest) = self.page(service, scan.span).await?;
         let now = (self.clock)();
-        let mut follow_ups: Vec<Message> =
-            rest.into_iter().map(|span| Message::Sweep(Sweep::Bindings { service, span })).collect();
+        let mut follow_ups: Vec<PushMessage> =
+            rest.into_iter().map(|span| PushMessage::ScanBindings(ScanBindings { service, span })).collect();
         for some in bindings.chunks(WRITES_AT_ONCE) {
             let probes = try_join_all(some.iter().map(|binding| self.look_at(binding, now))).await?;
             follow_ups.extend(probes.into_iter().flatten());
@@ -46,20 +39,26 @@ impl Pusher {
         Ok(follow_ups)
     }
 
-    async fn look_at(&self, binding: &Binding, now: Timestamp) -> Result<Option<Message>, StoreError> {
+    async fn look_at(&self, binding: &Binding, now: Timestamp) -> Result<Option<PushMessage>, StoreError> {
         let registration = Registration::of(binding);
         let action = match &binding.death {
             Some(death) if death.at.plus(KEEP_DEAD) <= now => BindingCommand::RemoveDead(binding.sid),
             None if registration.ends_at() <= now => BindingCommand::Expire(binding.sid),
             None if registration.ends_at() <= now.plus(CHECK_BEFORE_END) && registration.wants_check(now) => {
                 let (service, binding) = (binding.service_sid, binding.sid);
-                return Ok(Some(Message::Probe(Probe { service, binding, asked_at: now, attempts: 0, due_at: None })));
+                return Ok(Some(PushMessage::Probe(Probe {
+                    service,
+                    binding,
+                    asked_at: now,
+                    attempts: 0,
+                    due_at: None,
+                })));
             }
             _ => return Ok(None),
         };
-        let bound = self.store.apply(binding.service_sid, binding.device(), &action, None, now).await?;
+        let bound = self.ports.bindings.apply(binding.service_sid, binding.device(), &action, None, now).await?;
         if let (None, Some(death)) = (&binding.death, bound.after.and_then(|after| after.death)) {
-            self.metrics.count(&death);
+            self.ports.metrics.count(&death);
         }
         Ok(None)
     }

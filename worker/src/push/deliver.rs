@@ -3,12 +3,12 @@
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{MAX_DEVICES, Registration};
-use reachability_domain::queue::{Deliver, Message};
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use tracing::warn;
@@ -18,41 +18,45 @@ use super::{FollowUps, Pusher};
 impl Pusher {
     /// Finds the devices, and leaves a message for each.
     pub(super) async fn deliver_to_all(&self, deliver: Deliver) -> FollowUps {
-        let Some(notification) = self.store.notification(deliver.service, deliver.notification).await? else {
+        let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
+        else {
             return Ok(vec![]);
         };
         let now = (self.clock)();
         let identities = notification.identities.clone();
         let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
         let filter = BindingFilter { identities, channels: vec![] };
-        let bindings = self.store.bindings(deliver.service, &filter, page).await?.items;
+        let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::Queued, now);
         // Those that a first delivery of this message has added, and perhaps sent, stay as they are.
-        self.store.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
-        let message = |binding: &&Binding| Message::Deliver(Deliver { binding: Some(binding.sid), ..deliver.clone() });
+        self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
+        let message =
+            |binding: &&Binding| PushMessage::Deliver(Deliver { binding: Some(binding.sid), ..deliver.clone() });
         Ok(live.iter().map(message).collect())
     }
 
     /// Sends it to one device. Should this be interrupted before the result is stored, it is sent again by the same name,
     /// and the device shows it once.
     pub(super) async fn deliver_to(&self, sid: BindingSid, deliver: Deliver) -> FollowUps {
-        let known = self.store.delivery(deliver.notification, sid).await?;
+        let known = self.ports.notifications.delivery(deliver.notification, sid).await?;
         let Some(known) = known.filter(|known| known.status == DeliveryStatus::Queued) else { return Ok(vec![]) };
-        let Some(notification) = self.store.notification(deliver.service, deliver.notification).await? else {
+        let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
+        else {
             return Ok(vec![]);
         };
         let failed = |reason: &str| DeliveryStatus::Failed { reason: Reason::new(reason) };
         let finish = async |status: DeliveryStatus| {
             let date_updated = (self.clock)();
-            self.store.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
+            self.ports.notifications.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
         };
         // The first time it is sent however little time it has: some are for now or never.
         if deliver.attempts > 0 && notification.expires_at().is_some_and(|at| at <= (self.clock)()) {
             finish(failed("Expired")).await?;
             return Ok(vec![]);
         }
-        let binding = self.store.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
+        let binding =
+            self.ports.bindings.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
         let Some(binding) = binding else {
             finish(failed("NotRegistered")).await?;
             return Ok(vec![]);
@@ -85,7 +89,7 @@ impl Pusher {
         if let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await {
             warn!(binding.sid = %sid, error = %ErrorChain(&error), "what a provider said was not kept");
         }
-        Ok(again.map(Message::Deliver).into_iter().collect())
+        Ok(again.map(PushMessage::Deliver).into_iter().collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What push providers tell by themselves.
 
-use reachability_domain::presence::event::InvalidEvent;
-use reachability_domain::queue::{Feedback, Message, Probe};
+use reachability_domain::push::message::{Feedback, Probe, PushMessage};
+use reachability_domain::queue::{InvalidMessage, Message};
 use serde::Deserialize;
 
 use super::{FollowUps, Pusher};
@@ -14,9 +14,9 @@ struct EndpointEvent {
 }
 
 /// Reads a message of the queue, which may be one of SNS's.
-pub(super) fn read(body: &[u8]) -> Result<Message, InvalidEvent> {
-    Message::parse(body).or_else(|error| match serde_json::from_slice(body) {
-        Ok(EndpointEvent { endpoint_arn }) => Ok(Message::Feedback(Feedback { endpoint: endpoint_arn })),
+pub(super) fn parse(body: &[u8]) -> Result<PushMessage, InvalidMessage> {
+    PushMessage::parse(body).or_else(|error| match serde_json::from_slice(body) {
+        Ok(EndpointEvent { endpoint_arn }) => Ok(PushMessage::Feedback(Feedback { endpoint_arn: endpoint_arn })),
         Err(_) => Err(error),
     })
 }
@@ -24,10 +24,10 @@ pub(super) fn read(body: &[u8]) -> Result<Message, InvalidEvent> {
 impl Pusher {
     /// A hint is a reason to ask. What it says itself may be old.
     pub(super) async fn follow(&self, feedback: Feedback) -> FollowUps {
-        let found = self.provider.binding_at(&feedback.endpoint).await?;
+        let found = self.ports.provider.binding_at(&feedback.endpoint_arn).await?;
         let asked_at = (self.clock)();
         let probe =
-            |(service, binding)| Message::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None });
+            |(service, binding)| PushMessage::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None });
         Ok(found.map(probe).into_iter().collect())
     }
 }
@@ -42,11 +42,11 @@ mod tests {
         let event = format!(
             r#"{{"DeliveryAttempts":1,"EndpointArn":"{arn}","EventType":"DeliveryFailure","FailureType":"InvalidPlatformToken"}}"#
         );
-        let feedback = Message::Feedback(Feedback { endpoint: arn.to_owned() });
-        assert_eq!(read(event.as_bytes()).unwrap(), feedback);
-        assert_eq!(read(feedback.to_json().as_bytes()).unwrap(), feedback);
+        let feedback = PushMessage::Feedback(Feedback { endpoint_arn: arn.to_owned() });
+        assert_eq!(parse(event.as_bytes()).unwrap(), feedback);
+        assert_eq!(parse(feedback.to_json().as_bytes()).unwrap(), feedback);
         for body in ["", "{}", r#"{"EndpointArn":7}"#, r#"{"type":"nonsense"}"#] {
-            assert!(read(body.as_bytes()).is_err(), "{body}");
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Checking one registration.
 
 use reachability_domain::push::credential::{Method, RegistrationCheck};
+use reachability_domain::push::message::{Probe, PushMessage};
 use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::{Push, PushKind};
-use reachability_domain::queue::{Message, Probe};
 use reachability_domain::sid::Sid;
 
 use super::{FollowUps, Pusher};
 
 impl Pusher {
     pub(super) async fn probe(&self, probe: Probe) -> FollowUps {
-        let Some(binding) = self.store.binding(probe.service, probe.binding).await? else { return Ok(vec![]) };
+        let Some(binding) = self.ports.bindings.binding(probe.service, probe.binding).await? else { return Ok(vec![]) };
         // Answered in the meantime, or by the first delivery of this message.
         let is_answered = binding.confirmed_at.is_some_and(|at| probe.asked_at <= at) || binding.death.is_some();
         let credential = match binding.credential_sid {
@@ -37,6 +37,9 @@ impl Pusher {
         let attempts = probe.attempts + 1;
         let due_at = self.next_attempt(attempts, retry_after);
         // Without an answer it keeps its state until there is another occasion.
-        Ok(due_at.map(|due_at| Message::Probe(Probe { attempts, due_at: Some(due_at), ..probe })).into_iter().collect())
+        Ok(due_at
+            .map(|due_at| PushMessage::Probe(Probe { attempts, due_at: Some(due_at), ..probe }))
+            .into_iter()
+            .collect())
     }
 }

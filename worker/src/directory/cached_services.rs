@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::Service;
-use reachability_domain::ports::Store;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -14,15 +14,15 @@ use reachability_domain::time::Timestamp;
 const MAX_KNOWN: usize = 10_000;
 
 /// Reads services, and remembers them for a while where it may.
-pub(crate) struct Services {
-    store: Arc<dyn Store>,
+pub(crate) struct CachedServices {
+    services: Arc<dyn Services>,
     max_age: Duration,
     known: Mutex<HashMap<ServiceSid, (Timestamp, Arc<Service>)>>,
 }
 
-impl Services {
-    pub(crate) fn new(store: Arc<dyn Store>, max_age: Duration) -> Self {
-        Self { store, max_age, known: Mutex::default() }
+impl CachedServices {
+    pub(crate) fn new(services: Arc<dyn Services>, max_age: Duration) -> Self {
+        Self { services, max_age, known: Mutex::default() }
     }
 
     /// A service as it was no longer ago than that; as it is now if somebody comes online and its reachability was off,
@@ -41,12 +41,12 @@ impl Services {
                 return Ok(Some(service));
             }
         }
-        self.get_afresh(sid, now).await
+        self.read(sid, now).await
     }
 
     /// A service as it is now.
-    pub(crate) async fn get_afresh(&self, sid: ServiceSid, now: Timestamp) -> Result<Option<Arc<Service>>, StoreError> {
-        let service = self.store.service(sid).await?.map(Arc::new);
+    pub(crate) async fn read(&self, sid: ServiceSid, now: Timestamp) -> Result<Option<Arc<Service>>, StoreError> {
+        let service = self.services.service(sid).await?.map(Arc::new);
         let mut known = self.known();
         if known.len() >= MAX_KNOWN {
             known.clear();

@@ -9,29 +9,33 @@ mod deliver;
 mod feedback;
 mod pages;
 mod probe;
-mod sweep;
+mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::ports::PushStore;
+use reachability_domain::directory::ports::Services;
+use reachability_domain::ids::Ids;
+use reachability_domain::metrics::{Counter, Metrics};
+use reachability_domain::presence::ports::States;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Push;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::provider::PushProvider;
 use reachability_domain::push::verdict::{TokenState, Verdict};
-use reachability_domain::queue::{Message, Queue};
+use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
-use reachability_domain::time::Timestamp;
-use reachability_infra::ids;
-use reachability_infra::metrics::{Counter, Metrics};
+use reachability_domain::time::{Clock, Timestamp};
 use tracing::info;
 
-use self::credentials::Credentials;
-use crate::{Failure, sqs};
+use self::credentials::CachedCredentials;
+use crate::envelope::open;
+use crate::{Envelope, Failure};
 
 /// How many messages are worked on side by side: as many as one connection to APNs usually carries.
 const AT_ONCE: usize = 1_000;
@@ -53,45 +57,60 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// contradicts itself within that time, the word of death counts.
 const CONFIRMED_ANEW: Duration = Duration::from_secs(86_400);
 
-/// Handles messages for which push providers are asked.
+/// What the pusher works with.
+#[derive(Clone)]
+pub struct PusherPorts {
+    /// Where services lie.
+    pub services: Arc<dyn Services>,
+    /// Where users' states lie.
+    pub states: Arc<dyn States>,
+    /// Where bindings lie.
+    pub bindings: Arc<dyn Bindings>,
+    /// Where credentials lie.
+    pub credentials: Arc<dyn Credentials>,
+    /// Where notifications lie.
+    pub notifications: Arc<dyn Notifications>,
+    /// Takes what is to be done later.
+    pub pushes: Arc<dyn Queue<PushMessage>>,
+    /// Who is asked.
+    pub provider: Arc<dyn PushProvider>,
+    /// Spreads retries.
+    pub ids: Arc<dyn Ids>,
+    /// Counts what providers answer.
+    pub metrics: Arc<dyn Metrics>,
+}
+
+/// Handles the messages of the push queue.
 #[derive(Clone)]
 pub struct Pusher {
-    store: Arc<dyn PushStore>,
-    queue: Arc<dyn Queue>,
-    provider: Arc<dyn PushProvider>,
-    metrics: Arc<Metrics>,
-    clock: fn() -> Timestamp,
-    credentials: Arc<Credentials>,
+    ports: PusherPorts,
+    credentials: Arc<CachedCredentials>,
+    clock: Clock,
 }
 
 /// What a message leads to before it counts as handled.
-type FollowUps = Result<Vec<Message>, Failure>;
+type FollowUps = Result<Vec<PushMessage>, Failure>;
 
 impl Pusher {
-    /// A pusher on this store, that asks this provider. What is to be done later goes to the queue.
-    pub fn new(
-        store: Arc<dyn PushStore>,
-        queue: Arc<dyn Queue>,
-        provider: Arc<dyn PushProvider>,
-        metrics: Arc<Metrics>,
-        clock: fn() -> Timestamp,
-    ) -> Self {
-        let credentials = Arc::new(Credentials::new(store.clone(), metrics.clone()));
-        Self { store, queue, provider, metrics, clock, credentials }
+    /// What is to be done later goes to the queue.
+    pub fn new(ports: PusherPorts, clock: Clock) -> Self {
+        let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
+        let credentials = Arc::new(CachedCredentials::new(store, metrics));
+        Self { ports, credentials, clock }
     }
 
-    /// Handles a batch from SQS. What it answers stays in the queue; everything else is done for good.
-    pub async fn handle(&self, batch: &sqs::Batch) -> sqs::BatchResponse {
-        batch.handle(&self.metrics, feedback::read, async |messages| self.process(messages).await).await
+    /// Handles messages as the queue delivers them. Returns the indices of those that were not handled, with the reason.
+    pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
+        open(envelopes, &*self.ports.metrics, feedback::parse, async |messages| self.process(messages).await).await
     }
 
     /// Handles messages side by side. Returns the indices of those that were not handled, with the reason.
-    pub async fn process(&self, messages: Vec<Message>) -> Vec<(usize, Failure)> {
+    pub async fn process(&self, messages: Vec<PushMessage>) -> Vec<(usize, Failure)> {
         let handled = stream::iter(messages.into_iter().enumerate()).map(async |(index, message)| {
             let handled: Result<(), Failure> = async {
                 let follow_ups = self.take(message).await?;
                 if !follow_ups.is_empty() {
-                    self.queue.send(&follow_ups).await?;
+                    self.ports.pushes.send(&follow_ups).await?;
                 }
                 Ok(())
             }
@@ -101,25 +120,25 @@ impl Pusher {
         handled.buffer_unordered(AT_ONCE).filter_map(async |failure| failure).collect().await
     }
 
-    async fn take(&self, message: Message) -> FollowUps {
+    async fn take(&self, message: PushMessage) -> FollowUps {
         match message {
-            Message::Probe(probe) => self.probe(probe).await,
-            Message::Deliver(deliver) => match deliver.binding {
+            PushMessage::Probe(probe) => self.probe(probe).await,
+            PushMessage::Deliver(deliver) => match deliver.binding {
                 None => self.deliver_to_all(deliver).await,
                 Some(binding) => self.deliver_to(binding, deliver).await,
             },
-            Message::Sweep(sweep) => self.sweep(sweep).await,
-            Message::Announce(announce) => self.announce(announce).await,
-            Message::Feedback(feedback) => self.follow(feedback).await,
-            Message::Event(_) | Message::Check(_) | Message::Purge(_) => Err(Failure::Misplaced),
+            PushMessage::ScanServices(scan) => self.scan_services(scan).await,
+            PushMessage::ScanBindings(scan) => self.scan_bindings(scan).await,
+            PushMessage::Announce(announce) => self.announce(announce).await,
+            PushMessage::Feedback(feedback) => self.follow(feedback).await,
         }
     }
 
     /// Sends something to a device. Returns the answer, and when it was asked for.
     async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (PushOutcome, Timestamp) {
         let asked_at = (self.clock)();
-        let outcome = self.provider.push(credential, binding, push).await;
-        self.metrics.count(match &outcome {
+        let outcome = self.ports.provider.push(credential, binding, push).await;
+        self.ports.metrics.count(match &outcome {
             PushOutcome::Accepted { .. } => Counter::PushesAccepted,
             PushOutcome::Rejected(_) => Counter::PushesRejected,
             PushOutcome::Unavailable { .. } => Counter::PushesUnavailable,
@@ -136,7 +155,7 @@ impl Pusher {
         asked_at: Timestamp,
     ) -> Result<(), StoreError> {
         if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
-            self.settle(binding, verdict).await?;
+            self.store_verdict(binding, verdict).await?;
         }
         let now = (self.clock)();
         match outcome {
@@ -153,23 +172,23 @@ impl Pusher {
     }
 
     /// Adds a provider's word to what is stored.
-    async fn settle(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
+    async fn store_verdict(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
         let is_known = |at: Timestamp| verdict.asked_at.since(at) < CONFIRMED_ANEW;
         if verdict.token == TokenState::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
             return Ok(());
         }
         let action = BindingCommand::ApplyVerdict(binding.sid, verdict);
         let now = (self.clock)();
-        let bound = self.store.apply(binding.service_sid, binding.device(), &action, None, now).await?;
+        let bound = self.ports.bindings.apply(binding.service_sid, binding.device(), &action, None, now).await?;
         let was_alive = bound.before.as_ref().is_some_and(|before| before.death.is_none());
         match (&action, bound.after.and_then(|after| after.death)) {
             (_, Some(death)) if was_alive => {
-                self.metrics.count(&death);
+                self.ports.metrics.count(&death);
                 info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
             }
             // Registered again in the meantime, or gone, or known.
             (BindingCommand::ApplyVerdict(_, Verdict { token: TokenState::Dead { reason, .. }, .. }), _) => {
-                self.metrics.count(Counter::DeathsIgnored);
+                self.ports.metrics.count(Counter::DeathsIgnored);
                 info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a registration was made after it was dead");
             }
             _ => {}
@@ -183,7 +202,7 @@ impl Pusher {
             return None;
         }
         let wait = LONGEST_WAIT.min(FIRST_WAIT * (1 << attempts.min(16).saturating_sub(1)));
-        let wait = wait / 2 + ids::jitter(wait / 2);
-        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + ids::jitter(asked / 4)))))
+        let wait = wait / 2 + self.ports.ids.jitter(wait / 2);
+        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + self.ports.ids.jitter(asked / 4)))))
     }
 }

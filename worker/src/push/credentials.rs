@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reachability_domain::ports::PushStore;
+use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::push::credential::Credential;
+use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::CredentialSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_infra::metrics::{Counter, Metrics};
 use tracing::{info, warn};
 
 /// How old a credential may be, so that it is not read for every device.
@@ -23,14 +23,14 @@ const MAX_KNOWN: usize = 1_000;
 const ATTEMPTS: u32 = 8;
 
 /// Reads credentials, and remembers them for a moment.
-pub(super) struct Credentials {
-    store: Arc<dyn PushStore>,
-    metrics: Arc<Metrics>,
+pub(super) struct CachedCredentials {
+    store: Arc<dyn Credentials>,
+    metrics: Arc<dyn Metrics>,
     known: Mutex<HashMap<CredentialSid, (Timestamp, Credential)>>,
 }
 
-impl Credentials {
-    pub(super) fn new(store: Arc<dyn PushStore>, metrics: Arc<Metrics>) -> Self {
+impl CachedCredentials {
+    pub(super) fn new(store: Arc<dyn Credentials>, metrics: Arc<dyn Metrics>) -> Self {
         Self { store, metrics, known: Mutex::default() }
     }
 
