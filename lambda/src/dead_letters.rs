@@ -3,7 +3,7 @@
 use reachability_domain::error_chain::ErrorChain;
 use reachability_infra::environment::{self, EnvironmentError};
 use reachability_infra::sqs::DeadLetterQueue;
-use reachability_worker::sqs::{Batch, BatchResponse, ItemFailure};
+use reachability_worker::{Envelope, Failure};
 use tracing::{error, warn};
 
 /// The dead-letter queue of a function that handles messages.
@@ -22,29 +22,24 @@ impl DeadLetters {
         Ok(Self { queue, max_deliveries: environment::parsed("REACHABILITY_MAX_RECEIVES")? })
     }
 
-    /// Moves what nobody can handle, and what has failed for the last time, out of the way, with the reason. Left to itself
-    /// the queue would do so too, and say nothing of why.
-    pub async fn dead_letter(&self, batch: &Batch, answer: &mut BatchResponse) {
-        let mut again: Vec<ItemFailure> = Vec::new();
-        for failure in answer.batch_item_failures.drain(..) {
-            let reason = ErrorChain(&failure.reason).to_string();
-            let Some(record) = batch.records.iter().find(|record| record.message_id == failure.item_identifier) else {
-                continue;
-            };
-            let (message, deliveries) = (record.message_id.as_str(), record.deliveries());
-            if !failure.reason.is_permanent() && deliveries < self.max_deliveries {
-                warn!(message.id = message, deliveries, reason, "a message will be tried again");
-                again.push(failure);
-                continue;
+    /// Takes a message that nobody can handle, or that has failed for the last time, with the reason. Left to itself the
+    /// queue would do so too, and say nothing of why. Returns whether it was taken; otherwise it is to be delivered again.
+    pub async fn take(&self, envelope: &Envelope, failure: &Failure) -> bool {
+        let (message, deliveries) = (envelope.id.as_str(), envelope.attempts + 1);
+        let reason = ErrorChain(failure).to_string();
+        if !failure.is_permanent() && deliveries < self.max_deliveries {
+            warn!(message.id = message, deliveries, reason, "a message will be tried again");
+            return false;
+        }
+        match self.queue.send(&envelope.body, &reason).await {
+            Ok(()) => {
+                warn!(message.id = message, deliveries, reason, "a message was laid aside");
+                true
             }
-            match self.queue.send(&record.body, &reason).await {
-                Ok(()) => warn!(message.id = message, deliveries, reason, "a message was laid aside"),
-                Err(error) => {
-                    error!(message.id = message, reason, %error, "a message could not be laid aside");
-                    again.push(failure);
-                }
+            Err(error) => {
+                error!(message.id = message, reason, %error, "a message could not be laid aside");
+                false
             }
         }
-        answer.batch_item_failures = again;
     }
 }

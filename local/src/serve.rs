@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::ids::Ids;
+use reachability_domain::metrics::Metrics;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
@@ -13,9 +15,11 @@ use reachability_functions::account::default_service;
 use reachability_functions::app::{App, Deployment};
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
-use reachability_worker::{Pusher, Worker};
+use reachability_worker::{Pusher, PusherPorts, Worker, WorkerPorts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -56,7 +60,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
-    let queue = SqliteQueue::new(database.clone());
+    let events = SqliteQueue::events(database.clone());
+    let pushes = SqliteQueue::pushes(database.clone());
     let store = Arc::new(SqliteStore::new(database));
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let app = App::new(Deployment {
@@ -70,17 +75,39 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
     });
-    let worker = Worker::new(store.clone(), Arc::new(queue.clone()), settings.rules(), Duration::ZERO, Arc::default());
-    let providers = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
-    let pusher = Pusher::new(store.clone(), Arc::new(queue.clone()), Arc::new(providers), Arc::default(), clock::now);
+    let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
+    let ports = WorkerPorts {
+        services: store.clone(),
+        deleted_services: None,
+        users: store.clone(),
+        states: store.clone(),
+        events: Arc::new(events.clone()),
+        pushes: Arc::new(pushes.clone()),
+        ids: ids.clone(),
+        metrics: metrics.clone(),
+    };
+    let worker = Worker::new(ports, settings.rules(), Duration::ZERO, clock::now);
+    let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
+    let ports = PusherPorts {
+        services: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store.clone(),
+        pushes: Arc::new(pushes.clone()),
+        provider: Arc::new(provider),
+        ids,
+        metrics,
+    };
+    let pusher = Pusher::new(ports, clock::now);
 
     greet(&data_dir, &app, &settings, address).await?;
-    tokio::spawn(tidy(store, queue.clone()));
-    let events = tokio::spawn(consumer::run_events(queue.clone(), worker, stop.clone()));
-    let pushes = tokio::spawn(consumer::run_pushes(queue, pusher, stop.clone()));
+    tokio::spawn(every_day(store, pushes.clone()));
+    let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
+    let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
-    let consumers = async { tokio::try_join!(events, pushes).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
         Ok(())
@@ -91,14 +118,14 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 }
 
 /// Removes every day what can no longer matter, and has the push registrations looked through.
-async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
+async fn every_day(store: Arc<SqliteStore>, pushes: SqliteQueue<PushMessage>) {
     loop {
-        if let Err(error) = queue.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
+        if let Err(error) = pushes.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
             warn!(error = %ErrorChain(&error), "registrations will be looked through another day");
         }
-        match store.tidy(clock::now()).await {
-            Ok(removed) => debug!(removed, "tidied up"),
-            Err(error) => warn!(error = %ErrorChain(&error), "tidying up failed"),
+        match store.collect_garbage(clock::now()).await {
+            Ok(removed) => debug!(removed, "garbage collected"),
+            Err(error) => warn!(error = %ErrorChain(&error), "garbage collection failed"),
         }
         sleep(Duration::from_secs(86_400)).await;
     }

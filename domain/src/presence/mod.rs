@@ -4,6 +4,7 @@ pub mod change;
 pub mod connections;
 pub mod event;
 pub mod message;
+pub mod notice;
 pub mod outcome;
 pub mod ports;
 pub mod reachability;

@@ -42,14 +42,14 @@ impl SqliteStore {
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn tidy(&self, now: Timestamp) -> Result<usize, StoreError> {
+    pub async fn collect_garbage(&self, now: Timestamp) -> Result<usize, StoreError> {
         let before = |seconds: u64| {
             now.as_millis().saturating_sub(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
         };
         let (oldest, oldest_sent) = (before(KEEP_ENDED_AT_MOST.as_secs()), before(Notification::KEPT_SECONDS));
         self.database
             .write(move |connection| {
-                let tidy = || {
+                let collect = || {
                     let states = execute(
                         connection,
                         "DELETE FROM states WHERE as_of < ?1 AND NOT EXISTS
@@ -64,7 +64,7 @@ impl SqliteStore {
                     let sent = execute(connection, "DELETE FROM notifications WHERE made_at < ?1", [oldest_sent])?;
                     Ok(states + sent)
                 };
-                tidy().map_err(unavailable)
+                collect().map_err(unavailable)
             })
             .await
     }

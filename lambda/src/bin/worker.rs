@@ -1,4 +1,4 @@
-//! The worker as a Lambda: a batch from SQS goes to the worker, and what nobody can handle is laid aside.
+//! The worker as a Lambda: handles events and timers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::metrics::Metrics;
-use reachability_infra::sqs::{SqsQueue, Urls};
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::sqs::SqsQueue;
 use reachability_infra::{aws, clock, environment};
 use reachability_lambda::dead_letters::DeadLetters;
-use reachability_lambda::logs;
-use reachability_worker::Worker;
-use reachability_worker::sqs::Batch;
+use reachability_lambda::{logs, sqs};
+use reachability_worker::{Worker, WorkerPorts};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -23,20 +23,26 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         grace: seconds("REACHABILITY_GRACE_SECONDS")?,
         lease: LeasePolicy::For(seconds("REACHABILITY_LEASE_SECONDS")?),
     };
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(EmfMetrics::default());
     let config = aws::config().await;
-    let sqs = aws_sdk_sqs::Client::new(&config);
-    let table = environment::text("REACHABILITY_TABLE")?;
-    let store = Arc::new(DynamoStore::counting(&config, table, metrics.clone()));
-    let queue = SqsQueue::new(sqs.clone(), Urls::from_environment(), clock::now);
-    let worker = Worker::new(store, Arc::new(queue), rules, Configuration::MAX_AGE, metrics.clone());
-    let dead_letters = DeadLetters::from_environment(sqs)?;
+    let client = aws_sdk_sqs::Client::new(&config);
+    let store = Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone()));
+    let ports = WorkerPorts {
+        services: store.clone(),
+        deleted_services: Some(store.clone()),
+        users: store.clone(),
+        states: store,
+        events: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_QUEUE_URL")?, clock::now)),
+        pushes: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
+        ids: Arc::new(Uuids),
+        metrics: metrics.clone(),
+    };
+    let worker = Worker::new(ports, rules, Configuration::MAX_AGE, clock::now);
+    let dead_letters = DeadLetters::from_environment(client)?;
     let stack = environment::text("REACHABILITY_STACK")?;
 
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Batch>| {
-        let batch = event.payload;
-        let mut answer = worker.handle(&batch, clock::now()).await;
-        dead_letters.dead_letter(&batch, &mut answer).await;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
+        let answer = sqs::handle(event.payload, &dead_letters, async |envelopes| worker.handle(envelopes).await).await;
         metrics.write(&stack, clock::now());
         Ok::<_, lambda_runtime::Error>(answer)
     }))
