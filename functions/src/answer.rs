@@ -1,11 +1,11 @@
 //! What every answer gets: the request's id, and a line in the log.
 
+use crate::ids;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use reachability_domain::sid::RequestSid;
-use reachability_infra::ids;
 use tracing::{Instrument, info, info_span};
 
 /// Names the request, in its answer and in everything that is logged of it.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::ports::PushStore;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::Queue;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
@@ -19,7 +21,9 @@ pub struct Deployment {
     /// Where everything lies.
     pub store: Arc<dyn PushStore>,
     /// Where events go.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn Queue<PresenceMessage>>,
+    /// Where pushes go.
+    pub pushes: Arc<dyn Queue<PushMessage>>,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
     /// The deployment's account.

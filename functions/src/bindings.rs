@@ -1,6 +1,7 @@
 //! Bindings: push registrations, of a service and of a user, as Conversations v1 and Chat v2 show them. They are the same
 //! bindings. Neither has a way to make one; that is Notify v1's.
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -20,7 +21,6 @@ use reachability_domain::push::registration::Registration;
 use reachability_domain::sid::{BindingSid, CredentialSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -233,7 +233,7 @@ pub(crate) async fn register(
         && Registration::of(binding).wants_check(now)
     {
         let probe = Probe { service: service.sid, binding: binding.sid, asked_at: now, attempts: 0, due_at: None };
-        app.queue.send(&[PushMessage::Probe(probe)]).await?;
+        app.pushes.send(&[PushMessage::Probe(probe)]).await?;
     }
     Ok(bound.after)
 }

@@ -1,5 +1,6 @@
 //! Credentials of push providers: the account's, shown by Conversations v1 and Chat v2. They are the same credentials.
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use reachability_domain::push::credential::{Credential, Health, Method, Registra
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::CredentialSid;
 use reachability_infra::credentials::material::{self, InvalidMaterial};
-use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;

@@ -1,5 +1,6 @@
 //! The 2010 API: API keys. Its lists and dates have forms of their own.
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -8,7 +9,6 @@ use axum::routing::get;
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::paging::Page;
 use reachability_domain::sid::{AccountSid, KeySid};
-use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;

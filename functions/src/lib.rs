@@ -16,6 +16,7 @@ mod configuration;
 mod credentials;
 mod error;
 mod events;
+mod ids;
 mod keys;
 mod notifications;
 mod paging;
@@ -28,7 +29,6 @@ use axum::Router;
 use axum::http::{HeaderValue, Response, header};
 use axum::middleware;
 use axum::routing::get;
-use reachability_infra::ids;
 
 use crate::app::App;
 use crate::call::Call;

@@ -1,5 +1,6 @@
 //! Notifications, in the words of Notify v1: to all devices of some users.
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
 use reachability_domain::sid::BindingSid;
-use reachability_infra::ids;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -61,7 +61,7 @@ async fn create(call: Call) -> Result<Response, ApiError> {
     call.app.store.create_notification(&notification).await?;
     let deliver =
         Deliver { service: service.sid, notification: notification.sid, binding: None, attempts: 0, due_at: None };
-    call.app.queue.send(&[PushMessage::Deliver(deliver)]).await?;
+    call.app.pushes.send(&[PushMessage::Deliver(deliver)]).await?;
     Ok((StatusCode::CREATED, Json(show(&call, &notification))).into_response())
 }
 

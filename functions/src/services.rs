@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::paging::Page;
 use reachability_domain::presence::message::{PresenceMessage, Purge};
 use reachability_domain::sid::ServiceSid;
-use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::ids;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::store::StoreError;
-use reachability_infra::ids;
 use tokio::time::sleep;
 
 use crate::call::Call;

@@ -1,5 +1,6 @@
 //! Users: of a service, of the account's default service, and as Chat v2 shows them. They are the same users.
 
+use crate::ids;
 use axum::Json;
 use axum::Router;
 use axum::http::StatusCode;
@@ -12,7 +13,6 @@ use reachability_domain::paging::Page;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::UserSid;
 use reachability_domain::store::StoreError;
-use reachability_infra::ids;
 use serde_json::{Value, json};
 
 use crate::app::App;

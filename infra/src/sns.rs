@@ -29,14 +29,14 @@ impl Sink for Topic {
     /// Each message has its members `service_sid` and `type` as attributes too, for filters.
     async fn tell(&self, notices: &[Notice]) -> Result<(), SinkError> {
         let messages: Vec<Value> = notices.iter().map(Notice::to_json).collect();
-        let batches = messages.chunks(BATCH).enumerate();
-        let published = stream::iter(batches).map(async |(batch, messages)| {
-            let first = batch * BATCH;
-            self.publish_batch(messages).await.map_err(|(mut indices, source)| {
-                indices.iter_mut().for_each(|index| *index += first);
+        let publish = |(batch, messages)| async move {
+            self.publish_batch(messages).await.map_err(|(indices, source)| {
+                let indices: Vec<usize> = indices.into_iter().map(|index: usize| batch * BATCH + index).collect();
                 (indices, source)
             })
-        });
+        };
+        let batches: Vec<_> = messages.chunks(BATCH).enumerate().map(publish).collect();
+        let published = stream::iter(batches);
         let mut failed: Option<SinkError> = None;
         for result in published.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
             if let Err((indices, source)) = result {

@@ -18,7 +18,7 @@ use reachability_domain::time::Timestamp;
 use reachability_functions::app::{App, Deployment};
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::sqs::{SqsQueue, Urls};
+use reachability_infra::sqs::SqsQueue;
 use reachability_infra::{aws, clock, environment, secrets_manager};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -51,9 +51,13 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         None => None,
     };
     let token = Token::read(secrets).await?;
+    let sqs = aws_sdk_sqs::Client::new(&config);
+    // Not every function sends messages to each queue.
+    let url = |name| environment::optional(name).unwrap_or_default();
     let app = App::new(Deployment {
         store: Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?)),
-        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), Urls::from_environment(), clock::now)),
+        queue: Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now)),
+        pushes: Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now)),
         clock: clock::now,
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
         auth_token: token.current.subscribe(),

@@ -66,7 +66,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let app = App::new(Deployment {
         store: store.clone(),
-        queue: Arc::new(queue.clone()),
+        queue: Arc::new(events.clone()),
+        pushes: Arc::new(pushes.clone()),
         clock: clock::now,
         account_sid: data_dir.account.account_sid,
         auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
