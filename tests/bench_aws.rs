@@ -16,21 +16,22 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use futures_util::future::join_all;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::metrics::Metrics;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_lambda::sqs::Batch;
 use reachability_tests::aws::{self, CountRequests};
 use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::parts::sam;
-use reachability_tests::stage::new_service;
-use reachability_worker::Worker;
-use reachability_worker::sqs::Batch;
+use reachability_tests::stage::{new_service, worker};
+use reachability_tests::store::Store;
+use reachability_worker::{Envelope, Worker};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -89,8 +90,8 @@ struct Bench {
 struct Sink;
 
 #[async_trait]
-impl Queue for Sink {
-    async fn send(&self, _: &[Message]) -> Result<(), QueueError> {
+impl Queue<PresenceMessage> for Sink {
+    async fn send(&self, _: &[PresenceMessage]) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -142,7 +143,7 @@ impl Bench {
         store.create_service(&service).await.unwrap();
         let rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(LEASE) };
         let worker =
-            Worker::new(store.clone(), Arc::new(Sink), rules, Configuration::MAX_AGE, Arc::new(Metrics::default()));
+            worker(store.clone(), Arc::new(Sink), rules, Configuration::MAX_AGE, Arc::new(EmfMetrics::default()));
         Self { client, requests, table, store, worker, service: service.sid }
     }
 
@@ -167,8 +168,8 @@ impl Bench {
             .collect();
         self.measure(connections, async |batch| {
             let batch: Batch = serde_json::from_str(&batches[batch]).unwrap();
-            let answer = self.worker.handle(&batch, clock::now()).await;
-            assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"batchItemFailures":[]}"#);
+            let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
+            assert!(self.worker.handle(&envelopes).await.is_empty());
         })
         .await
     }

@@ -11,21 +11,21 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::PushStore;
-use reachability_domain::ports::Store;
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::time::Timestamp;
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::metrics::{Counter, Metrics};
+use reachability_infra::metrics::EmfMetrics;
 use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
 use reachability_tests::model::Model;
 use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
 use reachability_tests::parts::fault_proxy::{FaultProxy, Faults};
 use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::stage::{SETTINGS, Stage, rules};
+use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
+use reachability_tests::store::PushStore;
+use reachability_tests::store::Store;
 use reachability_tests::{aws, properties, push_properties};
-use reachability_worker::Worker;
 
 /// A store in a table of its own.
 async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, ()) {
@@ -91,7 +91,7 @@ async fn events_cost_one_request_each() {
     let stage = Stage::new(Arc::new(DynamoStore::new(client, table)), SETTINGS);
     stage.switch(service(1), true).await;
     let worker =
-        Worker::new(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
+        worker(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
     let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
     let handle = async |events: Vec<Event>, now: i64| {
         requests.take();
@@ -187,8 +187,8 @@ const FAULTS: Faults = Faults {
 };
 
 /// A store behind a proxy, and what it counts.
-async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::default());
+async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<EmfMetrics>) {
+    let metrics = Arc::new(EmfMetrics::default());
     let config = aws::config_of_functions(&proxy.url()).await;
     let table = aws::create_table(&Client::new(&config)).await;
     (Arc::new(DynamoStore::counting(&config, table, metrics.clone())), metrics)

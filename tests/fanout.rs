@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use aws_sdk_sns::Client;
 use reachability_domain::directory::configuration::Generation;
-use reachability_domain::ports::Store;
+use reachability_domain::directory::ports::Services;
+use reachability_domain::metrics::Counter;
 use reachability_domain::push::message::{Announce, PushMessage, Span};
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::metrics::{Counter, Metrics};
+use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sns::Topic;
-use reachability_lambda::fanout::{Batch, BatchResponse, Fanout};
+use reachability_lambda::stream::{Batch, BatchResponse, handle};
 use reachability_tests::aws;
 use reachability_tests::generate::service;
 use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::parts::ports;
-use reachability_tests::push_stage::Kept;
-use reachability_tests::stage::{SETTINGS, Stage};
+use reachability_tests::stage::{Kept, SETTINGS, Stage};
+use reachability_worker::Fanout;
 use serde_json::{Value, json};
 
 const SERVICE: &str = "IS00000000000000000000000000000001";
@@ -44,14 +45,15 @@ fn record(number: u64, pk: &str, old: Option<Value>, new: Option<Value>) -> Valu
     json!({ "eventID": number.to_string(), "eventName": "MODIFY", "dynamodb": images })
 }
 
-async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client) {
+/// A fanout, with a client of its topic and what it counts.
+async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client, Arc<EmfMetrics>) {
     let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
     stage.switch(service(1), enabled).await;
     let client = Client::new(&aws::config(endpoint).await);
-    let store: Arc<dyn Store> = stage.store.clone();
+    let services: Arc<dyn Services> = stage.store.clone();
     let topic = Topic::new(client.clone(), "arn:aws:sns:us-east-1:000000000000:changes".to_owned());
-    let queue = Arc::new(Kept::default());
-    (Fanout { store, queue, topic, metrics: Arc::new(Metrics::default()) }, client)
+    let (pushes, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
+    (Fanout { services, pushes, sink: Arc::new(topic), metrics: metrics.clone() }, client, metrics)
 }
 
 fn batch(records: &[Value]) -> Batch {
@@ -68,7 +70,7 @@ fn answer(response: &BatchResponse) -> Value {
 
 #[tokio::test]
 async fn changes_are_told_and_counted() {
-    let (fanout, client) = fanout(&MiniStack::shared().url(), true).await;
+    let (fanout, client, metrics) = fanout(&MiniStack::shared().url(), true).await;
     client.create_topic().name("changes").send().await.unwrap();
     let pk = format!("state#{SERVICE}#alice");
     let records = [
@@ -89,22 +91,22 @@ async fn changes_are_told_and_counted() {
         // A deleted user's, when it is forgotten.
         record(10, &pk, Some(state(3, 1, 60_000)), None),
     ];
-    assert_eq!(answer(&fanout.handle(&batch(&records)).await), json!({ "batchItemFailures": [] }));
+    assert_eq!(answer(&handle(&fanout, batch(&records)).await), json!({ "batchItemFailures": [] }));
     let counts = [Counter::ChangesOnline, Counter::ChangesOffline, Counter::ChangesUnknown];
-    assert_eq!(counts.map(|counter| fanout.metrics.counted(counter)), [1, 1, 0]);
+    assert_eq!(counts.map(|counter| metrics.counted(counter)), [1, 1, 0]);
 }
 
 #[tokio::test]
 async fn while_it_is_off_nothing_is_told() {
-    let (fanout, _) = fanout(&format!("http://127.0.0.1:{}", ports::free()), false).await;
+    let (fanout, ..) = fanout(&format!("http://127.0.0.1:{}", ports::free()), false).await;
     let records = [record(1, &format!("state#{SERVICE}#alice"), None, Some(state(1, 1, 1_000)))];
     // It would fail if it tried.
-    assert_eq!(answer(&fanout.handle(&batch(&records)).await), json!({ "batchItemFailures": [] }));
+    assert_eq!(answer(&handle(&fanout, batch(&records)).await), json!({ "batchItemFailures": [] }));
 }
 
 #[tokio::test]
 async fn what_nobody_could_be_told_comes_again() {
-    let (fanout, _) = fanout(&format!("http://127.0.0.1:{}", ports::free()), true).await;
+    let (fanout, _, metrics) = fanout(&format!("http://127.0.0.1:{}", ports::free()), true).await;
     let pk = format!("state#{SERVICE}#alice");
     let records = [
         record(1, &pk, Some(state(1, 1, 1_000)), Some(state(2, 1, 60_000))),
@@ -112,8 +114,8 @@ async fn what_nobody_could_be_told_comes_again() {
         record(3, &pk, Some(state(2, 1, 60_000)), Some(state(3, 1, 121_000))),
     ];
     // From the first one on that has something to tell.
-    assert_eq!(answer(&fanout.handle(&batch(&records)).await), failed("2"));
-    assert_eq!(fanout.metrics.counted(Counter::ChangesOnline), 0);
+    assert_eq!(answer(&handle(&fanout, batch(&records)).await), failed("2"));
+    assert_eq!(metrics.counted(Counter::ChangesOnline), 0);
 }
 
 /// What there is to tell of registrations is told by the one who can look through them.
@@ -127,12 +129,12 @@ async fn switching_on_has_registrations_told() {
         serde_json::to_value(item).unwrap()
     };
     let (off, on) = (configured(false).await, configured(true).await);
-    let (mut fanout, client) = fanout(&MiniStack::shared().url(), true).await;
+    let (mut fanout, client, _) = fanout(&MiniStack::shared().url(), true).await;
     client.create_topic().name("changes").send().await.unwrap();
     let queue = Arc::new(Kept::default());
-    fanout.queue = queue.clone();
+    fanout.pushes = queue.clone();
     let announced = async |before: Option<&Value>, after: Option<&Value>| {
-        fanout.handle(&batch(&[record(1, "services", before.cloned(), after.cloned())])).await;
+        handle(&fanout, batch(&[record(1, "services", before.cloned(), after.cloned())])).await;
         queue.take()
     };
     let announce = Announce { service: service(1), generation: Generation(1), span: Span::default() };

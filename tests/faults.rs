@@ -15,7 +15,6 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::PresenceMessage;
@@ -29,9 +28,9 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
 use reachability_tests::model::Model;
-use reachability_tests::stage::{SETTINGS, Stage, Timers, rules};
-use reachability_worker::sqs::{Attributes, Batch, Record};
-use reachability_worker::{Failure, Worker};
+use reachability_tests::stage::{SETTINGS, Stage, Timers, Unused, ports, rules, worker};
+use reachability_tests::store::Store;
+use reachability_worker::{Envelope, Failure, Worker};
 
 /// Fails every other time, before it is done or after.
 #[derive(Default)]
@@ -63,8 +62,8 @@ fn no_store() -> StoreError {
 }
 
 #[async_trait]
-impl Queue for Fickle<Arc<Timers>> {
-    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
+impl Queue<PresenceMessage> for Fickle<Arc<Timers>> {
+    async fn send(&self, messages: &[PresenceMessage]) -> Result<(), QueueError> {
         self.call(self.inner.send(messages), || QueueError("it is away".into())).await
     }
 }
@@ -184,11 +183,11 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
         }
         let store = Arc::new(Fickle::of(stage.store.clone()));
         let queue = Arc::new(Fickle::of(stage.timers.clone()));
-        let worker = Worker::new(store, queue, rules(SETTINGS), Duration::ZERO, Arc::default());
+        let worker = worker(store, queue, rules(SETTINGS), Duration::ZERO, Arc::default());
         let now = START + LENGTH;
         let mut waiting = log.clone();
         while !waiting.is_empty() {
-            let messages: Vec<Message> = waiting.iter().cloned().map(PresenceMessage::Event).collect();
+            let messages: Vec<PresenceMessage> = waiting.iter().cloned().map(PresenceMessage::Event).collect();
             let failed = worker.process(messages, Timestamp::from_millis(now)).await;
             waiting = failed.iter().map(|(index, _)| waiting[*index].clone()).collect();
             redelivered += waiting.len();
@@ -214,7 +213,6 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
 async fn a_batch_reports_what_failed_and_nothing_else() {
     let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
     stage.switch(service(1), true).await;
-    let now = Timestamp::from_millis(START);
     let body = |service: u32, identity: &str, second: &str| {
         format!(
             r#"{{"type":"connect","service_sid":"IS{service:032}","identity":"{identity}","connection_id":"c","occurred_at":"2026-11-20T{second}Z"}}"#
@@ -229,27 +227,30 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
         r#"{"type":"check","service_sid":"IS00000000000000000000000000000009","identity":"x","connection_id":"c","due_at":1}"#.to_owned(),
         "{}".to_owned(),
     ];
-    let records = bodies
-        .iter()
-        .enumerate()
-        .map(|(n, body)| Record { message_id: format!("m-{n}"), body: body.clone(), attributes: Attributes::default() })
-        .collect();
-    let mut response = stage.worker.handle(&Batch { records }, now).await;
-    response.batch_item_failures.sort_by(|one, two| one.item_identifier.cmp(&two.item_identifier));
-    let permanent = response.batch_item_failures.iter().map(|failure| failure.reason.is_permanent());
+    let envelope = |(n, body): (usize, &String)| Envelope {
+        id: format!("m-{n}"),
+        body: body.clone(),
+        attempts: 0,
+        accepted_at: None,
+    };
+    let envelopes: Vec<Envelope> = bodies.iter().enumerate().map(envelope).collect();
+    let mut failures = worker_at_start(&stage).handle(&envelopes).await;
+    failures.sort_by_key(|(index, _)| *index);
+    let permanent = failures.iter().map(|(_, failure)| failure.is_permanent());
     assert_eq!(permanent.collect::<Vec<_>>(), [true, true, false, true], "only the clock can be waited for");
-    assert!(matches!(response.batch_item_failures[1].reason, Failure::UnknownService(_)));
-    let answer = serde_json::to_string(&response).unwrap();
-    let items = ["m-1", "m-2", "m-4", "m-6"].map(|id| format!(r#"{{"itemIdentifier":"{id}"}}"#)).join(",");
-    assert_eq!(answer, format!(r#"{{"batchItemFailures":[{items}]}}"#));
+    assert!(matches!(failures[1].1, Failure::UnknownService(_)));
+    let indices = failures.iter().map(|(index, _)| *index);
+    assert_eq!(indices.collect::<Vec<_>>(), [1, 2, 4, 6]);
     for (identity, online) in [("alice", Some(true)), ("bob", Some(true)), ("carol", None)] {
         let user = UserKey { service: service(1), identity: identity.parse().unwrap() };
         assert_eq!(stage.read(&user, START).await.online, online, "{identity}");
     }
-    // As Lambda sends it, with all that it sends besides.
-    let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"1"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"}]}"#;
-    let batch: Batch = serde_json::from_str(json).unwrap();
-    assert_eq!(stage.worker.handle(&batch, now).await.batch_item_failures.len(), 1);
+}
+
+/// A worker whose clock stands still at the start.
+fn worker_at_start(stage: &Stage) -> Worker {
+    let ports = ports(stage.store.clone(), stage.timers.clone(), Arc::new(Unused), Arc::default());
+    Worker::new(ports, rules(SETTINGS), Duration::ZERO, || Timestamp::from_millis(START))
 }
 
 #[tokio::test]

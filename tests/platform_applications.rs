@@ -18,7 +18,7 @@ use reachability_infra::push::platform_applications::{PlatformApplications, clas
 use reachability_tests::aws;
 use reachability_tests::parts::ministack::MiniStack;
 use reachability_tests::push_stage::PushStage;
-use reachability_worker::sqs::{Attributes, Batch, Record};
+use reachability_worker::Envelope;
 
 /// A stage whose FCM credential is a platform application, with a device of alice's, checked.
 struct Scene {
@@ -163,8 +163,8 @@ async fn feedback_is_a_reason_to_ask() {
         r#"{{"EndpointArn":"{arn}","EventType":"DeliveryFailure","FailureType":"InvalidPlatformToken","Service":"SNS","Resource":"{}"}}"#,
         scene.application
     );
-    let records = vec![Record { message_id: "1".to_owned(), body, attributes: Attributes::default() }];
-    assert!(scene.stage.pusher.handle(&Batch { records }).await.batch_item_failures.is_empty());
+    let envelope = Envelope { id: "1".to_owned(), body, attempts: 0, accepted_at: None };
+    assert!(scene.stage.pusher.handle(&[envelope]).await.is_empty());
     let asked = scene.stage.queue.take();
     assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == scene.device.sid), "{asked:?}");
     scene.stage.handle(asked).await;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use reachability_domain::ports::Store;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::properties;
+use reachability_tests::store::Store;
 
 fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::default())

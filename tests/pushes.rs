@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reachability_domain::directory::configuration::Generation;
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
@@ -16,15 +17,15 @@ use reachability_domain::push::notification::{Delivery, DeliveryStatus};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
+use reachability_domain::queue::Message;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::metrics::Counter;
 use reachability_tests::providers::{Answer, Request};
 use reachability_tests::push_stage::PushStage;
-use reachability_tests::stage::{SETTINGS, rules};
-use reachability_worker::{Failure, Worker};
+use reachability_tests::stage::{Kept, SETTINGS, ports, rules};
+use reachability_worker::{Envelope, Failure, Worker};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -289,7 +290,7 @@ async fn a_check_without_an_answer_is_given_up() {
     while !messages.is_empty() {
         let asked = clock::now();
         messages = stage.handle(messages).await;
-        waits.extend(messages.iter().filter_map(Message::deliver_at).map(|at| at.since(asked).as_secs()));
+        waits.extend(messages.iter().filter_map(Message::due_at).map(|at| at.since(asked).as_secs()));
     }
     assert_eq!(waits.len(), 7);
     assert!(waits.is_sorted() && waits[6] >= 450 && waits[6] <= 900, "{waits:?}");
@@ -297,7 +298,7 @@ async fn a_check_without_an_answer_is_given_up() {
     // What the provider asks for is granted.
     stage.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
     let [again] = &stage.check(&device).await[..] else { panic!() };
-    let wait = again.deliver_at().unwrap().since(clock::now());
+    let wait = again.due_at().unwrap().since(clock::now());
     assert!(wait >= Duration::from_secs(119) && wait <= Duration::from_secs(151), "{wait:?}");
 }
 
@@ -381,8 +382,9 @@ async fn what_cannot_be_checked_is_left_alone() {
         occurred_at: clock::now(),
         kind: EventKind::Renew { lease: None },
     };
-    let failures = stage.pusher.process(vec![PresenceMessage::Event(event)]).await;
-    assert!(matches!(&failures[..], [(0, Failure::Misplaced)]), "{failures:?}");
+    let envelope = Envelope { id: "1".to_owned(), body: event.to_json(), attempts: 0, accepted_at: None };
+    let failures = stage.pusher.handle(&[envelope]).await;
+    assert!(matches!(&failures[..], [(0, Failure::Malformed(_))]), "{failures:?}");
     assert!(failures[0].1.is_permanent());
 }
 
@@ -390,7 +392,9 @@ async fn what_cannot_be_checked_is_left_alone() {
 #[tokio::test]
 async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
     let stage = PushStage::new().await;
-    let worker = Worker::new(stage.store.clone(), stage.queue.clone(), rules(SETTINGS), Duration::ZERO, Arc::default());
+    let timers = Arc::new(Kept::<PresenceMessage>::default());
+    let ports = ports(stage.store.clone(), timers, stage.queue.clone(), Arc::default());
+    let worker = Worker::new(ports, rules(SETTINGS), Duration::ZERO, clock::now);
     let unproven = stage.register_at("alice", Channel::Apn, "01", before(day(40))).await;
     let proven = stage.register_at("alice", Channel::Apn, "02", before(day(40))).await;
     let over = stage.register_at("alice", Channel::Apn, "03", before(day(365))).await;
@@ -408,7 +412,7 @@ async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
     };
     let now = clock::now();
     assert!(worker.process(vec![event(EventKind::Connect { lease: None, device: None })], now).await.is_empty());
-    let probes = |messages: Vec<Message>| -> Vec<Message> {
+    let probes = |messages: Vec<PushMessage>| -> Vec<PushMessage> {
         messages.into_iter().filter(|message| matches!(message, PushMessage::Probe(_))).collect()
     };
     assert!(probes(stage.queue.take()).is_empty(), "she is there");
@@ -443,7 +447,7 @@ async fn registrations_are_looked_through() {
     while !messages.is_empty() {
         sweeps += messages.len();
         let later = stage.handle(messages).await;
-        let (asked, more): (Vec<Message>, Vec<Message>) =
+        let (asked, more): (Vec<PushMessage>, Vec<PushMessage>) =
             later.into_iter().partition(|message| matches!(message, PushMessage::Probe(_)));
         probes.extend(asked);
         messages = more;

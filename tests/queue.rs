@@ -51,8 +51,8 @@ async fn timers_outlive_the_server() {
     let store = SqliteStore::new(database(directory.path()));
     let state = async || -> UserState { store.states(std::slice::from_ref(&alice)).await.unwrap().remove(0) };
     let connected = wait("alice connects", async || Some(state().await).filter(|state| state.revision > 0)).await;
-    let queue = SqliteQueue::new(database(directory.path()));
-    wait("her timer is set", async || queue.next_due(Lane::Events, Timestamp::MIN).await.unwrap()).await;
+    let queue = SqliteQueue::events(database(directory.path()));
+    wait("her timer is set", async || queue.next_due(Timestamp::MIN).await.unwrap()).await;
     server.kill();
 
     // While nobody watches her lease runs out. Nothing but the timer writes that down.
@@ -61,10 +61,7 @@ async fn timers_outlive_the_server() {
     let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
     assert_eq!(ended.revision, connected.revision + 1);
     assert!(ended.as_of >= connected.presence.live_until());
-    wait("the timer is gone", async || {
-        queue.next_due(Lane::Events, Timestamp::MIN).await.unwrap().is_none().then_some(())
-    })
-    .await;
+    wait("the timer is gone", async || queue.next_due(Timestamp::MIN).await.unwrap().is_none().then_some(())).await;
     assert!(server.stop().0.success());
 }
 
@@ -74,7 +71,7 @@ async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
     let service = client.enabled_service().await;
-    let queue = SqliteQueue::new(database(directory.path()));
+    let queue = SqliteQueue::events(database(directory.path()));
     // As if the service had been deleted after the event was accepted.
     let lost = event("IS000000000000000000000000000000ff", "alice");
     queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
@@ -108,7 +105,7 @@ async fn logs_that_nobody_can_read_hold_nobody_up() {
         let service = client.enabled_service().await;
         // Something that the worker has to complain of, and then something that it can handle.
         let lost = event("IS000000000000000000000000000000ff", "alice");
-        let queue = SqliteQueue::new(database(directory.path()));
+        let queue = SqliteQueue::events(database(directory.path()));
         queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
         client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
         let online = async || client.everybody(&service).await.remove("bob");

@@ -13,8 +13,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, event_of, service, users};
 use reachability_tests::model::Settings;
-use reachability_tests::stage::{SETTINGS, Stage, rules};
-use reachability_worker::Worker;
+use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
 
 const DAY: i64 = 86_400_000;
 
@@ -39,8 +38,8 @@ async fn stage(settings: Settings) -> Stage {
 struct NoQueue;
 
 #[async_trait]
-impl Queue for NoQueue {
-    async fn send(&self, _messages: &[Message]) -> Result<(), QueueError> {
+impl Queue<PresenceMessage> for NoQueue {
+    async fn send(&self, _messages: &[PresenceMessage]) -> Result<(), QueueError> {
         Err(QueueError("it is away".into()))
     }
 }
@@ -51,8 +50,7 @@ impl Queue for NoQueue {
 async fn a_timer_is_set_for_what_comes_again_beside_news() {
     for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
         let stage = stage(SETTINGS).await;
-        let broken =
-            Worker::new(stage.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
+        let broken = worker(stage.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
         let first = connect("c-1", START, 3_600);
         let messages = vec![PresenceMessage::Event(first.clone())];
         assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);

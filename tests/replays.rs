@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use reachability_domain::ports::Store;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
+use reachability_tests::store::Store;
 use reachability_tests::{aws, replays};
 
 #[test]

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::ports::PushStore;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::ports::States;
@@ -20,6 +18,8 @@ use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
 use reachability_tests::stage::{SETTINGS, Stage, new_service};
+use reachability_tests::store::PushStore;
+use reachability_tests::store::Store;
 use reachability_tests::{properties, push_properties};
 use tempfile::TempDir;
 
@@ -77,8 +77,8 @@ mod in_sqlite {
         let gone = store.user(users[0].service, &gone).await.unwrap().unwrap();
         store.delete_user(users[0].service, gone.sid, Timestamp::from_millis(START + 1)).await.unwrap();
         let day = |n: i64| Timestamp::from_millis(START + n * 86_400_000);
-        assert_eq!(store.tidy(day(15)).await.unwrap(), 0);
-        assert_eq!(store.tidy(day(16)).await.unwrap(), 1);
+        assert_eq!(store.collect_garbage(day(15)).await.unwrap(), 0);
+        assert_eq!(store.collect_garbage(day(16)).await.unwrap(), 1);
         assert_eq!(stage.state(&users[0]).await, UserState::default());
         assert_ne!(stage.state(&users[1]).await, UserState::default());
     }
@@ -111,13 +111,14 @@ mod in_sqlite {
 
         for _ in 0..2 {
             let database = Database::open(&path).unwrap();
-            let (store, queue) = (SqliteStore::new(database.clone()), SqliteQueue::new(database));
+            let store = SqliteStore::new(database.clone());
+            let (queue, pushes) = (SqliteQueue::events(database.clone()), SqliteQueue::pushes(database));
             let state = store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
             assert_eq!((state.revision, state.presence.connections().len()), (7, 1));
             assert!(!state.registrations.ever());
-            let due = queue.due(Lane::Events, Timestamp::from_millis(5), 10).await.unwrap();
+            let due = queue.due(Timestamp::from_millis(5), 10).await.unwrap();
             assert_eq!(due[0].body, check.to_json());
-            assert!(queue.due(Lane::Pushes, Timestamp::MAX, 10).await.unwrap().is_empty());
+            assert!(pushes.due(Timestamp::MAX, 10).await.unwrap().is_empty());
             let page = PageRequest { position: Cursor::Start, limit: 10 };
             assert!(store.credentials(page).await.unwrap().items.is_empty());
         }

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reachability_domain::metrics::Counter;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::{PresenceMessage, Purge};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::metrics::{Counter, Metrics};
+use reachability_infra::metrics::EmfMetrics;
 use reachability_tests::generate::{START, event_of, service};
-use reachability_tests::stage::{SETTINGS, Stage, rules};
+use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
 use reachability_worker::Worker;
 
 /// How old a configuration may be here.
@@ -20,13 +21,13 @@ const AGE: Duration = Duration::from_secs(3);
 struct Setup {
     stage: Stage,
     worker: Worker,
-    metrics: Arc<Metrics>,
+    metrics: Arc<EmfMetrics>,
 }
 
 fn setup() -> Setup {
     let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
-    let metrics = Arc::new(Metrics::default());
-    let worker = Worker::new(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), AGE, metrics.clone());
+    let metrics = Arc::new(EmfMetrics::default());
+    let worker = worker(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), AGE, metrics.clone());
     Setup { stage, worker, metrics }
 }
 
@@ -100,7 +101,7 @@ async fn every_event_is_accounted_for() {
     for (n, event) in events.iter().enumerate() {
         handle(&worker, std::slice::from_ref(event), START + 5_000 + n as i64).await;
     }
-    let counts = |metrics: &Metrics| {
+    let counts = |metrics: &EmfMetrics| {
         [Counter::EventsApplied, Counter::EventsDuplicate, Counter::EventsStale, Counter::EventsRefused]
             .map(|counter| metrics.counted(counter))
     };

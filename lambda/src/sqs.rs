@@ -83,3 +83,27 @@ pub async fn handle(
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_as_lambda_sends_it() {
+        let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795132800000"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"},{"messageId":"n","body":"x"}]}"#;
+        let batch: Batch = serde_json::from_str(json).unwrap();
+        let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
+        let sent = Some(Timestamp::from_millis(1_795_132_800_000));
+        let first = Envelope { id: "m".to_owned(), body: "{}".to_owned(), attempts: 2, accepted_at: sent };
+        let second = Envelope { id: "n".to_owned(), body: "x".to_owned(), attempts: 0, accepted_at: None };
+        assert_eq!(envelopes, [first, second]);
+    }
+
+    #[test]
+    fn an_answer_names_what_was_not_handled() {
+        let failures = ["m-1", "m-2"].map(|id| ItemFailure { item_identifier: id.to_owned() });
+        let answer = serde_json::to_string(&BatchResponse { batch_item_failures: failures.into() }).unwrap();
+        assert_eq!(answer, r#"{"batchItemFailures":[{"itemIdentifier":"m-1"},{"itemIdentifier":"m-2"}]}"#);
+        assert_eq!(serde_json::to_string(&BatchResponse::default()).unwrap(), r#"{"batchItemFailures":[]}"#);
+    }
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::Store;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::configuration::Generation;
@@ -13,7 +14,6 @@ use reachability_domain::directory::service::{Service, WebhookMethod};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::reachability::Reachability;

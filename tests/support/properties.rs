@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reachability_domain::directory::user::UserRef;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::event::Event;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::PushStore;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::ports::PushStore;
 use reachability_domain::presence::change::Change;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{Event, EventKind};

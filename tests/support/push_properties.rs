@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::PushStore;
 use proptest::prelude::*;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::PushStore;
 use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;

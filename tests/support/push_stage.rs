@@ -1,13 +1,13 @@
 //! The pusher on a store, with stand-ins for Apple and Google at the other end.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
+use crate::ids;
+use crate::store::PushStore;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::ports::PushStore;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
@@ -17,50 +17,30 @@ use reachability_domain::push::message::{Deliver, Probe, PushMessage};
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
-use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
-use reachability_infra::ids;
+use reachability_infra::ids::Uuids;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::metrics::Metrics;
+use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::push::http::Roots;
 use reachability_infra::push::providers::Providers;
-use reachability_worker::Pusher;
+use reachability_worker::{Pusher, PusherPorts};
 
 use crate::providers::{Apple, Ca, Google};
 use crate::push_contract;
-use crate::stage::new_service;
-
-/// A queue that keeps messages until the test takes them.
-#[derive(Debug, Default)]
-pub struct Kept(Mutex<Vec<Message>>);
-
-impl Kept {
-    /// Takes out all messages.
-    pub fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-#[async_trait]
-impl Queue for Kept {
-    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
-        self.0.lock().unwrap().extend_from_slice(messages);
-        Ok(())
-    }
-}
+use crate::stage::{Kept, new_service};
 
 /// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
 pub struct PushStage {
     /// The store.
     pub store: Arc<dyn PushStore>,
     /// What the pusher leaves for later.
-    pub queue: Arc<Kept>,
+    pub queue: Arc<Kept<PushMessage>>,
     /// What it counts.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<EmfMetrics>,
     /// The pusher.
     pub pusher: Pusher,
     /// Apple.
@@ -90,12 +70,12 @@ impl PushStage {
             fcm: google.url(),
             fcm_token: google.token_url(),
         };
-        let seal = Arc::new(Seal::new(&ids::secret().unwrap()));
+        let seal = Arc::new(Seal::new(&ids::secret()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
         let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
         let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
-        let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(Metrics::default()));
-        let pusher = Pusher::new(store.clone(), queue.clone(), Arc::new(providers), metrics.clone(), clock::now);
+        let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
+        let pusher = pusher(store.clone(), queue.clone(), Arc::new(providers), metrics.clone());
         let service = ServiceSid::from_bits(1);
         let mut on = new_service(service);
         on.configuration.set_reachability_enabled(true, clock::now());
@@ -158,20 +138,20 @@ impl PushStage {
     }
 
     /// The check of a registration.
-    pub fn probe(binding: &Binding) -> Message {
+    pub fn probe(binding: &Binding) -> PushMessage {
         let (service, binding) = (binding.service_sid, binding.sid);
         PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
     }
 
     /// Has messages handled, all of which must be. Returns what is left for later.
-    pub async fn handle(&self, messages: Vec<Message>) -> Vec<Message> {
+    pub async fn handle(&self, messages: Vec<PushMessage>) -> Vec<PushMessage> {
         let failures = self.pusher.process(messages).await;
         assert!(failures.is_empty(), "{failures:?}");
         self.queue.take()
     }
 
     /// Has a registration checked. Returns what is left for later.
-    pub async fn check(&self, binding: &Binding) -> Vec<Message> {
+    pub async fn check(&self, binding: &Binding) -> Vec<PushMessage> {
         self.handle(vec![Self::probe(binding)]).await
     }
 
@@ -212,4 +192,25 @@ impl PushStage {
         let page = PageRequest { position: Cursor::Start, limit: 1_000 };
         self.store.deliveries(notification, page).await.unwrap().items
     }
+}
+
+/// A pusher on a store.
+fn pusher(
+    store: Arc<dyn PushStore>,
+    pushes: Arc<Kept<PushMessage>>,
+    provider: Arc<dyn PushProvider>,
+    metrics: Arc<EmfMetrics>,
+) -> Pusher {
+    let ports = PusherPorts {
+        services: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        pushes,
+        provider,
+        ids: Arc::new(Uuids),
+        metrics,
+    };
+    Pusher::new(ports, clock::now)
 }

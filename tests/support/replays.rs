@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::store::Store;
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::event::Event;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;

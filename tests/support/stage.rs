@@ -1,22 +1,27 @@
 //! The worker on a store, in a time of the test's own.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::store::Store;
 use async_trait::async_trait;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::UserKey;
-use reachability_domain::ports::Store;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_worker::{Failure, Worker};
+use reachability_infra::clock;
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_worker::{Failure, Worker, WorkerPorts};
 
 use crate::model::Settings;
 
@@ -62,14 +67,80 @@ impl Timers {
 }
 
 #[async_trait]
-impl Queue for Timers {
-    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
+impl Queue<PresenceMessage> for Timers {
+    async fn send(&self, messages: &[PresenceMessage]) -> Result<(), QueueError> {
         for message in messages {
             let PresenceMessage::Check(check) = message else { panic!("a worker sends timers only") };
             self.0.lock().unwrap().push(check.clone());
         }
         Ok(())
     }
+}
+
+/// A queue that keeps messages until the test takes them.
+#[derive(Debug)]
+pub struct Kept<M>(Mutex<Vec<M>>);
+
+impl<M> Default for Kept<M> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<M> Kept<M> {
+    /// Takes out all messages.
+    pub fn take(&self) -> Vec<M> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl<M: Clone + Send + Sync> Queue<M> for Kept<M> {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        self.0.lock().unwrap().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+/// A queue that nothing should be sent to.
+#[derive(Debug)]
+pub struct Unused;
+
+#[async_trait]
+impl<M: fmt::Debug + Sync> Queue<M> for Unused {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        panic!("nobody expects {messages:?}");
+    }
+}
+
+/// What a worker on a store works with.
+pub fn ports(
+    store: Arc<dyn Store>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    pushes: Arc<dyn Queue<PushMessage>>,
+    metrics: Arc<EmfMetrics>,
+) -> WorkerPorts {
+    WorkerPorts {
+        services: store.clone(),
+        deleted_services: Some(store.clone()),
+        users: store.clone(),
+        states: store,
+        events,
+        pushes,
+        ids: Arc::new(Uuids),
+        metrics,
+    }
+}
+
+/// A worker on a store, whose users have no devices that anybody would ask about.
+pub fn worker(
+    store: Arc<dyn Store>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    rules: Rules,
+    age: Duration,
+    metrics: Arc<EmfMetrics>,
+) -> Worker {
+    Worker::new(ports(store, events, Arc::new(Unused), metrics), rules, age, clock::now)
 }
 
 /// A worker and its store.
@@ -86,7 +157,7 @@ impl Stage {
     /// With this store.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
         let timers = Arc::new(Timers::default());
-        let worker = Worker::new(store.clone(), timers.clone(), rules(settings), Duration::ZERO, Arc::default());
+        let worker = worker(store.clone(), timers.clone(), rules(settings), Duration::ZERO, Arc::default());
         Self { store, timers, worker }
     }
 
