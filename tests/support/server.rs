@@ -19,7 +19,8 @@ pub fn binary() -> &'static Path {
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let release = profile.ends_with("release");
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--package", "reachability"])
+            // With the features that the workspace's tests are built with: otherwise most dependencies are built again.
+            .args(["build", "--quiet", "--locked", "--workspace", "--bin", "reachability"])
             .args(release.then_some("--release"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
