@@ -17,13 +17,13 @@
 //! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind. So do the
 //! bindings. A registration that changes is one transaction with the states of those whose device it was and is.
 
+mod bindings;
 mod join;
 mod key;
-mod push_store;
 pub mod services;
 mod state;
-mod store;
+mod table;
 
 pub use key::user_of_state;
 pub use state::{StateError, StoredState};
-pub use store::DynamoStore;
+pub use table::DynamoStore;

@@ -4,11 +4,11 @@
 //! is flushed before an answer. Since a flush is what costs, all writes go through one thread that commits whatever has
 //! come in together. Readers have connections of their own and never wait for it.
 
+mod bindings;
 mod database;
-mod push_store;
 mod queue;
-mod store;
+mod users;
 
 pub use database::{Database, OpenError};
 pub use queue::{DeadLetter, Delivered, SqliteQueue};
-pub use store::SqliteStore;
+pub use users::SqliteStore;

@@ -20,7 +20,7 @@ use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::database::unavailable;
-use super::store::{
+use super::users::{
     Key, SqliteStore, created, execute, exists, find, identity_is_taken, insert_user, read_document, read_state,
     replaced, service_exists, slice, versioned, write_document, write_state,
 };

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{self, Item, Key, SHARDS};
 use super::state::StoredState;
-use super::store::{
+use super::table::{
     ATTEMPTS, Contended, DELETED_AT_ONCE, DynamoStore, READ_AT_ONCE, Transacted, back_off, cut, document, incomplete,
     read_document, state_item, unavailable, unchanged,
 };

@@ -22,8 +22,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::bindings::delete_binding;
 use super::database::{Database, unavailable};
-use super::push_store::delete_binding;
 
 /// Services, users, their state, keys and everything for pushes in an SQLite database.
 #[derive(Clone)]
