@@ -324,7 +324,7 @@ impl Bindings for MemoryStore {
         let contents = self.contents();
         let all = contents.services.get(&service).into_iter().flat_map(|scope| scope.bindings.values());
         let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
-        Ok(page.show(bindings, |binding| binding.sid))
+        Ok(page.page_of_all(bindings, |binding| binding.sid))
     }
 }
 

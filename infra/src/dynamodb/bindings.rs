@@ -167,7 +167,7 @@ impl DynamoStore {
         let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_all(keys))).await?;
         let bindings = read.into_iter().flatten().map(read_document).collect::<Result<Vec<Binding>, StoreError>>()?;
         let bindings = bindings.into_iter().filter(|binding| filter.matches(binding)).collect();
-        Ok(page.show(bindings, |binding| binding.sid))
+        Ok(page.page_of_all(bindings, |binding| binding.sid))
     }
 
     /// Removes up to so many bindings that are left of a service. Returns whether more are left.

@@ -179,7 +179,7 @@ impl Bindings for SqliteStore {
                     }
                 }
                 let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
-                Ok(page.show(bindings, |binding| binding.sid))
+                Ok(page.page_of_all(bindings, |binding| binding.sid))
             })
             .await
     }
