@@ -49,7 +49,7 @@ impl<K> PageRequest<K> {
 
     /// The page, from the items that a store has read: from the cursor on, in the direction of the request, up to
     /// [`PageRequest::read_limit`].
-    pub fn page<T>(&self, mut read: Vec<T>) -> Page<T> {
+    pub fn page_of_read<T>(&self, mut read: Vec<T>) -> Page<T> {
         let more = read.len() > self.limit;
         read.truncate(self.limit);
         if self.is_backward() {
@@ -78,7 +78,7 @@ impl<K: Copy + Ord> PageRequest<K> {
         if self.is_backward() {
             items.reverse();
         }
-        self.page(items)
+        self.page_of_read(items)
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
                 read.reverse();
             }
             read.truncate(request.read_limit());
-            assert_eq!(request.page(read), Page { items: items.to_vec(), more }, "{position:?}");
+            assert_eq!(request.page_of_read(read), Page { items: items.to_vec(), more }, "{position:?}");
         }
     }
 }
