@@ -1,12 +1,12 @@
 //! All ports of a store together, while their users still take them so.
 
-use crate::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
+use crate::directory::ports::{Accounts, ApiKeys, Services, Users};
 use crate::presence::ports::States;
 use crate::push::ports::{Bindings, Credentials, Notifications};
 
 /// Everything but what is for pushes.
-pub trait Store: Accounts + ApiKeys + Services + DeletedServices + Users + States {}
-impl<T: Accounts + ApiKeys + Services + DeletedServices + Users + States> Store for T {}
+pub trait Store: Accounts + ApiKeys + Services + Users + States {}
+impl<T: Accounts + ApiKeys + Services + Users + States> Store for T {}
 
 /// Everything.
 pub trait PushStore: Store + Bindings + Credentials + Notifications {}

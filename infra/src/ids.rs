@@ -32,6 +32,7 @@ impl Ids for Uuids {
 }
 
 /// A random time up to `most`, so that those who wait for one another do not meet again.
+#[cfg(any(feature = "aws", feature = "push"))]
 pub(crate) fn jitter(most: Duration) -> Duration {
     (&Uuids as &dyn Ids).jitter(most)
 }

@@ -6,23 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
-use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
+use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, Identity, UserKey};
-use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::connections::Presence;
-use reachability_domain::presence::ports::Joined;
-use reachability_domain::presence::ports::States;
+use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::writes::{DeletionWrites, JoinWrites};
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::notification::{Delivery, Notification};
-use reachability_domain::push::ports::Applied;
-use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
-use reachability_domain::push::registration::Registration;
+use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notifications};
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -73,27 +71,14 @@ impl Scope {
     }
 }
 
-fn slice<K: Ord + Copy, V, T>(map: &BTreeMap<K, V>, page: PageRequest<K>, item: impl Fn(&V) -> &T) -> Page<T>
-where
-    T: Clone,
-{
-    use std::ops::Bound::{Excluded, Unbounded};
-    let take = page.limit.saturating_add(1);
-    let range = match page.position {
-        Cursor::Start => map.range::<K, _>(..),
-        Cursor::After(key) => map.range((Excluded(key), Unbounded)),
-        Cursor::Before(key) => map.range(..key),
-    };
-    let clone = |(_, value): (&K, &V)| item(value).clone();
-    let backwards = matches!(page.position, Cursor::Before(_));
-    let mut items: Vec<T> =
-        if backwards { range.rev().take(take).map(clone).collect() } else { range.take(take).map(clone).collect() };
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    if backwards {
-        items.reverse();
-    }
-    Page { items, more }
+/// A page of a map.
+fn list<K: Ord + Copy, V, T: Clone>(map: &BTreeMap<K, V>, page: PageRequest<K>, item: impl Fn(&V) -> &T) -> Page<T> {
+    let range = map.range(page.bounds()).map(|(_, value)| item(value).clone());
+    page.page_of_read(if page.is_backward() {
+        range.rev().take(page.read_limit()).collect()
+    } else {
+        range.take(page.read_limit()).collect()
+    })
 }
 
 #[async_trait]
@@ -135,7 +120,7 @@ impl Services for MemoryStore {
     }
 
     async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
-        Ok(slice(&self.contents().services, page, |scope| &scope.service))
+        Ok(list(&self.contents().services, page, |scope| &scope.service))
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
@@ -150,14 +135,6 @@ impl Services for MemoryStore {
 
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         Ok(self.contents().services.remove(&sid).is_some())
-    }
-}
-
-#[async_trait]
-impl DeletedServices for MemoryStore {
-    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
-        // They went with the service.
-        Ok(false)
     }
 }
 
@@ -185,8 +162,8 @@ impl Users for MemoryStore {
 
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
         let contents = self.contents();
-        let Some(scope) = contents.services.get(&service) else { return Ok(Page { items: vec![], more: false }) };
-        Ok(slice(&scope.users, page, |user| user))
+        let Some(scope) = contents.services.get(&service) else { return Ok(Page::EMPTY) };
+        Ok(list(&scope.users, page, |user| user))
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
@@ -206,10 +183,11 @@ impl Users for MemoryStore {
         let Some(user) = scope.users.remove(&sid) else { return Ok(false) };
         scope.by_identity.remove(&user.identity);
         if let Some(state) = scope.states.get_mut(&user.identity) {
-            for (sid, _) in state.registrations.devices() {
+            let writes = DeletionWrites::of(state, now);
+            *state = writes.state;
+            for sid in writes.delete {
                 scope.bindings.remove(&Device::of_binding(sid));
             }
-            state.mark_deleted(now);
         }
         Ok(true)
     }
@@ -232,14 +210,14 @@ impl States for MemoryStore {
     ) -> Result<Joined, StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
-        let state = scope.states.entry(user.identity.clone()).or_default();
-        let before = state.clone();
-        let learned = state.join(news, now);
-        if learned.anything {
-            state.presence.prune(now);
+        let unknown = UserState::default();
+        let before = scope.states.get(&user.identity).unwrap_or(&unknown);
+        let writes = JoinWrites::of(before, news, now);
+        let joined = Joined::of(before, writes.after(before), news, asked);
+        if let Some(state) = writes.state {
+            scope.states.insert(user.identity.clone(), state);
         }
-        let joined = Joined::of(&before, state, news, asked);
-        if learned.lease && !scope.by_identity.contains_key(&user.identity) {
+        if writes.creates_user && !scope.by_identity.contains_key(&user.identity) {
             scope.create_user(user);
         }
         Ok(joined)
@@ -262,7 +240,7 @@ impl ApiKeys for MemoryStore {
     }
 
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
-        Ok(slice(&self.contents().keys, page, |key| key))
+        Ok(list(&self.contents().keys, page, |key| key))
     }
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
@@ -276,36 +254,35 @@ impl Bindings for MemoryStore {
         &self,
         service: ServiceSid,
         device: Device,
-        action: &BindingCommand,
+        command: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let mut contents = self.contents();
         let Some(scope) = contents.services.get_mut(&service) else {
-            let registers = matches!(action, BindingCommand::Register { .. });
-            return if registers { Err(StoreError::Missing) } else { Ok(Applied { before: None, after: None }) };
+            return if command.registers() { Err(StoreError::Missing) } else { Ok(Applied::unchanged(None)) };
         };
         let before = scope.bindings.get(&device).cloned();
-        let Some(step) = action.transition(before.as_ref(), now) else {
-            return Ok(Applied { after: before.clone(), before });
+        let Some(transition) = command.transition(before.as_ref(), now) else {
+            return Ok(Applied::unchanged(before));
         };
-        if let Some((identity, sid)) = &step.leaves {
-            scope.states.entry(identity.clone()).or_default().remove_device(*sid, now);
-            scope.bindings.remove(&device);
+        let state = |identity: Option<&Identity>| identity.and_then(|identity| scope.states.get(identity)).cloned();
+        let (leaver, owner) = (state(transition.leaver()), state(transition.owner()));
+        let new_user = user.filter(|user| !scope.by_identity.contains_key(&user.identity));
+        let writes = transition.writes(leaver, owner, new_user, now);
+        for (identity, state) in writes.states() {
+            scope.states.insert(identity.clone(), state.clone());
         }
-        if let Some(binding) = &step.binding {
-            let state = scope.states.entry(binding.identity.clone()).or_default();
-            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.announced_in, now) {
-                scope.bindings.remove(&Device::of_binding(gone));
-            }
+        for sid in &writes.delete {
+            scope.bindings.remove(&Device::of_binding(*sid));
+        }
+        if let Some(binding) = &writes.put {
             scope.bindings.insert(device, binding.clone());
-            if let Some(user) = user
-                && !scope.by_identity.contains_key(&user.identity)
-            {
-                scope.create_user(user);
-            }
         }
-        Ok(Applied { before, after: step.binding })
+        if let Some(user) = &writes.create {
+            scope.create_user(user);
+        }
+        Ok(Applied { before, after: writes.put })
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
@@ -324,7 +301,7 @@ impl Bindings for MemoryStore {
         let contents = self.contents();
         let all = contents.services.get(&service).into_iter().flat_map(|scope| scope.bindings.values());
         let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
-        Ok(page.show(bindings, |binding| binding.sid))
+        Ok(page.page_of_all(bindings, |binding| binding.sid))
     }
 }
 
@@ -344,7 +321,7 @@ impl Credentials for MemoryStore {
     }
 
     async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {
-        Ok(slice(&self.contents().credentials, page, |credential| credential))
+        Ok(list(&self.contents().credentials, page, |credential| credential))
     }
 
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -418,6 +395,6 @@ impl Notifications for MemoryStore {
     ) -> Result<Page<Delivery>, StoreError> {
         let contents = self.contents();
         let sent = contents.notifications.get(&notification);
-        Ok(sent.map_or(Page { items: vec![], more: false }, |sent| slice(&sent.deliveries, page, |it| it)))
+        Ok(sent.map_or(Page::EMPTY, |sent| list(&sent.deliveries, page, |it| it)))
     }
 }

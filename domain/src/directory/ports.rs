@@ -68,7 +68,7 @@ pub trait Services: Send + Sync {
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError>;
 
     /// Removes a service. Its users are gone with it, though a store may leave the work of removing them to
-    /// [`Store::purge`]. Returns whether there was one.
+    /// [`DeletedServices::purge`]. Returns whether there was one.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError>;
 }
 
@@ -101,6 +101,9 @@ pub trait Users: Send + Sync {
     /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
     async fn replace_user(&self, user: &User) -> Result<(), StoreError>;
 
-    /// Removes a user with its bindings, and buries its state ([`UserState::mark_deleted`]). Returns whether there was one.
+    /// Removes a user with its bindings, and marks its state as deleted ([`DeletionWrites`]). Returns whether there was
+    /// one.
+    ///
+    /// [`DeletionWrites`]: crate::presence::writes::DeletionWrites
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError>;
 }

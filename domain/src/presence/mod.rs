@@ -9,3 +9,4 @@ pub mod outcome;
 pub mod ports;
 pub mod reachability;
 pub mod state;
+pub mod writes;

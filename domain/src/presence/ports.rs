@@ -60,7 +60,7 @@ pub trait States: Send + Sync {
     /// they open a connection and that is news, a user that does not exist is created as `user` says. One that exists
     /// stays as it is. The result tells of the connections in `news` and of those that are `asked` for.
     ///
-    /// Doing it twice does no more than doing it once. When a store forgets what can be forgotten
+    /// Doing it twice does no more than doing it once. When a store prunes what can no longer matter
     /// ([`Presence::prune`]) is its own business. It need not look whether there is such a service: its caller has.
     async fn join(
         &self,

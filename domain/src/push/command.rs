@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use crate::directory::configuration::Generation;
-use crate::identity::Identity;
 use crate::push::binding::{Binding, Death};
 use crate::push::registration::{KEEP_DEAD, Registration};
+use crate::push::transition::Transition;
 use crate::push::verdict::{TokenState, Verdict};
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
@@ -36,18 +36,12 @@ pub enum BindingCommand {
     RemoveDead(BindingSid),
 }
 
-/// What an action does to a device: the binding as it is to be, and who has it no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
-    /// The binding as it is afterwards; `None`: there is none any more.
-    pub binding: Option<Binding>,
-    /// Who had the device before, and has it no more.
-    pub leaves: Option<(Identity, BindingSid)>,
-    /// In which generation the outside is told of it; `None`: in none that it was not told in already.
-    pub announced_in: Option<Generation>,
-}
-
 impl BindingCommand {
+    /// Whether it registers a device, which needs the service to exist.
+    pub fn registers(&self) -> bool {
+        matches!(self, Self::Register { .. })
+    }
+
     /// What this does to a device that is bound like this; `None` if nothing.
     pub fn transition(&self, current: Option<&Binding>, now: Timestamp) -> Option<Transition> {
         // All but the first are about one binding, and nothing if the device has another by now.

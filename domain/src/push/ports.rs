@@ -22,11 +22,18 @@ pub struct Applied {
     pub after: Option<Binding>,
 }
 
+impl Applied {
+    /// There was nothing to write.
+    pub fn unchanged(binding: Option<Binding>) -> Self {
+        Self { before: binding.clone(), after: binding }
+    }
+}
+
 /// Where bindings lie, each written together with the states of the users that it concerns.
 #[async_trait]
 pub trait Bindings: Send + Sync {
-    /// Does to a device what an action says ([`BindingCommand::step`]), in one write together with the states of those whose
-    /// device it was and is. A user that registers and does not exist is created as `user` says.
+    /// Does to a device what a command says ([`BindingCommand::transition`]), in one write together with the states of
+    /// those whose device it was and is. A user that registers and does not exist is created as `user` says.
     ///
     /// # Errors
     /// [`StoreError::Missing`] if a device registers and there is no such service.
@@ -34,7 +41,7 @@ pub trait Bindings: Send + Sync {
         &self,
         service: ServiceSid,
         device: Device,
-        action: &BindingCommand,
+        command: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
     ) -> Result<Applied, StoreError>;
