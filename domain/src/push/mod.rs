@@ -14,4 +14,5 @@ pub mod ports;
 pub mod provider;
 pub mod reason;
 pub mod registration;
+pub mod vault;
 pub mod verdict;
