@@ -28,6 +28,11 @@ pub fn default_service_sid(account: AccountSid, deleted: Option<ServiceSid>) -> 
     ServiceSid::from_bits(hash(&[b"default service", &account, &deleted]) >> TIME_BITS)
 }
 
+/// Whether a sid may be one of [`default_service_sid`]. Those of services that were created tell when that was.
+pub fn may_be_default(sid: ServiceSid) -> bool {
+    sid.bits() >> (u128::BITS - TIME_BITS) == 0
+}
+
 /// A default service as it is before anything was set on it.
 pub fn default_service(sid: ServiceSid, date_created: Timestamp) -> Service {
     let role = |name: &str| -> RoleSid {
@@ -52,6 +57,7 @@ mod tests {
         // Deployments have stored it: it must not change.
         assert_eq!(first.to_string(), "IS000000000000183da0292cf853d61cd6");
         assert_ne!(first, default_service_sid(other, None));
+        assert!(may_be_default(first) && !may_be_default(ServiceSid::from_bits(1 << 80)));
         let second = default_service_sid(one, Some(first));
         let third = default_service_sid(one, Some(second));
         assert!(first != second && second != third && third != first);

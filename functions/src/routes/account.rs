@@ -2,22 +2,24 @@
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::{SignedDuration, Span};
 use reachability_domain::directory::account::{AccountSettings, WebhookTarget};
-use reachability_domain::directory::service::Service;
-use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::StoreError;
+use reachability_domain::directory::ports::Accounts;
+use reachability_domain::directory::service::ServiceRef;
+use reachability_domain::ids::Ids;
+use reachability_domain::sid::{MessagingServiceSid, ServiceSid};
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::call::Call;
-use crate::configuration::set_webhooks;
-use crate::error::ApiError;
-use crate::params::Params;
-use crate::services::new_service;
-use crate::update;
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::params::{Params, set};
+use crate::http::request::ApiRequest;
+use crate::routes::settings::set_webhooks;
+use crate::use_cases::account::update_account;
+use crate::use_cases::services::ServiceDirectory;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -25,66 +27,65 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/Configuration/Webhooks", get(fetch_webhooks).post(update_webhooks))
 }
 
-/// The service of the routes that name none. It is made when it is first needed.
-///
-/// # Errors
-/// As the store's.
-pub async fn default_service(app: &App) -> Result<Service, StoreError> {
-    let store = &app.store;
-    loop {
-        let settings = store.account().await?;
-        if let Some(sid) = settings.default_chat_service_sid
-            && let Some(service) = store.service(sid).await?
-        {
-            return Ok(service);
-        }
-        let service = new_service(app, "Default Conversations Service");
-        store.create_service(&service).await?;
-        let settings = AccountSettings { default_chat_service_sid: Some(service.sid), ..settings };
-        match store.replace_account(&settings).await {
-            Ok(()) => return Ok(service),
-            // Somebody else made one at the same time, or changed another setting.
-            Err(StoreError::Conflict) => store.delete_service(service.sid).await?,
-            Err(error) => return Err(error),
-        };
-    }
+async fn fetch(
+    State(directory): State<ServiceDirectory>,
+    Port(accounts): Port<dyn Accounts>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let default = directory.default_service().await?;
+    Ok(Json(show(&request, &accounts.account().await?, default.service.sid)).into_response())
 }
 
-async fn fetch(call: Call) -> Result<Response, ApiError> {
-    let service = default_service(&call.app).await?;
-    Ok(Json(show(&call, &call.app.store.account().await?, service.sid)).into_response())
-}
-
-async fn update(call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
-    let default_service = default_service(&call.app).await?;
+async fn update(
+    State(directory): State<ServiceDirectory>,
+    Port(accounts): Port<dyn Accounts>,
+    Port(ids): Port<dyn Ids>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let default = directory.default_service().await?;
     let chosen: Option<ServiceSid> = form.parsed("DefaultChatServiceSid", "IS followed by 32 hexadecimal digits")?;
     if let Some(sid) = chosen
-        && call.app.store.service(sid).await?.is_none()
+        && directory.find(ServiceRef::Sid(sid)).await?.is_none()
     {
         return Err(ApiError::invalid("DefaultChatServiceSid", "the sid of a service of this account"));
     }
-    let settings = update::update(&call, |settings: &mut AccountSettings| {
+    let messaging: Option<MessagingServiceSid> =
+        form.parsed("DefaultMessagingServiceSid", "MG followed by 32 hexadecimal digits")?;
+    let inactive_timer = timer(&form, "DefaultInactiveTimer", 1)?;
+    let closed_timer = timer(&form, "DefaultClosedTimer", 10)?;
+
+    let default_sid = chosen.unwrap_or(default.service.sid);
+    if chosen.is_some() {
+        // It was shown as a service, and stays one if it is not the default any more.
+        directory.store(default).await?;
+    }
+    let settings = update_account(&*accounts, &*ids, |settings| {
         if chosen.is_some() {
             settings.default_chat_service_sid = chosen;
         }
-        if let Some(sid) = form.parsed("DefaultMessagingServiceSid", "MG followed by 32 hexadecimal digits")? {
-            settings.default_messaging_service_sid = Some(sid);
+        if messaging.is_some() {
+            settings.default_messaging_service_sid = messaging;
         }
-        set_timer(&mut settings.default_inactive_timer, &form, "DefaultInactiveTimer", 1)?;
-        set_timer(&mut settings.default_closed_timer, &form, "DefaultClosedTimer", 10)
+        set(&mut settings.default_inactive_timer, inactive_timer.clone());
+        set(&mut settings.default_closed_timer, closed_timer.clone());
+        Ok::<_, ApiError>(())
     })
     .await?;
-    Ok(Json(show(&call, &settings, default_service.sid)).into_response())
+    Ok(Json(show(&request, &settings, default_sid)).into_response())
 }
 
-async fn fetch_webhooks(call: Call) -> Result<Response, ApiError> {
-    Ok(Json(show_webhooks(&call, &call.app.store.account().await?)).into_response())
+async fn fetch_webhooks(Port(accounts): Port<dyn Accounts>, request: ApiRequest) -> Result<Response, ApiError> {
+    Ok(Json(show_webhooks(&request, &accounts.account().await?)).into_response())
 }
 
-async fn update_webhooks(call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
-    let settings = update::update(&call, |settings: &mut AccountSettings| {
+async fn update_webhooks(
+    Port(accounts): Port<dyn Accounts>,
+    Port(ids): Port<dyn Ids>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let settings = update_account(&*accounts, &*ids, |settings| {
         match form.get("Target") {
             None => {}
             Some("") => settings.webhook_target = None,
@@ -95,15 +96,14 @@ async fn update_webhooks(call: Call) -> Result<Response, ApiError> {
         set_webhooks(&mut settings.webhooks, &form, "Method", "Filters")
     })
     .await?;
-    Ok(Json(show_webhooks(&call, &settings)).into_response())
+    Ok(Json(show_webhooks(&request, &settings)).into_response())
 }
 
-/// An ISO 8601 duration of at least so many minutes; an empty text clears it.
-fn set_timer(target: &mut Option<String>, form: &Params, name: &str, least_minutes: i64) -> Result<(), ApiError> {
-    let Some(text) = form.get(name) else { return Ok(()) };
+/// An ISO 8601 duration of at least so many minutes; an empty text clears it, which is `Some(None)`.
+fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<String>>, ApiError> {
+    let Some(text) = form.get(name) else { return Ok(None) };
     if text.is_empty() {
-        *target = None;
-        return Ok(());
+        return Ok(Some(None));
     }
     let least = SignedDuration::from_mins(least_minutes);
     // A day is 24 hours, as far as a timer is concerned.
@@ -115,15 +115,13 @@ fn set_timer(target: &mut Option<String>, form: &Params, name: &str, least_minut
     if duration.is_none_or(|duration| duration < least) {
         return Err(ApiError::invalid(name, format!("an ISO 8601 duration of at least PT{least_minutes}M")));
     }
-    *target = Some(text.to_owned());
-    Ok(())
+    Ok(Some(Some(text.to_owned())))
 }
 
-fn show(call: &Call, settings: &AccountSettings, default_service: ServiceSid) -> Value {
-    let base_url = &call.base_url;
-    let service = settings.default_chat_service_sid.unwrap_or(default_service);
+fn show(request: &ApiRequest, settings: &AccountSettings, service: ServiceSid) -> Value {
+    let base_url = &request.base_url;
     json!({
-        "account_sid": call.app.account_sid,
+        "account_sid": request.account_sid,
         "default_chat_service_sid": service,
         "default_messaging_service_sid": settings.default_messaging_service_sid,
         "default_inactive_timer": settings.default_inactive_timer,
@@ -136,14 +134,14 @@ fn show(call: &Call, settings: &AccountSettings, default_service: ServiceSid) ->
     })
 }
 
-fn show_webhooks(call: &Call, settings: &AccountSettings) -> Value {
+fn show_webhooks(request: &ApiRequest, settings: &AccountSettings) -> Value {
     json!({
-        "account_sid": call.app.account_sid,
+        "account_sid": request.account_sid,
         "pre_webhook_url": settings.webhooks.pre_webhook_url,
         "post_webhook_url": settings.webhooks.post_webhook_url,
         "filters": settings.webhooks.filters,
         "method": settings.webhooks.method,
         "target": settings.webhook_target,
-        "url": format!("{}/v1/Configuration/Webhooks", call.base_url),
+        "url": format!("{}/v1/Configuration/Webhooks", request.base_url),
     })
 }

@@ -2,24 +2,28 @@
 
 use axum::Json;
 use axum::Router;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::ports::Credentials;
+use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::CredentialSid;
-use reachability_infra::credentials::material::{self, InvalidMaterial};
-use reachability_infra::ids;
+use reachability_domain::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::call::Call;
-use crate::error::ApiError;
-use crate::paging::Listing;
-use crate::params::{Params, set};
-use crate::update;
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::{Params, set};
+use crate::http::request::ApiRequest;
+use crate::use_cases::credentials::update_credential;
 
 /// How long a credential's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 64;
@@ -27,34 +31,43 @@ const MAX_FRIENDLY_NAME: usize = 64;
 /// How long a key, a certificate or a service account may be, in characters. Ours.
 const MAX_MATERIAL: usize = 16 * 1024;
 
-/// What a credential is made of, and what is to be stored of it sealed.
-type Material = (Method, Option<Sealed>);
-
-pub(crate) fn routes() -> Router<App> {
-    [("/v1/Credentials", 100), ("/v2/Credentials", 1_000)].into_iter().fold(
-        Router::new(),
-        |router, (path, max_page_size)| {
-            router
-                .route(path, get(move |call| list(path, max_page_size, call)).post(move |call| create(path, call)))
-                .route(
-                    &format!("{path}/{{credential}}"),
-                    get(move |call| fetch(path, call)).post(move |call| update(path, call)).delete(delete),
-                )
-        },
-    )
+/// What an API has of its own.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    path: &'static str,
+    max_page_size: usize,
 }
 
-async fn create(path: &'static str, call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
+pub(crate) fn routes() -> Router<App> {
+    let views =
+        [View { path: "/v1/Credentials", max_page_size: 100 }, View { path: "/v2/Credentials", max_page_size: 1_000 }];
+    views.into_iter().fold(Router::new(), |router, view| {
+        let routes = Router::new()
+            .route(view.path, get(list).post(create))
+            .route(&format!("{}/{{credential}}", view.path), get(fetch).post(update).delete(delete));
+        router.merge(routes.layer(Extension(view)))
+    })
+}
+
+async fn create(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    Port(vault): Port<dyn Vault>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
     let channel = channel(form.required("Type")?)?;
-    let (sid, now) = (ids::sid(), (call.app.clock)());
-    let (method, sealed) = material(&call, &form, sid, channel)?.ok_or_else(|| {
+    let (sid, now) = (ids.sid(), clock());
+    let given = Given::read(&form, channel)?.ok_or_else(|| {
         ApiError::missing(match channel {
             Channel::Apn => "PrivateKey",
             Channel::Fcm => "Secret",
             Channel::Gcm => "ApiKey",
         })
     })?;
+    let (method, sealed) = given.seal(&*vault, sid, now)?;
     let mut credential = Credential {
         sid,
         channel,
@@ -72,108 +85,161 @@ async fn create(path: &'static str, call: Call) -> Result<Response, ApiError> {
         version: 0,
     };
     change(&mut credential, &form)?;
-    call.app.store.create_credential(&credential).await?;
-    Ok((StatusCode::CREATED, Json(show(&call, path, &credential))).into_response())
+    credentials.create_credential(&credential).await?;
+    Ok((StatusCode::CREATED, Json(show(&request, view, &credential))).into_response())
 }
 
-async fn list(path: &'static str, max_page_size: usize, call: Call) -> Result<Response, ApiError> {
-    let page = Listing::<CredentialSid>::of(&call, max_page_size)?;
-    let slice: Page<Credential> = call.app.store.credentials(page.request).await?;
-    let items = slice.items.iter().map(|credential| show(&call, path, credential)).collect();
-    Ok(page.show(&call, path, "credentials", &slice, |credential| credential.sid, items))
+async fn list(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let listing = Listing::<CredentialSid>::of(&request.query, view.max_page_size)?;
+    let page: Page<Credential> = credentials.credentials(listing.request).await?;
+    let items = page.items.iter().map(|credential| show(&request, view, credential)).collect();
+    Ok(listing.show(&request.base_url, view.path, "credentials", &page, |credential| credential.sid, items))
 }
 
-async fn fetch(path: &'static str, call: Call) -> Result<Response, ApiError> {
-    Ok(Json(show(&call, path, &call.credential().await?)).into_response())
+async fn fetch(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    Ok(Json(show(&request, view, &find(&*credentials, &request).await?)).into_response())
 }
 
-async fn update(path: &'static str, call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
+async fn update(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    Port(vault): Port<dyn Vault>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
     let channel = form.get("Type").map(channel).transpose()?;
-    let credential = update::update(&call, |credential: &mut Credential| {
+    let read = find(&*credentials, &request).await?;
+    if channel.is_some_and(|channel| !channel.is(read.channel)) {
+        return Err(ApiError::unfit("Type", "a credential stays with its channel"));
+    }
+    let given = Given::read(&form, channel.unwrap_or(read.channel))?;
+    let sealed = given.map(|given| given.seal(&*vault, read.sid, clock())).transpose()?;
+    let credential = update_credential(&*credentials, &*ids, clock, read, |credential| {
         let before = credential.clone();
-        if channel.is_some_and(|channel| !channel.is(credential.channel)) {
-            return Err(ApiError::unfit("Type", "a credential stays with its channel"));
-        }
         set(&mut credential.channel, channel);
-        if let Some((method, sealed)) = material(&call, &form, credential.sid, credential.channel)? {
-            credential.method = method;
-            credential.sealed = sealed;
+        if let Some((method, sealed)) = &sealed {
+            credential.method.clone_from(method);
+            credential.sealed.clone_from(sealed);
         }
         change(credential, &form)?;
         if !credential.is_used_like(&before) {
             credential.health = Health::Unproven;
         }
-        Ok(())
+        Ok::<_, ApiError>(())
     })
-    .await?;
-    Ok(Json(show(&call, path, &credential)).into_response())
+    .await?
+    .ok_or_else(|| request.not_found())?;
+    Ok(Json(show(&request, view, &credential)).into_response())
 }
 
 /// Removes a credential. Registrations that name it stay as they are.
-async fn delete(call: Call) -> Result<Response, ApiError> {
-    if call.app.store.delete_credential(call.sid("credential")?).await? {
+async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<Response, ApiError> {
+    if credentials.delete_credential(request.credential()?).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
-        Err(call.not_found())
+        Err(request.not_found())
     }
+}
+
+/// The credential that the path names.
+async fn find(credentials: &dyn Credentials, request: &ApiRequest) -> Result<Credential, ApiError> {
+    credentials.credential(request.credential()?).await?.ok_or_else(|| request.not_found())
 }
 
 fn channel(word: &str) -> Result<Channel, ApiError> {
     word.parse().map_err(|_| ApiError::invalid("Type", "apn, fcm or gcm"))
 }
 
-/// What a credential is made of, as the form says; `None` if it says nothing of it. It is always given as a whole.
-fn material(call: &Call, form: &Params, sid: CredentialSid, channel: Channel) -> Result<Option<Material>, ApiError> {
-    let given = |name| form.text(name, MAX_MATERIAL, 20001).map(|text| text.filter(|text| !text.is_empty()));
-    let secret_names: &[_] = match channel.canonical() {
-        Channel::Apn => &["Certificate", "PrivateKey", "KeyId", "TeamId", "Topic"],
-        Channel::Fcm | Channel::Gcm => &["Secret", "ApiKey"],
-    };
-    let mut is_given = false;
-    for name in secret_names {
-        is_given |= given(name)?.is_some();
-    }
+/// The parameter that names a platform application.
+const PLATFORM_APPLICATION: &str = "PlatformApplicationArn";
 
-    let arn_name = "PlatformApplicationArn";
-    if let Some(arn) = given(arn_name)? {
-        if !call.app.platform_applications {
-            return Err(ApiError::unfit(arn_name, "this deployment has no platform applications"));
-        }
-        if is_given {
-            return Err(ApiError::unfit(arn_name, "a platform application has its own keys, and no others are wanted"));
-        }
-        let method = material::platform_application(channel, arn).map_err(|error| refusal(&error, arn_name))?;
-        return Ok(Some((method, None)));
-    }
-    if !is_given {
-        return Ok(None);
-    }
-
-    let (method, secret) = match channel.canonical() {
-        Channel::Apn => {
-            let key = form.required("PrivateKey")?;
-            match given("Certificate")? {
-                Some(certificate) => material::apns_certificate(certificate, key, given("Topic")?, (call.app.clock)()),
-                None => {
-                    let (key_id, team_id) = (form.required("KeyId")?, form.required("TeamId")?);
-                    material::apns_key(key_id, team_id, form.required("Topic")?, key)
-                }
-            }
-            .map_err(|error| refusal(&error, "PrivateKey"))?
-        }
-        Channel::Fcm | Channel::Gcm => {
-            // Each has a name of its own, and means the same.
-            let name = if given("Secret")?.is_some() { "Secret" } else { "ApiKey" };
-            material::service_account(form.required(name)?).map_err(|error| refusal(&error, name))?
-        }
-    };
-    Ok(Some((method, Some(seal(call, sid, &secret)?))))
+/// What a credential is made of, as a form says. It is always given as a whole.
+struct Given {
+    material: Material,
+    /// The parameter that is wrong if the error alone does not tell.
+    parameter: &'static str,
+    /// Whether the form has keys besides the ARN of a platform application.
+    has_other_keys: bool,
 }
 
-fn seal(call: &Call, sid: CredentialSid, secret: &Secret) -> Result<Sealed, ApiError> {
-    let seal = call.app.seal.as_ref().ok_or_else(|| ApiError::internal("there is no key to seal credentials with"))?;
-    seal.seal(sid, secret).map_err(ApiError::internal)
+impl Given {
+    /// `None` if the form says nothing of it.
+    fn read(form: &Params, channel: Channel) -> Result<Option<Self>, ApiError> {
+        let given = |name| {
+            let text = form.text(name, MAX_MATERIAL, ErrorCode::InvalidParameter);
+            text.map(|text| text.filter(|text| !text.is_empty()))
+        };
+        let names: &[_] = match channel.canonical() {
+            Channel::Apn => &["Certificate", "PrivateKey", "KeyId", "TeamId", "Topic"],
+            Channel::Fcm | Channel::Gcm => &["Secret", "ApiKey"],
+        };
+        let mut has_keys = false;
+        for name in names {
+            has_keys |= given(name)?.is_some();
+        }
+        if let Some(arn) = given(PLATFORM_APPLICATION)? {
+            let material = Material::PlatformApplication { channel, arn: arn.to_owned() };
+            return Ok(Some(Self { material, parameter: PLATFORM_APPLICATION, has_other_keys: has_keys }));
+        }
+        if !has_keys {
+            return Ok(None);
+        }
+        let (material, parameter) = match channel.canonical() {
+            Channel::Apn => {
+                let key = Secret::new(form.required("PrivateKey")?);
+                let material = match given("Certificate")? {
+                    Some(certificate) => Material::ApnsCertificate {
+                        certificate: Secret::new(certificate),
+                        key,
+                        topic: given("Topic")?.map(str::to_owned),
+                    },
+                    None => Material::ApnsKey {
+                        key_id: form.required("KeyId")?.to_owned(),
+                        team_id: form.required("TeamId")?.to_owned(),
+                        topic: form.required("Topic")?.to_owned(),
+                        key,
+                    },
+                };
+                (material, "PrivateKey")
+            }
+            Channel::Fcm | Channel::Gcm => {
+                // Each has a name of its own, and means the same.
+                let name = if given("Secret")?.is_some() { "Secret" } else { "ApiKey" };
+                (Material::ServiceAccount { json: Secret::new(form.required(name)?) }, name)
+            }
+        };
+        Ok(Some(Self { material, parameter, has_other_keys: false }))
+    }
+
+    /// What is stored of it.
+    fn seal(
+        &self,
+        vault: &dyn Vault,
+        sid: CredentialSid,
+        now: Timestamp,
+    ) -> Result<(Method, Option<Sealed>), ApiError> {
+        let sealed = vault.seal(sid, &self.material, now);
+        // Which of two mistakes is told: that there are no platform applications at all, or else that there is more.
+        if self.has_other_keys && !matches!(sealed, Err(VaultError::NoPlatformApplications)) {
+            let why = "a platform application has its own keys, and no others are wanted";
+            return Err(ApiError::unfit(self.parameter, why));
+        }
+        sealed.map_err(|error| match error {
+            VaultError::Invalid(error) => refusal(&error, self.parameter),
+            VaultError::NoPlatformApplications => ApiError::unfit(self.parameter, error),
+            VaultError::Unsealable(source) => ApiError::internal(source),
+        })
+    }
 }
 
 /// What is wrong with what was given, and by which parameter: `parameter` where the error alone does not tell.
@@ -196,7 +262,7 @@ fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
 
 /// What is not secret: the parameters that creating and updating have in common.
 fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
-    form.set_text(&mut credential.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, 20001)?;
+    form.set_text(&mut credential.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
     set(&mut credential.sandbox, form.boolean("Sandbox")?);
     match form.get("RegistrationCheck") {
         None => {}
@@ -213,7 +279,7 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn show(call: &Call, path: &str, credential: &Credential) -> Value {
+fn show(request: &ApiRequest, view: View, credential: &Credential) -> Value {
     let (status, reason, since) = match &credential.health {
         Health::Unproven => ("unproven", None, None),
         Health::Accepted => ("accepted", None, None),
@@ -221,14 +287,14 @@ fn show(call: &Call, path: &str, credential: &Credential) -> Value {
     };
     let mut shown = json!({
         "sid": credential.sid,
-        "account_sid": call.app.account_sid,
+        "account_sid": request.account_sid,
         "friendly_name": credential.friendly_name,
         "type": credential.channel,
         // A text, as the vendor shows it.
         "sandbox": if credential.sandbox { "True" } else { "False" },
         "date_created": credential.date_created.to_seconds(),
         "date_updated": credential.date_updated.to_seconds(),
-        "url": format!("{}{path}/{}", call.base_url, credential.sid),
+        "url": format!("{}{}/{}", request.base_url, view.path, credential.sid),
         "registration_check": credential.check,
         "status": status,
         "status_reason": reason,

@@ -2,20 +2,24 @@
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::ApiKeys;
+use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
-use reachability_domain::sid::{AccountSid, KeySid};
-use reachability_infra::ids;
+use reachability_domain::sid::KeySid;
+use reachability_domain::time::Clock;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::auth::Caller;
-use crate::call::Call;
-use crate::error::ApiError;
-use crate::paging::Listing;
+use crate::app::{App, Port};
+use crate::http::caller::{Caller, OwnerKey};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::request::ApiRequest;
 
 /// How long a key's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 64;
@@ -27,43 +31,51 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 /// Keys are made and taken away with the account's own token, so that a leaked key cannot make others.
-fn authorize(call: &Call) -> Result<(), ApiError> {
-    if call.sid::<AccountSid>("account")? != call.app.account_sid {
-        return Err(call.not_found());
+fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
+    if request.account()? != request.account_sid {
+        return Err(request.not_found());
     }
-    match call.caller {
-        Caller::Account => Ok(()),
-        Caller::Key => Err(ApiError::forbidden("API keys are managed with the account's auth token")),
+    match request.caller {
+        Caller::Owner(OwnerKey::AuthToken) => Ok(()),
+        Caller::Owner(OwnerKey::ApiKey) => {
+            Err(ApiError::forbidden("API keys are managed with the account's auth token"))
+        }
     }
 }
 
-async fn create(call: Call) -> Result<Response, ApiError> {
-    authorize(&call)?;
-    let form = call.form()?;
+async fn create(
+    Port(keys): Port<dyn ApiKeys>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let form = request.form()?;
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
     let key = ApiKey {
-        sid: ids::sid(),
-        friendly_name: form.text("FriendlyName", MAX_FRIENDLY_NAME, 20001)?.unwrap_or_default().to_owned(),
-        secret: ids::secret().map_err(ApiError::internal)?,
-        date_created: (call.app.clock)(),
+        sid: ids.sid(),
+        friendly_name: friendly_name.unwrap_or_default().to_owned(),
+        secret: ids.secret().map_err(ApiError::internal)?,
+        date_created: clock(),
     };
-    call.app.store.create_key(&key).await?;
+    keys.create_key(&key).await?;
     let mut shown = show(&key);
     // This once.
     shown["secret"] = json!(key.secret.expose());
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-async fn list(call: Call) -> Result<Response, ApiError> {
-    authorize(&call)?;
-    let page = Listing::<KeySid>::of(&call, 1_000)?;
-    let slice: Page<ApiKey> = call.app.store.keys(page.request).await?;
-    let links = page.links(&call.path, &slice, |key| key.sid);
-    let start = page.number().saturating_mul(page.request.limit as u64);
-    let last = slice.items.len().saturating_sub(1) as u64;
+async fn list(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let listing = Listing::<KeySid>::of(&request.query, 1_000)?;
+    let page: Page<ApiKey> = keys.keys(listing.request).await?;
+    let links = listing.links(&request.path, &page, |key| key.sid);
+    let start = listing.number().saturating_mul(listing.request.limit as u64);
+    let last = page.items.len().saturating_sub(1) as u64;
     Ok(Json(json!({
-        "keys": slice.items.iter().map(show).collect::<Vec<_>>(),
-        "page": page.number(),
-        "page_size": page.request.limit,
+        "keys": page.items.iter().map(show).collect::<Vec<_>>(),
+        "page": listing.number(),
+        "page_size": listing.request.limit,
         "start": start,
         "end": start.saturating_add(last),
         "uri": links.this,
@@ -74,18 +86,18 @@ async fn list(call: Call) -> Result<Response, ApiError> {
     .into_response())
 }
 
-async fn fetch(call: Call) -> Result<Response, ApiError> {
-    authorize(&call)?;
-    let key = call.app.store.key(call.sid_json("key")?).await?.ok_or_else(|| call.not_found())?;
+async fn fetch(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let key = keys.key(request.key()?).await?.ok_or_else(|| request.not_found())?;
     Ok(Json(show(&key)).into_response())
 }
 
-async fn delete(call: Call) -> Result<Response, ApiError> {
-    authorize(&call)?;
-    if call.app.store.delete_key(call.sid_json("key")?).await? {
+async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    if keys.delete_key(request.key()?).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
-        Err(call.not_found())
+        Err(request.not_found())
     }
 }
 

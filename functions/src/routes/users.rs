@@ -2,26 +2,32 @@
 
 use axum::Json;
 use axum::Router;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use reachability_domain::directory::service::Service;
+use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::identity::Identity;
+use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::UserSid;
 use reachability_domain::store::StoreError;
-use reachability_infra::ids;
+use reachability_domain::time::Clock;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::call::Call;
-use crate::configuration::role;
-use crate::error::ApiError;
-use crate::paging::Listing;
-use crate::params::Params;
-use crate::update;
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::Params;
+use crate::http::request::ApiRequest;
+use crate::routes::scope::{find_service, find_user};
+use crate::routes::settings::role;
+use crate::use_cases::services::ServiceDirectory;
+use crate::use_cases::users::{CreateUser, ProfileChange, UpdateUser, create_user, read_reachability, update_user};
 
 /// How long a user's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 256;
@@ -48,16 +54,11 @@ pub(crate) fn routes() -> Router<App> {
     ]
     .into_iter()
     .fold(Router::new(), |router, (view, path)| {
-        router
-            .route(path, get(move |call| list(view, call)).post(move |call| create(view, call)))
-            .route(
-                &format!("{path}/{{user}}"),
-                get(move |call| fetch(view, call)).post(move |call| update(view, call)).delete(delete),
-            )
-            .route(
-                &format!("{path}/{{user}}/{}", view.conversations()),
-                get(move |call| list_conversations(view, call)),
-            )
+        let routes = Router::new()
+            .route(path, get(list).post(create))
+            .route(&format!("{path}/{{user}}"), get(fetch).post(update).delete(delete))
+            .route(&format!("{path}/{{user}}/{}", view.conversations()), get(list_conversations));
+        router.merge(routes.layer(Extension(view)))
     })
 }
 
@@ -85,11 +86,16 @@ impl View {
         }
     }
 
-    fn show(self, call: &Call, user: &User, reachability: Reachability) -> Value {
-        let url = format!("{}{}", call.base_url, self.path(user));
+    /// Shows the only one of whom it was read whether it is reachable.
+    fn show_one(self, request: &ApiRequest, user: &User, reachability: &[Reachability]) -> Value {
+        self.show(request, user, reachability.first().copied().unwrap_or(Reachability::UNKNOWN))
+    }
+
+    fn show(self, request: &ApiRequest, user: &User, reachability: Reachability) -> Value {
+        let url = format!("{}{}", request.base_url, self.path(user));
         let mut shown = json!({
             "sid": user.sid,
-            "account_sid": call.app.account_sid,
+            "account_sid": request.account_sid,
             "role_sid": user.role_sid,
             "identity": user.identity,
             "friendly_name": user.friendly_name,
@@ -118,104 +124,134 @@ impl View {
     }
 }
 
-async fn create(view: View, call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
+async fn create(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
     let identity: Identity = form.required("Identity")?.parse()?;
-    let service = call.service().await?;
-    let key = UserKey { service: service.sid, identity };
-    let mut user = User::new(ids::sid(), key, Some(service.default_roles.service_user), (call.app.clock)());
-    change(&mut user, &form)?;
-    match call.app.store.create_user(&user).await {
-        Ok(()) => {}
+    let service = find_service(&directory, &request).await?;
+    let command = CreateUser { service, identity, profile: profile(&form)? };
+    let (service, user) = match create_user(&directory, &*users, &*ids, clock, command).await {
         Err(StoreError::Exists) => return Err(ApiError::user_exists()),
-        Err(StoreError::Missing) => return Err(call.not_found()),
-        Err(error) => return Err(error.into()),
-    }
-    let reachability = reachability(&call, &service, &user).await?;
-    Ok((StatusCode::CREATED, Json(view.show(&call, &user, reachability))).into_response())
+        Err(StoreError::Missing) => return Err(request.not_found()),
+        created => created?,
+    };
+    let users = std::slice::from_ref(&user);
+    let reachability = read_reachability(&*states, clock, &service, users).await?;
+    Ok((StatusCode::CREATED, Json(view.show_one(&request, &user, &reachability))).into_response())
 }
 
 /// A list shows no reachability, unless it is asked for.
-async fn list(view: View, call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let asked = call.query.boolean("Reachability")?.unwrap_or(false);
+async fn list(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service;
+    let asked = request.query.boolean("Reachability")?.unwrap_or(false);
     let filters = if asked { "&Reachability=true" } else { "" };
-    let page = Listing::<UserSid>::of(&call, view.max_page_size())?.with_filters(filters.to_owned());
-    let slice: Page<User> = call.app.store.users(service.sid, page.request).await?;
-    let shown = if asked && service.configuration.reachability_enabled {
-        let keys: Vec<UserKey> = slice.items.iter().map(User::key).collect();
-        let states = call.app.store.states(&keys).await?;
-        let now = (call.app.clock)();
-        let reachability = states.iter().map(|state| Reachability::of(&service.configuration, state, now));
-        slice.items.iter().zip(reachability).map(|(user, reachability)| view.show(&call, user, reachability)).collect()
+    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?.with_filters(filters.to_owned());
+    let page: Page<User> = users.users(service.sid, listing.request).await?;
+    let reachability = if asked {
+        read_reachability(&*states, clock, &service, &page.items).await?
     } else {
-        slice.items.iter().map(|user| view.show(&call, user, Reachability::UNKNOWN)).collect()
+        vec![Reachability::UNKNOWN; page.items.len()]
     };
-    Ok(page.show(&call, &call.path, "users", &slice, |user| user.sid, shown))
+    let items = page.items.iter().zip(reachability);
+    let items = items.map(|(user, reachability)| view.show(&request, user, reachability)).collect();
+    Ok(listing.show(&request.base_url, &request.path, "users", &page, |user| user.sid, items))
 }
 
-async fn fetch(view: View, call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let user = call.user(&service).await?;
-    let reachability = reachability(&call, &service, &user).await?;
-    Ok(Json(view.show(&call, &user, reachability)).into_response())
+async fn fetch(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service;
+    let user = find_user(&*users, service.sid, &request).await?;
+    let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
+    Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
 }
 
-async fn update(view: View, call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
-    let user = update::update(&call, |user| change(user, &form)).await?;
-    let reachability = reachability(&call, &call.service().await?, &user).await?;
-    Ok(Json(view.show(&call, &user, reachability)).into_response())
+async fn update(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let service = find_service(&directory, &request).await?.service;
+    let user = find_user(&*users, service.sid, &request).await?;
+    let command = UpdateUser { user, profile: profile(&form)? };
+    let user = update_user(&*users, &*ids, clock, command).await?.ok_or_else(|| request.not_found())?;
+    let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
+    Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
 }
 
-async fn delete(call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let user = call.user(&service).await?;
-    if call.app.store.delete_user(service.sid, user.sid, (call.app.clock)()).await? {
+async fn delete(
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    let user = find_user(&*users, service, &request).await?;
+    if users.delete_user(service, user.sid, clock()).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
-        Err(call.not_found())
+        Err(request.not_found())
     }
 }
 
 /// Conversations are not kept here, so nobody is in any.
-async fn list_conversations(view: View, call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let user = call.user(&service).await?;
-    let page = Listing::<UserSid>::of(&call, view.max_page_size())?;
+async fn list_conversations(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    let user = find_user(&*users, service, &request).await?;
+    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?;
     let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
     let key = view.conversations().to_lowercase();
-    Ok(page.show(&call, &path, &key, &nothing, |user| user.sid, vec![]))
+    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, vec![]))
 }
 
 /// The parameters that creating and updating have in common. `IsOnline` and `IsNotifiable` are not among them.
-fn change(user: &mut User, form: &Params) -> Result<(), ApiError> {
-    form.set_text(&mut user.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, 50003)?;
-    match form.get("Attributes") {
-        None => {}
-        Some("") => user.attributes = "{}".to_owned(),
+fn profile(form: &Params) -> Result<ProfileChange, ApiError> {
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)?;
+    let attributes = match form.get("Attributes") {
+        Some("") => Some("{}"),
         Some(attributes) if attributes.len() > MAX_ATTRIBUTES => {
-            return Err(ApiError::refused(50303, format!("Attributes is longer than {MAX_ATTRIBUTES} bytes")));
+            let message = format!("Attributes is longer than {MAX_ATTRIBUTES} bytes");
+            return Err(ApiError::refused(ErrorCode::AttributesTooLong, message));
         }
-        Some(attributes) => {
-            if serde_json::from_str::<serde::de::IgnoredAny>(attributes).is_err() {
-                return Err(ApiError::refused(50304, "Attributes is not valid JSON"));
-            }
-            user.attributes = attributes.to_owned();
+        Some(attributes) if serde_json::from_str::<serde::de::IgnoredAny>(attributes).is_err() => {
+            return Err(ApiError::refused(ErrorCode::AttributesNotJson, "Attributes is not valid JSON"));
         }
-    }
-    if let Some(role) = role(form, "RoleSid")? {
-        user.role_sid = Some(role);
-    }
-    Ok(())
-}
-
-async fn reachability(call: &Call, service: &Service, user: &User) -> Result<Reachability, ApiError> {
-    if !service.configuration.reachability_enabled {
-        return Ok(Reachability::UNKNOWN);
-    }
-    let states = call.app.store.states(&[user.key()]).await?;
-    let now = (call.app.clock)();
-    Ok(states.first().map_or(Reachability::UNKNOWN, |state| Reachability::of(&service.configuration, state, now)))
+        attributes => attributes,
+    };
+    Ok(ProfileChange {
+        // An empty name clears it.
+        friendly_name: friendly_name.map(|name| (!name.is_empty()).then(|| name.to_owned())),
+        attributes: attributes.map(str::to_owned),
+        role_sid: role(form, "RoleSid")?,
+    })
 }

@@ -106,9 +106,8 @@ mod tests {
     #[test]
     fn platform_applications_need_no_key_where_there_are_any() {
         let arn = "arn:aws:sns:us-east-1:123456789012:app/APNS/my-app";
-        let seal = |vault: SealingVault, arn| {
-            vault.seal(Sid::from_bits(1), &platform_application(arn), Timestamp::default())
-        };
+        let seal =
+            |vault: SealingVault, arn| vault.seal(Sid::from_bits(1), &platform_application(arn), Timestamp::default());
         let error = seal(SealingVault::new(None), arn).unwrap_err();
         assert_eq!(error.to_string(), "this deployment has no platform applications");
         let with_them = || SealingVault::new(None).with_platform_applications();
