@@ -9,10 +9,12 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
-use reachability_functions::account::default_service;
-use reachability_functions::app::{App, Deployment};
+use reachability_functions::app::{App, Ports, Settings};
+use reachability_functions::store_default_service;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::credentials::vault::SealingVault;
+use reachability_infra::ids::Uuids;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
 use reachability_worker::{Pusher, Worker};
@@ -56,20 +58,31 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
-    let queue = SqliteQueue::new(database.clone());
+    let events = SqliteQueue::events(database.clone());
+    let pushes = SqliteQueue::pushes(database.clone());
     let store = Arc::new(SqliteStore::new(database));
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
-    let app = App::new(Deployment {
-        store: store.clone(),
-        queue: Arc::new(queue.clone()),
-        clock: clock::now,
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: store.clone(),
+        users: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store.clone(),
+        events: Arc::new(events.clone()),
+        pushes: Arc::new(pushes.clone()),
+        vault: Arc::new(SealingVault::new(Some(seal.clone()))),
+        ids: Arc::new(Uuids),
+    };
+    let account = Settings {
         account_sid: data_dir.account.account_sid,
         auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
-        seal: Some(seal.clone()),
-        platform_applications: false,
-        off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
-    });
+        clock: clock::now,
+    };
+    let app = App::new(ports, account);
     let worker = Worker::new(store.clone(), Arc::new(queue.clone()), settings.rules(), Duration::ZERO, Arc::default());
     let providers = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
     let pusher = Pusher::new(store.clone(), Arc::new(queue.clone()), Arc::new(providers), Arc::default(), clock::now);
@@ -128,7 +141,7 @@ async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address:
         data_dir.path.display()
     );
     if data_dir.is_new {
-        let service = default_service(app).await?.sid;
+        let service = store_default_service(app).await?;
         let mut token = data_dir.account.auth_token.expose();
         if settings.auth_token.is_some() {
             // Known to the owner, and perhaps not meant for this terminal.
