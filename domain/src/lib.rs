@@ -16,6 +16,7 @@
 //! * [`store`], [`push_store`], [`queue`], and [`push`] again: the ports that a deployment fills in
 //! * [`chain`]: how errors are written down
 
+mod digest;
 pub mod directory;
 pub mod error_chain;
 pub mod identity;

@@ -17,6 +17,8 @@ pub mod push;
 #[cfg(feature = "aws")]
 pub mod secrets_manager;
 #[cfg(feature = "aws")]
+pub mod services;
+#[cfg(feature = "aws")]
 pub mod sns;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

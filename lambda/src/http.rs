@@ -11,13 +11,17 @@ use axum::response::Response;
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt, service_fn};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
-use reachability_functions::app::{App, Deployment};
+use reachability_functions::app::{App, Ports, Settings};
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::ids::Uuids;
+use reachability_infra::services::SharedServices;
 use reachability_infra::sqs::SqsQueue;
 use reachability_infra::{aws, clock, environment, secrets_manager};
 use tokio::sync::watch;
@@ -51,21 +55,35 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         None => None,
     };
     let token = Token::read(secrets).await?;
+    let store = Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?));
     let sqs = aws_sdk_sqs::Client::new(&config);
     // Not every function sends messages to each queue.
     let url = |name| environment::optional(name).unwrap_or_default();
-    let app = App::new(Deployment {
-        store: Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?)),
-        queue: Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now)),
-        pushes: Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now)),
-        clock: clock::now,
+    let events: Arc<SqsQueue<PresenceMessage>> =
+        Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now));
+    let pushes: Arc<SqsQueue<PushMessage>> =
+        Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now));
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now)),
+        users: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        events,
+        pushes,
+        vault: Arc::new(SealingVault::new(seal).with_platform_applications()),
+        ids: Arc::new(Uuids),
+    };
+    let settings = Settings {
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
         auth_token: token.current.subscribe(),
-        seal,
-        platform_applications: true,
-        off_at_least: Configuration::MAX_AGE * 2,
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
-    });
+        clock: clock::now,
+    };
+    let app = App::new(ports, settings);
     let (router, token) = (router(app), Arc::new(tokio::sync::Mutex::new(token)));
     lambda_http::run(service_fn(async |request: lambda_http::Request| {
         token.lock().await.refresh().await;

@@ -11,10 +11,11 @@ use reachability_domain::metrics::Metrics;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
-use reachability_functions::account::default_service;
-use reachability_functions::app::{App, Deployment};
+use reachability_functions::app::{App, Ports, Settings};
+use reachability_functions::store_default_service;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
@@ -64,18 +65,27 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let pushes = SqliteQueue::pushes(database.clone());
     let store = Arc::new(SqliteStore::new(database));
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
-    let app = App::new(Deployment {
-        store: store.clone(),
-        queue: Arc::new(events.clone()),
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: store.clone(),
+        users: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store.clone(),
+        events: Arc::new(events.clone()),
         pushes: Arc::new(pushes.clone()),
-        clock: clock::now,
+        vault: Arc::new(SealingVault::new(Some(seal.clone()))),
+        ids: Arc::new(Uuids),
+    };
+    let account = Settings {
         account_sid: data_dir.account.account_sid,
         auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
-        seal: Some(seal.clone()),
-        platform_applications: false,
-        off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
-    });
+        clock: clock::now,
+    };
+    let app = App::new(ports, account);
     let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
     let ports = WorkerPorts {
         services: store.clone(),
@@ -156,7 +166,7 @@ async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address:
         data_dir.path.display()
     );
     if data_dir.is_new {
-        let service = default_service(app).await?.sid;
+        let service = store_default_service(app).await?;
         let mut token = data_dir.account.auth_token.expose();
         if settings.auth_token.is_some() {
             // Known to the owner, and perhaps not meant for this terminal.

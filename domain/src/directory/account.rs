@@ -9,7 +9,8 @@ use crate::sid::{MessagingServiceSid, ServiceSid};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountSettings {
-    /// The service of the routes that name none; `None` until it is first needed.
+    /// The service of the routes that name none, as the owner has chosen it; `None`, or one that was deleted, stands for
+    /// the derived one ([`crate::directory::default_service`]).
     pub default_chat_service_sid: Option<ServiceSid>,
     /// Stored and read back.
     pub default_messaging_service_sid: Option<MessagingServiceSid>,

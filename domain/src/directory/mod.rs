@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api_key;
 pub mod configuration;
+pub mod default_service;
 pub mod ports;
 pub mod service;
 pub mod user;

@@ -51,6 +51,15 @@ impl Service {
     }
 }
 
+/// How a path names a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceRef {
+    /// Not at all: the account's default one ([`crate::directory::default_service`]).
+    Default,
+    /// By sid.
+    Sid(ServiceSid),
+}
+
 /// The roles that are given when nothing else is said. Roles are known by their sids only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefaultRoles {

@@ -1,8 +1,10 @@
 //! Users: who there is in a service.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Identity, UserKey};
+use crate::identity::{Identity, InvalidIdentity, UserKey};
 use crate::sid::{RoleSid, ServiceSid, UserSid};
 use crate::time::Timestamp;
 
@@ -58,4 +60,12 @@ pub enum UserRef {
     Sid(UserSid),
     /// By identity.
     Identity(Identity),
+}
+
+impl FromStr for UserRef {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
+        text.parse().map(Self::Sid).or_else(|_| text.parse().map(Self::Identity))
+    }
 }

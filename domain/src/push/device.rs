@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::digest::hash;
 use crate::identity::Identity;
 use crate::push::channel::Channel;
 use crate::sid::{BindingSid, ServiceSid, Sid};
@@ -39,17 +39,6 @@ impl Device {
     pub fn sids(self) -> RangeInclusive<BindingSid> {
         BindingSid::from_bits(self.0)..=BindingSid::from_bits(self.0 | OWNER)
     }
-}
-
-/// The first bits of the SHA-256 of some parts, none of which can be mistaken for a part of another.
-fn hash(parts: &[&[u8]]) -> u128 {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    let digest: [u8; 32] = hasher.finalize().into();
-    digest[..16].iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
 }
 
 /// Why a text cannot be a device's token.

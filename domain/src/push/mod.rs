@@ -15,4 +15,5 @@ pub mod provider;
 pub mod reason;
 pub mod registration;
 pub mod transition;
+pub mod vault;
 pub mod verdict;

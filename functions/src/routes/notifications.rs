@@ -1,26 +1,33 @@
 //! Notifications, in the words of Notify v1: to all devices of some users.
 
-use crate::ids;
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use reachability_domain::directory::service::Service;
+use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
-use reachability_domain::push::message::{Deliver, PushMessage};
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::ports::Notifications;
+use reachability_domain::queue::Queue;
 use reachability_domain::sid::BindingSid;
+use reachability_domain::time::Clock;
 use serde_json::{Map, Value, json};
 
-use crate::app::App;
-use crate::bindings::identities;
-use crate::call::Call;
-use crate::configuration::MAX_SOUND;
-use crate::error::ApiError;
-use crate::paging::Listing;
-use crate::params::Params;
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::Params;
+use crate::http::request::ApiRequest;
+use crate::routes::identities::identities;
+use crate::routes::scope::find_service;
+use crate::routes::settings::MAX_SOUND;
+use crate::use_cases::notifications::{SendNotification, send_notification};
+use crate::use_cases::services::ServiceDirectory;
 
 /// How long a title may be, in characters. Ours.
 const MAX_TITLE: usize = 1_024;
@@ -45,51 +52,63 @@ pub(crate) fn routes() -> Router<App> {
         .route(&format!("{path}/{{notification}}/Deliveries"), get(list_deliveries))
 }
 
-/// Takes a notification. It is sent soon; what becomes of it on each device is told by its deliveries.
-async fn create(call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let form = call.form()?;
+async fn create(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    Port(pushes): Port<dyn Queue<PushMessage>>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?;
+    let form = request.form()?;
     form.required("Identity")?;
-    let notification = Notification {
-        sid: ids::sid(),
-        service_sid: service.sid,
+    let command = SendNotification {
+        service,
         identities: identities(&form)?,
         content: content(&form)?,
         ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?,
-        date_created: (call.app.clock)(),
     };
-    call.app.store.create_notification(&notification).await?;
-    let deliver =
-        Deliver { service: service.sid, notification: notification.sid, binding: None, attempts: 0, due_at: None };
-    call.app.pushes.send(&[PushMessage::Deliver(deliver)]).await?;
-    Ok((StatusCode::CREATED, Json(show(&call, &notification))).into_response())
+    let notification = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
 }
 
-async fn fetch(call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    Ok(Json(show(&call, &find(&call, &service).await?)).into_response())
+async fn fetch(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    Ok(Json(show(&request, &find(&directory, &*notifications, &request).await?)).into_response())
 }
 
-async fn list_deliveries(call: Call) -> Result<Response, ApiError> {
-    let service = call.service().await?;
-    let notification = find(&call, &service).await?;
-    let page = Listing::<BindingSid>::of(&call, MAX_PAGE_SIZE)?;
-    let slice: Page<Delivery> = call.app.store.deliveries(notification.sid, page.request).await?;
-    let items = slice.items.iter().map(show_delivery).collect();
-    Ok(page.show(&call, &call.path, "deliveries", &slice, |delivery| delivery.binding_sid, items))
+async fn list_deliveries(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let notification = find(&directory, &*notifications, &request).await?;
+    let listing = Listing::<BindingSid>::of(&request.query, MAX_PAGE_SIZE)?;
+    let page: Page<Delivery> = notifications.deliveries(notification.sid, listing.request).await?;
+    let items = page.items.iter().map(show_delivery).collect();
+    Ok(listing.show(&request.base_url, &request.path, "deliveries", &page, |delivery| delivery.binding_sid, items))
 }
 
 /// The notification that the path names.
-async fn find(call: &Call, service: &Service) -> Result<Notification, ApiError> {
-    let notification = call.app.store.notification(service.sid, call.sid("notification")?).await?;
-    notification.ok_or_else(|| call.not_found())
+async fn find(
+    directory: &ServiceDirectory,
+    notifications: &dyn Notifications,
+    request: &ApiRequest,
+) -> Result<Notification, ApiError> {
+    let service = find_service(directory, request).await?.service.sid;
+    let notification = notifications.notification(service, request.notification()?).await?;
+    notification.ok_or_else(|| request.not_found())
 }
 
 fn content(form: &Params) -> Result<Content, ApiError> {
     let mut content = Content { data: data(form)?, ..Content::default() };
-    form.set_text(&mut content.title, "Title", MAX_TITLE, 20001)?;
-    form.set_text(&mut content.body, "Body", MAX_BODY, 20001)?;
-    form.set_text(&mut content.sound, "Sound", MAX_SOUND, 20001)?;
+    form.set_text(&mut content.title, "Title", MAX_TITLE, ErrorCode::InvalidParameter)?;
+    form.set_text(&mut content.body, "Body", MAX_BODY, ErrorCode::InvalidParameter)?;
+    form.set_text(&mut content.sound, "Sound", MAX_SOUND, ErrorCode::InvalidParameter)?;
     content.priority = match form.get("Priority") {
         None | Some("high") => Priority::High,
         Some("low") => Priority::Low,
@@ -101,7 +120,7 @@ fn content(form: &Params) -> Result<Content, ApiError> {
     let size = payload_size(&content);
     if size > MAX_PAYLOAD {
         let message = format!("The notification has {size} bytes as a push, and may have {MAX_PAYLOAD}");
-        return Err(ApiError::refused(20001, message));
+        return Err(ApiError::refused(ErrorCode::InvalidParameter, message));
     }
     Ok(content)
 }
@@ -135,13 +154,13 @@ fn payload_size(content: &Content) -> usize {
     Value::from(payload).to_string().len()
 }
 
-fn show(call: &Call, notification: &Notification) -> Value {
+fn show(request: &ApiRequest, notification: &Notification) -> Value {
     let content = &notification.content;
     let (service, sid) = (notification.service_sid, notification.sid);
-    let url = format!("{}/v1/Services/{service}/Notifications/{sid}", call.base_url);
+    let url = format!("{}/v1/Services/{service}/Notifications/{sid}", request.base_url);
     json!({
         "sid": sid,
-        "account_sid": call.app.account_sid,
+        "account_sid": request.account_sid,
         "service_sid": service,
         "date_created": notification.date_created.to_seconds(),
         "identities": notification.identities,

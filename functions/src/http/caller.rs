@@ -8,29 +8,37 @@ use reachability_domain::sid::{AccountSid, KeySid};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
-/// Who is asking. Whoever it is, it is the owner.
+/// Who is asking. A route of the owner names the owner's key, if it matters which one it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// With the account's own token.
-    Account,
-    /// With an API key.
-    Key,
+    /// The owner of the deployment.
+    Owner(OwnerKey),
+}
+
+/// With what the owner shows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnerKey {
+    /// The account's auth token.
+    AuthToken,
+    /// An API key.
+    ApiKey,
 }
 
 /// Finds out who is asking.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
-        if sid == app.account_sid && matches(&app.auth_token.borrow(), &password) {
-            return Ok(Caller::Account);
+        let settings = app.settings();
+        if sid == settings.account_sid && matches(&settings.auth_token.borrow(), &password) {
+            return Ok(Caller::Owner(OwnerKey::AuthToken));
         }
     } else if let Ok(sid) = name.parse::<KeySid>()
-        && let Some(key) = app.store.key(sid).await?
+        && let Some(key) = app.ports().api_keys.key(sid).await?
         && matches(&key.secret, &password)
     {
-        return Ok(Caller::Key);
+        return Ok(Caller::Owner(OwnerKey::ApiKey));
     }
     Err(ApiError::unauthorized())
 }
@@ -46,6 +54,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     Some((name.to_owned(), password.to_owned()))
 }
 
+/// In constant time, so that how long it takes does not tell how much of a guess is right.
 fn matches(secret: &Secret, password: &str) -> bool {
     secret.expose().as_bytes().ct_eq(password.as_bytes()).into()
 }

@@ -11,12 +11,13 @@ use reachability_domain::queue::QueueError;
 use reachability_domain::store::StoreError;
 use serde_json::{Map, Value, json};
 
+use crate::http::error_code::ErrorCode;
+
 /// An answer that says no.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    /// From the vendor's catalogue of errors.
-    code: u32,
+    code: ErrorCode,
     message: String,
     /// What else the body says.
     more: Map<String, Value>,
@@ -27,13 +28,17 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), more: Map::new(), source: None, closes: false }
     }
 
     /// 400/20001: a parameter without which it cannot be done.
     pub(crate) fn missing(parameter: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 20001, format!("Missing required parameter {parameter} in the post body"))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::InvalidParameter,
+            format!("Missing required parameter {parameter} in the post body"),
+        )
     }
 
     /// 400/20001: a parameter's value is not one it can have.
@@ -43,79 +48,89 @@ impl ApiError {
 
     /// As [`ApiError::invalid`], where more can be said than what is expected.
     pub(crate) fn unfit(parameter: &str, why: impl std::fmt::Display) -> Self {
-        Self::refused(20001, format!("Invalid value for parameter {parameter}: {why}"))
+        Self::refused(ErrorCode::InvalidParameter, format!("Invalid value for parameter {parameter}: {why}"))
     }
 
     /// 400 with a code of its own.
-    pub(crate) fn refused(code: u32, message: impl Into<String>) -> Self {
+    pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// 400/20001: the request cannot be read.
     pub(crate) fn unreadable(why: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 20001, format!("The request cannot be read: {why}"))
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidParameter, format!("The request cannot be read: {why}"))
     }
 
     /// 408/20001: the body did not come.
     pub(crate) fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, 20001, "The request body did not come in time")
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidParameter, "The request body did not come in time")
     }
 
     /// 413/20001: there is more than `limit` of something.
     pub(crate) fn too_large(limit: usize, of: &str) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 20001, format!("The request has more than {limit} {of}"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::InvalidParameter,
+            format!("The request has more than {limit} {of}"),
+        )
     }
 
     /// Any 4xx/20001: what came is not a request.
     pub(crate) fn malformed(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         let reason = status.canonical_reason().unwrap_or("Bad Request");
-        Self::new(status, 20001, format!("The request cannot be read as HTTP: {reason}"))
+        Self::new(status, ErrorCode::InvalidParameter, format!("The request cannot be read as HTTP: {reason}"))
     }
 
     /// 401/20003: who is asking is not known.
     pub(crate) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, 20003, "Authenticate")
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "Authenticate")
     }
 
     /// 403/20403: who is asking may not.
     pub(crate) fn forbidden(message: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, 20403, message)
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
     }
 
     /// 404/20404. The resource is the path without its version, as the vendor says it.
     pub(crate) fn not_found(resource: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, 20404, format!("The requested resource {resource} was not found"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NotFound,
+            format!("The requested resource {resource} was not found"),
+        )
     }
 
     /// 405/20004.
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, 20004, "Method not allowed")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed")
     }
 
     /// 409/50201: the identity is taken.
     pub(crate) fn user_exists() -> Self {
-        Self::new(StatusCode::CONFLICT, 50201, "User already exists")
+        Self::new(StatusCode::CONFLICT, ErrorCode::UserExists, "User already exists")
     }
 
     /// 500/20500.
     pub(crate) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, 20500, "An internal server error has occurred");
+        let error =
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, "An internal server error has occurred");
         Self { source: Some(source.into()), ..error }
     }
 
     /// 503/20503.
     fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, 20503, "Service unavailable. Please try again");
+        let error =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Service unavailable. Please try again");
         Self { source: Some(source.into()), ..error }
     }
 
     /// The body of the answer.
     pub(crate) fn body(&self) -> Value {
         let mut body = json!({
-            "code": self.code,
+            "code": self.code.number(),
             "message": self.message,
-            "more_info": format!("https://www.twilio.com/docs/errors/{}", self.code),
+            "more_info": format!("https://www.twilio.com/docs/errors/{}", self.code.number()),
             "status": self.status.as_u16(),
         });
         if let Some(body) = body.as_object_mut() {
@@ -140,7 +155,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             // Somebody else was faster, again and again.
-            StoreError::Conflict => Self::new(StatusCode::CONFLICT, 50213, "Conflicting modification"),
+            StoreError::Conflict => {
+                Self::new(StatusCode::CONFLICT, ErrorCode::ConflictingModification, "Conflicting modification")
+            }
             StoreError::Unavailable(_) => Self::unavailable(error),
             // Where these can happen, the handler has an answer of its own.
             StoreError::Exists | StoreError::Missing | StoreError::Corrupt(_) => Self::internal(error),
@@ -158,12 +175,14 @@ impl From<InvalidIdentity> for ApiError {
     fn from(error: InvalidIdentity) -> Self {
         match error {
             InvalidIdentity::Empty => Self::missing("Identity"),
-            InvalidIdentity::TooLong => {
-                Self::refused(50207, format!("Identity is longer than {} characters", Identity::MAX_CHARS))
-            }
-            InvalidIdentity::LooksLikeSid => {
-                Self::refused(50206, "Identity should not match user SID pattern ^US[0-9a-f]{32}$")
-            }
+            InvalidIdentity::TooLong => Self::refused(
+                ErrorCode::IdentityTooLong,
+                format!("Identity is longer than {} characters", Identity::MAX_CHARS),
+            ),
+            InvalidIdentity::LooksLikeSid => Self::refused(
+                ErrorCode::IdentityLooksLikeSid,
+                "Identity should not match user SID pattern ^US[0-9a-f]{32}$",
+            ),
         }
     }
 }

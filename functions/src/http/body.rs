@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 /// How large a body may be, where a route does not say otherwise. A form with every field at its limit fits in.
 pub(crate) const DEFAULT_LIMIT: Limit = Limit(256 * 1024);

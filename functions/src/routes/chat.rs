@@ -1,36 +1,47 @@
-//! Chat v2: services and all that can be set on them. Its users are with [`mod@crate::users`].
+//! Chat v2: services and all that can be set on them. Its users are with [`crate::routes::users`].
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use reachability_domain::directory::service::{NotificationSetting, Service};
-use reachability_domain::time::Timestamp;
+use reachability_domain::ids::Ids;
+use reachability_domain::time::{Clock, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::app::App;
-use crate::call::Call;
-use crate::configuration::{role, set_notification, set_reachability, set_webhooks};
-use crate::error::ApiError;
-use crate::params::{Params, set};
-use crate::services::{self, MAX_FRIENDLY_NAME};
-use crate::update;
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::params::{Params, set};
+use crate::http::request::ApiRequest;
+use crate::routes::scope::find_service;
+use crate::routes::services::{self, MAX_FRIENDLY_NAME, View};
+use crate::routes::settings::{role, set_notification, set_reachability, set_webhooks};
+use crate::use_cases::services::ServiceDirectory;
 
 pub(crate) fn routes() -> Router<App> {
-    services::routes_at("/v2/Services", show).route("/v2/Services/{service}", post(update))
+    services::routes_at("/v2/Services", View { show }).route("/v2/Services/{service}", post(update))
 }
 
-async fn update(call: Call) -> Result<Response, ApiError> {
-    let form = call.form()?;
-    let now = (call.app.clock)();
-    let service = update::update(&call, |service| change(service, &form, now)).await?;
-    Ok(Json(show(&call, &service)).into_response())
+async fn update(
+    State(directory): State<ServiceDirectory>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let found = find_service(&directory, &request).await?;
+    let now = clock();
+    let change = |service: &mut Service| change(service, &form, now);
+    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    Ok(Json(show(&request, &service)).into_response())
 }
 
 fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
-    if let Some(name) = form.text("FriendlyName", MAX_FRIENDLY_NAME, 50003)? {
+    if let Some(name) = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)? {
         if name.is_empty() {
-            return Err(ApiError::refused(50000, "FriendlyName not provided"));
+            return Err(ApiError::refused(ErrorCode::FriendlyNameNotProvided, "FriendlyName not provided"));
         }
         service.friendly_name = name.to_owned();
     }
@@ -57,18 +68,20 @@ fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), Ap
     set(&mut chat.consumption_report_interval, form.number("ConsumptionReportInterval", 0..=3_600)?);
     set(&mut chat.channel_members, form.number("Limits.ChannelMembers", 1..=1_000)?);
     set(&mut chat.user_channels, form.number("Limits.UserChannels", 1..=1_000)?);
-    if let Some(message) = form.text("Media.CompatibilityMessage", 1_024, 20001)? {
+    if let Some(message) = form.text("Media.CompatibilityMessage", 1_024, ErrorCode::InvalidParameter)? {
         chat.media_compatibility_message = message.to_owned();
     }
-    let retries =
-        |name| form.number(name, 0..=3).map_err(|_| ApiError::refused(50065, format!("{name} is not 0 to 3")));
+    let retries = |name| {
+        form.number(name, 0..=3)
+            .map_err(|_| ApiError::refused(ErrorCode::WebhookRetryCount, format!("{name} is not 0 to 3")))
+    };
     set(&mut chat.pre_webhook_retry_count, retries("PreWebhookRetryCount")?);
     set(&mut chat.post_webhook_retry_count, retries("PostWebhookRetryCount")?);
     Ok(())
 }
 
-fn show(call: &Call, service: &Service) -> Value {
-    let url = format!("{}/v2/Services/{}", call.base_url, service.sid);
+fn show(request: &ApiRequest, service: &Service) -> Value {
+    let url = format!("{}/v2/Services/{}", request.base_url, service.sid);
     let notifications = &service.notifications;
     let mut new_message = show_notification(&notifications.new_message);
     if notifications.badge_count_enabled {
@@ -76,7 +89,7 @@ fn show(call: &Call, service: &Service) -> Value {
     }
     json!({
         "sid": service.sid,
-        "account_sid": call.app.account_sid,
+        "account_sid": request.account_sid,
         "friendly_name": service.friendly_name,
         "date_created": service.date_created.to_seconds(),
         "date_updated": service.date_updated.to_seconds(),

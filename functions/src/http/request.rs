@@ -5,22 +5,22 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
-use reachability_domain::directory::service::Service;
-use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::push::credential::Credential;
-use reachability_domain::sid::{ServiceSid, Sid, UserSid};
+use reachability_domain::directory::service::ServiceRef;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, Sid};
 
-use crate::account;
 use crate::app::App;
-use crate::auth::{Caller, authenticate};
-use crate::body::{self, Limit};
-use crate::error::ApiError;
-use crate::params::Params;
+use crate::http::body::{self, Limit};
+use crate::http::caller::{Caller, authenticate};
+use crate::http::error::ApiError;
+use crate::http::params::Params;
 
-/// A request of the owner.
-pub(crate) struct Call {
-    pub(crate) app: App,
+/// A request that has been authenticated, read and decoded. As an argument of a handler it is the last, since it takes
+/// the body.
+pub(crate) struct ApiRequest {
     pub(crate) caller: Caller,
+    /// The deployment's account.
+    pub(crate) account_sid: AccountSid,
     /// What URLs in the answer begin with.
     pub(crate) base_url: String,
     /// The path as it was sent.
@@ -32,10 +32,11 @@ pub(crate) struct Call {
     segments: Vec<(String, String)>,
 }
 
-impl FromRequest<App> for Call {
+impl FromRequest<App> for ApiRequest {
     type Rejection = ApiError;
 
     async fn from_request(mut request: Request, app: &App) -> Result<Self, ApiError> {
+        let settings = app.settings();
         let caller = match authenticate(app, request.headers()).await {
             Ok(caller) => caller,
             Err(error) => {
@@ -55,19 +56,19 @@ impl FromRequest<App> for Call {
         let path = parts.uri.path().to_owned();
         Ok(Self {
             caller,
-            base_url: app.public_url.clone().unwrap_or_else(|| requested_origin(&parts.headers, &parts.uri)),
+            account_sid: settings.account_sid,
+            base_url: settings.public_url.clone().unwrap_or_else(|| requested_origin(&parts.headers, &parts.uri)),
             // A name that is not UTF-8 is nobody's.
             segments: segments.map_err(|_| ApiError::not_found(resource(&path)))?,
             query: Params::parse(parts.uri.query().unwrap_or_default())?,
             is_form: is_form(&parts.headers),
-            app: app.clone(),
             path,
             body,
         })
     }
 }
 
-impl Call {
+impl ApiRequest {
     /// The form in the body. A body that is no form has no parameters.
     pub(crate) fn form(&self) -> Result<Params, ApiError> {
         if !self.is_form {
@@ -87,38 +88,47 @@ impl Call {
     }
 
     /// The sid in a segment of the path. What is no sid is nobody's.
-    pub(crate) fn sid<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
+    fn sid<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
         self.segment(name)?.parse().map_err(|_| self.not_found())
     }
 
-    /// As [`Call::sid`], for the paths that end in a format.
-    pub(crate) fn sid_json<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
-        let segment = self.segment(name)?;
-        segment.strip_suffix(".json").unwrap_or(segment).parse().map_err(|_| self.not_found())
+    /// The account that the path names.
+    pub(crate) fn account(&self) -> Result<AccountSid, ApiError> {
+        self.sid("account")
     }
 
     /// The service that the path names; the account's default one if it names none.
-    pub(crate) async fn service(&self) -> Result<Service, ApiError> {
+    pub(crate) fn service(&self) -> Result<ServiceRef, ApiError> {
         if self.segments.iter().all(|(name, _)| name != "service") {
-            return Ok(account::default_service(&self.app).await?);
+            return Ok(ServiceRef::Default);
         }
-        let sid: ServiceSid = self.sid("service")?;
-        self.app.store.service(sid).await?.ok_or_else(|| self.not_found())
+        self.sid("service").map(ServiceRef::Sid)
     }
 
-    /// The user of this service whom the path names, by sid or by identity.
-    pub(crate) async fn user(&self, service: &Service) -> Result<User, ApiError> {
-        let segment = self.segment("user")?;
-        let user = match segment.parse::<UserSid>() {
-            Ok(sid) => UserRef::Sid(sid),
-            Err(_) => UserRef::Identity(segment.parse().map_err(|_| self.not_found())?),
-        };
-        self.app.store.user(service.sid, &user).await?.ok_or_else(|| self.not_found())
+    /// The user whom the path names.
+    pub(crate) fn user(&self) -> Result<UserRef, ApiError> {
+        self.segment("user")?.parse().map_err(|_| self.not_found())
+    }
+
+    /// The binding that the path names.
+    pub(crate) fn binding(&self) -> Result<BindingSid, ApiError> {
+        self.sid("binding")
     }
 
     /// The credential that the path names.
-    pub(crate) async fn credential(&self) -> Result<Credential, ApiError> {
-        self.app.store.credential(self.sid("credential")?).await?.ok_or_else(|| self.not_found())
+    pub(crate) fn credential(&self) -> Result<CredentialSid, ApiError> {
+        self.sid("credential")
+    }
+
+    /// The notification that the path names.
+    pub(crate) fn notification(&self) -> Result<NotificationSid, ApiError> {
+        self.sid("notification")
+    }
+
+    /// The API key that the path names. The paths of the 2010 API end in a format.
+    pub(crate) fn key(&self) -> Result<KeySid, ApiError> {
+        let segment = self.segment("key")?;
+        segment.strip_suffix(".json").unwrap_or(segment).parse().map_err(|_| self.not_found())
     }
 }
 

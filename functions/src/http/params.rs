@@ -5,7 +5,8 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use reachability_domain::identity::is_longer_than;
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
 
 /// Names and values, in their order. Names are case-sensitive; what nobody asks for is ignored.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ impl Params {
     }
 
     /// A text of at most so many characters.
-    pub(crate) fn text(&self, name: &str, limit: usize, too_long: u32) -> Result<Option<&str>, ApiError> {
+    pub(crate) fn text(&self, name: &str, limit: usize, too_long: ErrorCode) -> Result<Option<&str>, ApiError> {
         match self.get(name) {
             Some(text) if is_longer_than(text, limit) => {
                 Err(ApiError::refused(too_long, format!("{name} is longer than {limit} characters")))
@@ -87,7 +88,7 @@ impl Params {
         target: &mut Option<String>,
         name: &str,
         limit: usize,
-        too_long: u32,
+        too_long: ErrorCode,
     ) -> Result<(), ApiError> {
         if let Some(text) = self.text(name, limit, too_long)? {
             *target = (!text.is_empty()).then(|| text.to_owned());

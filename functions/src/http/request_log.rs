@@ -1,16 +1,18 @@
-//! What every answer gets: the request's id, and a line in the log.
+//! The request log: every answer gets the request's id and a line in the log.
 
-use crate::ids;
-use axum::extract::{MatchedPath, Request};
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use reachability_domain::ids::Ids;
 use reachability_domain::sid::RequestSid;
 use tracing::{Instrument, info, info_span};
 
 /// Names the request, in its answer and in everything that is logged of it.
-pub(crate) async fn finish(request: Request, next: Next) -> Response {
-    let id: RequestSid = ids::random_sid();
+pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next: Next) -> Response {
+    let id: RequestSid = ids.random_sid();
     // The route, not the path: a path names people.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let method = request.method().clone();

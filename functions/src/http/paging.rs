@@ -6,8 +6,8 @@ use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
 use serde_json::{Value, json};
 
-use crate::call::Call;
-use crate::error::ApiError;
+use crate::http::error::ApiError;
+use crate::http::params::Params;
 
 /// How many items a page has where the request does not say.
 const DEFAULT_PAGE_SIZE: usize = 50;
@@ -34,21 +34,21 @@ pub(crate) struct Links {
 impl<K: Sid> Listing<K> {
     /// Reads `PageSize`, `Page` and `PageToken`. A size beyond the limit is taken for the limit, since clients send what
     /// they want in all as the size of a page.
-    pub(crate) fn of(call: &Call, max_size: usize) -> Result<Self, ApiError> {
-        let size = match call.query.get("PageSize") {
+    pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
+        let size = match query.get("PageSize") {
             None | Some("") => DEFAULT_PAGE_SIZE,
             Some(size) => size
                 .parse::<i64>()
                 .map_err(|_| ApiError::invalid("PageSize", "a whole number"))
                 .map(|size| usize::try_from(size.max(1)).unwrap_or(max_size))?,
         };
-        let position = match call.query.get("PageToken") {
+        let position = match query.get("PageToken") {
             None | Some("") => Cursor::Start,
             Some(token) => parse_token(token).ok_or_else(|| ApiError::invalid("PageToken", "one from another page"))?,
         };
         Ok(Self {
             request: PageRequest { position, limit: size.min(max_size) },
-            number: call.query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
+            number: query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
             filters: String::new(),
         })
     }
@@ -58,20 +58,20 @@ impl<K: Sid> Listing<K> {
         Self { filters, ..self }
     }
 
-    /// The links of the page that shows this slice, for a list at this path.
-    pub(crate) fn links<T>(&self, path: &str, slice: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
+    /// The links of the page that shows these items, for a list at this path.
+    pub(crate) fn links<T>(&self, path: &str, page: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
         let link = |number: u64, token: Option<String>| {
             let token = token.map(|token| format!("&PageToken={token}")).unwrap_or_default();
             format!("{path}?PageSize={}&Page={number}{token}{}", self.request.limit, self.filters)
         };
-        // The list's ends towards this slice, also if the slice is empty because its items have gone.
+        // The list's ends towards these items, also if there are none because its items have gone.
         let (has_previous, has_next, boundary) = match self.request.position {
-            Cursor::Start => (false, slice.more, None),
-            Cursor::After(sid) => (true, slice.more, Some(sid)),
-            Cursor::Before(sid) => (slice.more, true, Some(sid)),
+            Cursor::Start => (false, page.more, None),
+            Cursor::After(sid) => (true, page.more, Some(sid)),
+            Cursor::Before(sid) => (page.more, true, Some(sid)),
         };
-        let first = slice.items.first().map(&sid).or(boundary);
-        let last = slice.items.last().map(&sid).or(boundary);
+        let first = page.items.first().map(&sid).or(boundary);
+        let last = page.items.last().map(&sid).or(boundary);
         let token = match self.request.position {
             Cursor::Start => None,
             Cursor::After(sid) => Some(format!("PT{sid}")),
@@ -92,19 +92,18 @@ impl<K: Sid> Listing<K> {
         self.number
     }
 
-    /// Shows a slice of the list at this path.
+    /// Shows a page of the list at this path.
     pub(crate) fn show<T>(
         &self,
-        call: &Call,
+        base_url: &str,
         path: &str,
         key: &str,
-        slice: &Page<T>,
+        page: &Page<T>,
         sid: impl Fn(&T) -> K,
         items: Vec<Value>,
     ) -> Response {
-        let base_url = &call.base_url;
         let absolute = |link: String| format!("{base_url}{link}");
-        let links = self.links(path, slice, sid);
+        let links = self.links(path, page, sid);
         Json(json!({
             "meta": {
                 "page": self.number,
