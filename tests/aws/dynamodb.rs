@@ -26,12 +26,16 @@ use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
 use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, properties, push_properties};
+use tokio::sync::RwLockReadGuard;
 
-/// A store in a table of its own.
-async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, ()) {
+use crate::MACHINE;
+
+/// A store in a table of its own, with a share of the machine for as long as it is used.
+async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, RwLockReadGuard<'static, ()>) {
+    let share = MACHINE.read().await;
     let client = Client::new(&aws::config(endpoint).await);
     let table = aws::create_table(&client).await;
-    (Arc::new(DynamoStore::new(client, table)), ())
+    (Arc::new(DynamoStore::new(client, table)), share)
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -49,21 +53,21 @@ macro_rules! engine {
 
             #[test]
             fn order_and_repetition_do_not_matter() {
-                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 let store: Arc<dyn Store> = store;
                 properties::order_and_repetition_do_not_matter(&store, 40);
             }
 
             #[test]
             fn switching_and_time_tell_the_truth() {
-                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 let store: Arc<dyn Store> = store;
                 properties::switching_and_time_tell_the_truth(&store, 20);
             }
 
             #[test]
             fn a_registration_is_dead_when_it_is_and_not_before() {
-                let (store, ()) = block_on(store_at(&<$engine>::shared().url()));
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 15);
             }
         }

@@ -18,12 +18,12 @@ use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn dynamodb_local_answers() {
-    assert_eq!(tables(&DynamoDbLocal::shared().url()).await, r#"{"TableNames":[]}"#);
+    assert_eq!(tables(&DynamoDbLocal::start().url()).await, r#"{"TableNames":[]}"#);
 }
 
 #[tokio::test]
 async fn ministack_answers() {
-    assert_eq!(tables(&MiniStack::shared().url()).await.replace(' ', ""), r#"{"TableNames":[]}"#);
+    assert_eq!(tables(&MiniStack::start(|_| {}).url()).await.replace(' ', ""), r#"{"TableNames":[]}"#);
 }
 
 async fn tables(url: &str) -> String {
@@ -62,8 +62,10 @@ const NOTE: &str = "REACHABILITY_TEST_NOTE";
 fn what_a_killed_test_has_started_ends() {
     let directory = tempfile::tempdir().unwrap();
     let note = directory.path().join("note");
+    // Its name without the crate's.
+    let (_, module) = module_path!().split_once("::").unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "starts_something_and_is_killed", "--ignored"])
+        .args(["--exact", &format!("{module}::starts_something_and_is_killed"), "--ignored"])
         .env(NOTE, &note)
         .stdout(Stdio::null())
         .spawn()

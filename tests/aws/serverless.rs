@@ -21,11 +21,9 @@ use reachability_tests::stack::{self, Stack, succeed};
 use reachability_tests::stage::SETTINGS;
 use reachability_tests::{aws, clients, model, recording};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// Tests take turns where one looks at times, and all share a machine.
-static TURN: Mutex<()> = Mutex::const_new(());
+use crate::MACHINE;
 
 #[test]
 fn the_template_is_valid() {
@@ -41,7 +39,7 @@ fn the_template_is_valid() {
 
 #[tokio::test]
 async fn python_works_over_the_deployed_api() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     let mut script = clients::python("conversations.py");
     script.env("REACHABILITY_GATEWAY", "1");
     clients::passes(&clients::run(script, Stack::shared().api()), 25, "");
@@ -49,7 +47,7 @@ async fn python_works_over_the_deployed_api() {
 
 #[tokio::test]
 async fn node_works_over_the_deployed_api() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     clients::passes(&clients::run(clients::node("conversations.mjs"), Stack::shared().api()), 24, "");
 }
 
@@ -101,7 +99,7 @@ async fn subscribe(stack: &Stack) -> String {
 
 #[tokio::test]
 async fn recorded_events_from_the_queue_become_the_truth() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
     let switched_on = clients::run(clients::python("switch_on.py"), stack.api());
@@ -168,7 +166,7 @@ async fn recorded_events_from_the_queue_become_the_truth() {
 /// Over the API to the provider and back: registered, confirmed, judged dead, and told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_that_is_judged_dead_is_told() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
     let client = Client::new(&stack.url, &stack.account, &stack.token);
@@ -274,7 +272,7 @@ const SWITCHING: Duration = Duration::from_secs(7);
 
 #[tokio::test]
 async fn recorded_logs_become_the_truth() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let mut runs = vec![];
     for (name, log) in replays::all() {
@@ -355,7 +353,7 @@ async fn send_and_wait(stack: &Stack, client: &Client, service: &str, mut events
 /// in the deployed stack.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_run_in_containers() {
-    let _turn = TURN.lock().await;
+    let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let docker = match Docker::start() {
         Ok(docker) => docker,

@@ -89,7 +89,7 @@ mod in_sqlite {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
         let old = rusqlite::Connection::open(&path).unwrap();
-        old.execute_batch(include_str!("../infra/src/sqlite/schema/1.sql")).unwrap();
+        old.execute_batch(include_str!("../../infra/src/sqlite/schema/1.sql")).unwrap();
         let user = &generate::users()[0];
         let service = new_service(user.service);
         let bits = service.sid.bits().to_be_bytes().to_vec();

@@ -4,10 +4,14 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::installed;
 use super::process::{Ending, Process};
+
+/// Held while an engine starts.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// A running engine. In namespaces of its own for processes and mounts, so that nothing of it is left when it is killed,
 /// and with a network bridge of its own and no firewall rules, so that it is in nobody's way.
@@ -32,6 +36,8 @@ impl Docker {
         let tools = installed("lambda-base")?;
         // Not in /tmp, on which layers may not be possible.
         let directory = tempfile::Builder::new().prefix("docker-").tempdir_in(&tools).unwrap();
+        // Until it runs nobody sees that its address is taken.
+        let _one_at_a_time = STARTING.lock();
         let gateway = free_address()?;
         // A name of up to 15 letters, for the bridge and the control group.
         let name = format!("reach{}", gateway.octets()[2]);
