@@ -5,6 +5,4 @@ pub mod material;
 pub mod seal;
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "it is a part of another crate")]
-#[path = "../../../tests/support/keys.rs"]
 mod keys;
