@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reachability_infra::clock;
+use reachability_tests::events;
 use reachability_tests::server::{Server, binary};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -834,16 +835,9 @@ const TWO: &str = "IS00000000000000000000000000000002";
 
 /// An event of the first service, on the day that recorded logs are of in here.
 fn event(kind: &str, identity: &str, connection: &str, time: &str) -> Value {
-    let mut event = json!({
-        "type": kind,
-        "service_sid": ONE,
-        "identity": identity,
-        "connection_id": connection,
-        "occurred_at": format!("2026-11-20T{time}.000Z"),
-    });
-    if kind == "disconnect" {
-        event["reason"] = json!("client_closed");
-    }
+    let mut event = events::event(ONE, identity, kind);
+    event["connection_id"] = json!(connection);
+    event["occurred_at"] = json!(format!("2026-11-20T{time}.000Z"));
     event
 }
 

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reachability_infra::clock;
 use reachability_tests::client::Client;
+use reachability_tests::events;
 use reachability_tests::server::Server;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const KILLS: u64 = 100;
 const CLIENTS: u64 = 4;
@@ -25,16 +25,11 @@ struct Accepted {
 
 type Ledger = Arc<Mutex<BTreeMap<String, Accepted>>>;
 
+/// One of a connection that outlives the test.
 fn event(service: &str, identity: &str, kind: &str) -> Value {
-    json!({
-        "type": kind,
-        "service_sid": service,
-        "identity": identity,
-        "connection_id": "c",
-        "occurred_at": clock::now().to_string(),
-        "reason": "client_closed",
-        "lease_seconds": 86_400,
-    })
+    let mut event = events::event(service, identity, kind);
+    event["lease_seconds"] = 86_400.into();
+    event
 }
 
 /// Connects users and disconnects every other one again, until the server is gone.

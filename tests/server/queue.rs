@@ -11,16 +11,13 @@ use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::Queue;
 use reachability_domain::time::Timestamp;
-use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::client::Client;
+use reachability_tests::events;
 use reachability_tests::server::Server;
 
 fn event(service: &str, identity: &str) -> String {
-    format!(
-        r#"{{"type":"connect","service_sid":"{service}","identity":"{identity}","connection_id":"c","occurred_at":"{}"}}"#,
-        clock::now()
-    )
+    events::event(service, identity, "connect").to_string()
 }
 
 /// The server's own database, beside the server.
