@@ -13,7 +13,6 @@ pub mod model;
 pub mod parts;
 pub mod properties;
 pub mod providers;
-pub mod push_contract;
 pub mod push_properties;
 pub mod push_stage;
 pub mod raw;

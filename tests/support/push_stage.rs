@@ -29,8 +29,8 @@ use reachability_infra::push::http::Roots;
 use reachability_infra::push::providers::Providers;
 use reachability_worker::{Pusher, PusherPorts};
 
+use crate::contract::bindings;
 use crate::providers::{Apple, Ca, Google};
-use crate::push_contract;
 use crate::stage::{Kept, new_service};
 
 /// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
@@ -126,7 +126,7 @@ impl PushStage {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let user = User::new(ids::sid(), key, None, at);
         let credential_sid = Some(Self::credential_sid(channel));
-        let binding = Binding { credential_sid, ..push_contract::binding(&user, channel, token, at) };
+        let binding = Binding { credential_sid, ..bindings::binding(&user, channel, token, at) };
         let device = binding.device();
         let action = BindingCommand::Register { binding, generation: Generation(1) };
         self.store.apply(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()

@@ -1,91 +1,36 @@
-//! The contract of the store port for pushes: what every store must do, whatever it is made of.
-//!
-//! [`crate::push_store_contract`] makes a test of each check, for a store that it is given.
+//! Bindings: the devices that are registered.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::store::PushStore;
-use reachability_domain::directory::configuration::Configuration;
-use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::configuration::{Configuration, Generation};
+use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::change::Change;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
-use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
 use reachability_domain::push::device::{Address, Device};
-use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
 use reachability_domain::push::verdict::{TokenState, Verdict};
-use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use crate::stage::{SETTINGS, new_service, rules};
+use crate::store::PushStore;
 
-/// A store that nobody has used yet.
-pub type Fresh = Arc<dyn PushStore>;
+use super::{NOW, later, state, user};
 
-/// Makes a test of each check of the contract. The argument is an async expression that makes a fresh store; what it
-/// binds besides (as a tuple's second member) lives as long as the test.
-#[macro_export]
-macro_rules! push_store_contract {
-    ($fresh:expr) => {
-        $crate::push_store_contract!(@tests $fresh;
-            a_device_registers,
-            registering_again_is_the_same_binding,
-            a_device_changes_hands,
-            a_device_is_taken_away,
-            a_word_of_death_ends_a_registration,
-            a_registration_ends_after_a_year,
-            a_registration_is_told_in_every_generation,
-            of_too_many_devices_the_oldest_goes,
-            of_concurrent_registrations_one_has_the_device,
-            registrations_and_connections_do_not_get_in_each_others_way,
-            bindings_go_with_their_user,
-            bindings_go_with_their_service,
-            bindings_are_listed,
-            credentials_are_kept,
-            notifications_are_kept
-        );
-    };
-    (@tests $fresh:expr; $($check:ident),*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $check() {
-                let (store, _alive) = $fresh.await;
-                $crate::push_contract::$check(store).await;
-            }
-        )*
-    };
-}
-
-const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
-
-fn later(seconds: u64) -> Timestamp {
-    NOW.plus(Duration::from_secs(seconds))
-}
-
-async fn service(store: &Fresh, n: u128) -> ServiceSid {
-    let service = new_service(ServiceSid::from_bits(n));
-    store.create_service(&service).await.unwrap();
-    service.sid
-}
-
-/// A user of whom nothing is stored, with a device.
-fn owner(service: ServiceSid, n: u128, identity: &str) -> User {
-    let key = UserKey { service, identity: identity.parse().unwrap() };
-    User::new(UserSid::from_bits(n), key, Some(Sid::from_bits(3)), NOW)
+async fn service(store: &dyn Services, n: u128) -> ServiceSid {
+    super::service(store, n).await.sid
 }
 
 /// A binding as it is when it is registered.
@@ -109,14 +54,14 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
     }
 }
 
-async fn register(store: &Fresh, user: &User, token: &str, at: Timestamp) -> Binding {
+async fn register(store: &dyn Bindings, user: &User, token: &str, at: Timestamp) -> Binding {
     let binding = binding(user, Channel::Fcm, token, at);
     let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
     let bound = store.apply(user.service_sid, binding.device(), &action, Some(user), at).await.unwrap();
     bound.after.unwrap()
 }
 
-async fn settle(store: &Fresh, binding: &Binding, asked_at: Timestamp, word: TokenState) -> Option<Binding> {
+async fn settle(store: &dyn Bindings, binding: &Binding, asked_at: Timestamp, word: TokenState) -> Option<Binding> {
     let action = BindingCommand::ApplyVerdict(
         binding.sid,
         Verdict { registered_at: binding.registered_at, asked_at, token: word },
@@ -128,18 +73,14 @@ fn dead(since: Option<Timestamp>) -> TokenState {
     TokenState::Dead { reason: Reason::new("Unregistered"), since }
 }
 
-async fn state(store: &Fresh, user: &User) -> UserState {
-    store.states(&[user.key()]).await.unwrap().remove(0)
-}
-
-async fn notifiable(store: &Fresh, user: &User, now: Timestamp) -> Option<bool> {
+async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<bool> {
     let mut configuration = new_service(user.service_sid).configuration;
     configuration.set_reachability_enabled(true, NOW);
     Reachability::of(&configuration, &state(store, user).await, now).notifiable
 }
 
 /// The bindings in a user's state, which are those that are stored.
-async fn devices(store: &Fresh, user: &User) -> Vec<Binding> {
+async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
     let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
     let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
@@ -152,19 +93,19 @@ async fn devices(store: &Fresh, user: &User) -> Vec<Binding> {
 }
 
 /// A device of a user of whom nothing is known.
-pub async fn a_device_registers(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice \u{1F600}");
-    assert_eq!(notifiable(&store, &alice, NOW).await, None);
-    let binding = register(&store, &alice, "token", NOW).await;
+pub async fn a_device_registers(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice \u{1F600}");
+    assert_eq!(notifiable(&*store, &alice, NOW).await, None);
+    let binding = register(&*store, &alice, "token", NOW).await;
     assert_eq!(store.binding(service, binding.sid).await.unwrap(), Some(binding.clone()));
     assert_eq!(store.binding(ServiceSid::from_bits(2), binding.sid).await.unwrap(), None);
-    assert_eq!(notifiable(&store, &alice, NOW).await, Some(true));
+    assert_eq!(notifiable(&*store, &alice, NOW).await, Some(true));
     let found = store.user(service, &UserRef::Identity(alice.identity.clone())).await.unwrap();
     assert_eq!(found, Some(alice.clone()), "who registers is made");
-    assert!(state(&store, &alice).await.revision > 0);
+    assert!(state(&*store, &alice).await.revision > 0);
     // Where there is no service there is nothing to register for.
-    let nobody = owner(ServiceSid::from_bits(9), 2, "nobody");
+    let nobody = user(ServiceSid::from_bits(9), 2, "nobody");
     let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
     let action = BindingCommand::Register { binding: stray.clone(), generation: Generation(1) };
     let refused = store.apply(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
@@ -173,40 +114,40 @@ pub async fn a_device_registers(store: Fresh) {
 }
 
 /// As apps do every time they start.
-pub async fn registering_again_is_the_same_binding(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
-    let first = register(&store, &alice, "token", NOW).await;
-    settle(&store, &first, later(1), TokenState::Alive).await;
-    let before = state(&store, &alice).await.revision;
-    let again = register(&store, &alice, "token", later(2)).await;
+pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let first = register(&*store, &alice, "token", NOW).await;
+    settle(&*store, &first, later(1), TokenState::Alive).await;
+    let before = state(&*store, &alice).await.revision;
+    let again = register(&*store, &alice, "token", later(2)).await;
     assert_eq!(again.sid, first.sid);
     assert_eq!(again.date_created, NOW);
     assert_eq!(again.registered_at, later(2));
     assert_eq!(again.confirmed_at, Some(later(1)));
-    assert_eq!(devices(&store, &alice).await, [again]);
-    assert!(before < state(&store, &alice).await.revision);
+    assert_eq!(devices(&*store, &alice).await, [again]);
+    assert!(before < state(&*store, &alice).await.revision);
     // A token by the channel's other name is the same one.
     let action = BindingCommand::Register {
         binding: binding(&alice, Channel::Gcm, "token", later(3)),
         generation: Generation(1),
     };
     store.apply(service, first.device(), &action, Some(&alice), later(3)).await.unwrap();
-    assert_eq!(devices(&store, &alice).await.len(), 1);
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
 /// Two users of one phone.
-pub async fn a_device_changes_hands(store: Fresh) {
-    let service = service(&store, 1).await;
-    let (alice, bob) = (owner(service, 1, "alice"), owner(service, 2, "bob"));
-    let hers = register(&store, &alice, "token", NOW).await;
-    let his = register(&store, &bob, "token", later(1)).await;
+pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let (alice, bob) = (user(service, 1, "alice"), user(service, 2, "bob"));
+    let hers = register(&*store, &alice, "token", NOW).await;
+    let his = register(&*store, &bob, "token", later(1)).await;
     assert_ne!(hers.sid, his.sid);
     assert_eq!(store.binding(service, hers.sid).await.unwrap(), None);
     assert_eq!(store.binding(service, his.sid).await.unwrap(), Some(his.clone()));
-    assert_eq!(notifiable(&store, &alice, later(1)).await, Some(false));
-    assert_eq!(notifiable(&store, &bob, later(1)).await, Some(true));
-    assert!(devices(&store, &alice).await.is_empty());
+    assert_eq!(notifiable(&*store, &alice, later(1)).await, Some(false));
+    assert_eq!(notifiable(&*store, &bob, later(1)).await, Some(true));
+    assert!(devices(&*store, &alice).await.is_empty());
     // Her goodbye, and her provider's word, come too late to take it from him.
     for action in [
         BindingCommand::Unregister(hers.sid),
@@ -217,123 +158,124 @@ pub async fn a_device_changes_hands(store: Fresh) {
         let bound = store.apply(service, hers.device(), &action, None, later(2)).await.unwrap();
         assert_eq!(bound.before, bound.after, "{action:?}");
     }
-    assert_eq!(notifiable(&store, &bob, later(2)).await, Some(true));
+    assert_eq!(notifiable(&*store, &bob, later(2)).await, Some(true));
     // And back.
-    assert_eq!(register(&store, &alice, "token", later(3)).await.sid, hers.sid);
-    assert_eq!(devices(&store, &bob).await, []);
-    assert_eq!(devices(&store, &alice).await.len(), 1);
+    assert_eq!(register(&*store, &alice, "token", later(3)).await.sid, hers.sid);
+    assert_eq!(devices(&*store, &bob).await, []);
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
 /// By its owner.
-pub async fn a_device_is_taken_away(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
-    let (phone, tablet) = (register(&store, &alice, "phone", NOW).await, register(&store, &alice, "tablet", NOW).await);
+pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let (phone, tablet) =
+        (register(&*store, &alice, "phone", NOW).await, register(&*store, &alice, "tablet", NOW).await);
     for (device, left) in [(&phone, Some(true)), (&tablet, Some(false))] {
         let action = BindingCommand::Unregister(device.sid);
         let bound = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
         assert_eq!((bound.before.as_ref(), bound.after), (Some(device), None));
-        assert_eq!(notifiable(&store, &alice, later(1)).await, left);
+        assert_eq!(notifiable(&*store, &alice, later(1)).await, left);
         let again = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
         assert_eq!((again.before, again.after), (None, None));
     }
-    assert!(devices(&store, &alice).await.is_empty());
-    register(&store, &alice, "phone", later(2)).await;
-    assert_eq!(notifiable(&store, &alice, later(2)).await, Some(true));
+    assert!(devices(&*store, &alice).await.is_empty());
+    register(&*store, &alice, "phone", later(2)).await;
+    assert_eq!(notifiable(&*store, &alice, later(2)).await, Some(true));
 }
 
 /// The dead-token rule, through the store.
-pub async fn a_word_of_death_ends_a_registration(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
-    let phone = register(&store, &alice, "phone", later(10)).await;
+pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let phone = register(&*store, &alice, "phone", later(10)).await;
     // Asked about an earlier registration, by whatever clock, or dead since before this one.
     for registered_at in [later(9), later(11)] {
-        settle(&store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
+        settle(&*store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
     }
-    settle(&store, &phone, later(20), dead(Some(later(10)))).await;
-    assert_eq!(notifiable(&store, &alice, later(20)).await, Some(true));
-    let revision = state(&store, &alice).await.revision;
-    let after = settle(&store, &phone, later(21), dead(Some(later(11)))).await.unwrap();
+    settle(&*store, &phone, later(20), dead(Some(later(10)))).await;
+    assert_eq!(notifiable(&*store, &alice, later(20)).await, Some(true));
+    let revision = state(&*store, &alice).await.revision;
+    let after = settle(&*store, &phone, later(21), dead(Some(later(11)))).await.unwrap();
     assert_eq!(after.death, Some(Death { reason: Reason::new("Unregistered"), at: later(21) }));
-    assert_eq!(notifiable(&store, &alice, later(21)).await, Some(false));
-    assert_eq!(devices(&store, &alice).await, [after]);
-    let written = state(&store, &alice).await.revision;
+    assert_eq!(notifiable(&*store, &alice, later(21)).await, Some(false));
+    assert_eq!(devices(&*store, &alice).await, [after]);
+    let written = state(&*store, &alice).await.revision;
     assert!(revision < written);
     // The same again is no news.
-    settle(&store, &phone, later(21), dead(Some(later(11)))).await;
-    assert_eq!(state(&store, &alice).await.revision, written);
+    settle(&*store, &phone, later(21), dead(Some(later(11)))).await;
+    assert_eq!(state(&*store, &alice).await.revision, written);
     // It may come back, and what was known before does not count.
-    register(&store, &alice, "phone", later(30)).await;
-    settle(&store, &phone, later(25), dead(None)).await;
-    assert_eq!(notifiable(&store, &alice, later(30)).await, Some(true));
-    assert_eq!(devices(&store, &alice).await[0].status(), "unconfirmed");
+    register(&*store, &alice, "phone", later(30)).await;
+    settle(&*store, &phone, later(25), dead(None)).await;
+    assert_eq!(notifiable(&*store, &alice, later(30)).await, Some(true));
+    assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
 }
 
 /// Unless it is made again.
-pub async fn a_registration_ends_after_a_year(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
-    let phone = register(&store, &alice, "phone", NOW).await;
+pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let phone = register(&*store, &alice, "phone", NOW).await;
     let end = NOW.plus(REGISTERED_FOR);
     let expire = async |at: Timestamp| {
         store.apply(service, phone.device(), &BindingCommand::Expire(phone.sid), None, at).await.unwrap();
-        devices(&store, &alice).await[0].status()
+        devices(&*store, &alice).await[0].status()
     };
     assert_eq!(expire(Timestamp::from_millis(end.as_millis() - 1)).await, "unconfirmed");
     // Readers go by the clock.
-    assert_eq!(notifiable(&store, &alice, Timestamp::from_millis(end.as_millis() - 1)).await, Some(true));
-    assert_eq!(notifiable(&store, &alice, end).await, Some(false));
+    assert_eq!(notifiable(&*store, &alice, Timestamp::from_millis(end.as_millis() - 1)).await, Some(true));
+    assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
     assert_eq!(expire(end).await, "dead");
-    assert_eq!(notifiable(&store, &alice, end).await, Some(false));
+    assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
     // Its owner can look at it for a while. Registered again in that time, it is there.
     let forget = async |at: Timestamp| {
         store.apply(service, phone.device(), &BindingCommand::RemoveDead(phone.sid), None, at).await.unwrap();
-        devices(&store, &alice).await.len()
+        devices(&*store, &alice).await.len()
     };
     let over = end.plus(KEEP_DEAD);
     assert_eq!(forget(Timestamp::from_millis(over.as_millis() - 1)).await, 1);
-    register(&store, &alice, "phone", over).await;
+    register(&*store, &alice, "phone", over).await;
     assert_eq!(forget(over).await, 1);
-    assert_eq!(notifiable(&store, &alice, over).await, Some(true));
+    assert_eq!(notifiable(&*store, &alice, over).await, Some(true));
     let again = expire(over.plus(REGISTERED_FOR)).await;
     assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
 }
 
 /// When reachability is switched off and on again nobody was told of what there was.
-pub async fn a_registration_is_told_in_every_generation(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
+pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
     let mut configuration = new_service(service).configuration;
     let seen = |configuration: &Configuration, before: &UserState, after: &UserState| {
         let change = Change::between(&alice.key(), configuration, before, after);
         change.map(|change| (change.before.notifiable, change.after.notifiable))
     };
-    let nothing = state(&store, &alice).await;
+    let nothing = state(&*store, &alice).await;
     configuration.set_reachability_enabled(true, NOW);
-    let phone = register(&store, &alice, "phone", NOW).await;
-    let registered = state(&store, &alice).await;
+    let phone = register(&*store, &alice, "phone", NOW).await;
+    let registered = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &nothing, &registered), Some((None, Some(true))));
     configuration.set_reachability_enabled(false, NOW);
-    settle(&store, &phone, later(1), TokenState::Alive).await;
-    let off = state(&store, &alice).await;
+    settle(&*store, &phone, later(1), TokenState::Alive).await;
+    let off = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &registered, &off), None);
     configuration.set_reachability_enabled(true, NOW);
     // What happens before it is announced is told with the announcement.
-    settle(&store, &phone, later(2), dead(None)).await;
-    let died = state(&store, &alice).await;
+    settle(&*store, &phone, later(2), dead(None)).await;
+    let died = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &off, &died), None);
     let announce = BindingCommand::Announce(phone.sid, Generation(2));
     store.apply(service, phone.device(), &announce, None, later(3)).await.unwrap();
-    let announced = state(&store, &alice).await;
+    let announced = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
     assert!(died.revision < announced.revision);
-    assert_eq!(devices(&store, &alice).await.len(), 1);
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
     // Announced again, as messages are, is no change, and an older generation is none.
     for generation in [2, 1] {
         let announce = BindingCommand::Announce(phone.sid, Generation(generation));
         store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
-        let again = state(&store, &alice).await;
+        let again = state(&*store, &alice).await;
         assert_eq!(seen(&configuration, &announced, &again), None, "{generation}");
     }
     let gone = BindingCommand::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
@@ -342,45 +284,45 @@ pub async fn a_registration_is_told_in_every_generation(store: Fresh) {
 }
 
 /// A user of many devices.
-pub async fn of_too_many_devices_the_oldest_goes(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
+pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
     let mut registered = Vec::new();
     for n in 0..MAX_DEVICES as u64 {
-        registered.push(register(&store, &alice, &format!("token-{n}"), later(n)).await);
+        registered.push(register(&*store, &alice, &format!("token-{n}"), later(n)).await);
     }
-    settle(&store, &registered[7], later(100), dead(None)).await;
+    settle(&*store, &registered[7], later(100), dead(None)).await;
     for (n, gone) in [(100, 7), (101, 0), (102, 1)] {
-        register(&store, &alice, &format!("token-{n}"), later(n)).await;
-        assert_eq!(devices(&store, &alice).await.len(), MAX_DEVICES);
+        register(&*store, &alice, &format!("token-{n}"), later(n)).await;
+        assert_eq!(devices(&*store, &alice).await.len(), MAX_DEVICES);
         assert_eq!(store.binding(service, registered[gone].sid).await.unwrap(), None, "{gone}");
     }
 }
 
 /// Many register one device at once.
-pub async fn of_concurrent_registrations_one_has_the_device(store: Fresh) {
-    let service = service(&store, 1).await;
-    let users: Vec<User> = (1..=6).map(|n| owner(service, n, &format!("user {n}"))).collect();
+pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
     let writers = users.iter().cloned().map(|user| {
         let store = store.clone();
-        tokio::spawn(async move { register(&store, &user, "token", NOW).await })
+        tokio::spawn(async move { register(&*store, &user, "token", NOW).await })
     });
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap();
     }
     let mut having = 0;
     for user in &users {
-        let devices = devices(&store, user).await;
+        let devices = devices(&*store, user).await;
         having += devices.len();
-        assert_eq!(notifiable(&store, user, NOW).await, Some(!devices.is_empty()));
+        assert_eq!(notifiable(&*store, user, NOW).await, Some(!devices.is_empty()));
     }
     assert_eq!(having, 1);
 }
 
 /// Both are in one record.
-pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
+pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
     let joins = (0..10).map(|n| {
         let (store, alice) = (store.clone(), alice.clone());
         tokio::spawn(async move {
@@ -396,60 +338,60 @@ pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: 
     });
     let registrations = (0..5).map(|n| {
         let (store, alice) = (store.clone(), alice.clone());
-        tokio::spawn(async move { drop(register(&store, &alice, &format!("token-{n}"), NOW).await) })
+        tokio::spawn(async move { drop(register(&*store, &alice, &format!("token-{n}"), NOW).await) })
     });
     for writer in joins.chain(registrations).collect::<Vec<_>>() {
         writer.await.unwrap();
     }
-    let state = state(&store, &alice).await;
+    let state = state(&*store, &alice).await;
     assert_eq!(state.presence.connections().len(), 10);
-    assert_eq!(devices(&store, &alice).await.len(), 5);
+    assert_eq!(devices(&*store, &alice).await.len(), 5);
     // The end of a connection that has come is told with whatever is written next.
-    let binding = register(&store, &alice, "token-0", later(200)).await;
-    assert_eq!(self::state(&store, &alice).await.as_of, later(200));
+    let binding = register(&*store, &alice, "token-0", later(200)).await;
+    assert_eq!(self::state(&*store, &alice).await.as_of, later(200));
     assert_eq!(binding.registered_at, later(200));
 }
 
 /// A deleted user has none.
-pub async fn bindings_go_with_their_user(store: Fresh) {
-    let service = service(&store, 1).await;
-    let alice = owner(service, 1, "alice");
+pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
     let mut bindings = Vec::new();
     for n in 0..3 {
-        bindings.push(register(&store, &alice, &format!("token-{n}"), NOW).await);
+        bindings.push(register(&*store, &alice, &format!("token-{n}"), NOW).await);
     }
     assert!(store.delete_user(service, alice.sid, later(1)).await.unwrap());
     for binding in &bindings {
         assert_eq!(store.binding(service, binding.sid).await.unwrap(), None);
-        assert_eq!(settle(&store, binding, later(2), TokenState::Alive).await, None);
+        assert_eq!(settle(&*store, binding, later(2), TokenState::Alive).await, None);
     }
-    assert!(devices(&store, &alice).await.is_empty());
-    assert_eq!(notifiable(&store, &alice, later(2)).await, None, "somebody new by that name never had one");
-    register(&store, &owner(service, 2, "alice"), "token-0", later(3)).await;
-    assert_eq!(devices(&store, &alice).await.len(), 1);
+    assert!(devices(&*store, &alice).await.is_empty());
+    assert_eq!(notifiable(&*store, &alice, later(2)).await, None, "somebody new by that name never had one");
+    register(&*store, &user(service, 2, "alice"), "token-0", later(3)).await;
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
 /// A deleted service has none.
-pub async fn bindings_go_with_their_service(store: Fresh) {
-    let (gone, stays) = (service(&store, 1).await, service(&store, 2).await);
-    let (alice, bob) = (owner(gone, 1, "alice"), owner(stays, 2, "alice"));
+pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
+    let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
+    let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
     let mut hers = Vec::new();
     for n in 0..5 {
-        hers.push(register(&store, &alice, &format!("token-{n}"), NOW).await);
+        hers.push(register(&*store, &alice, &format!("token-{n}"), NOW).await);
     }
-    let his = register(&store, &bob, "token-0", NOW).await;
+    let his = register(&*store, &bob, "token-0", NOW).await;
     assert!(store.delete_service(gone).await.unwrap());
     while store.purge(gone, 2).await.unwrap() {}
     for binding in hers {
         assert_eq!(store.binding(gone, binding.sid).await.unwrap(), None);
     }
-    assert_eq!(devices(&store, &bob).await, [his]);
+    assert_eq!(devices(&*store, &bob).await, [his]);
 }
 
 /// By user, by channel, page by page.
-pub async fn bindings_are_listed(store: Fresh) {
-    let service = service(&store, 1).await;
-    let users: Vec<User> = (1..=3).map(|n| owner(service, n, &format!("user {n}"))).collect();
+pub async fn bindings_are_listed(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();
     let mut all = Vec::new();
     for (n, user) in users.iter().enumerate() {
         for m in 0..4 {
@@ -496,111 +438,4 @@ pub async fn bindings_are_listed(store: Fresh) {
         }
         assert_eq!(backwards.iter().collect::<Vec<_>>(), expected, "{filter:?}, backwards");
     }
-}
-
-/// A credential as it is when it was made.
-pub fn credential(n: u128) -> Credential {
-    Credential {
-        sid: CredentialSid::from_bits(n),
-        channel: Channel::Fcm,
-        friendly_name: Some("Käse \u{1F600}".to_owned()),
-        sandbox: true,
-        check: RegistrationCheck::DryRun,
-        method: Method::ServiceAccount {
-            project_id: "project".to_owned(),
-            client_email: "somebody@project".to_owned(),
-            private_key_id: "1".to_owned(),
-        },
-        sealed: Some(Sealed::new("sealed".to_owned())),
-        health: Health::Rejected { reason: Reason::new("invalid_grant"), at: NOW },
-        date_created: NOW,
-        date_updated: later(1),
-        version: 0,
-    }
-}
-
-/// Credentials.
-pub async fn credentials_are_kept(store: Fresh) {
-    let first = credential(1);
-    assert_eq!(store.credential(first.sid).await.unwrap(), None);
-    assert!(matches!(store.replace_credential(&first).await, Err(StoreError::Missing)));
-    store.create_credential(&first).await.unwrap();
-    assert_eq!(store.credential(first.sid).await.unwrap(), Some(first.clone()));
-    let another = Credential { friendly_name: None, ..first.clone() };
-    assert!(matches!(store.create_credential(&another).await, Err(StoreError::Exists)));
-    for method in [
-        Method::PlatformApplication { arn: "arn:aws:sns:…".to_owned() },
-        Method::ApnsCertificate { topic: "com.example".to_owned(), not_after: later(9) },
-        Method::ApnsKey { key_id: "K".to_owned(), team_id: "T".to_owned(), topic: "com.example".to_owned() },
-    ] {
-        let known = store.credential(first.sid).await.unwrap().unwrap();
-        let next = Credential { method, sealed: None, health: Health::Accepted, ..known.clone() };
-        store.replace_credential(&next).await.unwrap();
-        let stored = store.credential(first.sid).await.unwrap().unwrap();
-        assert_eq!(stored, Credential { version: stored.version, ..next.clone() });
-        assert!(known.version < stored.version);
-        assert!(matches!(store.replace_credential(&next).await, Err(StoreError::Conflict)));
-    }
-    store.create_credential(&credential(2)).await.unwrap();
-    store.create_credential(&credential(3)).await.unwrap();
-    let slice = store.credentials(PageRequest { position: Cursor::After(first.sid), limit: 1 }).await.unwrap();
-    assert_eq!((slice.items, slice.more), (vec![credential(2)], true));
-    assert!(store.delete_credential(first.sid).await.unwrap());
-    assert!(!store.delete_credential(first.sid).await.unwrap());
-    assert_eq!(store.credential(first.sid).await.unwrap(), None);
-}
-
-/// Notifications, and what becomes of them.
-pub async fn notifications_are_kept(store: Fresh) {
-    let service = service(&store, 1).await;
-    let data = r#"{"z":1.0,"a":{"list":[1,"ü",null,9007199254740993]}}"#;
-    let notification = Notification {
-        sid: Sid::from_bits(7),
-        service_sid: service,
-        identities: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],
-        content: Content {
-            title: Some("Title \u{1F600}".to_owned()),
-            body: None,
-            data: serde_json::from_str(data).unwrap(),
-            priority: Priority::Low,
-            sound: Some("ping".to_owned()),
-        },
-        ttl_seconds: Some(60),
-        date_created: NOW,
-    };
-    store.create_notification(&notification).await.unwrap();
-    let found = store.notification(service, notification.sid).await.unwrap();
-    assert_eq!(found.as_ref(), Some(&notification));
-    assert_eq!(serde_json::to_string(&found.unwrap().content.data).unwrap(), data, "as it was given");
-    assert_eq!(store.notification(ServiceSid::from_bits(2), notification.sid).await.unwrap(), None);
-    assert!(matches!(
-        store.create_notification(&Notification { ttl_seconds: None, ..notification.clone() }).await,
-        Err(StoreError::Exists)
-    ));
-
-    let delivery = |n: u128, status: DeliveryStatus| Delivery {
-        notification_sid: notification.sid,
-        binding_sid: BindingSid::from_bits(n),
-        identity: "alice".parse().unwrap(),
-        channel: Channel::Apn,
-        status,
-        date_updated: NOW,
-    };
-    let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::Queued)).collect();
-    store.add_deliveries(&queued).await.unwrap();
-    let sent = delivery(2, DeliveryStatus::Accepted { id: Some("x".to_owned()) });
-    let failed = delivery(3, DeliveryStatus::Failed { reason: Reason::new("BadDeviceToken") });
-    store.replace_delivery(&sent).await.unwrap();
-    store.replace_delivery(&failed).await.unwrap();
-    // What is there already stays as it is.
-    store.add_deliveries(&queued).await.unwrap();
-    assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
-    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);
-    let expected: BTreeSet<u128> = (1..=5).collect();
-    let all = store.deliveries(notification.sid, PageRequest { position: Cursor::Start, limit: 10 }).await.unwrap();
-    assert_eq!(all.items.iter().map(|it| it.binding_sid.bits()).collect::<BTreeSet<_>>(), expected);
-    assert!(!all.more);
-    let page = PageRequest { position: Cursor::After(BindingSid::from_bits(1)), limit: 2 };
-    let some = store.deliveries(notification.sid, page).await.unwrap();
-    assert_eq!((some.items, some.more), (vec![sent, failed], true));
 }
