@@ -17,12 +17,12 @@ use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::time::Timestamp;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::EmfMetrics;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::fault_proxy::{FaultProxy, Faults};
+use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
+use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_tests::model::Model;
-use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
-use reachability_tests::parts::fault_proxy::{FaultProxy, Faults};
-use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
 use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, properties, push_properties};
@@ -92,10 +92,10 @@ async fn events_cost_one_request_each() {
     let config = aws::config(&MiniStack::shared().url()).await;
     let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
     let table = aws::create_table(&client).await;
-    let stage = Stage::new(Arc::new(DynamoStore::new(client, table)), SETTINGS);
-    stage.switch(service(1), true).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client, table)), SETTINGS);
+    harness.switch(service(1), true).await;
     let worker =
-        worker(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
+        worker(harness.store.clone(), harness.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
     let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
     let handle = async |events: Vec<Event>, now: i64| {
         requests.take();
@@ -125,13 +125,13 @@ async fn events_cost_one_request_each() {
 async fn a_state_stays_small() {
     let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
     let table = aws::create_table(&client).await;
-    let stage = Stage::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
-    stage.switch(service(1), true).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
+    harness.switch(service(1), true).await;
     let mut largest = 0;
     for n in 0..100 {
         let (id, at) = (format!("L0SM9cOFvHcCIhw{n}="), START + n * 600_000);
-        stage.deliver(&[connect("alice", &id, at)], at).await;
-        stage.deliver(&[disconnect("alice", &id, at + 300_000)], at + 300_000).await;
+        harness.deliver(&[connect("alice", &id, at)], at).await;
+        harness.deliver(&[disconnect("alice", &id, at + 300_000)], at + 300_000).await;
         let key = |value: &str| AttributeValue::S(value.to_owned());
         let get = client.get_item().table_name(&table).key("pk", key(&format!("state#{}#alice", service(1))));
         let item = get.key("sk", key("state")).send().await.unwrap().item.unwrap();
@@ -158,9 +158,9 @@ async fn a_state_stays_small() {
 async fn a_full_state_makes_room() {
     let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
     let table = aws::create_table(&client).await;
-    let stage = Stage::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
-    stage.switch(service(1), true).await;
-    stage.deliver(&[connect("alice", "c-1", START)], START).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
+    harness.switch(service(1), true).await;
+    harness.deliver(&[connect("alice", "c-1", START)], START).await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let key = [("pk", text(&format!("state#{}#alice", service(1)))), ("sk", text("state"))];
     let key = key.map(|(name, value)| (name.to_owned(), value));
@@ -173,8 +173,8 @@ async fn a_full_state_makes_room() {
 
     let now = START + 60_000;
     let events: Vec<Event> = (0..20).map(|n| connect("alice", &format!("{id}new{n}"), now)).collect();
-    stage.deliver(&events, now).await;
-    assert_eq!(stage.read(&events[0].user, now).await.online, Some(true));
+    harness.deliver(&events, now).await;
+    assert_eq!(harness.read(&events[0].user, now).await.online, Some(true));
     let item = get().await.unwrap().item.unwrap();
     assert!(events.iter().all(|event| item.contains_key(&format!("c#{}", event.connection.as_str()))));
     assert!(item.len() < 1_100, "{} attributes", item.len());
@@ -205,14 +205,14 @@ async fn no_event_is_lost_on_a_bad_network() {
     let mut runner = TestRunner::deterministic();
     for case in 0..12u128 {
         let (log, batches) = log_and_delivery().new_tree(&mut runner).unwrap().current();
-        let stage = Stage::new(store.clone(), SETTINGS);
+        let harness = Harness::new(store.clone(), SETTINGS);
         let in_case = |mut user: UserKey| {
             user.service = service(case * 16 + u128::from(user.service == service(2)));
             user
         };
         let mut model = Model::new(SETTINGS);
         for user in users().into_iter().map(in_case) {
-            stage.switch(user.service, true).await;
+            harness.switch(user.service, true).await;
             model.switch(user.service, true);
         }
         proxy.set(FAULTS);
@@ -222,7 +222,7 @@ async fn no_event_is_lost_on_a_bad_network() {
                 batch.into_iter().map(|event| Event { user: in_case(event.user), ..event }).collect();
             // What fails is delivered again.
             while !waiting.is_empty() {
-                let failed = stage.try_deliver(&waiting, end).await;
+                let failed = harness.try_deliver(&waiting, end).await;
                 waiting = failed.into_iter().map(|(index, _)| waiting[index].clone()).collect();
             }
         }
@@ -231,7 +231,7 @@ async fn no_event_is_lost_on_a_bad_network() {
             model.arrive(&Event { user: in_case(event.user), ..event });
         }
         for user in users().into_iter().map(in_case) {
-            assert_eq!(stage.read(&user, end).await.online, model.truth(&user, end).online, "{user:?}");
+            assert_eq!(harness.read(&user, end).await.online, model.truth(&user, end).online, "{user:?}");
         }
     }
     let counts = proxy.counts();
@@ -243,18 +243,18 @@ async fn no_event_is_lost_on_a_bad_network() {
 async fn no_event_is_applied_twice_on_a_bad_network() {
     let proxy = FaultProxy::start(&DynamoDbLocal::shared().url(), 2).await;
     let (store, _) = store_behind(&proxy).await;
-    let stage = Stage::new(store, SETTINGS);
-    stage.switch(service(1), true).await;
+    let harness = Harness::new(store, SETTINGS);
+    harness.switch(service(1), true).await;
     proxy.set(FAULTS);
     let mut written = 0;
     for n in 0..100 {
         let (id, at) = (format!("c-{}", n / 2), START + n * 1_000);
         let event = if n % 2 == 0 { connect("alice", &id, at) } else { disconnect("alice", &id, at) };
-        while !stage.try_deliver(std::slice::from_ref(&event), at).await.is_empty() {}
+        while !harness.try_deliver(std::slice::from_ref(&event), at).await.is_empty() {}
         written += 1;
     }
     proxy.set(Faults::default());
-    let state = stage.state(&connect("alice", "c", START).user).await;
+    let state = harness.state(&connect("alice", "c", START).user).await;
     // The first revision is the time of the first write.
     assert_eq!(
         state.revision,

@@ -13,10 +13,10 @@ use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sns::Topic;
 use reachability_lambda::stream::{Batch, BatchResponse, handle};
 use reachability_tests::aws;
+use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::external::ports;
 use reachability_tests::generate::service;
-use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::parts::ports;
-use reachability_tests::stage::{Kept, SETTINGS, Stage};
+use reachability_tests::harness::{Harness, Kept, SETTINGS};
 use reachability_worker::Fanout;
 use serde_json::{Value, json};
 
@@ -47,10 +47,10 @@ fn record(number: u64, pk: &str, old: Option<Value>, new: Option<Value>) -> Valu
 
 /// A fanout, with a client of its topic and what it counts.
 async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client, Arc<EmfMetrics>) {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
-    stage.switch(service(1), enabled).await;
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
+    harness.switch(service(1), enabled).await;
     let client = Client::new(&aws::config(endpoint).await);
-    let services: Arc<dyn Services> = stage.store.clone();
+    let services: Arc<dyn Services> = harness.store.clone();
     let topic = Topic::new(client.clone(), "arn:aws:sns:us-east-1:000000000000:changes".to_owned());
     let (pushes, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
     (Fanout { services, pushes, sink: Arc::new(topic), metrics: metrics.clone() }, client, metrics)
@@ -121,10 +121,10 @@ async fn what_nobody_could_be_told_comes_again() {
 /// What there is to tell of registrations is told by the one who can look through them.
 #[tokio::test]
 async fn switching_on_has_registrations_told() {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     let configured = async |on: bool| {
-        stage.switch(service(1), on).await;
-        let service = stage.store.service(service(1)).await.unwrap().unwrap();
+        harness.switch(service(1), on).await;
+        let service = harness.store.service(service(1)).await.unwrap().unwrap();
         let item: serde_dynamo::Item = serde_dynamo::to_item(service).unwrap();
         serde_json::to_value(item).unwrap()
     };

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod dynamodb;
+mod external;
 mod fanout;
-mod parts;
 mod platform_applications;
 mod replays;
 mod serverless;

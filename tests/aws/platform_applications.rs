@@ -16,13 +16,13 @@ use reachability_domain::push::payload::Content;
 use reachability_infra::clock;
 use reachability_infra::push::platform_applications::{PlatformApplications, classify};
 use reachability_tests::aws;
-use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::push_stage::PushStage;
+use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::push_harness::PushHarness;
 use reachability_worker::Envelope;
 
-/// A stage whose FCM credential is a platform application, with a device of alice's, checked.
+/// A harness whose FCM credential is a platform application, with a device of alice's, checked.
 struct Scene {
-    stage: PushStage,
+    harness: PushHarness,
     client: Client,
     application: String,
     device: Binding,
@@ -35,15 +35,15 @@ impl Scene {
         let application = create.attributes("PlatformCredential", "{}").send().await.unwrap();
         let application = application.platform_application_arn.unwrap();
         let applications = PlatformApplications::new(client.clone(), clock::now);
-        let stage = PushStage::with_platform_applications(Some(Arc::new(applications))).await;
-        let known = stage.store.credential(PushStage::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
+        let harness = PushHarness::with_platform_applications(Some(Arc::new(applications))).await;
+        let known = harness.store.credential(PushHarness::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
         let method = Method::PlatformApplication { arn: application.clone() };
         // Not even then: SNS is asked, and nobody else.
         let credential = Credential { method, sealed: None, check: RegistrationCheck::None, ..known };
-        stage.store.replace_credential(&credential).await.unwrap();
-        let device = stage.register("alice", Channel::Fcm, "token").await;
-        assert!(stage.check(&device).await.is_empty());
-        Self { stage, client, application, device }
+        harness.store.replace_credential(&credential).await.unwrap();
+        let device = harness.register("alice", Channel::Fcm, "token").await;
+        assert!(harness.check(&device).await.is_empty());
+        Self { harness, client, application, device }
     }
 
     async fn endpoint(&self) -> (String, HashMap<String, String>) {
@@ -73,8 +73,8 @@ impl Scene {
     }
 
     async fn status(&self) -> (&'static str, Option<bool>) {
-        let binding = self.stage.binding(self.device.sid).await.unwrap();
-        (binding.status(), self.stage.notifiable("alice").await)
+        let binding = self.harness.binding(self.device.sid).await.unwrap();
+        (binding.status(), self.harness.notifiable("alice").await)
     }
 }
 
@@ -85,10 +85,10 @@ async fn an_endpoint_that_is_enabled_is_good() {
     let (_, attributes) = scene.endpoint().await;
     assert_eq!((attributes["Token"].as_str(), attributes["Enabled"].as_str()), ("token", "true"));
     assert!(attributes["CustomUserData"].contains(&scene.device.sid.to_string()));
-    assert_eq!(scene.stage.health(Channel::Fcm).await, Health::Accepted);
+    assert_eq!(scene.harness.health(Channel::Fcm).await, Health::Accepted);
     // The same again is the same endpoint.
     let (before, _) = scene.endpoint().await;
-    scene.stage.check(&scene.device).await;
+    scene.harness.check(&scene.device).await;
     assert_eq!(scene.endpoint().await.0, before);
 }
 
@@ -96,13 +96,13 @@ async fn an_endpoint_that_is_enabled_is_good() {
 async fn an_endpoint_that_was_disabled_is_dead_until_it_is_registered_again() {
     let scene = Scene::new("disabled").await;
     scene.set(&[("Enabled", "false")]).await;
-    scene.stage.check(&scene.device).await;
+    scene.harness.check(&scene.device).await;
     assert_eq!(scene.status().await, ("dead", Some(false)));
-    let death = scene.stage.binding(scene.device.sid).await.unwrap().death.unwrap();
+    let death = scene.harness.binding(scene.device.sid).await.unwrap().death.unwrap();
     assert_eq!(death.reason.as_str(), "EndpointDisabled");
     // It was disabled under the registration before: by this one it is enabled.
-    let again = scene.stage.register("alice", Channel::Fcm, "token").await;
-    scene.stage.check(&again).await;
+    let again = scene.harness.register("alice", Channel::Fcm, "token").await;
+    scene.harness.check(&again).await;
     assert_eq!(scene.status().await, ("confirmed", Some(true)));
     assert_eq!(scene.endpoint().await.1["Enabled"], "true");
 }
@@ -117,16 +117,16 @@ async fn an_endpoint_is_taken_over() {
         &[("Token", "token"), ("CustomUserData", ""), ("Enabled", "true")],
     ] {
         scene.set(attributes).await;
-        scene.stage.check(&scene.device).await;
+        scene.harness.check(&scene.device).await;
         assert_eq!(scene.status().await, ("confirmed", Some(true)));
         let (_, attributes) = scene.endpoint().await;
         assert!(attributes["CustomUserData"].contains(&scene.device.sid.to_string()));
         assert_eq!(attributes["Enabled"], "true");
     }
     // A device that changes hands takes its endpoint along.
-    let his = scene.stage.register("bob", Channel::Fcm, "token").await;
-    scene.stage.check(&his).await;
-    assert_eq!(scene.stage.binding(his.sid).await.unwrap().status(), "confirmed");
+    let his = scene.harness.register("bob", Channel::Fcm, "token").await;
+    scene.harness.check(&his).await;
+    assert_eq!(scene.harness.binding(his.sid).await.unwrap().status(), "confirmed");
     assert!(scene.endpoint().await.1["CustomUserData"].contains(&his.sid.to_string()));
 }
 
@@ -135,7 +135,7 @@ async fn an_endpoint_that_was_deleted_is_made_again() {
     let scene = Scene::new("deleted").await;
     let (arn, _) = scene.endpoint().await;
     scene.client.delete_endpoint().endpoint_arn(&arn).send().await.unwrap();
-    scene.stage.check(&scene.device).await;
+    scene.harness.check(&scene.device).await;
     assert_eq!(scene.status().await, ("confirmed", Some(true)));
     assert_ne!(scene.endpoint().await.0, arn);
 }
@@ -145,11 +145,11 @@ async fn an_application_that_is_gone_is_the_credentials_fault() {
     let scene = Scene::new("gone").await;
     let delete = scene.client.delete_platform_application().platform_application_arn(&scene.application);
     delete.send().await.unwrap();
-    let again = scene.stage.register("alice", Channel::Fcm, "token").await;
-    assert!(scene.stage.check(&again).await.is_empty());
-    assert_eq!(scene.stage.notifiable("alice").await, Some(true));
+    let again = scene.harness.register("alice", Channel::Fcm, "token").await;
+    assert!(scene.harness.check(&again).await.is_empty());
+    assert_eq!(scene.harness.notifiable("alice").await, Some(true));
     assert!(
-        matches!(scene.stage.health(Channel::Fcm).await, Health::Rejected { reason, .. } if reason.as_str() == "NotFound")
+        matches!(scene.harness.health(Channel::Fcm).await, Health::Rejected { reason, .. } if reason.as_str() == "NotFound")
     );
 }
 
@@ -164,28 +164,33 @@ async fn feedback_is_a_reason_to_ask() {
         scene.application
     );
     let envelope = Envelope { id: "1".to_owned(), body, attempts: 0, accepted_at: None };
-    assert!(scene.stage.pusher.handle(&[envelope]).await.is_empty());
-    let asked = scene.stage.queue.take();
+    assert!(scene.harness.pusher.handle(&[envelope]).await.is_empty());
+    let asked = scene.harness.queue.take();
     assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == scene.device.sid), "{asked:?}");
-    scene.stage.handle(asked).await;
+    scene.harness.handle(asked).await;
     assert_eq!(scene.status().await, ("dead", Some(false)));
     // Of an endpoint that nobody knows there is nothing to do, nor of a device that is gone.
     let feedback = |endpoint: &str| PushMessage::Feedback(Feedback { endpoint_arn: endpoint.to_owned() });
-    assert!(scene.stage.handle(vec![feedback(&format!("{arn}0"))]).await.is_empty());
+    assert!(scene.harness.handle(vec![feedback(&format!("{arn}0"))]).await.is_empty());
     let unregister = BindingCommand::Unregister(scene.device.sid);
-    scene.stage.store.apply(scene.stage.service, scene.device.device(), &unregister, None, clock::now()).await.unwrap();
-    let asked = scene.stage.handle(vec![feedback(&arn)]).await;
-    assert!(scene.stage.handle(asked).await.is_empty());
+    scene
+        .harness
+        .store
+        .apply(scene.harness.service, scene.device.device(), &unregister, None, clock::now())
+        .await
+        .unwrap();
+    let asked = scene.harness.handle(vec![feedback(&arn)]).await;
+    assert!(scene.harness.handle(asked).await.is_empty());
 }
 
 #[tokio::test]
 async fn notifications_go_to_the_endpoint() {
     let scene = Scene::new("published").await;
     let content = Content { title: Some("Title".to_owned()), ..Content::default() };
-    let deliver = scene.stage.notification(&["alice"], content, Some(60)).await;
-    let messages = scene.stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
-    assert!(scene.stage.handle(messages).await.is_empty());
-    let deliveries = scene.stage.deliveries(deliver.notification).await;
+    let deliver = scene.harness.notification(&["alice"], content, Some(60)).await;
+    let messages = scene.harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    assert!(scene.harness.handle(messages).await.is_empty());
+    let deliveries = scene.harness.deliveries(deliver.notification).await;
     assert_eq!(deliveries[0].status.as_str(), "accepted");
 }
 

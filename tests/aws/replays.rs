@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteStore};
-use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, replays};
 

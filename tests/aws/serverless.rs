@@ -10,15 +10,15 @@ use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
-use reachability_tests::parts::docker::Docker;
-use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
-use reachability_tests::parts::fault_proxy::FaultProxy;
-use reachability_tests::parts::process::Process;
-use reachability_tests::parts::{self, ports, sam};
+use reachability_tests::external::docker::Docker;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::fault_proxy::FaultProxy;
+use reachability_tests::external::process::Process;
+use reachability_tests::external::{self, ports, sam};
+use reachability_tests::harness::SETTINGS;
 use reachability_tests::providers::{Answer, Apple};
 use reachability_tests::replays::{self, Expectation, Line};
 use reachability_tests::stack::{self, Stack, succeed};
-use reachability_tests::stage::SETTINGS;
 use reachability_tests::{aws, clients, model, recording};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -357,7 +357,7 @@ async fn the_functions_run_in_containers() {
     let stack = Stack::shared();
     let docker = match Docker::start() {
         Ok(docker) => docker,
-        Err(reason) => return parts::skip(&format!("the_functions_run_in_containers: no Docker here: {reason}")),
+        Err(reason) => return external::skip(&format!("the_functions_run_in_containers: no Docker here: {reason}")),
     };
     let listen = format!("{}:0", docker.gateway());
     let dynamodb = FaultProxy::start_on(&listen, &DynamoDbLocal::shared().url(), 0).await;
@@ -449,5 +449,5 @@ async fn make_service(endpoint: &str, table: &str) {
     use reachability_domain::sid::Sid;
     let client = aws_sdk_dynamodb::Client::new(&aws::config(endpoint).await);
     let store = reachability_infra::dynamodb::DynamoStore::new(client, table.to_owned());
-    store.create_service(&reachability_tests::stage::new_service(Sid::from_bits(1))).await.unwrap();
+    store.create_service(&reachability_tests::harness::new_service(Sid::from_bits(1))).await.unwrap();
 }

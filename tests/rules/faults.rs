@@ -27,8 +27,8 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
+use reachability_tests::harness::{Harness, SETTINGS, Timers, Unused, ports, rules, worker};
 use reachability_tests::model::Model;
-use reachability_tests::stage::{SETTINGS, Stage, Timers, Unused, ports, rules, worker};
 use reachability_tests::store::Store;
 use reachability_worker::{Envelope, Failure, Worker};
 
@@ -175,14 +175,14 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
     let mut redelivered = 0;
     for _ in 0..500 {
         let (log, _) = log_and_delivery().new_tree(&mut runner).unwrap().current();
-        let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+        let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
         let mut model = Model::new(SETTINGS);
         for n in [1, 2] {
-            stage.switch(service(n), true).await;
+            harness.switch(service(n), true).await;
             model.switch(service(n), true);
         }
-        let store = Arc::new(Fickle::of(stage.store.clone()));
-        let queue = Arc::new(Fickle::of(stage.timers.clone()));
+        let store = Arc::new(Fickle::of(harness.store.clone()));
+        let queue = Arc::new(Fickle::of(harness.timers.clone()));
         let worker = worker(store, queue, rules(SETTINGS), Duration::ZERO, Arc::default());
         let now = START + LENGTH;
         let mut waiting = log.clone();
@@ -198,12 +198,12 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
         loop {
             for user in users() {
                 let truth = model.truth(&user, time).online;
-                assert_eq!(stage.read(&user, time).await.online, truth, "{log:#?}");
-                assert_eq!(stage.told(&user).await.online, truth, "{log:#?}");
+                assert_eq!(harness.read(&user, time).await.online, truth, "{log:#?}");
+                assert_eq!(harness.told(&user).await.online, truth, "{log:#?}");
             }
-            let Some(due) = stage.timers.next() else { break };
+            let Some(due) = harness.timers.next() else { break };
             time = due.as_millis();
-            stage.tick(time).await;
+            harness.tick(time).await;
         }
     }
     assert!(redelivered > 5_000, "only {redelivered} failed");
@@ -211,8 +211,8 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_batch_reports_what_failed_and_nothing_else() {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
-    stage.switch(service(1), true).await;
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
+    harness.switch(service(1), true).await;
     let body = |service: u32, identity: &str, second: &str| {
         format!(
             r#"{{"type":"connect","service_sid":"IS{service:032}","identity":"{identity}","connection_id":"c","occurred_at":"2026-11-20T{second}Z"}}"#
@@ -234,7 +234,7 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
         accepted_at: None,
     };
     let envelopes: Vec<Envelope> = bodies.iter().enumerate().map(envelope).collect();
-    let mut failures = worker_at_start(&stage).handle(&envelopes).await;
+    let mut failures = worker_at_start(&harness).handle(&envelopes).await;
     failures.sort_by_key(|(index, _)| *index);
     let permanent = failures.iter().map(|(_, failure)| failure.is_permanent());
     assert_eq!(permanent.collect::<Vec<_>>(), [true, true, false, true], "only the clock can be waited for");
@@ -243,29 +243,29 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
     assert_eq!(indices.collect::<Vec<_>>(), [1, 2, 4, 6]);
     for (identity, online) in [("alice", Some(true)), ("bob", Some(true)), ("carol", None)] {
         let user = UserKey { service: service(1), identity: identity.parse().unwrap() };
-        assert_eq!(stage.read(&user, START).await.online, online, "{identity}");
+        assert_eq!(harness.read(&user, START).await.online, online, "{identity}");
     }
 }
 
 /// A worker whose clock stands still at the start.
-fn worker_at_start(stage: &Stage) -> Worker {
-    let ports = ports(stage.store.clone(), stage.timers.clone(), Arc::new(Unused), Arc::default());
+fn worker_at_start(harness: &Harness) -> Worker {
+    let ports = ports(harness.store.clone(), harness.timers.clone(), Arc::new(Unused), Arc::default());
     Worker::new(ports, rules(SETTINGS), Duration::ZERO, || Timestamp::from_millis(START))
 }
 
 #[tokio::test]
 async fn a_timer_that_comes_too_early_is_set_again() {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
-    stage.switch(service(1), true).await;
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
+    harness.switch(service(1), true).await;
     let event: Event = Event::parse(
         br#"{"type":"connect","service_sid":"IS00000000000000000000000000000001","identity":"alice","connection_id":"c","occurred_at":"2026-11-20T00:00:00Z"}"#,
     )
     .unwrap();
-    stage.deliver(&[event], START).await;
-    let due = stage.timers.next().unwrap();
+    harness.deliver(&[event], START).await;
+    let due = harness.timers.next().unwrap();
     assert_eq!(due.as_millis(), START + 120_000);
-    let early = stage.timers.take_due(due).into_iter().map(PresenceMessage::Check).collect();
-    assert!(stage.worker.process(early, Timestamp::from_millis(START + 60_000)).await.is_empty());
-    assert_eq!(stage.timers.next(), Some(due));
-    assert_eq!(stage.timers.count(), 1);
+    let early = harness.timers.take_due(due).into_iter().map(PresenceMessage::Check).collect();
+    assert!(harness.worker.process(early, Timestamp::from_millis(START + 60_000)).await.is_empty());
+    assert_eq!(harness.timers.next(), Some(due));
+    assert_eq!(harness.timers.count(), 1);
 }

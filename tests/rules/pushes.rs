@@ -22,9 +22,9 @@ use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
+use reachability_tests::harness::{Kept, SETTINGS, ports, rules};
 use reachability_tests::providers::{Answer, Request};
-use reachability_tests::push_stage::PushStage;
-use reachability_tests::stage::{Kept, SETTINGS, ports, rules};
+use reachability_tests::push_harness::PushHarness;
 use reachability_worker::{Envelope, Failure, Worker};
 use serde_json::json;
 use tokio::time::sleep;
@@ -120,31 +120,31 @@ async fn every_answer_has_its_effect() {
         fcm(503, "UNAVAILABLE", Some("UNAVAILABLE"), AsksAgain),
         (Channel::Fcm, Answer::reply(502, "<!DOCTYPE html>"), String::new(), AsksAgain),
     ];
-    // Each on a stage of its own, since a credential remembers. They wait for most of the time, so some at once.
-    let stages = rows.chunks(8);
-    for rows in stages {
+    // Each on a harness of its own, since a credential remembers. They wait for most of the time, so some at once.
+    let harnesses = rows.chunks(8);
+    for rows in harnesses {
         futures_util::future::join_all(rows.iter().map(|(channel, answer, reason, effect)| async move {
-            let (stage, what) = (PushStage::new().await, format!("{answer:?}"));
+            let (harness, what) = (PushHarness::new().await, format!("{answer:?}"));
             let token = if channel.is(Channel::Apn) { "00ff" } else { "token" };
-            let device = stage.register("alice", *channel, token).await;
+            let device = harness.register("alice", *channel, token).await;
             match channel {
-                Channel::Apn => stage.apple.answer(token, answer.clone()),
-                _ => stage.google.answer(token, answer.clone()),
+                Channel::Apn => harness.apple.answer(token, answer.clone()),
+                _ => harness.google.answer(token, answer.clone()),
             }
-            let later = stage.check(&device).await;
-            let binding = stage.binding(device.sid).await.unwrap();
+            let later = harness.check(&device).await;
+            let binding = harness.binding(device.sid).await.unwrap();
             let (status, health) = match effect {
                 Effect::Confirms => ("confirmed", Health::Accepted),
                 Effect::Kills => ("dead", Health::Accepted),
-                Effect::Nothing | Effect::AsksAgain => ("unconfirmed", stage.health(*channel).await),
-                Effect::RejectsCredential => ("unconfirmed", stage.health(*channel).await),
+                Effect::Nothing | Effect::AsksAgain => ("unconfirmed", harness.health(*channel).await),
+                Effect::RejectsCredential => ("unconfirmed", harness.health(*channel).await),
             };
             assert_eq!(binding.status(), status, "{what}");
-            assert_eq!(stage.health(*channel).await, health, "{what}");
+            assert_eq!(harness.health(*channel).await, health, "{what}");
             if *effect != Effect::RejectsCredential {
                 assert!(!matches!(health, Health::Rejected { .. }), "{what}");
             }
-            assert_eq!(stage.notifiable("alice").await, Some(*effect != Effect::Kills), "{what}");
+            assert_eq!(harness.notifiable("alice").await, Some(*effect != Effect::Kills), "{what}");
             if *effect == Effect::Kills {
                 assert_eq!(binding.death.unwrap().reason.as_str(), reason, "{what}");
             }
@@ -153,7 +153,7 @@ async fn every_answer_has_its_effect() {
                     matches!(&health, Health::Rejected { reason: of, .. } if of.as_str() == reason),
                     "{what}: {health:?}"
                 );
-                assert_eq!(stage.metrics.counted(Counter::CredentialsRejected), 1, "{what}");
+                assert_eq!(harness.metrics.counted(Counter::CredentialsRejected), 1, "{what}");
             }
             let is_asked_again = matches!(&later[..], [PushMessage::Probe(Probe { attempts: 1, due_at: Some(_), .. })]);
             assert_eq!(
@@ -168,7 +168,7 @@ async fn every_answer_has_its_effect() {
 
 #[tokio::test]
 async fn ends_of_registrations_are_counted_by_reason() {
-    let stage = PushStage::new().await;
+    let harness = PushHarness::new().await;
     for (n, (channel, answer, counter)) in [
         (Channel::Apn, Answer::apns(410, "Unregistered"), Counter::DeathsUnregistered),
         (Channel::Apn, Answer::apns(410, "ExpiredToken"), Counter::DeathsExpiredToken),
@@ -180,47 +180,47 @@ async fn ends_of_registrations_are_counted_by_reason() {
     .enumerate()
     {
         let token = format!("0{n}");
-        let device = stage.register("alice", channel, &token).await;
-        stage.apple.answer(&token, answer.clone());
-        stage.google.answer(&token, answer);
-        assert!(stage.check(&device).await.is_empty());
-        assert_eq!(stage.metrics.counted(counter), 1, "{counter:?}");
+        let device = harness.register("alice", channel, &token).await;
+        harness.apple.answer(&token, answer.clone());
+        harness.google.answer(&token, answer);
+        assert!(harness.check(&device).await.is_empty());
+        assert_eq!(harness.metrics.counted(counter), 1, "{counter:?}");
         // The same again: what is dead is not asked about any more.
-        stage.check(&device).await;
-        assert_eq!(stage.metrics.counted(counter), if counter == Counter::DeathsIgnored { 2 } else { 1 });
+        harness.check(&device).await;
+        assert_eq!(harness.metrics.counted(counter), if counter == Counter::DeathsIgnored { 2 } else { 1 });
     }
 }
 
 /// The device registers while the provider is being asked about what it was before.
 #[tokio::test]
 async fn a_registration_that_overtakes_the_answer_is_kept() {
-    let stage = PushStage::new().await;
+    let harness = PushHarness::new().await;
     for (channel, token, answer) in [
         (Channel::Apn, "00ff", Answer::apns(410, "Unregistered")),
         (Channel::Apn, "00fe", Answer::apns_since(410, "Unregistered", clock::now().as_millis())),
         (Channel::Fcm, "token", Answer::fcm(404, "NOT_FOUND", Some("UNREGISTERED"))),
     ] {
-        let device = stage.register("alice", channel, token).await;
+        let device = harness.register("alice", channel, token).await;
         let slow = answer.clone().after(Duration::from_millis(700));
-        stage.apple.answer(token, slow.clone());
-        stage.google.answer(token, slow);
+        harness.apple.answer(token, slow.clone());
+        harness.google.answer(token, slow);
         let checking = {
-            let (pusher, probe) = (stage.pusher.clone(), PushStage::probe(&device));
+            let (pusher, probe) = (harness.pusher.clone(), PushHarness::probe(&device));
             tokio::spawn(async move { pusher.process(vec![probe]).await })
         };
-        until(|| stage.apple.requests_to(token).len() + to_google(&stage, token).len() == 1).await;
-        let again = stage.register_at("alice", channel, token, clock::now()).await;
+        until(|| harness.apple.requests_to(token).len() + to_google(&harness, token).len() == 1).await;
+        let again = harness.register_at("alice", channel, token, clock::now()).await;
         assert!(checking.await.unwrap().is_empty());
-        assert_eq!(stage.binding(device.sid).await, Some(again.clone()), "{token}");
-        assert_eq!(stage.notifiable("alice").await, Some(true));
+        assert_eq!(harness.binding(device.sid).await, Some(again.clone()), "{token}");
+        assert_eq!(harness.notifiable("alice").await, Some(true));
         // Asked about what it is now, it is dead; unless the provider says that it was so before.
         sleep(Duration::from_millis(2)).await;
-        stage.apple.answer(token, answer.clone());
-        stage.google.answer(token, answer);
-        stage.check(&again).await;
-        let is_dead = stage.binding(device.sid).await.unwrap().death.is_some();
+        harness.apple.answer(token, answer.clone());
+        harness.google.answer(token, answer);
+        harness.check(&again).await;
+        let is_dead = harness.binding(device.sid).await.unwrap().death.is_some();
         assert_eq!(is_dead, token != "00fe", "{token}");
-        stage.store.apply(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+        harness.store.apply(harness.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
     }
 }
 
@@ -229,8 +229,8 @@ fn unregister(binding: &Binding) -> reachability_domain::push::command::BindingC
 }
 
 /// What Google was sent for this token.
-fn to_google(stage: &PushStage, token: &str) -> Vec<Request> {
-    stage.google.requests().into_iter().filter(|request| request.json()["message"]["token"] == token).collect()
+fn to_google(harness: &PushHarness, token: &str) -> Vec<Request> {
+    harness.google.requests().into_iter().filter(|request| request.json()["message"]["token"] == token).collect()
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -244,60 +244,60 @@ async fn until(condition: impl Fn() -> bool) {
 /// Nothing is known of a device whose provider cannot be asked, and after a few tries it is left alone.
 #[tokio::test]
 async fn a_provider_that_is_down_changes_nothing() {
-    let stage = PushStage::new().await;
-    stage.apple.down().await;
+    let harness = PushHarness::new().await;
+    harness.apple.down().await;
     let mut devices = Vec::new();
     for n in 0..8 {
-        devices.push(stage.register("alice", Channel::Apn, &format!("0{n}")).await);
+        devices.push(harness.register("alice", Channel::Apn, &format!("0{n}")).await);
     }
     for device in &devices {
-        let later = stage.check(device).await;
+        let later = harness.check(device).await;
         let [PushMessage::Probe(again)] = &later[..] else { panic!("{later:?}") };
         assert_eq!((again.binding, again.attempts), (device.sid, 1));
         let wait = again.due_at.unwrap().since(clock::now());
         assert!(wait > Duration::from_secs(5) && wait < Duration::from_secs(16), "{wait:?}");
     }
-    assert_eq!(stage.notifiable("alice").await, Some(true));
-    assert_eq!(stage.health(Channel::Apn).await, Health::Unproven);
-    assert_eq!(stage.metrics.counted(Counter::PushesUnavailable), 8);
+    assert_eq!(harness.notifiable("alice").await, Some(true));
+    assert_eq!(harness.health(Channel::Apn).await, Health::Unproven);
+    assert_eq!(harness.metrics.counted(Counter::PushesUnavailable), 8);
     // The breaker has opened: it is not even tried.
-    stage.apple.up().await;
-    let (connections, requests) = (stage.apple.connections(), stage.apple.requests().len());
-    stage.check(&devices[0]).await;
-    assert_eq!((stage.apple.connections(), stage.apple.requests().len()), (connections, requests));
+    harness.apple.up().await;
+    let (connections, requests) = (harness.apple.connections(), harness.apple.requests().len());
+    harness.check(&devices[0]).await;
+    assert_eq!((harness.apple.connections(), harness.apple.requests().len()), (connections, requests));
     // Google is somebody else.
-    let device = stage.register("bob", Channel::Fcm, "token").await;
-    assert!(stage.check(&device).await.is_empty());
-    assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+    let device = harness.register("bob", Channel::Fcm, "token").await;
+    assert!(harness.check(&device).await.is_empty());
+    assert_eq!(harness.binding(device.sid).await.unwrap().status(), "confirmed");
     // After its pause one is tried, and then all.
     sleep(Duration::from_millis(2_100)).await;
-    let checks = devices.iter().map(PushStage::probe);
-    stage.handle(checks.clone().take(1).collect()).await;
-    stage.handle(checks.collect()).await;
+    let checks = devices.iter().map(PushHarness::probe);
+    harness.handle(checks.clone().take(1).collect()).await;
+    harness.handle(checks.collect()).await;
     for device in &devices {
-        assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+        assert_eq!(harness.binding(device.sid).await.unwrap().status(), "confirmed");
     }
 }
 
 /// A check is given up at last, and tried on another occasion. Nothing piles up.
 #[tokio::test]
 async fn a_check_without_an_answer_is_given_up() {
-    let stage = PushStage::new().await;
-    let device = stage.register("alice", Channel::Apn, "00ff").await;
-    stage.apple.answer("00ff", Answer::apns(429, "TooManyRequests"));
-    let mut messages = vec![PushStage::probe(&device)];
+    let harness = PushHarness::new().await;
+    let device = harness.register("alice", Channel::Apn, "00ff").await;
+    harness.apple.answer("00ff", Answer::apns(429, "TooManyRequests"));
+    let mut messages = vec![PushHarness::probe(&device)];
     let mut waits = Vec::new();
     while !messages.is_empty() {
         let asked = clock::now();
-        messages = stage.handle(messages).await;
+        messages = harness.handle(messages).await;
         waits.extend(messages.iter().filter_map(Message::due_at).map(|at| at.since(asked).as_secs()));
     }
     assert_eq!(waits.len(), 7);
     assert!(waits.is_sorted() && waits[6] >= 450 && waits[6] <= 900, "{waits:?}");
-    assert_eq!(stage.notifiable("alice").await, Some(true));
+    assert_eq!(harness.notifiable("alice").await, Some(true));
     // What the provider asks for is granted.
-    stage.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
-    let [again] = &stage.check(&device).await[..] else { panic!() };
+    harness.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
+    let [again] = &harness.check(&device).await[..] else { panic!() };
     let wait = again.due_at().unwrap().since(clock::now());
     assert!(wait >= Duration::from_secs(119) && wait <= Duration::from_secs(151), "{wait:?}");
 }
@@ -305,76 +305,76 @@ async fn a_check_without_an_answer_is_given_up() {
 /// Until it is replaced, or the provider changes its mind.
 #[tokio::test]
 async fn a_rejected_credential_is_to_be_seen() {
-    let stage = PushStage::new().await;
-    let device = stage.register("alice", Channel::Apn, "00ff").await;
-    let good = stage.store.credential(PushStage::credential_sid(Channel::Apn)).await.unwrap().unwrap();
+    let harness = PushHarness::new().await;
+    let device = harness.register("alice", Channel::Apn, "00ff").await;
+    let good = harness.store.credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap().unwrap();
     let wrong = reachability_tests::providers::Apple::start().await.key();
-    let bad = Credential { sealed: Some(stage.seal.seal(good.sid, &wrong).unwrap()), ..good.clone() };
-    stage.store.replace_credential(&bad).await.unwrap();
-    assert!(stage.check(&device).await.is_empty());
+    let bad = Credential { sealed: Some(harness.seal.seal(good.sid, &wrong).unwrap()), ..good.clone() };
+    harness.store.replace_credential(&bad).await.unwrap();
+    assert!(harness.check(&device).await.is_empty());
     assert!(
-        matches!(stage.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "InvalidProviderToken")
+        matches!(harness.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "InvalidProviderToken")
     );
-    assert_eq!(stage.notifiable("alice").await, Some(true));
+    assert_eq!(harness.notifiable("alice").await, Some(true));
     // One that was sealed with another key is no better, and says so.
-    let bad = stage.store.credential(good.sid).await.unwrap().unwrap();
+    let bad = harness.store.credential(good.sid).await.unwrap().unwrap();
     let other = reachability_infra::credentials::seal::Seal::new(&Secret::new("another"));
-    let unreadable = Credential { sealed: Some(other.seal(good.sid, &stage.apple.key()).unwrap()), ..bad };
-    stage.store.replace_credential(&unreadable).await.unwrap();
+    let unreadable = Credential { sealed: Some(other.seal(good.sid, &harness.apple.key()).unwrap()), ..bad };
+    harness.store.replace_credential(&unreadable).await.unwrap();
     sleep(Duration::from_secs(3)).await;
-    stage.check(&device).await;
+    harness.check(&device).await;
     assert!(
-        matches!(stage.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "UnreadableSecret")
+        matches!(harness.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "UnreadableSecret")
     );
-    let known = stage.store.credential(good.sid).await.unwrap().unwrap();
-    stage.store.replace_credential(&Credential { version: known.version, ..good }).await.unwrap();
+    let known = harness.store.credential(good.sid).await.unwrap().unwrap();
+    harness.store.replace_credential(&Credential { version: known.version, ..good }).await.unwrap();
     sleep(Duration::from_secs(3)).await;
-    stage.check(&device).await;
-    assert_eq!(stage.health(Channel::Apn).await, Health::Accepted);
-    assert_eq!(stage.binding(device.sid).await.unwrap().status(), "confirmed");
+    harness.check(&device).await;
+    assert_eq!(harness.health(Channel::Apn).await, Health::Accepted);
+    assert_eq!(harness.binding(device.sid).await.unwrap().status(), "confirmed");
 }
 
 #[tokio::test]
 async fn how_registrations_are_checked_is_set_by_credential() {
-    let stage = PushStage::new().await;
-    let device = stage.register("alice", Channel::Fcm, "token").await;
-    stage.check(&device).await;
-    assert_eq!(to_google(&stage, "token")[0].json()["validate_only"], true);
+    let harness = PushHarness::new().await;
+    let device = harness.register("alice", Channel::Fcm, "token").await;
+    harness.check(&device).await;
+    assert_eq!(to_google(&harness, "token")[0].json()["validate_only"], true);
     // Known to be good since it was asked for.
     let asked_before = PushMessage::Probe(Probe {
-        service: stage.service,
+        service: harness.service,
         binding: device.sid,
         asked_at: before(10),
         attempts: 0,
         due_at: None,
     });
-    stage.handle(vec![asked_before]).await;
-    assert_eq!(to_google(&stage, "token").len(), 1);
+    harness.handle(vec![asked_before]).await;
+    assert_eq!(to_google(&harness, "token").len(), 1);
     let mut checks = vec![1];
     for check in [RegistrationCheck::None, RegistrationCheck::Silent] {
-        let known = stage.store.credential(PushStage::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
-        stage.store.replace_credential(&Credential { check, ..known }).await.unwrap();
+        let known = harness.store.credential(PushHarness::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
+        harness.store.replace_credential(&Credential { check, ..known }).await.unwrap();
         sleep(Duration::from_secs(3)).await;
-        stage.check(&device).await;
-        checks.push(to_google(&stage, "token").len());
+        harness.check(&device).await;
+        checks.push(to_google(&harness, "token").len());
     }
     assert_eq!(checks, [1, 1, 2]);
-    let silent = to_google(&stage, "token")[1].json();
+    let silent = to_google(&harness, "token")[1].json();
     assert_eq!((&silent["validate_only"], silent["message"].get("notification")), (&json!(false), None));
 }
 
 /// What was unregistered since, or has no credential, is nobody's fault.
 #[tokio::test]
 async fn what_cannot_be_checked_is_left_alone() {
-    let stage = PushStage::new().await;
-    let device = stage.register("alice", Channel::Apn, "00ff").await;
-    stage.store.apply(stage.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
-    assert!(stage.check(&device).await.is_empty());
-    let device = stage.register("alice", Channel::Apn, "00fe").await;
-    stage.store.delete_credential(PushStage::credential_sid(Channel::Apn)).await.unwrap();
-    assert!(stage.check(&device).await.is_empty());
-    assert!(stage.apple.requests().is_empty());
-    assert_eq!(stage.notifiable("alice").await, Some(true));
+    let harness = PushHarness::new().await;
+    let device = harness.register("alice", Channel::Apn, "00ff").await;
+    harness.store.apply(harness.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
+    assert!(harness.check(&device).await.is_empty());
+    let device = harness.register("alice", Channel::Apn, "00fe").await;
+    harness.store.delete_credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap();
+    assert!(harness.check(&device).await.is_empty());
+    assert!(harness.apple.requests().is_empty());
+    assert_eq!(harness.notifiable("alice").await, Some(true));
     // A message in the wrong queue goes where somebody looks at it.
     let event = Event {
         user: device.user(),
@@ -383,7 +383,7 @@ async fn what_cannot_be_checked_is_left_alone() {
         kind: EventKind::Renew { lease: None },
     };
     let envelope = Envelope { id: "1".to_owned(), body: event.to_json(), attempts: 0, accepted_at: None };
-    let failures = stage.pusher.handle(&[envelope]).await;
+    let failures = harness.pusher.handle(&[envelope]).await;
     assert!(matches!(&failures[..], [(0, Failure::Malformed(_))]), "{failures:?}");
     assert!(failures[0].1.is_permanent());
 }
@@ -391,17 +391,17 @@ async fn what_cannot_be_checked_is_left_alone() {
 /// A user whose devices were not heard of for long says goodbye: they are the only way to her now.
 #[tokio::test]
 async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
-    let stage = PushStage::new().await;
+    let harness = PushHarness::new().await;
     let timers = Arc::new(Kept::<PresenceMessage>::default());
-    let ports = ports(stage.store.clone(), timers, stage.queue.clone(), Arc::default());
+    let ports = ports(harness.store.clone(), timers, harness.queue.clone(), Arc::default());
     let worker = Worker::new(ports, rules(SETTINGS), Duration::ZERO, clock::now);
-    let unproven = stage.register_at("alice", Channel::Apn, "01", before(day(40))).await;
-    let proven = stage.register_at("alice", Channel::Apn, "02", before(day(40))).await;
-    let over = stage.register_at("alice", Channel::Apn, "03", before(day(365))).await;
-    let dead = stage.register_at("alice", Channel::Apn, "04", before(day(40))).await;
-    stage.apple.answer("04", Answer::apns(410, "Unregistered"));
-    stage.check(&proven).await;
-    stage.check(&dead).await;
+    let unproven = harness.register_at("alice", Channel::Apn, "01", before(day(40))).await;
+    let proven = harness.register_at("alice", Channel::Apn, "02", before(day(40))).await;
+    let over = harness.register_at("alice", Channel::Apn, "03", before(day(365))).await;
+    let dead = harness.register_at("alice", Channel::Apn, "04", before(day(40))).await;
+    harness.apple.answer("04", Answer::apns(410, "Unregistered"));
+    harness.check(&proven).await;
+    harness.check(&dead).await;
     let event = |kind| {
         PresenceMessage::Event(Event {
             user: over.user(),
@@ -415,38 +415,38 @@ async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
     let probes = |messages: Vec<PushMessage>| -> Vec<PushMessage> {
         messages.into_iter().filter(|message| matches!(message, PushMessage::Probe(_))).collect()
     };
-    assert!(probes(stage.queue.take()).is_empty(), "she is there");
+    assert!(probes(harness.queue.take()).is_empty(), "she is there");
     let goodbye = event(EventKind::Disconnect { reason: EndReason::ClientClosed });
     assert!(worker.process(vec![goodbye.clone()], clock::now()).await.is_empty());
-    let asked = probes(stage.queue.take());
+    let asked = probes(harness.queue.take());
     assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == unproven.sid), "{asked:?}");
     worker.process(vec![goodbye], clock::now()).await;
-    assert!(probes(stage.queue.take()).is_empty(), "once");
-    stage.handle(asked).await;
-    assert_eq!(stage.binding(unproven.sid).await.unwrap().status(), "confirmed");
+    assert!(probes(harness.queue.take()).is_empty(), "once");
+    harness.handle(asked).await;
+    assert_eq!(harness.binding(unproven.sid).await.unwrap().status(), "confirmed");
 }
 
 /// Once a day.
 #[tokio::test]
 async fn registrations_are_looked_through() {
-    let stage = PushStage::new().await;
+    let harness = PushHarness::new().await;
     let year = REGISTERED_FOR.as_secs();
-    let over = stage.register_at("over", Channel::Apn, "01", before(year)).await;
-    let ending = stage.register_at("ending", Channel::Apn, "02", before(year - day(29))).await;
-    let fine = stage.register_at("fine", Channel::Apn, "03", before(year - day(31))).await;
-    let dead = stage.register_at("dead", Channel::Apn, "04", before(day(100))).await;
-    let long_dead = stage.register_at("long dead", Channel::Apn, "05", before(year + KEEP_DEAD.as_secs())).await;
-    stage.apple.answer("04", Answer::apns(400, "BadDeviceToken"));
-    stage.check(&dead).await;
+    let over = harness.register_at("over", Channel::Apn, "01", before(year)).await;
+    let ending = harness.register_at("ending", Channel::Apn, "02", before(year - day(29))).await;
+    let fine = harness.register_at("fine", Channel::Apn, "03", before(year - day(31))).await;
+    let dead = harness.register_at("dead", Channel::Apn, "04", before(day(100))).await;
+    let long_dead = harness.register_at("long dead", Channel::Apn, "05", before(year + KEEP_DEAD.as_secs())).await;
+    harness.apple.answer("04", Answer::apns(400, "BadDeviceToken"));
+    harness.check(&dead).await;
     for n in 0..1_100 {
-        stage.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
-        stage.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
+        harness.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
+        harness.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
     }
     let mut messages = vec![PushMessage::ScanServices(ScanServices { after: None })];
     let (mut probes, mut sweeps) = (Vec::new(), 0);
     while !messages.is_empty() {
         sweeps += messages.len();
-        let later = stage.handle(messages).await;
+        let later = harness.handle(messages).await;
         let (asked, more): (Vec<PushMessage>, Vec<PushMessage>) =
             later.into_iter().partition(|message| matches!(message, PushMessage::Probe(_)));
         probes.extend(asked);
@@ -454,19 +454,21 @@ async fn registrations_are_looked_through() {
     }
     assert!((1 + 1 + 30..=1 + 1 + 64).contains(&sweeps), "a page, and what is behind it in parts: {sweeps}");
     assert!(matches!(&probes[..], [PushMessage::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
-    let status = async |binding: &Binding| stage.binding(binding.sid).await.map(|it| it.status());
+    let status = async |binding: &Binding| harness.binding(binding.sid).await.map(|it| it.status());
     assert_eq!(status(&over).await, Some("dead"));
     assert_eq!(status(&fine).await, Some("unconfirmed"));
     assert_eq!(status(&dead).await, Some("dead"));
-    assert_eq!(stage.metrics.counted(Counter::DeathsExpired), 2);
+    assert_eq!(harness.metrics.counted(Counter::DeathsExpired), 2);
     // What is found to be over is kept for a while, from its end on.
     assert_eq!(status(&long_dead).await, Some("dead"));
-    stage.handle(vec![PushMessage::ScanBindings(ScanBindings { service: stage.service, span: Span::default() })]).await;
+    harness
+        .handle(vec![PushMessage::ScanBindings(ScanBindings { service: harness.service, span: Span::default() })])
+        .await;
     assert_eq!(status(&long_dead).await, None);
     for (identity, notifiable) in
         [("over", false), ("ending", true), ("fine", true), ("dead", false), ("long dead", false), ("user 7", true)]
     {
-        assert_eq!(stage.notifiable(identity).await, Some(notifiable), "{identity}");
+        assert_eq!(harness.notifiable(identity).await, Some(notifiable), "{identity}");
     }
     assert_eq!(MAX_DEVICES, 50, "somebody has no more");
 }
@@ -474,44 +476,44 @@ async fn registrations_are_looked_through() {
 /// When reachability is switched on, of all that there are, a part at a time.
 #[tokio::test]
 async fn switching_on_tells_of_all_registrations() {
-    let stage = PushStage::new().await;
+    let harness = PushHarness::new().await;
     let mut users = Vec::new();
     for n in 0..600 {
-        users.push(stage.register(&format!("user {n}"), Channel::Fcm, &format!("token-{n}")).await.user());
+        users.push(harness.register(&format!("user {n}"), Channel::Fcm, &format!("token-{n}")).await.user());
     }
-    let mut service = stage.store.service(stage.service).await.unwrap().unwrap();
+    let mut service = harness.store.service(harness.service).await.unwrap().unwrap();
     for on in [false, true] {
         service.configuration.set_reachability_enabled(on, clock::now());
     }
-    stage.store.replace_service(&service).await.unwrap();
+    harness.store.replace_service(&service).await.unwrap();
     let told = async || {
-        let states = stage.store.states(&users).await.unwrap();
+        let states = harness.store.states(&users).await.unwrap();
         states.iter().filter(|state| state.registrations.announced_in() == Some(Generation(2))).count()
     };
     let announce = |generation| {
         PushMessage::Announce(Announce {
-            service: stage.service,
+            service: harness.service,
             generation: Generation(generation),
             span: Span::default(),
         })
     };
     // Of a time that is over, and of one that is not yet known here.
     for generation in [1, 3] {
-        assert!(stage.handle(vec![announce(generation)]).await.is_empty());
+        assert!(harness.handle(vec![announce(generation)]).await.is_empty());
     }
     assert_eq!(told().await, 0);
-    let more = stage.handle(vec![announce(2)]).await;
+    let more = harness.handle(vec![announce(2)]).await;
     assert_eq!(told().await, 500);
-    assert!(stage.handle(more.clone()).await.is_empty());
+    assert!(harness.handle(more.clone()).await.is_empty());
     assert_eq!(told().await, 600);
     // Delivered again, there is nothing left to tell.
-    let before = stage.store.states(&users).await.unwrap();
-    stage.handle([more, vec![announce(2)]].concat()).await;
-    assert_eq!(stage.store.states(&users).await.unwrap(), before);
+    let before = harness.store.states(&users).await.unwrap();
+    harness.handle([more, vec![announce(2)]].concat()).await;
+    assert_eq!(harness.store.states(&users).await.unwrap(), before);
     service.version += 1;
     service.configuration.set_reachability_enabled(false, clock::now());
-    stage.store.replace_service(&service).await.unwrap();
-    assert!(stage.handle(vec![announce(2)]).await.is_empty(), "off again");
+    harness.store.replace_service(&service).await.unwrap();
+    assert!(harness.handle(vec![announce(2)]).await.is_empty(), "off again");
 }
 
 fn content() -> Content {
@@ -527,35 +529,35 @@ fn content() -> Content {
 /// To all devices of some users, with what becomes of it on each.
 #[tokio::test]
 async fn a_notification_goes_to_all_devices() {
-    let stage = PushStage::new().await;
-    let good = stage.register("alice", Channel::Apn, "01").await;
-    let android = stage.register("alice", Channel::Gcm, "token").await;
-    let dying = stage.register("bob", Channel::Apn, "02").await;
-    let dead = stage.register("bob", Channel::Apn, "03").await;
-    let other = stage.register("carol", Channel::Apn, "04").await;
-    stage.apple.answer("02", Answer::apns(410, "Unregistered"));
-    stage.apple.answer("03", Answer::apns(410, "Unregistered"));
-    stage.check(&dead).await;
-    let deliver = stage.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
-    let messages = stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    let harness = PushHarness::new().await;
+    let good = harness.register("alice", Channel::Apn, "01").await;
+    let android = harness.register("alice", Channel::Gcm, "token").await;
+    let dying = harness.register("bob", Channel::Apn, "02").await;
+    let dead = harness.register("bob", Channel::Apn, "03").await;
+    let other = harness.register("carol", Channel::Apn, "04").await;
+    harness.apple.answer("02", Answer::apns(410, "Unregistered"));
+    harness.apple.answer("03", Answer::apns(410, "Unregistered"));
+    harness.check(&dead).await;
+    let deliver = harness.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
     assert_eq!(messages.len(), 3, "{messages:?}");
-    assert!(stage.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::Queued));
-    assert!(stage.handle(messages).await.is_empty());
+    assert!(harness.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::Queued));
+    assert!(harness.handle(messages).await.is_empty());
     let status = async |binding: &Binding| {
-        let deliveries = stage.deliveries(deliver.notification).await;
+        let deliveries = harness.deliveries(deliver.notification).await;
         deliveries.into_iter().find(|it| it.binding_sid == binding.sid).map(|delivery: Delivery| delivery.status)
     };
-    let apns_id = stage.apple.requests_to("01")[0].header("apns-id").to_owned();
+    let apns_id = harness.apple.requests_to("01")[0].header("apns-id").to_owned();
     assert_eq!(status(&good).await, Some(DeliveryStatus::Accepted { id: Some(apns_id) }));
     assert!(matches!(status(&android).await, Some(DeliveryStatus::Accepted { id: Some(_) })));
     assert_eq!(status(&dying).await, Some(DeliveryStatus::Failed { reason: Reason::new("Unregistered") }));
     assert_eq!(status(&dead).await, None);
     assert_eq!(status(&other).await, None);
     // What providers say is kept, as if they had been asked.
-    assert_eq!(stage.notifiable("alice").await, Some(true));
-    assert_eq!(stage.notifiable("bob").await, Some(false));
-    assert_eq!(stage.binding(good.sid).await.unwrap().status(), "confirmed");
-    let shown = stage.apple.shown("01");
+    assert_eq!(harness.notifiable("alice").await, Some(true));
+    assert_eq!(harness.notifiable("bob").await, Some(false));
+    assert_eq!(harness.binding(good.sid).await.unwrap().status(), "confirmed");
+    let shown = harness.apple.shown("01");
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0]["aps"]["alert"], json!({ "title": "Title", "body": "Body" }));
     assert_eq!((&shown[0]["aps"]["sound"], &shown[0]["room"]), (&json!("ping"), &json!(7)));
@@ -564,79 +566,80 @@ async fn a_notification_goes_to_all_devices() {
 /// However often its messages are delivered, and at the same time.
 #[tokio::test]
 async fn a_redelivered_notification_is_shown_once() {
-    let stage = PushStage::new().await;
-    let phone = stage.register("alice", Channel::Apn, "01").await;
-    stage.register("alice", Channel::Fcm, "token").await;
-    let deliver = stage.notification(&["alice"], content(), None).await;
+    let harness = PushHarness::new().await;
+    let phone = harness.register("alice", Channel::Apn, "01").await;
+    harness.register("alice", Channel::Fcm, "token").await;
+    let deliver = harness.notification(&["alice"], content(), None).await;
     let all = PushMessage::Deliver(deliver.clone());
-    let first = stage.handle(vec![all.clone(), all.clone()]).await;
+    let first = harness.handle(vec![all.clone(), all.clone()]).await;
     assert_eq!(first.len(), 4);
-    stage.handle([first.clone(), first.clone()].concat()).await;
-    assert!(stage.apple.requests_to("01").len() > 1, "two at once both find it unsent");
-    assert_eq!(stage.apple.shown("01").len(), 1);
-    assert_eq!(stage.google.shown("token").len(), 1);
+    harness.handle([first.clone(), first.clone()].concat()).await;
+    assert!(harness.apple.requests_to("01").len() > 1, "two at once both find it unsent");
+    assert_eq!(harness.apple.shown("01").len(), 1);
+    assert_eq!(harness.google.shown("token").len(), 1);
     // Once it is known what became of it, it is not even sent.
-    let sent = stage.apple.requests().len();
-    let again = stage.handle(vec![all]).await;
-    stage.handle(again).await;
-    assert_eq!(stage.apple.requests().len(), sent);
+    let sent = harness.apple.requests().len();
+    let again = harness.handle(vec![all]).await;
+    harness.handle(again).await;
+    assert_eq!(harness.apple.requests().len(), sent);
     // The answer is lost, and with it the knowledge that it was sent.
-    let deliver = stage.notification(&["alice"], content(), None).await;
-    stage.apple.answer_once("01", Answer::reset());
-    let messages = stage.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
-    stage.handle(messages).await;
-    assert_eq!(stage.apple.shown("01").len(), 2, "each of the two once");
-    let delivery = stage.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    harness.apple.answer_once("01", Answer::reset());
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    harness.handle(messages).await;
+    assert_eq!(harness.apple.shown("01").len(), 2, "each of the two once");
+    let delivery = harness.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
     assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
 }
 
 /// Because there is no time left, no device, no credential, or no provider.
 #[tokio::test]
 async fn what_is_not_delivered_says_why() {
-    let stage = PushStage::new().await;
-    let phone = stage.register("alice", Channel::Apn, "01").await;
-    let reason = async |deliver: &Deliver| match stage.store.delivery(deliver.notification, phone.sid).await.unwrap() {
+    let harness = PushHarness::new().await;
+    let phone = harness.register("alice", Channel::Apn, "01").await;
+    let reason = async |deliver: &Deliver| match harness.store.delivery(deliver.notification, phone.sid).await.unwrap()
+    {
         Some(Delivery { status: DeliveryStatus::Failed { reason }, .. }) => reason.to_string(),
         other => panic!("{other:?}"),
     };
     let queued = async |ttl| {
-        let deliver = stage.notification(&["alice"], content(), ttl).await;
-        (deliver.clone(), stage.handle(vec![PushMessage::Deliver(deliver)]).await)
+        let deliver = harness.notification(&["alice"], content(), ttl).await;
+        (deliver.clone(), harness.handle(vec![PushMessage::Deliver(deliver)]).await)
     };
     // For now or never: the provider is told so, and once is all.
     let (now, messages) = queued(Some(0)).await;
-    stage.handle(messages).await;
-    let delivery = stage.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
+    harness.handle(messages).await;
+    let delivery = harness.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
     assert_eq!(delivery.status.as_str(), "accepted");
-    assert_eq!(stage.apple.requests_to("01")[0].header("apns-expiration"), "0");
+    assert_eq!(harness.apple.requests_to("01")[0].header("apns-expiration"), "0");
     let (expired, messages) = queued(Some(0)).await;
-    stage.apple.answer_once("01", Answer::apns(429, "TooManyRequests"));
-    let again = stage.handle(messages).await;
-    assert!(stage.handle(again).await.is_empty());
+    harness.apple.answer_once("01", Answer::apns(429, "TooManyRequests"));
+    let again = harness.handle(messages).await;
+    assert!(harness.handle(again).await.is_empty());
     assert_eq!(reason(&expired).await, "Expired");
 
     // Trouble passes, or does not.
     let (busy, mut messages) = queued(None).await;
-    stage.apple.answer("01", Answer::apns(429, "TooManyRequests"));
+    harness.apple.answer("01", Answer::apns(429, "TooManyRequests"));
     let mut tries = 0;
     while !messages.is_empty() {
-        messages = stage.handle(messages).await;
+        messages = harness.handle(messages).await;
         tries += 1;
     }
     assert_eq!((tries, reason(&busy).await.as_str()), (8, "TooManyRequests"));
 
     let (no_credential, messages) = queued(None).await;
-    let credential = stage.store.credential(PushStage::credential_sid(Channel::Apn)).await.unwrap().unwrap();
-    stage.store.delete_credential(credential.sid).await.unwrap();
+    let credential = harness.store.credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap().unwrap();
+    harness.store.delete_credential(credential.sid).await.unwrap();
     sleep(Duration::from_secs(3)).await;
-    stage.handle(messages).await;
+    harness.handle(messages).await;
     assert_eq!(reason(&no_credential).await, "NoCredential");
 
     let (gone, messages) = queued(None).await;
-    stage.store.apply(stage.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
-    stage.handle(messages).await;
+    harness.store.apply(harness.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
+    harness.handle(messages).await;
     assert_eq!(reason(&gone).await, "NotRegistered");
     // Nobody has made it, or it has been forgotten.
     let unknown = Deliver { notification: Sid::from_bits(9), ..gone };
-    assert!(stage.handle(vec![PushMessage::Deliver(unknown)]).await.is_empty());
+    assert!(harness.handle(vec![PushMessage::Deliver(unknown)]).await.is_empty());
 }

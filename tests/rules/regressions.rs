@@ -12,8 +12,8 @@ use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, event_of, service, users};
+use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_tests::model::Settings;
-use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
 
 const DAY: i64 = 86_400_000;
 
@@ -29,10 +29,10 @@ fn end(connection: &str, at: i64, reason: EndReason) -> Event {
     event(connection, at, EventKind::Disconnect { reason })
 }
 
-async fn stage(settings: Settings) -> Stage {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), settings);
-    stage.switch(service(1), true).await;
-    stage
+async fn harness(settings: Settings) -> Harness {
+    let harness = Harness::new(Arc::new(MemoryStore::default()), settings);
+    harness.switch(service(1), true).await;
+    harness
 }
 
 struct NoQueue;
@@ -49,19 +49,19 @@ impl Queue<PresenceMessage> for NoQueue {
 #[tokio::test]
 async fn a_timer_is_set_for_what_comes_again_beside_news() {
     for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
-        let stage = stage(SETTINGS).await;
-        let broken = worker(stage.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
+        let harness = harness(SETTINGS).await;
+        let broken = worker(harness.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
         let first = connect("c-1", START, 3_600);
         let messages = vec![PresenceMessage::Event(first.clone())];
         assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);
-        stage.deliver(&[first, beside], START + 1).await;
+        harness.deliver(&[first, beside], START + 1).await;
         let mut now = START;
-        while let Some(due) = stage.timers.next() {
+        while let Some(due) = harness.timers.next() {
             now = due.as_millis();
-            stage.tick(now).await;
+            harness.tick(now).await;
         }
         assert!(now >= START + 3_600_000);
-        assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+        assert_eq!(harness.told(&users()[0]).await.online, Some(false));
     }
 }
 
@@ -69,69 +69,69 @@ async fn a_timer_is_set_for_what_comes_again_beside_news() {
 /// on, and brought a ghost.
 #[tokio::test]
 async fn an_end_is_kept_before_reachability_was_ever_on() {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
-    stage.switch(service(1), false).await;
-    stage.deliver(&[end("c-1", START + 1, EndReason::ClientClosed)], START + 1).await;
-    stage.switch(service(1), true).await;
-    stage.deliver(&[connect("c-1", START, 4_294_967_295)], START + 2).await;
-    assert_eq!(stage.read(&users()[0], START + 3).await.online, Some(false));
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
+    harness.switch(service(1), false).await;
+    harness.deliver(&[end("c-1", START + 1, EndReason::ClientClosed)], START + 1).await;
+    harness.switch(service(1), true).await;
+    harness.deliver(&[connect("c-1", START, 4_294_967_295)], START + 2).await;
+    assert_eq!(harness.read(&users()[0], START + 3).await.online, Some(false));
 }
 
 /// A renewal of a deleted user's connection made the user anew, but only while reachability was off.
 #[tokio::test]
 async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
-    let stage = stage(SETTINGS).await;
+    let harness = harness(SETTINGS).await;
     let alice = users().remove(0);
     let by_identity = UserRef::Identity(alice.identity.clone());
-    stage.deliver(&[connect("c-1", START, 60)], START).await;
-    let user = stage.store.user(alice.service, &by_identity).await.unwrap().unwrap();
-    stage.switch(service(1), false).await;
-    stage.store.delete_user(alice.service, user.sid, Timestamp::from_millis(START + 1)).await.unwrap();
+    harness.deliver(&[connect("c-1", START, 60)], START).await;
+    let user = harness.store.user(alice.service, &by_identity).await.unwrap().unwrap();
+    harness.switch(service(1), false).await;
+    harness.store.delete_user(alice.service, user.sid, Timestamp::from_millis(START + 1)).await.unwrap();
     let renewal = event("c-1", START + 2, EventKind::Renew { lease: None });
-    stage.deliver(&[renewal, connect("c-1", START, 60)], START + 2).await;
-    assert_eq!(stage.store.user(alice.service, &by_identity).await.unwrap(), None);
+    harness.deliver(&[renewal, connect("c-1", START, 60)], START + 2).await;
+    assert_eq!(harness.store.user(alice.service, &by_identity).await.unwrap(), None);
     // Somebody who connects anew is somebody new.
-    stage.deliver(&[connect("c-2", START + 3, 60)], START + 3).await;
-    assert!(stage.store.user(alice.service, &by_identity).await.unwrap().is_some());
+    harness.deliver(&[connect("c-2", START + 3, 60)], START + 3).await;
+    assert!(harness.store.user(alice.service, &by_identity).await.unwrap().is_some());
 }
 
 /// The mark of a lost connection was dropped after fifteen days, while its grace period of twenty still ran.
 #[tokio::test]
 async fn a_live_connection_is_not_forgotten() {
-    let stage = stage(Settings { grace: 20 * DAY, ..SETTINGS }).await;
+    let harness = harness(Settings { grace: 20 * DAY, ..SETTINGS }).await;
     let lease = 60 * 86_400;
-    stage.deliver(&[connect("c-1", START, lease), end("c-1", START, EndReason::ConnectionLost)], START).await;
+    harness.deliver(&[connect("c-1", START, lease), end("c-1", START, EndReason::ConnectionLost)], START).await;
     let other = [connect("c-2", START + 16 * DAY, 60), end("c-2", START + 16 * DAY, EndReason::ClientClosed)];
-    stage.deliver(&other, START + 16 * DAY).await;
-    assert_eq!(stage.read(&users()[0], START + 20 * DAY - 1).await.online, Some(true));
-    assert_eq!(stage.read(&users()[0], START + 20 * DAY).await.online, Some(false));
+    harness.deliver(&other, START + 16 * DAY).await;
+    assert_eq!(harness.read(&users()[0], START + 20 * DAY - 1).await.online, Some(true));
+    assert_eq!(harness.read(&users()[0], START + 20 * DAY).await.online, Some(false));
 }
 
 /// Ten thousand connections with leases of a year left ten thousand timers for a year, though all had ended.
 #[tokio::test]
 async fn timers_of_ended_connections_do_not_stay() {
-    let stage = stage(SETTINGS).await;
+    let harness = harness(SETTINGS).await;
     for n in 0..100 {
         let id = format!("c-{n}");
-        stage.deliver(&[connect(&id, START + n, 31_536_000)], START + n).await;
-        stage.deliver(&[end(&id, START + n, EndReason::ClientClosed)], START + n).await;
+        harness.deliver(&[connect(&id, START + n, 31_536_000)], START + n).await;
+        harness.deliver(&[end(&id, START + n, EndReason::ClientClosed)], START + n).await;
     }
-    assert_eq!(stage.timers.count(), 100);
-    stage.tick(START + 15 * 60_000 + 100).await;
-    assert_eq!(stage.timers.count(), 0);
+    assert_eq!(harness.timers.count(), 100);
+    harness.tick(START + 15 * 60_000 + 100).await;
+    assert_eq!(harness.timers.count(), 0);
 }
 
 /// Each repetition of a connect added a timer, and each timer set the next.
 #[tokio::test]
 async fn timers_of_a_connection_become_one() {
-    let stage = stage(SETTINGS).await;
+    let harness = harness(SETTINGS).await;
     for later in 0..100 {
-        stage.deliver(&[connect("c-1", START, 31_536_000)], START + later).await;
+        harness.deliver(&[connect("c-1", START, 31_536_000)], START + later).await;
     }
-    while let Some(due) = stage.timers.next().filter(|due| due.as_millis() < START + DAY) {
-        stage.tick(due.as_millis()).await;
+    while let Some(due) = harness.timers.next().filter(|due| due.as_millis() < START + DAY) {
+        harness.tick(due.as_millis()).await;
     }
-    assert_eq!(stage.timers.count(), 1);
+    assert_eq!(harness.timers.count(), 1);
 }
 
 /// A timer that came a millisecond before its time, for a connection in its grace period, was dropped. Nobody was told of
@@ -142,18 +142,18 @@ async fn a_timer_that_comes_early_comes_again() {
     let connected = connect("c-1", START, 3_600);
     for events in [[connected.clone(), lost.clone()], [lost, connected]] {
         for early in [1, 9_999] {
-            let stage = stage(SETTINGS).await;
+            let harness = harness(SETTINGS).await;
             for event in &events {
-                stage.deliver(std::slice::from_ref(event), START + 5_000).await;
+                harness.deliver(std::slice::from_ref(event), START + 5_000).await;
             }
             let due = START + 15_000;
-            assert_eq!(stage.timers.next(), Some(Timestamp::from_millis(due)));
-            let timers = stage.timers.count();
-            stage.tick_early(due - early, early).await;
-            assert_eq!(stage.timers.count(), timers, "neither lost nor doubled");
-            assert_eq!(stage.timers.next(), Some(Timestamp::from_millis(due)), "for the same time");
-            stage.tick(due).await;
-            assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+            assert_eq!(harness.timers.next(), Some(Timestamp::from_millis(due)));
+            let timers = harness.timers.count();
+            harness.tick_early(due - early, early).await;
+            assert_eq!(harness.timers.count(), timers, "neither lost nor doubled");
+            assert_eq!(harness.timers.next(), Some(Timestamp::from_millis(due)), "for the same time");
+            harness.tick(due).await;
+            assert_eq!(harness.told(&users()[0]).await.online, Some(false));
         }
     }
 }
@@ -163,15 +163,15 @@ async fn a_timer_that_comes_early_comes_again() {
 #[tokio::test]
 async fn the_end_of_a_long_grace_period_is_told() {
     for (grace, lease) in [(1_200_000, 3_600), (3_600_000, 31_536_000), (1_200_000, 600)] {
-        let stage = stage(Settings { grace, ..SETTINGS }).await;
-        stage.deliver(&[connect("c-1", START, lease)], START).await;
-        stage.deliver(&[end("c-1", START + 1_000, EndReason::ConnectionLost)], START + 1_000).await;
+        let harness = harness(Settings { grace, ..SETTINGS }).await;
+        harness.deliver(&[connect("c-1", START, lease)], START).await;
+        harness.deliver(&[end("c-1", START + 1_000, EndReason::ConnectionLost)], START + 1_000).await;
         let end = (START + 1_000 + grace).min(START + lease as i64 * 1_000);
-        while let Some(due) = stage.timers.next().filter(|due| due.as_millis() <= end) {
-            stage.tick(due.as_millis()).await;
+        while let Some(due) = harness.timers.next().filter(|due| due.as_millis() <= end) {
+            harness.tick(due.as_millis()).await;
         }
-        assert_eq!(stage.told(&users()[0]).await.online, Some(false), "{grace} {lease}");
-        assert_eq!(stage.state(&users()[0]).await.as_of, Timestamp::from_millis(end));
+        assert_eq!(harness.told(&users()[0]).await.online, Some(false), "{grace} {lease}");
+        assert_eq!(harness.state(&users()[0]).await.as_of, Timestamp::from_millis(end));
     }
 }
 
@@ -179,16 +179,16 @@ async fn the_end_of_a_long_grace_period_is_told() {
 /// timer of the lease before the renewal stopped because the connection had ended.
 #[tokio::test]
 async fn the_end_of_a_lease_within_a_grace_period_is_told() {
-    let stage = stage(Settings { grace: 200_000, ..SETTINGS }).await;
-    stage.deliver(&[connect("c-1", START, 120)], START).await;
+    let harness = harness(Settings { grace: 200_000, ..SETTINGS }).await;
+    harness.deliver(&[connect("c-1", START, 120)], START).await;
     let renewal = event("c-1", START + 100_000, EventKind::Renew { lease: Some(Duration::from_secs(120)) });
-    stage.deliver(&[renewal], START + 100_000).await;
-    stage.deliver(&[end("c-1", START + 115_000, EndReason::ConnectionLost)], START + 115_000).await;
-    while let Some(due) = stage.timers.next() {
-        stage.tick(due.as_millis()).await;
+    harness.deliver(&[renewal], START + 100_000).await;
+    harness.deliver(&[end("c-1", START + 115_000, EndReason::ConnectionLost)], START + 115_000).await;
+    while let Some(due) = harness.timers.next() {
+        harness.tick(due.as_millis()).await;
     }
-    assert_eq!(stage.state(&users()[0]).await.as_of, Timestamp::from_millis(START + 220_000));
-    assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+    assert_eq!(harness.state(&users()[0]).await.as_of, Timestamp::from_millis(START + 220_000));
+    assert_eq!(harness.told(&users()[0]).await.online, Some(false));
 }
 
 /// A lost connection has two timers, that of its lease and that of its grace period. Whichever goes off while the other
@@ -198,24 +198,24 @@ async fn a_lost_connection_does_not_get_twice_the_timers() {
     // The timer of the lease goes off within the grace period, at its end, and after it.
     for (lost_at, grace) in [(115, 10), (110, 10), (60, 10), (115, 1_200), (60, 3_600)] {
         for lease in [120, 31_536_000] {
-            let stage = stage(Settings { grace: grace * 1_000, ..SETTINGS }).await;
-            stage.deliver(&[connect("c-1", START, lease)], START).await;
+            let harness = harness(Settings { grace: grace * 1_000, ..SETTINGS }).await;
+            harness.deliver(&[connect("c-1", START, lease)], START).await;
             let renewal = EventKind::Renew { lease: Some(Duration::from_secs(31_536_000)) };
-            stage.deliver(&[event("c-1", START + 50_000, renewal)], START + 50_000).await;
+            harness.deliver(&[event("c-1", START + 50_000, renewal)], START + 50_000).await;
             let lost_at = START + lost_at * 1_000;
-            stage.deliver(&[end("c-1", lost_at, EndReason::ConnectionLost)], lost_at).await;
-            assert_eq!(stage.timers.count(), 2);
+            harness.deliver(&[end("c-1", lost_at, EndReason::ConnectionLost)], lost_at).await;
+            assert_eq!(harness.timers.count(), 2);
             // Each message is handled alone, as a queue may deliver it.
             let (mut handled, mut instants) = (0, 0);
-            while let Some(due) = stage.timers.next() {
+            while let Some(due) = harness.timers.next() {
                 instants += 1;
-                for check in stage.timers.take_due(due) {
+                for check in harness.timers.take_due(due) {
                     handled += 1;
-                    stage.handle_timers(vec![check], due.as_millis()).await;
+                    harness.handle_timers(vec![check], due.as_millis()).await;
                 }
             }
             assert!(handled <= instants + 1, "{handled} timers for {instants} instants");
-            assert_eq!(stage.told(&users()[0]).await.online, Some(false));
+            assert_eq!(harness.told(&users()[0]).await.online, Some(false));
         }
     }
 }

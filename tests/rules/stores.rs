@@ -17,7 +17,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
-use reachability_tests::stage::{SETTINGS, Stage, new_service};
+use reachability_tests::harness::{Harness, SETTINGS, new_service};
 use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{properties, push_properties};
@@ -61,8 +61,8 @@ mod in_sqlite {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::new(Database::open(&directory.path().join("test.db")).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
-        let stage = Stage::new(shared, SETTINGS);
-        stage.switch(generate::service(1), true).await;
+        let harness = Harness::new(shared, SETTINGS);
+        harness.switch(generate::service(1), true).await;
         let users = &generate::users()[..2];
         for user in users {
             let event = Event {
@@ -71,7 +71,7 @@ mod in_sqlite {
                 occurred_at: Timestamp::from_millis(START),
                 kind: EventKind::Connect { lease: None, device: None },
             };
-            stage.deliver(&[event], START).await;
+            harness.deliver(&[event], START).await;
         }
         let gone = UserRef::Identity(users[0].identity.clone());
         let gone = store.user(users[0].service, &gone).await.unwrap().unwrap();
@@ -79,8 +79,8 @@ mod in_sqlite {
         let day = |n: i64| Timestamp::from_millis(START + n * 86_400_000);
         assert_eq!(store.collect_garbage(day(15)).await.unwrap(), 0);
         assert_eq!(store.collect_garbage(day(16)).await.unwrap(), 1);
-        assert_eq!(stage.state(&users[0]).await, UserState::default());
-        assert_ne!(stage.state(&users[1]).await, UserState::default());
+        assert_eq!(harness.state(&users[0]).await, UserState::default());
+        assert_ne!(harness.state(&users[1]).await, UserState::default());
     }
 
     /// One of the version before there were pushes, with what was in it.

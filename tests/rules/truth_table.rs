@@ -15,8 +15,8 @@ use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, service, users};
+use reachability_tests::harness::{Harness, SETTINGS, rules};
 use reachability_tests::model::Model;
-use reachability_tests::stage::{SETTINGS, Stage, rules};
 
 const SECOND: i64 = 1_000;
 
@@ -197,16 +197,16 @@ async fn disabling_and_enabling_in_every_order() {
     for number in 0..steps.len().pow(length) {
         let sequence = (0..length).map(|place| steps[number / steps.len().pow(place) % steps.len()]);
         // A service is off when it is made: what comes before the first switch is seen with it.
-        let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+        let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
         let mut model = Model::new(SETTINGS);
-        stage.switch(service(1), false).await;
+        harness.switch(service(1), false).await;
         let user = users().remove(0);
         let mut second = 0;
         for step in sequence.clone() {
             second += 1;
             let event = match step {
                 On | Off => {
-                    stage.switch(service(1), matches!(step, On)).await;
+                    harness.switch(service(1), matches!(step, On)).await;
                     model.switch(service(1), matches!(step, On));
                     None
                 }
@@ -223,10 +223,10 @@ async fn disabling_and_enabling_in_every_order() {
             let now = at(second).as_millis();
             if let Some(event) = event {
                 model.arrive(&event);
-                stage.deliver(&[event], now).await;
+                harness.deliver(&[event], now).await;
             }
             let truth = model.truth(&user, now).online;
-            assert_eq!(stage.read(&user, now).await.online, truth, "{:?}", sequence.collect::<Vec<_>>());
+            assert_eq!(harness.read(&user, now).await.online, truth, "{:?}", sequence.collect::<Vec<_>>());
         }
         sequences += 1;
     }

@@ -12,23 +12,23 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_tests::generate::{START, event_of, service};
-use reachability_tests::stage::{SETTINGS, Stage, rules, worker};
+use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_worker::Worker;
 
 /// How old a configuration may be here.
 const AGE: Duration = Duration::from_secs(3);
 
 struct Setup {
-    stage: Stage,
+    harness: Harness,
     worker: Worker,
     metrics: Arc<EmfMetrics>,
 }
 
 fn setup() -> Setup {
-    let stage = Stage::new(Arc::new(MemoryStore::default()), SETTINGS);
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     let metrics = Arc::new(EmfMetrics::default());
-    let worker = worker(stage.store.clone(), stage.timers.clone(), rules(SETTINGS), AGE, metrics.clone());
-    Setup { stage, worker, metrics }
+    let worker = worker(harness.store.clone(), harness.timers.clone(), rules(SETTINGS), AGE, metrics.clone());
+    Setup { harness, worker, metrics }
 }
 
 fn event(connection: &str, at: i64, kind: EventKind) -> Event {
@@ -47,44 +47,44 @@ async fn handle(worker: &Worker, events: &[Event], now: i64) {
 
 #[tokio::test]
 async fn an_old_configuration_is_no_reason_to_drop_an_event() {
-    let Setup { stage, worker, metrics } = setup();
+    let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
-    stage.switch(service(1), false).await;
+    harness.switch(service(1), false).await;
     handle(&worker, &[connect("c-1", START)], START).await;
     assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
-    stage.switch(service(1), true).await;
+    harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-2", START + 1)], START + 1).await;
-    assert_eq!(stage.read(&alice, START + 1).await.online, Some(true));
+    assert_eq!(harness.read(&alice, START + 1).await.online, Some(true));
     assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
 }
 
 #[tokio::test]
 async fn a_configuration_is_believed_for_a_while_only() {
-    let Setup { stage, worker, metrics } = setup();
+    let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
-    stage.switch(service(1), true).await;
+    harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
-    stage.switch(service(1), false).await;
+    harness.switch(service(1), false).await;
     // It does no harm: who reads sees that it is off.
     handle(&worker, &[connect("c-2", START + 2_999)], START + 2_999).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 2);
-    assert_eq!(stage.read(&alice, START + 2_999).await.online, None);
+    assert_eq!(harness.read(&alice, START + 2_999).await.online, None);
     let now = START + i64::try_from(AGE.as_millis()).unwrap();
     handle(&worker, &[connect("c-3", now)], now).await;
     assert_eq!((metrics.counted(Counter::EventsApplied), metrics.counted(Counter::EventsDisabled)), (2, 1));
     // Back on, in a generation of which nobody has heard anything yet.
-    stage.switch(service(1), true).await;
-    assert_eq!(stage.read(&alice, now).await.online, None);
+    harness.switch(service(1), true).await;
+    assert_eq!(harness.read(&alice, now).await.online, None);
     // Nor is it believed after the clock was set back.
-    stage.switch(service(1), false).await;
+    harness.switch(service(1), false).await;
     handle(&worker, &[connect("c-4", now - 1)], now - 1).await;
     assert_eq!(metrics.counted(Counter::EventsDisabled), 2);
 }
 
 #[tokio::test]
 async fn every_event_is_accounted_for() {
-    let Setup { stage, worker, metrics } = setup();
-    stage.switch(service(1), true).await;
+    let Setup { harness, worker, metrics } = setup();
+    harness.switch(service(1), true).await;
     let end = |connection: &str, at| event(connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed });
     let renew = |connection: &str, at| event(connection, at, EventKind::Renew { lease: None });
     let events = [
@@ -108,11 +108,11 @@ async fn every_event_is_accounted_for() {
     assert_eq!(counts(&metrics), [4, 1, 3, 0]);
 
     // The same in one batch, which is one write.
-    let Setup { stage, worker, metrics } = setup();
-    stage.switch(service(1), true).await;
+    let Setup { harness, worker, metrics } = setup();
+    harness.switch(service(1), true).await;
     handle(&worker, &events, START + 5_000).await;
     assert_eq!(counts(&metrics), [4, 1, 3, 0]);
-    assert_eq!(stage.state(&events[0].user).await.revision, START as u64 + 5_000, "the first");
+    assert_eq!(harness.state(&events[0].user).await.revision, START as u64 + 5_000, "the first");
     // And all of it again.
     handle(&worker, &events, START + 6_000).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 4);
@@ -120,14 +120,14 @@ async fn every_event_is_accounted_for() {
 
 #[tokio::test]
 async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
-    let Setup { stage, worker, .. } = setup();
-    stage.switch(service(1), true).await;
+    let Setup { harness, worker, .. } = setup();
+    harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
     let purge = PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
     assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
     let page = PageRequest { position: Cursor::Start, limit: 10 };
-    assert_eq!(stage.store.users(service(1), page).await.unwrap().items.len(), 1);
-    assert!(stage.store.delete_service(service(1)).await.unwrap());
+    assert_eq!(harness.store.users(service(1), page).await.unwrap().items.len(), 1);
+    assert!(harness.store.delete_service(service(1)).await.unwrap());
     assert!(worker.process(vec![purge], Timestamp::from_millis(START)).await.is_empty());
-    assert!(stage.store.users(service(1), page).await.unwrap().items.is_empty());
+    assert!(harness.store.users(service(1), page).await.unwrap().items.is_empty());
 }

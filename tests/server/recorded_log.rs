@@ -10,10 +10,10 @@ use reachability_domain::presence::event::Event;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
+use reachability_tests::harness::SETTINGS;
 use reachability_tests::model::{Settings, Truth};
 use reachability_tests::recording::{lines, moved, shuffled, truths};
 use reachability_tests::server::{Server, binary};
-use reachability_tests::stage::SETTINGS;
 use serde_json::Value;
 
 fn replay(input: &[String], arguments: &[&str]) -> BTreeMap<String, Truth> {

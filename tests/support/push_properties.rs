@@ -18,8 +18,8 @@ use reachability_domain::time::Timestamp;
 
 use crate::contract::bindings::binding;
 use crate::generate::START;
+use crate::harness::new_service;
 use crate::properties::check;
-use crate::stage::new_service;
 
 /// What happens to one device, which two users share. Time passes with every step.
 #[derive(Debug, Clone)]

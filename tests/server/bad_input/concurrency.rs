@@ -7,20 +7,20 @@ use std::thread;
 use reachability_tests::raw::{Answer, FORM, encode, request};
 use serde_json::json;
 
-use super::{Stage, wait_until};
+use super::{Fixture, wait_until};
 
 #[test]
 fn of_users_with_the_same_name_created_at_the_same_time_one_is() {
     const CLIENTS: usize = 8;
     const ROUNDS: usize = 10;
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let paths = ["/v1/Services/{IS}/Users", "/v2/Services/{IS}/Users"];
     for round in 0..ROUNDS {
         let together = Barrier::new(CLIENTS);
         let answers: Vec<Answer> = thread::scope(|scope| {
             let create = |client: usize| {
                 together.wait();
-                stage.post(paths[client % 2], &format!("Identity=same-{round}"))
+                fixture.post(paths[client % 2], &format!("Identity=same-{round}"))
             };
             let clients: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || create(client))).collect();
             clients.into_iter().map(|client| client.join().unwrap()).collect()
@@ -30,12 +30,12 @@ fn of_users_with_the_same_name_created_at_the_same_time_one_is() {
         for answer in refused {
             assert_eq!(answer.assert_error(409, 50201, "a second user"), "User already exists");
         }
-        let user = stage.get(&format!("/v1/Services/{{IS}}/Users/same-{round}")).json();
+        let user = fixture.get(&format!("/v1/Services/{{IS}}/Users/same-{round}")).json();
         assert_eq!(user["sid"], created[0].json()["sid"]);
     }
-    let list = stage.get("/v1/Services/{IS}/Users").json();
+    let list = fixture.get("/v1/Services/{IS}/Users").json();
     assert_eq!(list["users"].as_array().unwrap().len(), ROUNDS + 1);
-    stage.end();
+    fixture.end();
 }
 
 #[test]
@@ -108,18 +108,18 @@ fn of_updates_at_the_same_time_none_is_lost() {
             "/default_chat_service_role_sid",
         ),
     ];
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for round in 0..10 {
-        let service = stage.post("/v1/Services", "FriendlyName=x").json()["sid"].as_str().unwrap().to_owned();
+        let service = fixture.post("/v1/Services", "FriendlyName=x").json()["sid"].as_str().unwrap().to_owned();
         let path = |path: &str| path.replace("{IS}", &service);
         let together = Barrier::new(updates.len());
         thread::scope(|scope| {
             for (route, name, value, _) in &updates {
-                let (stage, path, together) = (&stage, &path, &together);
+                let (fixture, path, together) = (&fixture, &path, &together);
                 scope.spawn(move || {
                     let form = format!("{name}={}", encode(value));
-                    let request = request("POST", &path(route), &[&stage.owner(), FORM], form.as_bytes());
-                    let mut connection = stage.connect();
+                    let request = request("POST", &path(route), &[&fixture.owner(), FORM], form.as_bytes());
+                    let mut connection = fixture.connect();
                     together.wait();
                     connection.send(request);
                     let answer = connection.receive("POST").unwrap();
@@ -129,27 +129,27 @@ fn of_updates_at_the_same_time_none_is_lost() {
         });
         for (route, name, value, place) in &updates {
             let expected = serde_json::from_str(value).unwrap_or(json!(value));
-            assert_eq!(stage.get(&path(route)).json().pointer(place), Some(&expected), "round {round}, {name}");
+            assert_eq!(fixture.get(&path(route)).json().pointer(place), Some(&expected), "round {round}, {name}");
         }
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_service_can_be_deleted_while_users_are_created_in_it() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let service = stage.post("/v1/Services", "FriendlyName=doomed").json()["sid"].as_str().unwrap().to_owned();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let service = fixture.post("/v1/Services", "FriendlyName=doomed").json()["sid"].as_str().unwrap().to_owned();
     let path = format!("/v1/Services/{service}");
     let users = format!("{path}/Users");
     let created = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let (stage, users, created) = (&stage, &users, &created);
+        let (fixture, users, created) = (&fixture, &users, &created);
         let clients: Vec<_> = (0..4)
             .map(|client| {
                 scope.spawn(move || {
                     for number in 0.. {
-                        let answer = stage.post(users, &format!("Identity=user-{client}-{number}"));
+                        let answer = fixture.post(users, &format!("Identity=user-{client}-{number}"));
                         if answer.status != 201 {
                             answer.assert_error(404, 20404, "the service is gone");
                             break;
@@ -160,16 +160,16 @@ fn a_service_can_be_deleted_while_users_are_created_in_it() {
             })
             .collect();
         wait_until("users are created", || created.load(Ordering::SeqCst) >= 20);
-        assert_eq!(stage.ask("DELETE", &path, "").status, 204);
+        assert_eq!(fixture.ask("DELETE", &path, "").status, 204);
         for client in clients {
             client.join().unwrap();
         }
     });
     for path in [&path, &users, &format!("{path}/Configuration"), &format!("{users}/user-0-0")] {
-        stage.get(path).assert_error(404, 20404, path);
+        fixture.get(path).assert_error(404, 20404, path);
     }
-    stage.ask("DELETE", &path, "").assert_error(404, 20404, &path);
-    stage.post(&users, "Identity=late").assert_error(404, 20404, &users);
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    fixture.ask("DELETE", &path, "").assert_error(404, 20404, &path);
+    fixture.post(&users, "Identity=late").assert_error(404, 20404, &users);
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }

@@ -4,12 +4,12 @@ use reachability_tests::keys;
 use reachability_tests::raw::{FORM, JSON, encode};
 use serde_json::Value;
 
-use super::{GOOD_FORM, Material, NO_CREDENTIAL, NO_SERVICE, ROUTES, Stage, material};
+use super::{Fixture, GOOD_FORM, Material, NO_CREDENTIAL, NO_SERVICE, ROUTES, material};
 
 #[test]
 fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     let long = |length: usize| "x".repeat(length);
     let user_sid = format!("US{}", "aB".repeat(16));
     let attributes = format!("\"{}\"", long(4_095));
@@ -53,14 +53,14 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
         (users, "Identity=mallory", "FriendlyName", &[&long(257), &"ü".repeat(257)], 50003),
         (users, "Identity=mallory", "Attributes", &["x", "{", "{\"a\":1}}", "{'a':1}", "\u{FEFF}{}"], 50304),
         (users, "Identity=mallory", "Attributes", &[&attributes, &format!("x{attributes}")], 50303),
-        (users, "Identity=mallory", "RoleSid", &["RL", "x", &stage.service], 20001),
+        (users, "Identity=mallory", "RoleSid", &["RL", "x", &fixture.service], 20001),
         (user, "Attributes=%7B%7D", "FriendlyName", &[&long(257)], 50003),
         (user, "FriendlyName=m", "Attributes", &["x", "{", &"[".repeat(4_096), "1 2"], 50304),
         (user, "FriendlyName=m", "Attributes", &[&attributes], 50303),
-        (user, "FriendlyName=m", "RoleSid", &["RL", "x", &stage.service], 20001),
-        (configuration, GOOD_FORM, "DefaultConversationRoleSid", &["RL", "x", &stage.service], 20001),
-        (configuration, GOOD_FORM, "DefaultConversationCreatorRoleSid", &["RL", "x", &stage.service], 20001),
-        (configuration, GOOD_FORM, "DefaultChatServiceRoleSid", &["RL", "x", &stage.service], 20001),
+        (user, "FriendlyName=m", "RoleSid", &["RL", "x", &fixture.service], 20001),
+        (configuration, GOOD_FORM, "DefaultConversationRoleSid", &["RL", "x", &fixture.service], 20001),
+        (configuration, GOOD_FORM, "DefaultConversationCreatorRoleSid", &["RL", "x", &fixture.service], 20001),
+        (configuration, GOOD_FORM, "DefaultChatServiceRoleSid", &["RL", "x", &fixture.service], 20001),
         (configuration, "LogEnabled=x", "ReachabilityEnabled", &["", "1", "yes", "tru", "null", " true"], 20001),
         (notifications, "NewMessage.Template=x", "LogEnabled", &["", "1", "on"], 20001),
         (notifications, "LogEnabled=true", "NewMessage.Enabled", &["", "1", "on"], 20001),
@@ -75,14 +75,14 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
         (webhooks, "PreWebhookUrl=http://x/", "Method", &["PUT", "x", "GET,POST"], 50055),
         (webhooks, GOOD_FORM, "Filters", &["on User", "onUserUpdated,onUserAdded", &long(65)], 20001),
         (account_webhooks, GOOD_FORM, "Target", &["x", "Webhook "], 20001),
-        (account, GOOD_FORM, "DefaultChatServiceSid", &["", "x", &stage.server.account, NO_SERVICE], 20001),
-        (account, GOOD_FORM, "DefaultMessagingServiceSid", &["", "MG", &stage.service], 20001),
+        (account, GOOD_FORM, "DefaultChatServiceSid", &["", "x", &fixture.server.account, NO_SERVICE], 20001),
+        (account, GOOD_FORM, "DefaultMessagingServiceSid", &["", "MG", &fixture.service], 20001),
         (account, "DefaultClosedTimer=PT1H", "DefaultInactiveTimer", &["x", "60", "PT", "PT59S", "-PT5M"], 20001),
         (account, GOOD_FORM, "DefaultClosedTimer", &["x", "PT9M59S", "P0D", "1 hour", "P1Y"], 20001),
         (chat, "ReachabilityEnabled=false", "FriendlyName", &[""], 50000),
         (chat, "ReachabilityEnabled=false", "FriendlyName", &[&long(257)], 50003),
         (chat, GOOD_FORM, "ReadStatusEnabled", &["", "1", "on"], 20001),
-        (chat, GOOD_FORM, "DefaultServiceRoleSid", &["RL", "x", &stage.service], 20001),
+        (chat, GOOD_FORM, "DefaultServiceRoleSid", &["RL", "x", &fixture.service], 20001),
         (chat, GOOD_FORM, "TypingIndicatorTimeout", &["", "x", "-1", "1.5", "99999999999"], 20001),
         (chat, GOOD_FORM, "ConsumptionReportInterval", &["", "x", "-1", "1e1"], 20001),
         (chat, GOOD_FORM, "Limits.ChannelMembers", &["", "x", "0", "1001"], 20001),
@@ -129,8 +129,8 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
         (bindings, device, "BindingType", &["x", "FCM", "twilsock", "sms"], 50209),
         (bindings, device, "Address", &["", "a b", "ü", "a\nb", &long(4_097)], 20001),
         (bindings, apple_device, "Address", &["", "x", "0g", "../0a", &"0".repeat(4_097)], 20001),
-        (bindings, device, "CredentialSid", &["", "x", &stage.service, NO_CREDENTIAL], 20001),
-        (bindings, apple_device, "CredentialSid", &[&stage.credential], 20001),
+        (bindings, device, "CredentialSid", &["", "x", &fixture.service, NO_CREDENTIAL], 20001),
+        (bindings, apple_device, "CredentialSid", &[&fixture.credential], 20001),
         (bindings, device, "Endpoint", &[&long(257)], 20001),
         (sent, said, "Identity", &[""], 20001),
         (sent, said, "Identity", &[&long(257)], 50207),
@@ -147,15 +147,15 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
                 // The bad one comes first, and so is the one that counts where the good ones have it too.
                 let form = format!("{name}={}&{good}", encode(value));
                 let what = format!("POST {path} with {name}={value:.80}");
-                let message = stage.post(path, &form).assert_error(400, code, &what);
+                let message = fixture.post(path, &form).assert_error(400, code, &what);
                 assert!(message.contains(name) || code != 20001, "{what}: {message}");
             }
         }
     }
     // Each is small enough, and all together are not.
     let body = format!("Identity=alice&Title={}&Body={}", long(1_000), encode(&"ü".repeat(1_550)));
-    stage.post(sent[0], &body).assert_error(400, 20001, "too much");
-    let message = stage.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
+    fixture.post(sent[0], &body).assert_error(400, 20001, "too much");
+    let message = fixture.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
     assert!(message.contains("Identity"), "{message}");
     for (path, query, code) in [
         ("/v1/Services/{IS}/Bindings", "BindingType=x", 50209),
@@ -166,24 +166,24 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
         ("/v2/Services/{IS}/Bindings", &format!("Identity={user_sid}"), 50206),
         ("/v2/Services/{IS}/Bindings", &format!("Identity={identities}"), 20001),
     ] {
-        stage.get(&format!("{path}?{query}")).assert_error(400, code, &format!("GET {path}?{query:.80}"));
+        fixture.get(&format!("{path}?{query}")).assert_error(400, code, &format!("GET {path}?{query:.80}"));
     }
-    assert_eq!(stage.everything(), before);
+    assert_eq!(fixture.everything(), before);
 
     // With several credentials it has to be said which.
-    let another = stage.post("/v1/Credentials", &gcm);
+    let another = fixture.post("/v1/Credentials", &gcm);
     assert_eq!(another.status, 201, "{}", another.body);
-    let message = stage.post(bindings[0], device).assert_error(400, 20001, "which one");
+    let message = fixture.post(bindings[0], device).assert_error(400, 20001, "which one");
     assert_eq!(message, "Missing required parameter CredentialSid in the post body");
-    let form = format!("{device}&CredentialSid={}", stage.credential);
-    assert_eq!(stage.post(bindings[0], &form).json()["credential_sid"], stage.credential);
-    stage.end();
+    let form = format!("{device}&CredentialSid={}", fixture.credential);
+    assert_eq!(fixture.post(bindings[0], &form).json()["credential_sid"], fixture.credential);
+    fixture.end();
 }
 
 #[test]
 fn required_parameters_are_required() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     for (path, name) in [
         ("/v1/Services", "FriendlyName"),
         ("/v2/Services", "FriendlyName"),
@@ -196,7 +196,7 @@ fn required_parameters_are_required() {
         ("/v1/Services/{IS}/Notifications", "Identity"),
     ] {
         let small = name.to_lowercase();
-        let owner = stage.owner();
+        let owner = fixture.owner();
         let json = format!("{{\"{name}\":\"x\"}}");
         let part = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n--b--\r\n");
         let form = format!("{name}=x");
@@ -214,21 +214,21 @@ fn required_parameters_are_required() {
             (&["Content-Type: multipart/form-data; boundary=b"], &part),
         ] {
             let what = format!("POST {path} with {body:?}");
-            let answer = stage.send("POST", path, &[&[owner.as_str()], headers].concat(), body);
+            let answer = fixture.send("POST", path, &[&[owner.as_str()], headers].concat(), body);
             let message = answer.assert_error(400, 20001, &what);
             assert_eq!(message, format!("Missing required parameter {name} in the post body"), "{what}");
         }
         // The query is no form either.
-        stage.post(&format!("{path}?{name}=x"), "").assert_error(400, 20001, path);
+        fixture.post(&format!("{path}?{name}=x"), "").assert_error(400, 20001, path);
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn text_that_is_no_utf_8_is_refused() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     for (path, form) in [
         ("/v1/Services", b"FriendlyName=%FF" as &[u8]),
         ("/v1/Services", b"FriendlyName=\xFF"),
@@ -240,23 +240,23 @@ fn text_that_is_no_utf_8_is_refused() {
         ("/v1/Services/{IS}/Users/alice", b"Attributes=%22%FF%22"),
         ("/v2/Services/{IS}", b"FriendlyName=\xFE"),
     ] {
-        stage.ask("POST", path, form).assert_error(400, 20001, &format!("POST {path}"));
+        fixture.ask("POST", path, form).assert_error(400, 20001, &format!("POST {path}"));
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn reachability_is_read_only() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for path in ["/v1/Services/{IS}/Users", "/v1/Users"] {
-        assert_eq!(stage.post(path, "Identity=carol").status, 201, "{path}");
+        assert_eq!(fixture.post(path, "Identity=carol").status, 201, "{path}");
     }
-    let before = stage.everything();
+    let before = fixture.everything();
     let attempts = "IsOnline=true&IsNotifiable=true&is_online=true&is_notifiable=true&Online=true&Notifiable=true";
     for path in ["/v1/Services/{IS}/Users/carol", "/v2/Services/{IS}/Users/carol", "/v1/Users/carol"] {
         for (headers, body) in [(FORM, attempts), (JSON, r#"{"IsOnline":true,"is_online":true}"#)] {
-            let user = stage.send("POST", path, &[&stage.owner(), headers], body);
+            let user = fixture.send("POST", path, &[&fixture.owner(), headers], body);
             assert_eq!(user.status, 200, "{path}");
             assert_eq!(
                 (&user.json()["is_online"], &user.json()["is_notifiable"]),
@@ -264,41 +264,41 @@ fn reachability_is_read_only() {
                 "{path}"
             );
         }
-        assert_eq!(stage.post(&format!("{path}?{attempts}"), "").status, 200, "{path}");
+        assert_eq!(fixture.post(&format!("{path}?{attempts}"), "").status, 200, "{path}");
     }
-    assert_eq!(stage.everything(), before);
+    assert_eq!(fixture.everything(), before);
 
-    let created = stage.post("/v1/Services/{IS}/Users", &format!("Identity=bob&{attempts}"));
+    let created = fixture.post("/v1/Services/{IS}/Users", &format!("Identity=bob&{attempts}"));
     assert_eq!(created.status, 201);
     assert_eq!(created.json()["is_online"], Value::Null);
-    assert_eq!(stage.get("/v1/Services/{IS}/Users/bob").json()["is_online"], Value::Null);
-    stage.end();
+    assert_eq!(fixture.get("/v1/Services/{IS}/Users/bob").json()["is_online"], Value::Null);
+    fixture.end();
 }
 
 #[test]
 fn unknown_parameters_are_ignored() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     let unknown = "Unknown=x&friendlyname=x&reachabilityEnabled=false&Sid=IS0&AccountSid=x&DateCreated=x&=x&&x";
     for (path, methods) in ROUTES {
         if methods.contains(&"GET") {
-            assert_eq!(stage.get(&format!("{path}?{unknown}")).status, 200, "GET {path}");
+            assert_eq!(fixture.get(&format!("{path}?{unknown}")).status, 200, "GET {path}");
         }
     }
-    assert_eq!(stage.post("/v1/Services/{IS}/Configuration", unknown).status, 200);
-    assert_eq!(stage.post("/v2/Services/{IS}", unknown).status, 200);
-    assert_eq!(stage.everything(), before);
+    assert_eq!(fixture.post("/v1/Services/{IS}/Configuration", unknown).status, 200);
+    assert_eq!(fixture.post("/v2/Services/{IS}", unknown).status, 200);
+    assert_eq!(fixture.everything(), before);
 
     let form = format!("{unknown}&ReachabilityEnabled=False");
-    assert_eq!(stage.post("/v1/Services/{IS}/Configuration", &form).json()["reachability_enabled"], false);
-    stage.end();
+    assert_eq!(fixture.post("/v1/Services/{IS}/Configuration", &form).json()["reachability_enabled"], false);
+    fixture.end();
 }
 
 #[test]
 fn an_update_with_nothing_in_it_changes_nothing() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let owner = stage.owner();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let owner = fixture.owner();
     for path in [
         "/v1/Configuration",
         "/v1/Configuration/Webhooks",
@@ -312,17 +312,17 @@ fn an_update_with_nothing_in_it_changes_nothing() {
         "/v2/Services/{IS}",
         "/v2/Services/{IS}/Users/alice",
     ] {
-        let fetched = stage.get(path).json();
+        let fetched = fixture.get(path).json();
         for headers in [&[owner.as_str()] as &[&str], &[&owner, FORM], &[&owner, JSON]] {
-            let answer = stage.send("POST", path, headers, "");
+            let answer = fixture.send("POST", path, headers, "");
             assert_eq!((answer.status, answer.json()), (200, fetched.clone()), "{path} {}", headers.len());
         }
         // Without so much as a length.
-        let mut connection = stage.connect();
-        connection.send(format!("POST {} HTTP/1.1\r\nHost: chat.test\r\n{owner}\r\n\r\n", stage.path(path)));
+        let mut connection = fixture.connect();
+        connection.send(format!("POST {} HTTP/1.1\r\nHost: chat.test\r\n{owner}\r\n\r\n", fixture.path(path)));
         let answer = connection.receive("POST").unwrap();
         assert_eq!((answer.status, answer.json()), (200, fetched), "{path}");
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use reachability_tests::raw::{CLOSE, FORM, JSON, basic, request};
 use serde_json::json;
 
-use super::{ROUTES, Stage};
+use super::{Fixture, ROUTES};
 
 /// What cannot be read as a request never reaches a function: it is answered, and the connection ends.
 #[test]
 fn what_is_no_http_is_refused() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let owner = stage.owner();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let owner = fixture.owner();
     let head = |line: &str, headers: &str| format!("{line}\r\nHost: x\r\n{owner}\r\n{headers}\r\n").into_bytes();
     let post = |headers: &str| [head("POST /v1/Services HTTP/1.1", headers), b"FriendlyName=x".to_vec()].concat();
     for (what, bytes, status) in [
@@ -35,7 +35,7 @@ fn what_is_no_http_is_refused() {
         ("too large a header", head("GET /v1/Services HTTP/1.1", &format!("X: {}\r\n", "y".repeat(1 << 20))), 431),
         ("too long a path", head(&format!("GET /v1/{} HTTP/1.1", "x".repeat(70_000)), ""), 414),
     ] {
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         // It may be refused before all of it was sent.
         let _ = connection.stream().write_all(&bytes);
         let answer = connection.receive("GET").unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -43,43 +43,43 @@ fn what_is_no_http_is_refused() {
         assert!(answer.says_close(), "{what}");
         assert!(connection.is_closed(), "{what}");
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 /// All errors are JSON, also those that no function makes: helper libraries cannot read anything else. These are the
 /// ones that a helper library can bring about.
 #[test]
 fn requests_that_are_too_large_for_http_are_refused_in_the_documented_form() {
-    let stage = Stage::new();
-    let owner = stage.owner();
+    let fixture = Fixture::new();
+    let owner = fixture.owner();
     let identities = "Identity=0123456789&".repeat(5_000);
     for (what, path, headers, status) in [
         ("too many headers", "/v1/Services".to_owned(), "X: y\r\n".repeat(1_000), 431),
         ("too large a header", "/v1/Services".to_owned(), format!("Cookie: {}\r\n", "y".repeat(1 << 20)), 431),
         ("too long a query", format!("/v1/Services?{identities}"), String::new(), 414),
     ] {
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         let _ = connection
             .stream()
             .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{owner}\r\n{headers}{CLOSE}\r\n\r\n").as_bytes());
         connection.receive("GET").unwrap().assert_error(status, 20001, what);
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_client_that_leaves_early_leaves_nothing_behind() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let whole = request("POST", "/v1/Services", &[&stage.owner(), FORM], b"FriendlyName=mallory");
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let whole = request("POST", "/v1/Services", &[&fixture.owner(), FORM], b"FriendlyName=mallory");
     let head = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
     for length in [0, 1, 10, head, head + 4, whole.len() - 1] {
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         connection.send(&whole[..length]);
         drop(connection);
         // Having said all it wants to say. If there is an answer, it is an error.
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         connection.send(&whole[..length]);
         connection.finish();
         if let Ok(answer) = connection.receive("POST") {
@@ -87,18 +87,18 @@ fn a_client_that_leaves_early_leaves_nothing_behind() {
         }
         assert!(connection.is_closed(), "after {length} bytes");
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 /// A client that asks and asks and never reads an answer keeps its connection for a while, not for ever.
 #[test]
 fn a_client_that_does_not_read_is_left() {
-    let stage = Stage::new();
-    let mut connection = stage.connect();
+    let fixture = Fixture::new();
+    let mut connection = fixture.connect();
     let stream = connection.stream();
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    let questions = request("GET", "/v1/Services", &[&stage.owner()], b"").repeat(100);
+    let questions = request("GET", "/v1/Services", &[&fixture.owner()], b"").repeat(100);
     let started = Instant::now();
     // Once both sides' buffers are full it is the client that waits, until the server closes the connection.
     loop {
@@ -109,31 +109,31 @@ fn a_client_that_does_not_read_is_left() {
         }
         assert!(started.elapsed() < Duration::from_secs(90), "it is still connected");
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_slow_client_is_served() {
-    let stage = Stage::new();
-    let whole = request("POST", "/v1/Services", &[&stage.owner(), FORM, CLOSE], b"FriendlyName=slow");
-    let mut connection = stage.connect();
+    let fixture = Fixture::new();
+    let whole = request("POST", "/v1/Services", &[&fixture.owner(), FORM, CLOSE], b"FriendlyName=slow");
+    let mut connection = fixture.connect();
     for bytes in whole.chunks(8) {
         connection.send(bytes);
         thread::sleep(Duration::from_millis(10));
     }
     let answer = connection.receive("POST").unwrap();
     assert_eq!((answer.status, &answer.json()["friendly_name"]), (201, &json!("slow")));
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_client_may_ask_before_it_sends_a_body() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let body = b"FriendlyName=asked";
-    let (owner, stranger) = (stage.owner(), basic(&stage.server.account, "wrong"));
+    let (owner, stranger) = (fixture.owner(), basic(&fixture.server.account, "wrong"));
     for (credentials, status) in [(&owner, 201), (&stranger, 401)] {
         let whole = request("POST", "/v1/Services", &[credentials, FORM, CLOSE, "Expect: 100-continue"], body);
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         connection.send(&whole[..whole.len() - body.len()]);
         let mut answer = connection.receive("POST").unwrap();
         if answer.status == 100 {
@@ -143,15 +143,15 @@ fn a_client_may_ask_before_it_sends_a_body() {
         assert_eq!(answer.status, status, "{}", answer.body);
         assert!(connection.is_closed());
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn old_clients_are_served() {
-    let stage = Stage::new();
-    let owner = stage.owner();
+    let fixture = Fixture::new();
+    let owner = fixture.owner();
     for (path, status) in [("/v1/Services", 200), ("/v1/Nothing", 404), ("/healthz", 200)] {
-        let mut connection = stage.connect();
+        let mut connection = fixture.connect();
         connection.send(format!("GET {path} HTTP/1.0\r\n{owner}\r\n\r\n"));
         let answer = connection.receive("GET").unwrap();
         assert_eq!(answer.status, status, "{path}");
@@ -160,31 +160,31 @@ fn old_clients_are_served() {
         }
         assert!(connection.is_closed(), "{path}");
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_head_is_answered_without_its_body() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for (path, methods) in ROUTES.iter().filter(|(_, methods)| methods.contains(&"GET")) {
-        let (get, head) = (stage.get(path), stage.ask("HEAD", path, ""));
+        let (get, head) = (fixture.get(path), fixture.ask("HEAD", path, ""));
         assert!(methods.contains(&"GET"));
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         for name in ["content-type", "content-length"] {
             assert_eq!(head.header(name), get.header(name), "{path}");
         }
     }
-    assert_eq!(stage.ask("HEAD", "/v1/Nothing", "").status, 404);
-    assert_eq!(stage.send("HEAD", "/v1/Services", &[], "").status, 401);
-    stage.end();
+    assert_eq!(fixture.ask("HEAD", "/v1/Nothing", "").status, 404);
+    assert_eq!(fixture.send("HEAD", "/v1/Services", &[], "").status, 401);
+    fixture.end();
 }
 
 #[test]
 fn a_connection_can_be_used_after_an_error() {
-    let stage = Stage::new();
-    let owner = stage.owner();
+    let fixture = Fixture::new();
+    let owner = fixture.owner();
     let large = vec![b'x'; 1 << 20];
-    let mut connection = stage.connect();
+    let mut connection = fixture.connect();
     for (method, path, headers, body, status) in [
         ("GET", "/v1/Services", &[] as &[&str], b"" as &[u8], 401),
         ("POST", "/v1/Services", &[FORM], b"FriendlyName=x", 401),
@@ -203,23 +203,23 @@ fn a_connection_can_be_used_after_an_error() {
         assert_eq!(answer.status, status, "{method} {path}");
         if answer.says_close() {
             assert!(connection.is_closed(), "{method} {path}");
-            connection = stage.connect();
+            connection = fixture.connect();
         }
     }
     drop(connection);
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn a_connection_is_closed_when_the_client_says_so() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for (path, status) in [("/v1/Services", 200), ("/v1/Nothing", 404)] {
-        let mut connection = stage.connect();
-        connection.send(request("GET", path, &[&stage.owner(), CLOSE], b""));
+        let mut connection = fixture.connect();
+        connection.send(request("GET", path, &[&fixture.owner(), CLOSE], b""));
         let answer = connection.receive("GET").unwrap();
         assert_eq!(answer.status, status);
         assert!(answer.says_close(), "{path}");
         assert!(connection.is_closed(), "{path}");
     }
-    stage.end();
+    fixture.end();
 }

@@ -109,7 +109,7 @@ fn material() -> &'static Material {
 
 /// A server with something in it: a service with reachability on and the user alice with a device, another service, an
 /// API key, a credential and a notification.
-struct Stage {
+struct Fixture {
     server: Server,
     _directory: TempDir,
     address: String,
@@ -122,12 +122,12 @@ struct Stage {
     notification: String,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path(), &[]);
         let address = server.url.strip_prefix("http://").unwrap().to_owned();
-        let mut stage = Self {
+        let mut fixture = Self {
             server,
             _directory: directory,
             address,
@@ -140,26 +140,26 @@ impl Stage {
             notification: String::new(),
         };
         let sid = |answer: Answer| answer.json()["sid"].as_str().unwrap().to_owned();
-        stage.service = sid(stage.post("/v1/Services", "FriendlyName=one"));
-        stage.other_service = sid(stage.post("/v1/Services", "FriendlyName=other"));
-        let key = stage.post(&stage.path("/2010-04-01/Accounts/{AC}/Keys.json"), "FriendlyName=key").json();
-        stage.key = key["sid"].as_str().unwrap().to_owned();
-        stage.key_secret = key["secret"].as_str().unwrap().to_owned();
+        fixture.service = sid(fixture.post("/v1/Services", "FriendlyName=one"));
+        fixture.other_service = sid(fixture.post("/v1/Services", "FriendlyName=other"));
+        let key = fixture.post(&fixture.path("/2010-04-01/Accounts/{AC}/Keys.json"), "FriendlyName=key").json();
+        fixture.key = key["sid"].as_str().unwrap().to_owned();
+        fixture.key_secret = key["secret"].as_str().unwrap().to_owned();
         for (path, form) in [
             ("/v1/Services/{IS}/Configuration", "ReachabilityEnabled=true"),
             ("/v1/Services/{IS}/Users", "Identity=alice&FriendlyName=Alice&Attributes=%7B%22a%22%3A1%7D"),
             ("/v1/Users", "Identity=alice"),
         ] {
-            assert!([200, 201].contains(&stage.post(&stage.path(path), form).status), "{path}");
+            assert!([200, 201].contains(&fixture.post(&fixture.path(path), form).status), "{path}");
         }
         // Whom nobody asks anything: there is no way to a provider.
         let account = encode(&material().service_account);
         let form = format!("Type=fcm&FriendlyName=fcm&RegistrationCheck=none&Secret={account}");
-        stage.credential = sid(stage.post("/v1/Credentials", &form));
+        fixture.credential = sid(fixture.post("/v1/Credentials", &form));
         let form = "Identity=alice&BindingType=fcm&Address=token&Endpoint=phone";
-        stage.binding = sid(stage.post("/v1/Services/{IS}/Bindings", form));
-        stage.notification = sid(stage.post("/v1/Services/{IS}/Notifications", "Identity=nobody&Body=x"));
-        stage
+        fixture.binding = sid(fixture.post("/v1/Services/{IS}/Bindings", form));
+        fixture.notification = sid(fixture.post("/v1/Services/{IS}/Notifications", "Identity=nobody&Body=x"));
+        fixture
     }
 
     /// Fills in the names in a path.

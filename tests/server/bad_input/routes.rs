@@ -4,16 +4,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reachability_tests::raw::{FORM, basic, encode};
 
-use super::{GOOD_FORM, NO_CREDENTIAL, NO_SERVICE, ROUTES, Stage};
+use super::{Fixture, GOOD_FORM, NO_CREDENTIAL, NO_SERVICE, ROUTES};
 
 #[test]
 fn every_route_wants_good_credentials() {
-    let stage = Stage::new();
-    let (account, token) = (&stage.server.account, &stage.server.token);
-    let deleted = stage.post("/2010-04-01/Accounts/{AC}/Keys.json", "").json();
+    let fixture = Fixture::new();
+    let (account, token) = (&fixture.server.account, &fixture.server.token);
+    let deleted = fixture.post("/2010-04-01/Accounts/{AC}/Keys.json", "").json();
     let deleted_sid = deleted["sid"].as_str().unwrap();
-    assert_eq!(stage.ask("DELETE", &format!("/2010-04-01/Accounts/{{AC}}/Keys/{deleted_sid}.json"), "").status, 204);
-    let before = stage.everything();
+    assert_eq!(fixture.ask("DELETE", &format!("/2010-04-01/Accounts/{{AC}}/Keys/{deleted_sid}.json"), "").status, 204);
+    let before = fixture.everything();
 
     let encoded = STANDARD.encode(format!("{account}:{token}"));
     let bad = [
@@ -36,12 +36,12 @@ fn every_route_wants_good_credentials() {
         ("no name", basic("", token)),
         ("another account", basic("AC00000000000000000000000000000000", token)),
         ("an account in small letters", basic(&account.to_lowercase(), token)),
-        ("a service as the name", basic(&stage.service, token)),
-        ("an unknown key", basic("SK00000000000000000000000000000000", &stage.key_secret)),
+        ("a service as the name", basic(&fixture.service, token)),
+        ("an unknown key", basic("SK00000000000000000000000000000000", &fixture.key_secret)),
         ("a deleted key", basic(deleted_sid, deleted["secret"].as_str().unwrap())),
-        ("a key with a wrong secret", basic(&stage.key, "00000000000000000000000000000000")),
-        ("a key with the account's token", basic(&stage.key, token)),
-        ("the account with a key's secret", basic(account, &stage.key_secret)),
+        ("a key with a wrong secret", basic(&fixture.key, "00000000000000000000000000000000")),
+        ("a key with the account's token", basic(&fixture.key, token)),
+        ("the account with a key's secret", basic(account, &fixture.key_secret)),
     ];
     for (path, methods) in ROUTES {
         for method in *methods {
@@ -49,53 +49,53 @@ fn every_route_wants_good_credentials() {
                 let headers: Vec<&str> =
                     [FORM, header.as_str()].into_iter().filter(|header| !header.is_empty()).collect();
                 let body = if *method == "POST" { GOOD_FORM } else { "" };
-                let answer = stage.send(method, path, &headers, body);
+                let answer = fixture.send(method, path, &headers, body);
                 let message = answer.assert_error(401, 20003, &format!("{method} {path} with {name}"));
                 assert_eq!(message, "Authenticate");
             }
         }
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn unknown_paths_do_not_tell_strangers_that_they_are_unknown() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for (method, path) in [("GET", "/v1/Nothing"), ("PUT", "/v1/Services"), ("GET", "/v1/Services/%FF")] {
-        stage.send(method, path, &[], "").assert_error(401, 20003, path);
+        fixture.send(method, path, &[], "").assert_error(401, 20003, path);
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn keys_are_managed_with_the_accounts_own_token() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let key = basic(&stage.key, &stage.key_secret);
-    assert_eq!(stage.send("GET", "/v1/Services", &[&key], "").status, 200, "the key works elsewhere");
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let key = basic(&fixture.key, &fixture.key_secret);
+    assert_eq!(fixture.send("GET", "/v1/Services", &[&key], "").status, 200, "the key works elsewhere");
     for (path, methods) in ROUTES.iter().filter(|(path, _)| path.contains("/Keys")) {
         for method in *methods {
-            stage.send(method, path, &[&key, FORM], "").assert_error(403, 20403, &format!("{method} {path}"));
+            fixture.send(method, path, &[&key, FORM], "").assert_error(403, 20403, &format!("{method} {path}"));
             let strange = path.replace("{AC}", "AC00000000000000000000000000000000");
-            stage.ask(method, &strange, "").assert_error(404, 20404, &format!("{method} {strange}"));
+            fixture.ask(method, &strange, "").assert_error(404, 20404, &format!("{method} {strange}"));
         }
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn wrong_methods_are_refused_and_the_right_ones_named() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     for (path, methods) in ROUTES {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
             if methods.contains(&method) || (method == "HEAD" && methods.contains(&"GET")) {
                 continue;
             }
             let what = format!("{method} {path}");
-            let answer = stage.ask(method, path, "");
+            let answer = fixture.ask(method, path, "");
             if method == "HEAD" {
                 assert_eq!(answer.status, 405, "{what}");
                 answer.assert_headers(&what);
@@ -110,23 +110,23 @@ fn wrong_methods_are_refused_and_the_right_ones_named() {
             assert_eq!(allowed, expected, "{what}");
         }
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn the_health_check_refuses_wrong_methods_too() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for method in ["POST", "PUT", "DELETE"] {
-        stage.ask(method, "/healthz", "").assert_error(405, 20004, method);
+        fixture.ask(method, "/healthz", "").assert_error(405, 20004, method);
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn unknown_paths_are_not_found() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     // The message names the path without its version and its query.
     for (path, resource) in [
         ("/", "/"),
@@ -154,29 +154,29 @@ fn unknown_paths_are_not_found() {
         ("/healthz/more", "/healthz/more"),
     ] {
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            let message = stage.ask(method, path, "").assert_error(404, 20404, &format!("{method} {path}"));
-            assert_eq!(message, format!("The requested resource {} was not found", stage.path(resource)));
+            let message = fixture.ask(method, path, "").assert_error(404, 20404, &format!("{method} {path}"));
+            assert_eq!(message, format!("The requested resource {} was not found", fixture.path(resource)));
         }
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn only_a_whole_segment_is_a_version() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for path in ["/v10/Services", "/v1Services"] {
-        let message = stage.get(path).assert_error(404, 20404, path);
+        let message = fixture.get(path).assert_error(404, 20404, path);
         assert_eq!(message, format!("The requested resource {path} was not found"));
     }
-    stage.end();
+    fixture.end();
 }
 
 #[test]
 fn what_is_no_sid_or_nobodys_is_not_found() {
-    let stage = Stage::new();
-    let before = stage.everything();
-    let digits = &stage.service[2..];
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let digits = &fixture.service[2..];
     let services = [
         "IS".to_owned(),
         digits.to_owned(),
@@ -194,8 +194,8 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
     for (path, methods) in ROUTES.iter().filter(|(path, _)| path.contains("{IS}")) {
         for (method, sid) in methods.iter().flat_map(|method| services.iter().map(move |sid| (method, sid))) {
             let path = path.replace("{IS}", sid);
-            let message = stage.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
-            assert_eq!(message, format!("The requested resource {} was not found", &stage.path(&path)[3..]));
+            let message = fixture.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
+            assert_eq!(message, format!("The requested resource {} was not found", &fixture.path(&path)[3..]));
         }
     }
     let users =
@@ -203,53 +203,53 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
     for (path, methods) in ROUTES.iter().filter(|(path, _)| path.contains("/alice")) {
         for (method, user) in methods.iter().flat_map(|method| users.iter().map(move |user| (method, user))) {
             let path = path.replace("alice", user);
-            stage.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
+            fixture.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
         }
     }
     // A user of one service is nobody in another, by either name.
-    let alice = stage.get("/v1/Services/{IS}/Users/alice").json()["sid"].as_str().unwrap().to_owned();
+    let alice = fixture.get("/v1/Services/{IS}/Users/alice").json()["sid"].as_str().unwrap().to_owned();
     for name in [alice.as_str(), "alice"] {
-        stage.get(&format!("/v1/Services/{}/Users/{name}", stage.other_service)).assert_error(404, 20404, name);
+        fixture.get(&format!("/v1/Services/{}/Users/{name}", fixture.other_service)).assert_error(404, 20404, name);
     }
     // So is a binding, and a notification, and neither is another user's.
-    assert_eq!(stage.everything(), before);
-    stage.post("/v2/Services/{IS}/Users", "Identity=bob");
-    let before = stage.everything();
+    assert_eq!(fixture.everything(), before);
+    fixture.post("/v2/Services/{IS}/Users", "Identity=bob");
+    let before = fixture.everything();
     for (path, methods) in ROUTES.iter().filter(|(path, _)| path.contains("{CR}") || path.contains("{BS}")) {
         for method in *methods {
             for sid in ["x", "BS", "CR", "{IS}", NO_CREDENTIAL, "BS00000000000000000000000000000000"] {
                 let path = path.replace("{CR}", sid).replace("{BS}", sid);
-                stage.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
+                fixture.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
             }
-            for (name, other) in [("{IS}", &*stage.other_service), ("alice", "bob")] {
+            for (name, other) in [("{IS}", &*fixture.other_service), ("alice", "bob")] {
                 if path.contains("{BS}") && path.contains(name) {
                     let path = path.replace(name, other);
-                    stage.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
+                    fixture.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
                 }
             }
         }
     }
     for sid in ["x", "NT", "{BS}", "NT00000000000000000000000000000000"] {
         for path in ["/v1/Services/{IS}/Notifications/{NT}", "/v1/Services/{IS}/Notifications/{NT}/Deliveries"] {
-            for path in [path.replace("{NT}", sid), path.replace("{IS}", &stage.other_service)] {
-                stage.get(&path).assert_error(404, 20404, &path);
+            for path in [path.replace("{NT}", sid), path.replace("{IS}", &fixture.other_service)] {
+                fixture.get(&path).assert_error(404, 20404, &path);
             }
         }
     }
     for key in ["SK", "SKx.json", "SK00000000000000000000000000000000.json", "{IS}.json", "{SK}.xml", ".json"] {
         for method in ["GET", "DELETE"] {
             let path = format!("/2010-04-01/Accounts/{{AC}}/Keys/{key}");
-            stage.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
+            fixture.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
         }
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn a_path_that_is_no_utf_8_is_nobodys() {
-    let stage = Stage::new();
-    let before = stage.everything();
+    let fixture = Fixture::new();
+    let before = fixture.everything();
     for path in [
         "/v1/Services/%FF",
         "/v1/Services/%FF/Configuration",
@@ -265,36 +265,36 @@ fn a_path_that_is_no_utf_8_is_nobodys() {
         "/v1/Users/%4",
         "/v1/Users/%zz",
     ] {
-        stage.get(path).assert_error(404, 20404, path);
+        fixture.get(path).assert_error(404, 20404, path);
     }
     for method in ["POST", "DELETE"] {
-        stage.ask(method, "/v1/Services/{IS}/Users/%FF", GOOD_FORM).assert_error(404, 20404, method);
+        fixture.ask(method, "/v1/Services/{IS}/Users/%FF", GOOD_FORM).assert_error(404, 20404, method);
     }
-    stage.get("/v1/Services?PageToken=%FF").assert_error(400, 20001, "a query");
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    fixture.get("/v1/Services?PageToken=%FF").assert_error(400, 20001, "a query");
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }
 
 #[test]
 fn names_in_paths_are_decoded_once() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let identities = ["x/y", "x%2Fy", "p+q", "p%2Bq", "a b", "ü", "100%", "100%25", "%FF"];
     for identity in identities {
-        let user = stage.post("/v1/Services/{IS}/Users", &format!("Identity={}", encode(identity)));
+        let user = fixture.post("/v1/Services/{IS}/Users", &format!("Identity={}", encode(identity)));
         assert_eq!(user.json()["identity"], identity);
     }
     for identity in identities {
         let path = format!("/v1/Services/{{IS}}/Users/{}", encode(identity));
-        assert_eq!(stage.get(&path).json()["identity"], identity, "{path}");
+        assert_eq!(fixture.get(&path).json()["identity"], identity, "{path}");
     }
     // A plus is a plus, encoded or not.
-    assert_eq!(stage.get("/v1/Services/{IS}/Users/p+q").json()["identity"], "p+q");
-    let before = stage.everything();
+    assert_eq!(fixture.get("/v1/Services/{IS}/Users/p+q").json()["identity"], "p+q");
+    let before = fixture.everything();
     for method in ["GET", "POST", "DELETE"] {
-        stage.ask(method, "/v1/Services/{IS}/Users/x/y", "").assert_error(404, 20404, method);
-        stage.ask(method, "/v1/Services/{IS}/Users/p+q/r", "").assert_error(404, 20404, method);
-        stage.ask(method, "/v1/Services/{IS}/Users/a+b", "").assert_error(404, 20404, method);
+        fixture.ask(method, "/v1/Services/{IS}/Users/x/y", "").assert_error(404, 20404, method);
+        fixture.ask(method, "/v1/Services/{IS}/Users/p+q/r", "").assert_error(404, 20404, method);
+        fixture.ask(method, "/v1/Services/{IS}/Users/a+b", "").assert_error(404, 20404, method);
     }
-    assert_eq!(stage.everything(), before);
-    stage.end();
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
 }

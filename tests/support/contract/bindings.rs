@@ -24,7 +24,7 @@ use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use crate::stage::{SETTINGS, new_service, rules};
+use crate::harness::{SETTINGS, new_service, rules};
 use crate::store::PushStore;
 
 use super::{NOW, later, state, user};

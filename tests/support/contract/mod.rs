@@ -26,7 +26,7 @@ use reachability_domain::presence::state::UserState;
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 
-use crate::stage::{SETTINGS, new_service, rules};
+use crate::harness::{SETTINGS, new_service, rules};
 
 /// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that makes a
 /// fresh store; what it binds besides (as a tuple's second member) lives as long as the test.

@@ -9,7 +9,7 @@ use reachability_domain::presence::state::UserState;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
-use crate::stage::new_service;
+use crate::harness::new_service;
 use crate::store::Store;
 
 use super::{NOW, by_identity, connect, news, online, service, state, user};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reachability_tests::parts::docker::Docker;
-use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
-use reachability_tests::parts::fault_proxy::{Counts, FaultProxy, Faults};
-use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::parts::process::{Ending, Process};
-use reachability_tests::parts::{sam, skip};
+use reachability_tests::external::docker::Docker;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::fault_proxy::{Counts, FaultProxy, Faults};
+use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::external::process::{Ending, Process};
+use reachability_tests::external::{sam, skip};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -30,11 +30,11 @@ use reachability_infra::push::providers::Providers;
 use reachability_worker::{Pusher, PusherPorts};
 
 use crate::contract::bindings;
+use crate::harness::{Kept, new_service};
 use crate::providers::{Apple, Ca, Google};
-use crate::stage::{Kept, new_service};
 
 /// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
-pub struct PushStage {
+pub struct PushHarness {
     /// The store.
     pub store: Arc<dyn PushStore>,
     /// What the pusher leaves for later.
@@ -53,7 +53,7 @@ pub struct PushStage {
     pub service: ServiceSid,
 }
 
-impl PushStage {
+impl PushHarness {
     /// In memory.
     pub async fn new() -> Self {
         Self::with_platform_applications(None).await
@@ -80,11 +80,11 @@ impl PushStage {
         let mut on = new_service(service);
         on.configuration.set_reachability_enabled(true, clock::now());
         store.create_service(&on).await.unwrap();
-        let stage = Self { store, queue, metrics, pusher, apple, google, seal, service };
+        let harness = Self { store, queue, metrics, pusher, apple, google, seal, service };
         for channel in [Channel::Apn, Channel::Fcm] {
-            stage.store.create_credential(&stage.credential(channel)).await.unwrap();
+            harness.store.create_credential(&harness.credential(channel)).await.unwrap();
         }
-        stage
+        harness
     }
 
     /// The sid of the credential of a channel.

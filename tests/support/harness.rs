@@ -144,7 +144,7 @@ pub fn worker(
 }
 
 /// A worker and its store.
-pub struct Stage {
+pub struct Harness {
     /// The store.
     pub store: Arc<dyn Store>,
     /// The worker's timers.
@@ -153,7 +153,7 @@ pub struct Stage {
     pub worker: Worker,
 }
 
-impl Stage {
+impl Harness {
     /// With this store.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
         let timers = Arc::new(Timers::default());
