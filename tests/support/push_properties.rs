@@ -16,10 +16,10 @@ use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 
+use crate::contract::bindings::binding;
 use crate::generate::START;
+use crate::harness::new_service;
 use crate::properties::check;
-use crate::push_contract::binding;
-use crate::stage::new_service;
 
 /// What happens to one device, which two users share. Time passes with every step.
 #[derive(Debug, Clone)]

@@ -6,6 +6,4 @@ pub mod seal;
 pub mod vault;
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "it is a part of another crate")]
-#[path = "../../../tests/support/keys.rs"]
 mod keys;
