@@ -8,6 +8,7 @@ use axum::routing::get;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::CredentialSid;
 use reachability_infra::credentials::material::{self, InvalidMaterial};
@@ -67,6 +68,7 @@ async fn create(path: &'static str, call: Call) -> Result<Response, ApiError> {
         method,
         sealed,
         health: Health::Unproven,
+        outage: None,
         date_created: now,
         date_updated: now,
         version: 0,
@@ -103,6 +105,7 @@ async fn update(path: &'static str, call: Call) -> Result<Response, ApiError> {
         change(credential, &form)?;
         if !credential.is_used_like(&before) {
             credential.health = Health::Unproven;
+            credential.outage = None;
         }
         Ok(())
     })
@@ -214,10 +217,11 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
 }
 
 fn show(call: &Call, path: &str, credential: &Credential) -> Value {
-    let (status, reason, since) = match &credential.health {
-        Health::Unproven => ("unproven", None, None),
-        Health::Accepted => ("accepted", None, None),
-        Health::Rejected { reason, at } => ("rejected", Some(reason), Some(at.to_seconds())),
+    let (status, reason, since) = match (&credential.outage, &credential.health) {
+        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(since.to_seconds())),
+        (None, Health::Unproven) => ("unproven", None, None),
+        (None, Health::Accepted) => ("accepted", None, None),
+        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(at.to_seconds())),
     };
     let mut shown = json!({
         "sid": credential.sid,

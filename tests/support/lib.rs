@@ -14,6 +14,7 @@ pub mod providers;
 pub mod push_contract;
 pub mod push_properties;
 pub mod push_stage;
+pub mod readme;
 pub mod recording;
 pub mod replays;
 pub mod server;

@@ -23,11 +23,12 @@ use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
 use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::push::payload::{Content, Priority};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
 use reachability_domain::push::verdict::{TokenState, Verdict};
-use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid, UserSid};
+use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
@@ -513,6 +514,7 @@ pub fn credential(n: u128) -> Credential {
         },
         sealed: Some(Sealed::new("sealed".to_owned())),
         health: Health::Rejected { reason: Reason::new("invalid_grant"), at: NOW },
+        outage: Some(Outage { reason: Reason::new("NotConnected"), since: later(2) }),
         date_created: NOW,
         date_updated: later(1),
         version: 0,
@@ -534,7 +536,7 @@ pub async fn credentials_are_kept(store: Fresh) {
         Method::ApnsKey { key_id: "K".to_owned(), team_id: "T".to_owned(), topic: "com.example".to_owned() },
     ] {
         let known = store.credential(first.sid).await.unwrap().unwrap();
-        let next = Credential { method, sealed: None, health: Health::Accepted, ..known.clone() };
+        let next = Credential { method, sealed: None, health: Health::Accepted, outage: None, ..known.clone() };
         store.replace_credential(&next).await.unwrap();
         let stored = store.credential(first.sid).await.unwrap().unwrap();
         assert_eq!(stored, Credential { version: stored.version, ..next.clone() });
@@ -586,16 +588,25 @@ pub async fn notifications_are_kept(store: Fresh) {
         status,
         date_updated: NOW,
     };
-    let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::Queued)).collect();
+    let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::NEW)).collect();
     store.add_deliveries(&queued).await.unwrap();
     let sent = delivery(2, DeliveryStatus::Accepted { id: Some("x".to_owned()) });
     let failed = delivery(3, DeliveryStatus::Failed { reason: Reason::new("BadDeviceToken") });
     store.replace_delivery(&sent).await.unwrap();
     store.replace_delivery(&failed).await.unwrap();
+    let tried = |n| delivery(n, DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) });
+    for n in 2..=4 {
+        // What is accepted or has failed is not queued again.
+        store.replace_delivery(&tried(n)).await.unwrap();
+    }
     // What is there already stays as it is.
     store.add_deliveries(&queued).await.unwrap();
     assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
     assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);
+    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(tried(4)));
+    let again = delivery(4, DeliveryStatus::Accepted { id: None });
+    store.replace_delivery(&again).await.unwrap();
+    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(again));
     let expected: BTreeSet<u128> = (1..=5).collect();
     let all = store.deliveries(notification.sid, PageRequest { position: Cursor::Start, limit: 10 }).await.unwrap();
     assert_eq!(all.items.iter().map(|it| it.binding_sid.bits()).collect::<BTreeSet<_>>(), expected);
@@ -603,4 +614,31 @@ pub async fn notifications_are_kept(store: Fresh) {
     let page = PageRequest { position: Cursor::After(BindingSid::from_bits(1)), limit: 2 };
     let some = store.deliveries(notification.sid, page).await.unwrap();
     assert_eq!((some.items, some.more), (vec![sent, failed], true));
+}
+
+/// A credential with the sid 1, and a delivery of the notification 1 to the device 2, in JSON as they were stored before
+/// there were outages and reasons of what is queued.
+pub const OLDER_DOCUMENTS: [&str; 2] = [
+    r#"{"sid":"CR00000000000000000000000000000001","channel":"apn","friendly_name":null,"sandbox":false,"check":"silent","method":{"kind":"apns_key","key_id":"K","team_id":"T","topic":"com.example"},"sealed":"v1:x","health":{"state":"rejected","reason":"BadTopic","at":5},"date_created":1,"date_updated":2,"version":3}"#,
+    r#"{"notification_sid":"NT00000000000000000000000000000001","binding_sid":"BS00000000000000000000000000000002","identity":"alice","channel":"apn","status":{"status":"queued"},"date_updated":7}"#,
+];
+
+/// They are [`OLDER_DOCUMENTS`] in this store, and go on from there.
+pub async fn older_documents_are_read(store: Fresh) {
+    let credential = store.credential(CredentialSid::from_bits(1)).await.unwrap().unwrap();
+    let health = Health::Rejected { reason: Reason::new("BadTopic"), at: Timestamp::from_millis(5) };
+    assert_eq!((&credential.health, &credential.outage, credential.version), (&health, &None, 3));
+    let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
+    let next = Credential { outage, ..credential };
+    store.replace_credential(&next).await.unwrap();
+    let stored = store.credential(next.sid).await.unwrap();
+    assert_eq!(stored, Some(Credential { version: 4, ..next }));
+
+    let (notification, device) = (NotificationSid::from_bits(1), BindingSid::from_bits(2));
+    let delivery = store.delivery(notification, device).await.unwrap().unwrap();
+    assert_eq!((&delivery.status, delivery.date_updated.as_millis()), (&DeliveryStatus::NEW, 7));
+    let status = DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) };
+    let next = Delivery { status, date_updated: NOW, ..delivery };
+    store.replace_delivery(&next).await.unwrap();
+    assert_eq!(store.delivery(notification, device).await.unwrap(), Some(next));
 }

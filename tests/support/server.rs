@@ -18,8 +18,16 @@ pub fn binary() -> &'static Path {
         // This program lies in `target/<profile>/deps`.
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let release = profile.ends_with("release");
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--package", "reachability"])
+        let mut build = Command::new(env!("CARGO"));
+        // What cargo sets for tests would make build scripts run again, and most dependencies be compiled again after them.
+        for (name, _) in std::env::vars_os() {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                build.env_remove(name);
+            }
+        }
+        // With the features that the workspace's tests are built with, for the same reason.
+        let status = build
+            .args(["build", "--quiet", "--locked", "--workspace", "--bin", "reachability"])
             .args(release.then_some("--release"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()

@@ -7,6 +7,7 @@ pub mod command;
 pub mod credential;
 pub mod device;
 pub mod notification;
+pub mod outage;
 pub mod outcome;
 pub mod payload;
 pub mod ports;

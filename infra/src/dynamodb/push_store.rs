@@ -30,7 +30,7 @@ use super::key::{self, Item, Key, SHARDS};
 use super::state::StoredState;
 use super::store::{
     ATTEMPTS, Contended, DELETED_AT_ONCE, DynamoStore, READ_AT_ONCE, Transacted, back_off, cut, document, incomplete,
-    read_document, state_item, unavailable, unchanged,
+    read_document, state_item, unchanged, unless_refused,
 };
 
 /// How many writes that cannot be one request are made at a time.
@@ -289,8 +289,14 @@ impl Notifications for DynamoStore {
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
         let item = document(key, &Expiring::of(delivery))?;
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send().await.map(drop).map_err(unavailable)
+        let mut put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        if delivery.status.is_queued() {
+            put = put
+                .condition_expression("#status.#status = :queued")
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":queued", AttributeValue::S(delivery.status.as_str().to_owned()));
+        }
+        unless_refused(put.send().await).map(drop)
     }
 
     async fn delivery(

@@ -96,7 +96,7 @@ fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError 
 }
 
 /// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
-fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
+pub(super) fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

@@ -1,7 +1,8 @@
 //! Asks push providers, and keeps what they say: checks of registrations, and notifications.
 //!
 //! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
-//! down or busy is asked again later, by a delayed message, and changes nothing.
+//! down or busy is asked again later, by a delayed message. That says nothing of the registration, and of the credential
+//! only that it cannot be used now.
 
 mod announce;
 mod credentials;
@@ -19,7 +20,7 @@ use reachability_domain::ports::PushStore;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::provider::PushProvider;
 use reachability_domain::push::verdict::{TokenState, Verdict};
@@ -76,7 +77,7 @@ impl Pusher {
         metrics: Arc<Metrics>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let credentials = Arc::new(Credentials::new(store.clone(), metrics.clone()));
+        let credentials = Arc::new(Credentials::new(store.clone(), provider.clone(), metrics.clone()));
         Self { store, queue, provider, metrics, clock, credentials }
     }
 
@@ -138,18 +139,7 @@ impl Pusher {
         if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
             self.settle(binding, verdict).await?;
         }
-        let now = (self.clock)();
-        match outcome {
-            PushOutcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
-            PushOutcome::Rejected(rejection) => match rejection.fault {
-                Fault::Credential => self.credentials.rejected(credential, &rejection.reason, now).await,
-                // Who knows a token to be dead has let us in before.
-                Fault::Token { .. } => self.credentials.accepted(credential, now).await,
-                // It may not even have been the provider who refused it.
-                Fault::Push => Ok(()),
-            },
-            PushOutcome::Unavailable { .. } => Ok(()),
-        }
+        self.credentials.learn(credential, outcome, (self.clock)()).await
     }
 
     /// Adds a provider's word to what is stored.
