@@ -23,7 +23,6 @@ pub mod identity;
 pub mod ids;
 pub mod metrics;
 pub mod paging;
-pub mod ports;
 pub mod presence;
 pub mod push;
 pub mod queue;

@@ -374,7 +374,10 @@ impl Notifications for MemoryStore {
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if let Some(sent) = contents.notifications.get_mut(&delivery.notification_sid) {
-            sent.deliveries.insert(delivery.binding_sid, delivery.clone());
+            let known = sent.deliveries.get(&delivery.binding_sid);
+            if !delivery.status.is_queued() || known.is_some_and(|known| known.status.is_queued()) {
+                sent.deliveries.insert(delivery.binding_sid, delivery.clone());
+            }
         }
         Ok(())
     }

@@ -17,6 +17,12 @@ use crate::settings::ServeSettings;
 /// How long a key of credentials is at least, in characters.
 const MIN_KEY: usize = 32;
 
+/// The files in the directory.
+const LOCK: &str = "lock";
+const ACCOUNT: &str = "account.json";
+const CREDENTIALS_KEY: &str = "credentials.key";
+const DATABASE: &str = "reachability.db";
+
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataDirError {
@@ -59,6 +65,8 @@ pub(crate) struct DataDir {
     pub(crate) account: Account,
     /// Nothing was ever started here, and the account is not kept yet.
     pub(crate) is_new: bool,
+    /// This start has made the directory, and has not kept the account in it yet.
+    is_made: bool,
     _lock: File,
 }
 
@@ -74,9 +82,9 @@ impl DataDir {
     pub(crate) fn open(settings: &ServeSettings) -> Result<Self, DataDirError> {
         let directory = &settings.data_dir;
         let io_error = |source| DataDirError::Io { path: directory.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error)?;
+        let is_made = make(directory).map_err(io_error)?;
         let path = directory.canonicalize().map_err(io_error)?;
-        let lock = private_file(&path.join("lock")).map_err(io_error)?;
+        let lock = private_file(&path.join(LOCK)).map_err(io_error)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path)),
@@ -94,17 +102,19 @@ impl DataDir {
             account_sid: settings.account_sid.unwrap_or(kept.account_sid),
             auth_token: settings.auth_token.clone().unwrap_or(kept.auth_token),
         };
-        Ok(Self { path, account, is_new, _lock: lock })
+        Ok(Self { path, account, is_new, is_made: is_made && is_new, _lock: lock })
     }
 
     /// Keeps the account of the first start. Until then the next start is the first one.
-    pub(crate) fn keep(&self) -> Result<(), DataDirError> {
-        keep_account(&self.path, &self.account)
+    pub(crate) fn keep(&mut self) -> Result<(), DataDirError> {
+        keep_account(&self.path, &self.account)?;
+        self.is_made = false;
+        Ok(())
     }
 
     /// The key that credentials are sealed with. It is made when it is first needed.
     pub(crate) fn credentials_key(&self) -> Result<Secret, DataDirError> {
-        let path = self.path.join("credentials.key");
+        let path = self.path.join(CREDENTIALS_KEY);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let key = text.trim_end();
@@ -125,13 +135,43 @@ impl DataDir {
 
     /// Where the database lies.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("reachability.db")
+        self.path.join(DATABASE)
+    }
+}
+
+/// A first start that fails leaves no directory behind: the next one would find half of one. What somebody else has put
+/// there stays, and the directory with it.
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if !self.is_made {
+            return;
+        }
+        for name in [DATABASE, "reachability.db-wal", "reachability.db-shm", ACCOUNT, CREDENTIALS_KEY, LOCK] {
+            let file = self.path.join(name);
+            let _ = fs::remove_file(draft(&file));
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Makes a directory that only its owner can use, with its parents. Returns whether it was not there before.
+fn make(directory: &Path) -> io::Result<bool> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        builder.recursive(true).create(parent)?;
+    }
+    match builder.recursive(false).create(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 /// Where the account is kept.
 pub(crate) fn account_file(directory: &Path) -> PathBuf {
-    directory.join("account.json")
+    directory.join(ACCOUNT)
 }
 
 /// The account that is kept, if there is one.
@@ -157,13 +197,18 @@ fn keep_account(directory: &Path, account: &Account) -> Result<(), DataDirError>
 
 /// Writes a file that only its owner can read and write, whole or not at all.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let draft = path.with_added_extension("new");
+    let draft = draft(path);
     let mut file = private_file(&draft)?;
     file.set_len(0)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Where a file is written before it takes its place.
+fn draft(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
 }
 
 /// A file that only its owner can read and write.

@@ -21,7 +21,7 @@ use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
 use reachability_worker::{Pusher, PusherPorts, Worker, WorkerPorts};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -38,9 +38,15 @@ pub(crate) enum ServeError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("cannot resolve {address} (choose another address with --listen)")]
+    Resolve {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot listen on {address} (choose another address with --listen)")]
     Listen {
-        address: SocketAddr,
+        address: String,
         #[source]
         source: io::Error,
     },
@@ -54,12 +60,11 @@ pub(crate) enum ServeError {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
+    // First of all, so that a taken port leaves nothing behind, and Ctrl-C still ends a slow look-up of the name.
+    let (listener, address) = listen(&settings.listen).await?;
     let stop = stop_signal().map_err(ServeError::Signal)?;
-    let data_dir = DataDir::open(&settings)?;
+    let mut data_dir = DataDir::open(&settings)?;
     let database = Database::open(&data_dir.database())?;
-    let listen_error = |source| ServeError::Listen { address: settings.listen, source };
-    let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
 
     let events = SqliteQueue::events(database.clone());
     let pushes = SqliteQueue::pushes(database.clone());
@@ -112,7 +117,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     };
     let pusher = Pusher::new(ports, clock::now);
 
-    greet(&data_dir, &app, &settings, address).await?;
+    greet(&mut data_dir, &app, &settings, address).await?;
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
@@ -126,6 +131,16 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     tokio::try_join!(consumers, server)?;
     info!("stopped");
     Ok(())
+}
+
+/// Binds the first address of a host name and port that can be bound. Returns which one that is.
+async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let resolve_error = |source| ServeError::Resolve { address: address.to_owned(), source };
+    let listen_error = |source| ServeError::Listen { address: address.to_owned(), source };
+    let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(resolve_error)?.collect();
+    let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, address))
 }
 
 /// Removes every day what can no longer matter, and has the push registrations looked through.
@@ -159,7 +174,12 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
 }
 
 /// Tells the owner what to do next: all of it at the first start, the token too if it was made then.
-async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address: SocketAddr) -> Result<(), ServeError> {
+async fn greet(
+    data_dir: &mut DataDir,
+    app: &App,
+    settings: &ServeSettings,
+    address: SocketAddr,
+) -> Result<(), ServeError> {
     let account = data_dir.account.account_sid;
     let mut text = format!(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
@@ -167,19 +187,21 @@ async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address:
     );
     if data_dir.is_new {
         let service = store_default_service(app).await?;
-        let mut token = data_dir.account.auth_token.expose();
-        if settings.auth_token.is_some() {
-            // Known to the owner, and perhaps not meant for this terminal.
-            token = "$REACHABILITY_AUTH_TOKEN";
-        } else {
-            let file = account_file(&data_dir.path);
-            text =
-                format!("{text}  auth token  {token}\n              (shown this once; kept in {})\n", file.display());
+        let mut credentials = account.to_string();
+        // A token of the owner's own is perhaps not meant for this terminal, and may have any characters: curl asks for it.
+        if settings.auth_token.is_none() {
+            let token = data_dir.account.auth_token.expose();
+            let file = account_file(&data_dir.path).display().to_string();
+            text = format!("{text}  auth token  {token}\n              (shown this once; kept in {file})\n");
+            // The line ends up in the history of a shell, and the token must not.
+            let file = quoted(&file);
+            credentials = format!(r#"{account}:$(sed -n 's/.*"auth_token": "\(.*\)".*/\1/p' {file})"#);
         }
         text = format!(
-            "{text}\nSwitch reachability on for the default service:\n\n  \
-             curl -X POST http://{address}/v1/Services/{service}/Configuration \
-             --data-urlencode \"ReachabilityEnabled=true\" -u \"{account}:{token}\"\n"
+            "{text}\nThis directory had no account yet, so a new one was made. Another directory (--data-dir) is another \
+             account.\n\nSwitch reachability on for the default service:\n\n  \
+             curl -X POST 'http://{address}/v1/Services/{service}/Configuration' -d ReachabilityEnabled=true \
+             -u \"{credentials}\"\n"
         );
         data_dir.keep()?;
     }
@@ -187,4 +209,9 @@ async fn greet(data_dir: &DataDir, app: &App, settings: &ServeSettings, address:
     let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
     info!(listen = %address, account.sid = %account, "serving");
     Ok(())
+}
+
+/// One word of a shell's command line, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -38,11 +38,13 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeSettings {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "REACHABILITY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Address or host name, and port, to listen on; port 0 takes a free one
+    #[arg(long, env = "REACHABILITY_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080",
+          value_parser = listen_address)]
+    pub(crate) listen: String,
 
-    /// Directory to keep everything in; made if it is not there, readable by its owner only
+    /// Directory to keep everything in; made if it is not there, readable by its owner only. Another directory is
+    /// another account
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,
 
@@ -196,6 +198,20 @@ fn is_auth_token(token: &Secret) -> bool {
     (16..=256).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic)
 }
 
+/// An address or a host name, with a port. Names are resolved later: whether they can be is no matter of form.
+fn listen_address(text: &str) -> Result<String, String> {
+    let is_name_and_port = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_name = !host.is_empty() && !host.contains(|c: char| "[]:/@".contains(c) || c.is_whitespace());
+        is_name && port.parse::<u16>().is_ok()
+    });
+    if is_name_and_port || text.parse::<SocketAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an address or a host name, and a port, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080"
+            .to_owned())
+    }
+}
+
 fn public_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     let valid = url.parse::<axum::http::Uri>().is_ok_and(|uri| {
@@ -226,6 +242,21 @@ mod tests {
         assert_eq!(public_url("http://127.0.0.1:8080/base"), Ok("http://127.0.0.1:8080/base".to_owned()));
         for text in ["", "chat.example.com", "ftp://chat.example.com", "/base", "https://x.com/?a=b"] {
             assert!(public_url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_listen_address_has_a_host_and_a_port() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "localhost:8090", "a.example.com:65535"] {
+            assert_eq!(listen_address(text), Ok(text.to_owned()));
+        }
+        for text in
+            ["", "localhost", "8080", ":8080", "localhost:", "localhost:x", "localhost:65536", "::1:8080", "[::1]"]
+        {
+            assert!(listen_address(text).is_err(), "{text:?}");
+        }
+        for text in ["http://localhost:8080", "me@localhost:8080", "local host:8080", "[localhost]:8080"] {
+            assert!(listen_address(text).is_err(), "{text:?}");
         }
     }
 

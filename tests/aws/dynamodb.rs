@@ -1,6 +1,7 @@
 //! The store in DynamoDB: Amazon's own engine, and a second one that knows what came after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_tests::model::Model;
 use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
-use reachability_tests::{aws, properties, push_properties};
+use reachability_tests::{aws, contract, properties, push_properties};
 use tokio::sync::RwLockReadGuard;
 
 use crate::MACHINE;
@@ -178,6 +179,25 @@ async fn a_full_state_makes_room() {
     let item = get().await.unwrap().item.unwrap();
     assert!(events.iter().all(|event| item.contains_key(&format!("c#{}", event.connection.as_str()))));
     assert!(item.len() < 1_100, "{} attributes", item.len());
+}
+
+/// Of the version before outages were stored.
+#[tokio::test]
+async fn older_credentials_and_deliveries_are_read() {
+    let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
+    let table = aws::create_table(&client).await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
+    for (document, pk, sk) in [
+        (credential, "credentials", "CR00000000000000000000000000000001"),
+        (delivery, "notification#NT00000000000000000000000000000001", "BS00000000000000000000000000000002"),
+    ] {
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(document).unwrap();
+        item.extend([("pk", text(pk)), ("sk", text(sk))].map(|(name, value)| (name.to_owned(), value)));
+        client.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+    }
+    contract::older_documents::older_documents_are_read(Arc::new(DynamoStore::new(client, table))).await;
 }
 
 /// Every way in which a request can fail, some that the server has handled among them.

@@ -5,6 +5,7 @@ mod dynamodb;
 mod external;
 mod fanout;
 mod platform_applications;
+mod policies;
 mod replays;
 mod serverless;
 

@@ -12,11 +12,13 @@ use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
 use reachability_domain::push::message::{Feedback, PushMessage};
 use reachability_domain::push::outcome::{Fault, PushOutcome};
-use reachability_domain::push::payload::Content;
+use reachability_domain::push::payload::{Content, Push, PushKind};
+use reachability_domain::push::provider::PushProvider;
 use reachability_infra::clock;
 use reachability_infra::push::platform_applications::{PlatformApplications, classify};
 use reachability_tests::aws;
 use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::providers::Apple;
 use reachability_tests::push_harness::PushHarness;
 use reachability_worker::Envelope;
 
@@ -192,6 +194,36 @@ async fn notifications_go_to_the_endpoint() {
     assert!(scene.harness.handle(messages).await.is_empty());
     let deliveries = scene.harness.deliveries(deliver.notification).await;
     assert_eq!(deliveries[0].status.as_str(), "accepted");
+}
+
+/// SNS is a provider like others when it cannot be reached.
+#[tokio::test]
+async fn an_outage_of_sns_is_to_be_seen_on_the_credential() {
+    // A certificate that is good for nothing, a port where nobody listens, and one where nobody says anything.
+    let untrusted = Apple::start().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (url, reason) in [
+        (untrusted.url(), "CertificateRefused"),
+        ("http://127.0.0.1:9".to_owned(), "NotConnected"),
+        (format!("http://{}", silent.local_addr().unwrap()), "TimedOut"),
+    ] {
+        let client = Client::new(&aws::config_of_functions(&url).await);
+        let applications = PlatformApplications::new(client, clock::now);
+        let harness = PushHarness::with_platform_applications(Some(Arc::new(applications.clone()))).await;
+        let method = Method::PlatformApplication { arn: "arn:aws:sns:us-east-1:000000000000:app/GCM/app".to_owned() };
+        let known = harness.stored(Channel::Fcm).await;
+        harness.store.replace_credential(&Credential { method, sealed: None, ..known }).await.unwrap();
+        let device = harness.register("alice", Channel::Fcm, "token-of-a-device").await;
+        let later = harness.check(&device).await;
+        assert_eq!(later.len(), 1, "it is asked again");
+        let credential = harness.stored(Channel::Fcm).await;
+        assert_eq!(credential.health, Health::Unproven);
+        assert_eq!(credential.outage.as_ref().unwrap().reason.as_str(), reason, "{url}");
+        let push = Push { id: 1, collapse_id: "1".to_owned(), expires_at: None, kind: PushKind::DryRun };
+        let outcome = applications.push(&credential, &device, &push).await;
+        let PushOutcome::Unavailable { cause: Some(cause), .. } = outcome else { panic!("{outcome:?}") };
+        assert!(cause.starts_with("SNS: ") && !cause.contains("token-of-a-device"), "{cause}");
+    }
 }
 
 /// Every code that is documented for what is asked of SNS here.

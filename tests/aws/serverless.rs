@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "it is a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::time::{Duration, Instant};
 
-use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, stream};
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::time::Timestamp;
@@ -13,13 +14,14 @@ use reachability_tests::client::Client;
 use reachability_tests::external::docker::Docker;
 use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::fault_proxy::FaultProxy;
+use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::external::process::Process;
 use reachability_tests::external::{self, ports, sam};
 use reachability_tests::harness::SETTINGS;
 use reachability_tests::providers::{Answer, Apple};
 use reachability_tests::replays::{self, Expectation, Line};
 use reachability_tests::stack::{self, Stack, succeed};
-use reachability_tests::{aws, clients, model, recording};
+use reachability_tests::{aws, clients, model, readme, recording};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -35,6 +37,170 @@ fn the_template_is_valid() {
     // Without it AWS stops the timers of long-lived connections and what is tried again, and no emulator shows that.
     let template = std::fs::read_to_string(stack::root().join("template.yaml")).unwrap();
     assert_eq!(template.matches("RecursiveLoop: Allow").count(), 2);
+}
+
+/// By somebody who presses nothing but Enter.
+#[tokio::test]
+async fn a_guided_deployment_works_with_its_defaults() {
+    let _turn = MACHINE.write().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let project = stack::project();
+    let enter = project.path().join("enter");
+    std::fs::write(&enter, "\n".repeat(100)).unwrap();
+    // The second one goes by what the first one has saved.
+    for arguments in [&["deploy", "--guided"][..], &["deploy"]] {
+        let mut deploy = sam::deploying_to(&endpoint);
+        deploy.args(arguments).current_dir(project.path()).stdin(File::open(&enter).unwrap());
+        succeed(&mut deploy);
+    }
+    let outputs = stack::outputs(&endpoint, stack::NAME);
+    let url = stack::url(&endpoint, outputs["ApiUrl"].as_str().unwrap());
+    let answer = reqwest::get(format!("{url}/healthz")).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
+}
+
+/// Neither the data nor the key of what is sealed in it.
+#[tokio::test]
+async fn what_nobody_can_make_again_outlives_the_stack() {
+    let _turn = MACHINE.write().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let config = aws::config(&endpoint).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    let read = async |id: &str| secrets.get_secret_value().secret_id(id).send().await.ok()?.secret_string;
+    let is_protected = async |table: &str| {
+        let described = dynamodb.describe_table().table_name(table).send().await.unwrap();
+        described.table.unwrap().deletion_protection_enabled.unwrap()
+    };
+    stack::deploy(&endpoint, stack::NAME, &[]);
+    let outputs = stack::outputs(&endpoint, stack::NAME);
+    let [table, key, token] = ["TableName", "CredentialsKeyArn", "TokenCommand"]
+        .map(|output| outputs[output].as_str().unwrap_or_else(|| panic!("no {output}")));
+    let token = token.split_whitespace().last().unwrap();
+    let value = read(key).await.expect("a key");
+    assert!(read(token).await.is_some());
+
+    let mut delete = sam::deploying_to(&endpoint);
+    succeed(delete.args(["delete", "--no-prompts", "--stack-name", stack::NAME]));
+    assert_eq!(read(token).await, None, "the stack is gone");
+    assert_eq!(read(key).await, Some(value));
+    assert!(is_protected(table).await);
+    assert!(dynamodb.delete_table().table_name(table).send().await.is_err());
+
+    stack::deploy(&endpoint, "unprotected", &["TableDeletionProtection=false"]);
+    let outputs = stack::outputs(&endpoint, "unprotected");
+    assert!(!is_protected(outputs["TableName"].as_str().unwrap()).await);
+}
+
+/// No emulator here moves dead letters, so this is all that can be said of the commands that do: the AWS CLI takes them,
+/// and they name the queues.
+#[tokio::test]
+async fn dead_letters_are_sent_back_to_their_queues() {
+    let _turn = MACHINE.write().await;
+    let stack = Stack::shared();
+    let sqs = aws_sdk_sqs::Client::new(&stack.config().await);
+    let attributes = async |url: &str| {
+        let get = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+        get.send().await.unwrap().attributes.unwrap()
+    };
+    let pushes = stack.queue_url.replace("-events", "-pushes");
+    for (output, queue) in [("RedriveCommand", &stack.queue_url), ("PushRedriveCommand", &pushes)] {
+        let command = stack.outputs[output].as_str().unwrap_or_else(|| panic!("no {output}"));
+        let queue = attributes(queue).await;
+        let policy: Value = serde_json::from_str(&queue[&QueueAttributeName::RedrivePolicy]).unwrap();
+        let (source, destination) = (&policy["deadLetterTargetArn"], &queue[&QueueAttributeName::QueueArn]);
+        let expected = format!(
+            "aws sqs start-message-move-task --region us-east-1 --source-arn {} --destination-arn {destination}",
+            source.as_str().unwrap()
+        );
+        assert_eq!(command, expected);
+        // It is checked, and not sent.
+        let mut shell = sam::shell(&stack.ministack.url());
+        succeed(shell.args(["-c", &format!("{command} --generate-cli-skeleton output")]));
+    }
+}
+
+/// What is not as on AWS when commands are run as they are in the README: the API's name in the DNS leads nowhere, no
+/// emulator here moves dead letters, containers take Docker, and nobody is there to answer questions.
+const NOT_AS_ON_AWS: &str = r#"
+curl() {
+    local api id
+    api=$(output ApiUrl)
+    id=${api#https://}
+    command curl --silent --show-error --fail "${@/#$api/$AWS_ENDPOINT_URL/_aws/execute-api/${id%%.*}/api}"
+}
+aws() {
+    case $2 in
+        start-message-move-task) command aws "$@" --generate-cli-skeleton output ;;
+        # Otherwise the AWS CLI knows better where SQS is.
+        *) command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@" ;;
+    esac
+}
+sam() {
+    case $1 in
+        local) ;;
+        *) command sam "$@" <<<$'y\ny\ny' ;;
+    esac
+}
+alice_is_online() {
+    local n
+    for ((n = 0; n < 300; n++)); do
+        [[ $(curl $(output ApiUrl)/v1/Services/$SERVICE/Users/alice -u "$ACCOUNT:$1") != *'"is_online":true'* ]] || return 0
+        sleep 0.1
+    done
+    return 1
+}
+"#;
+
+/// One after the other, from the outputs of a deployment to the end of its table.
+#[tokio::test]
+async fn the_commands_of_the_readme_work_as_they_are() {
+    let _turn = MACHINE.write().await;
+    let ministack = MiniStack::start(|_| {});
+    let endpoint = ministack.url();
+    let project = stack::project();
+    stack::deploy(&endpoint, stack::NAME, &[]);
+    let config = aws::config(&endpoint).await;
+    let create = aws_sdk_sns::Client::new(&config).create_platform_application().name("app").platform("GCM");
+    let application = create.attributes("PlatformCredential", "{}").send().await.unwrap();
+
+    let connect = r#"{"type":"connect","service_sid":"%s","identity":"alice","connection_id":"c-1","occurred_at":"%s","lease_seconds":3600}"#;
+    let log = format!("printf '{connect}\\n' $SERVICE $(date -u +%FT%TZ) >log.jsonl\n");
+    // By another name: the emulator would give it the old one's table.
+    let next_stack =
+        "STACK=next\nsam deploy --stack-name $STACK --parameter-overrides AccountSid=$ACCOUNT >/dev/null\n";
+    let same_key = "[[ $(secret $(output CredentialsKeyArn)) == \"$(secret $CREDENTIALS_KEY)\" ]]\n";
+    let secret =
+        "secret() { aws secretsmanager get-secret-value --secret-id $1 --query SecretString --output text; }\n";
+    let mut script = format!("{NOT_AS_ON_AWS}{secret}");
+    let mut seen = 0;
+    for block in readme::commands("On AWS") {
+        let (before, after) = match &block {
+            block if block.contains("sqs send-message-batch") => {
+                (log.as_str(), "alice_is_online \"$TOKEN\"\n".to_owned())
+            }
+            block if block.contains("sam delete") => ("", next_stack.to_owned()),
+            block if block.contains("dynamodb batch-write-item") => {
+                ("", format!("alice_is_online \"$(eval \"$(output TokenCommand)\")\"\n{same_key}"))
+            }
+            _ => ("", String::new()),
+        };
+        seen += usize::from(!after.is_empty());
+        script += &format!("{before}{block}{after}");
+    }
+    assert_eq!(seen, 3);
+    let mut shell = sam::shell(&endpoint);
+    shell.env("APPLICATION", application.platform_application_arn.unwrap()).current_dir(project.path());
+    succeed(shell.args(["-euxc", &script]));
+
+    let local: Value = serde_json::from_slice(&std::fs::read(project.path().join("local.json")).unwrap()).unwrap();
+    let names: Vec<&str> = local["Parameters"].as_object().unwrap().values().map(|it| it.as_str().unwrap()).collect();
+    assert!(names.iter().all(|name| name.contains("reachability-")), "{names:?}");
+    let tables = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await.unwrap().table_names.unwrap();
+    let table = &stack::outputs(&endpoint, "next")["TableName"];
+    assert_eq!(tables, [table.as_str().unwrap()], "the old one is gone");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use reachability_infra::push::apns::{Apns, Identity};
 use reachability_infra::push::http::Roots;
 use reachability_tests::providers::{Answer, Apple, Ca};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 /// When the tests with a clock of their own begin.
@@ -49,6 +50,15 @@ fn alert(number: usize) -> Push {
 
 fn accepted(number: usize) -> PushOutcome {
     PushOutcome::Accepted { id: Some(Uuid::from_u128(number as u128).to_string()) }
+}
+
+/// Why there was no answer, in a word and at length.
+fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
+    let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(!cause.contains("00000000"), "a device's token: {cause}");
+    (reason.as_str(), cause)
 }
 
 /// Sends pushes to as many devices, all at once.
@@ -305,7 +315,7 @@ async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
     assert_eq!((requests(3), requests(4)), (2, 2));
 
     apple.answer(&to(5), Answer::reply(200, "x".repeat(65 * 1_024)));
-    assert_eq!(apns.push(&device(5), &alert(5)).await, PushOutcome::unavailable("AnswerTooLong", None));
+    assert_eq!(unanswered(&apns.push(&device(5), &alert(5)).await).0, "AnswerTooLong");
     assert_eq!(requests(5), 1);
 }
 
@@ -339,7 +349,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
     }
 
     apple.answer(device(1).as_str(), Answer::reset());
-    assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::unavailable("ConnectionLost", None));
+    assert_eq!(unanswered(&apns.push(&device(1), &alert(1)).await).0, "ConnectionLost");
     assert_eq!(apple.requests_to(device(1).as_str()).len(), 2 + 3, "not for ever");
 }
 
@@ -350,7 +360,8 @@ async fn nobody_waits_for_ever() {
     apple.answer_once(device(1).as_str(), Answer::stall());
     let started = Instant::now();
     let outcomes = send_all(&apns, 0..3).await;
-    assert_eq!(outcomes, [PushOutcome::unavailable("TimedOut", None), accepted(1), accepted(2)]);
+    assert_eq!(unanswered(&outcomes[0]).0, "TimedOut");
+    assert_eq!(outcomes[1..], [accepted(1), accepted(2)]);
     assert!(started.elapsed() < Duration::from_secs(12));
     assert_eq!(apple.connections(), 1, "it answers others: it is not to blame");
     assert_eq!(apple.shown(device(1).as_str()).len(), 1);
@@ -412,7 +423,11 @@ async fn answers_may_come_in_any_order() {
 async fn a_server_that_is_gone_for_a_while_is_found_again() {
     let (apple, apns) = start().await;
     apple.down().await;
-    assert_eq!(send_all(&apns, 0..1).await, [PushOutcome::unavailable("NotConnected", None)]);
+    let outcomes = send_all(&apns, 0..1).await;
+    let (reason, cause) = unanswered(&outcomes[0]);
+    assert_eq!(reason, "NotConnected");
+    let host = apple.url().replace("https://", "");
+    assert!(cause.starts_with(&host) && cause.contains("Connection refused"), "{cause}");
     apple.up().await;
     assert_eq!(send_all(&apns, 0..10).await, all_accepted(0..10));
     apple.down().await;
@@ -424,23 +439,52 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
 
 #[tokio::test]
 async fn a_server_that_others_vouch_for_is_not_trusted() {
-    let apple = Apple::start().await;
+    let start = async |ca: Ca| Apple::start_with(ca.into(), clock::now).await;
+    let (apple, late, elsewhere) = (start(Ca::new()).await, start(Ca::late()).await, start(Ca::elsewhere()).await);
     let key = apple.key();
     let identity = Identity::Key { pem: &key, key_id: Apple::KEY_ID, team_id: Apple::TEAM_ID };
-    let others = Roots::from_pem(&Ca::new().pem()).unwrap();
+    let roots = |apple: &Apple| Roots::from_pem(&apple.roots_pem()).unwrap();
     let url = apple.url();
-    for (url, roots) in [
-        (url.clone(), others),
-        // The certificate is of 127.0.0.1 and localhost.
-        (url.replace("127.0.0.1", "127.0.0.2"), Roots::from_pem(&apple.roots_pem()).unwrap()),
+    for (url, roots, reason, said) in [
+        (url.clone(), Roots::from_pem(&Ca::new().pem()).unwrap(), "CertificateRefused", "UnknownIssuer"),
+        (elsewhere.url(), roots(&elsewhere), "CertificateRefused", "not valid for name"),
+        (late.url(), roots(&late), "CertificateRefused", "expired"),
         // Nothing is sent in the clear.
-        (url.replace("https", "http"), Roots::from_pem(&apple.roots_pem()).unwrap()),
+        (url.replace("https", "http"), roots(&apple), "NotConnected", "scheme"),
     ] {
         let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
-        assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::unavailable("NotConnected", None), "{url}");
+        // All of those who wait for the same connection are told.
+        for outcome in send_all(&apns, 0..20).await {
+            let (found, cause) = unanswered(&outcome);
+            assert_eq!(found, reason, "{url}");
+            assert!(cause.contains(said), "{cause}");
+        }
     }
-    assert_eq!((apple.connections(), apple.requests().len()), (0, 0));
+    for apple in [apple, late, elsewhere] {
+        assert_eq!((apple.connections(), apple.requests().len()), (0, 0));
+    }
     assert!(Roots::from_pem("").is_err());
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_from_a_closed_port() {
+    let apple = Apple::start().await;
+    let clear = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", clear.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut tcp, _) = clear.accept().await.unwrap();
+            tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            // What the client says first is read, or its connection would be reset.
+            let _ = tcp.read(&mut [0; 4_096]).await;
+        }
+    });
+    let key = apple.key();
+    let identity = Identity::Key { pem: &key, key_id: Apple::KEY_ID, team_id: Apple::TEAM_ID };
+    let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
+    let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
+    assert_eq!(unanswered(&apns.push(&device(1), &alert(1)).await).0, "TlsFailed");
+    server.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
-use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
+use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, UserKey};
@@ -29,7 +29,7 @@ use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
 use reachability_tests::harness::{Harness, SETTINGS, Timers, Unused, ports, rules, worker};
 use reachability_tests::model::Model;
-use reachability_tests::store::Store;
+use reachability_tests::store::{Leftovers, Store};
 use reachability_worker::{Envelope, Failure, Worker};
 
 /// Fails every other time, before it is done or after.
@@ -144,7 +144,7 @@ impl Accounts for Fickle<Arc<dyn Store>> {
 }
 
 #[async_trait]
-impl DeletedServices for Fickle<Arc<dyn Store>> {
+impl Leftovers for Fickle<Arc<dyn Store>> {
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
         self.inner.purge(sid, at_most).await
     }

@@ -59,6 +59,14 @@ fn is_accepted(outcome: &PushOutcome) -> bool {
     matches!(outcome, PushOutcome::Accepted { id: Some(id) } if id.starts_with("projects/example-app/messages/"))
 }
 
+/// Why there was no answer, in a word and at length.
+fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
+    let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
+        panic!("{outcome:?}");
+    };
+    (reason.as_str(), cause)
+}
+
 /// Sends pushes to as many devices, all at once.
 async fn send_all(fcm: &Fcm, count: usize) -> Vec<PushOutcome> {
     let send = async |number| fcm.push(&device(number), &alert(number)).await;
@@ -242,7 +250,7 @@ async fn who_gets_no_access_token_sends_nothing() {
         assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable(reason, None)], "{status} {body}");
     }
     google.answer_tokens(Answer::close());
-    assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable("ConnectionLost", None)]);
+    assert_eq!(unanswered(&send_all(&fcm, 1).await[0]).0, "ConnectionLost");
     assert_eq!(google.requests().len(), 0);
     google.answer_tokens(Answer::usual());
     all_accepted(&fcm, 1).await;
@@ -357,7 +365,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
 async fn a_server_that_is_gone_for_a_while_is_found_again() {
     let (google, fcm) = start().await;
     google.down().await;
-    assert_eq!(send_all(&fcm, 1).await, [PushOutcome::unavailable("NotConnected", None)]);
+    assert_eq!(unanswered(&send_all(&fcm, 1).await[0]).0, "NotConnected");
     google.up().await;
     all_accepted(&fcm, 10).await;
     google.down().await;
@@ -365,6 +373,25 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
     google.up().await;
     all_accepted(&fcm, 10).await;
     assert_eq!(google.token_requests(), 1);
+}
+
+/// Where access tokens are given out and where messages go are two hosts. It is told which of them it is.
+#[tokio::test]
+async fn trouble_with_access_tokens_is_the_same_trouble() {
+    let (google, other) = (Google::start().await, Google::start().await);
+    let host = |url: &str| url.trim_start_matches("https://").trim_end_matches("/token").to_owned();
+    let (key, roots) = (Google::key(), Roots::from_pem(&google.roots_pem()).unwrap());
+    for (url, token_url, reason, said) in [
+        (google.url(), "https://127.0.0.1:9/token".to_owned(), "NotConnected", "127.0.0.1:9".to_owned()),
+        (google.url(), other.token_url(), "CertificateRefused", host(&other.token_url())),
+        (other.url(), google.token_url(), "CertificateRefused", host(&other.url())),
+    ] {
+        let fcm = Fcm::new(account(&key), &url, &token_url, &roots, clock::now).unwrap();
+        let outcomes = send_all(&fcm, 1).await;
+        let (found, cause) = unanswered(&outcomes[0]);
+        assert_eq!(found, reason, "{cause}");
+        assert!(cause.starts_with(&said), "{cause}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -279,6 +279,114 @@ async fn a_provider_that_is_down_changes_nothing() {
     }
 }
 
+/// Has registrations checked again and again, until it is so.
+async fn check_until(harness: &PushHarness, device: &Binding, is: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !is().await {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", harness.stored(device.channel).await);
+        harness.check(device).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// While its provider cannot be reached a credential says so, and after that what it has said before.
+#[tokio::test]
+async fn an_outage_is_to_be_seen_on_its_credential() {
+    let rejected = Health::Rejected { reason: Reason::new("TopicDisallowed"), at: before(60) };
+    let refused = Answer::apns(400, "BadPriority");
+    for (known, answer, after, rejections) in [
+        (Health::Unproven, Answer::usual(), Health::Accepted, 0),
+        (Health::Accepted, Answer::usual(), Health::Accepted, 0),
+        (rejected.clone(), Answer::usual(), Health::Accepted, 0),
+        // What says nothing of the credential says that the provider is there.
+        (Health::Unproven, refused.clone(), Health::Unproven, 0),
+        (Health::Accepted, refused.clone(), Health::Accepted, 0),
+        (rejected.clone(), refused, rejected.clone(), 0),
+        (rejected.clone(), Answer::apns(400, "TopicDisallowed"), rejected.clone(), 1),
+        (Health::Accepted, Answer::apns(429, "TooManyRequests"), Health::Accepted, 0),
+    ] {
+        let harness = PushHarness::new().await;
+        let stored = harness.stored(Channel::Apn).await;
+        harness.store.replace_credential(&Credential { health: known.clone(), ..stored }).await.unwrap();
+        let device = harness.register("alice", Channel::Apn, "00ff").await;
+        harness.apple.answer("00ff", answer.clone());
+        harness.apple.down().await;
+        let started = clock::now();
+        for _ in 0..3 {
+            harness.handle(vec![PushHarness::probe(&device); 10]).await;
+        }
+        let during = harness.stored(Channel::Apn).await;
+        let outage = during.outage.clone().unwrap();
+        assert_eq!(outage.reason.as_str(), "NotConnected");
+        assert!(started <= outage.since && outage.since <= clock::now(), "{outage:?}");
+        assert_eq!((&during.health, during.version), (&known, 2), "one write for thirty failures");
+        harness.apple.up().await;
+        check_until(&harness, &device, async || harness.stored(Channel::Apn).await.outage.is_none()).await;
+        let credential = harness.stored(Channel::Apn).await;
+        assert_eq!((&credential.health, credential.version), (&after, 3), "{known:?}, then {answer:?}");
+        assert_eq!(harness.metrics.counted(Counter::CredentialsRejected), rejections, "not for the outage");
+        // Google's is another.
+        assert_eq!((harness.stored(Channel::Fcm).await.outage, harness.stored(Channel::Fcm).await.version), (None, 0));
+    }
+}
+
+/// The process that has found it is not there any more, and the credential is as it was stored.
+#[tokio::test]
+async fn an_outage_ends_when_another_process_gets_an_answer() {
+    let harness = PushHarness::new().await;
+    let device = harness.register("alice", Channel::Apn, "00ff").await;
+    let broken = harness.another_process("https://127.0.0.1:9");
+    let check = async |pusher: &reachability_worker::Pusher| {
+        assert!(pusher.process(vec![PushHarness::probe(&device)]).await.is_empty());
+        harness.queue.take();
+        let credential = harness.stored(Channel::Apn).await;
+        (credential.outage.map(|outage| outage.reason.to_string()), credential.version)
+    };
+    let down = |version| (Some("NotConnected".to_owned()), version);
+    for _ in 0..3 {
+        assert_eq!(check(&broken).await, down(1));
+    }
+    // Another one that cannot reach it either has nothing to add, nor has the same after a new start.
+    assert_eq!(check(&harness.another_process("https://127.0.0.1:9")).await, down(1));
+    // One that can writes so once; and the first, which still cannot, does not write the opposite each time.
+    assert_eq!(check(&harness.pusher).await, (None, 2));
+    for _ in 0..10 {
+        assert_eq!(check(&broken).await, (None, 2));
+        assert_eq!(check(&harness.pusher).await, (None, 2));
+    }
+}
+
+/// What the provider asks for is granted to all, with the reason that it gave. Of one device it says nothing of others.
+#[tokio::test]
+async fn a_pause_is_an_outage_and_has_its_reason() {
+    let harness = PushHarness::new().await;
+    let mut devices = Vec::new();
+    for n in 0..3 {
+        devices.push(harness.register("alice", Channel::Apn, &format!("0{n}")).await);
+    }
+    harness.apple.answer("00", Answer::apns(429, "TooManyRequests").retry_after("60"));
+    harness.check(&devices[0]).await;
+    assert_eq!(harness.stored(Channel::Apn).await.outage, None);
+    harness.check(&devices[1]).await;
+    assert_eq!(harness.binding(devices[1].sid).await.unwrap().status(), "confirmed");
+
+    let harness = PushHarness::new().await;
+    for n in 0..3 {
+        harness.register("alice", Channel::Apn, &format!("0{n}")).await;
+    }
+    harness.apple.answer_all(Answer::apns(503, "Shutdown").retry_after("60"));
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    for message in messages {
+        harness.handle(vec![message]).await;
+    }
+    assert_eq!(harness.apple.requests().len(), 1, "the others are held back");
+    assert_eq!(harness.stored(Channel::Apn).await.outage.unwrap().reason.as_str(), "Shutdown");
+    for delivery in harness.deliveries(deliver.notification).await {
+        assert_eq!(delivery.status, DeliveryStatus::Queued { reason: Some(Reason::new("Shutdown")) });
+    }
+}
+
 /// A check is given up at last, and tried on another occasion. Nothing piles up.
 #[tokio::test]
 async fn a_check_without_an_answer_is_given_up() {
@@ -541,7 +649,7 @@ async fn a_notification_goes_to_all_devices() {
     let deliver = harness.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
     let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
     assert_eq!(messages.len(), 3, "{messages:?}");
-    assert!(harness.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::Queued));
+    assert!(harness.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::NEW));
     assert!(harness.handle(messages).await.is_empty());
     let status = async |binding: &Binding| {
         let deliveries = harness.deliveries(deliver.notification).await;
@@ -590,6 +698,44 @@ async fn a_redelivered_notification_is_shown_once() {
     assert_eq!(harness.apple.shown("01").len(), 2, "each of the two once");
     let delivery = harness.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
     assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
+}
+
+/// What waits for another attempt says why. It is written when it is new, and not with each attempt.
+#[tokio::test]
+async fn what_is_not_delivered_yet_says_why() {
+    let harness = PushHarness::new().await;
+    for n in 0..8 {
+        harness.register("alice", Channel::Apn, &format!("0{n}")).await;
+    }
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    let deliveries = async || harness.deliveries(deliver.notification).await;
+    assert!(deliveries().await.iter().all(|it| it.status == DeliveryStatus::NEW));
+    harness.apple.down().await;
+    // Some of the second time are held back, since the breaker is open.
+    let messages = harness.handle(messages).await;
+    let first = deliveries().await;
+    let queued = |reason: &str| DeliveryStatus::Queued { reason: Some(Reason::new(reason)) };
+    assert_eq!(first.iter().filter(|it| it.status == queued("NotConnected")).count(), 8, "{first:?}");
+    let mut messages = harness.handle(messages).await;
+    assert_eq!(deliveries().await, first, "nothing new, and nothing written");
+    // It answers again, and has another excuse.
+    harness.apple.up().await;
+    harness.apple.answer("00", Answer::apns(429, "TooManyRequests"));
+    let started = Instant::now();
+    while messages.len() > 1 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{messages:?}");
+        sleep(Duration::from_millis(50)).await;
+        // As if the time had come.
+        let again = |message| match message {
+            PushMessage::Deliver(deliver) => PushMessage::Deliver(Deliver { attempts: 1, ..deliver }),
+            other => other,
+        };
+        messages = harness.handle(messages.into_iter().map(again).collect()).await;
+    }
+    let last = deliveries().await;
+    assert_eq!(last.iter().filter(|it| it.status == queued("TooManyRequests")).count(), 1, "{last:?}");
+    assert_eq!(last.iter().filter(|it| it.status.as_str() == "accepted").count(), 7, "{last:?}");
 }
 
 /// Because there is no time left, no device, no credential, or no provider.

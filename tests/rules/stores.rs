@@ -20,7 +20,7 @@ use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
 use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
-use reachability_tests::{properties, push_properties};
+use reachability_tests::{contract, properties, push_properties};
 use tempfile::TempDir;
 
 fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
@@ -122,6 +122,20 @@ mod in_sqlite {
             let page = PageRequest { position: Cursor::Start, limit: 10 };
             assert!(store.credentials(page).await.unwrap().items.is_empty());
         }
+    }
+
+    /// Of the version before outages were stored.
+    #[tokio::test]
+    async fn older_credentials_and_deliveries_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let store: Arc<dyn PushStore> = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        let (one, two) = (1_u128.to_be_bytes(), 2_u128.to_be_bytes());
+        let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
+        raw.execute("INSERT INTO credentials VALUES (?1, 3, ?2)", (one, credential)).unwrap();
+        raw.execute("INSERT INTO deliveries VALUES (?1, ?2, ?3)", (one, two, delivery)).unwrap();
+        contract::older_documents::older_documents_are_read(store).await;
     }
 
     // The ten thousand cases are run in memory; these are for what a store can do wrong.

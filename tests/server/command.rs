@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,13 +25,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every setting of `serve`: its variable, its flag, a good value, and bad ones.
 const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
-    ("REACHABILITY_LISTEN", "--listen", "127.0.0.1:0", &["127.0.0.1:99999", "127.0.0.1", "8080", "x"]),
+    ("REACHABILITY_LISTEN", "--listen", "127.0.0.1:0", BAD_ADDRESSES),
     ("REACHABILITY_DATA_DIR", "--data-dir", "data", &[]),
     ("REACHABILITY_ACCOUNT_SID", "--account-sid", ACCOUNT, &["AC", "x", "SK00000000000000000000000000000001"]),
     ("REACHABILITY_AUTH_TOKEN", "--auth-token", TOKEN, &["too-short", "with spaces in between", "schlüsselschlüssel"]),
     ("REACHABILITY_PUBLIC_URL", "--public-url", "http://x.test", &["x.test", "/x", "ftp://x.test", "http://x.test/?a"]),
     ("REACHABILITY_GRACE_SECONDS", "--grace-seconds", "1", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_LEASE_SECONDS", "--lease-seconds", "60", &["0", "-1", "1.5", "x", "4294967296"]),
+];
+
+const BAD_ADDRESSES: &[&str] = &[
+    "127.0.0.1:99999",
+    "127.0.0.1",
+    "8080",
+    "x",
+    "localhost",
+    "localhost:",
+    "localhost:x",
+    ":8080",
+    "::1:8080",
+    "[::1]",
 ];
 
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
@@ -155,6 +168,17 @@ fn stop(server: Server) -> String {
     logs
 }
 
+/// Pastes a line with `curl` into a shell, and types this where it asks for a password. Returns the answer.
+#[track_caller]
+fn paste(line: &str, typed: &str) -> Value {
+    // A shell of its own session has no terminal, so that `curl` asks at standard input.
+    let mut shell = Command::new("setsid");
+    shell.args(["--wait", "sh", "-c", line]).env("no_proxy", "127.0.0.1").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let outcome = run(&mut shell, format!("{typed}\n").as_bytes());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
 fn curl_line(greeting: &str) -> Option<&str> {
     greeting.lines().map(str::trim).find(|line| line.starts_with("curl "))
 }
@@ -164,7 +188,7 @@ fn curl_line(greeting: &str) -> Option<&str> {
 #[tokio::test]
 async fn the_first_start_tells_all_that_is_needed() {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("some where").join("data");
+    let data = directory.path().join("some where").join("alice's data");
     let server = serve(&data, &["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()], &[]);
     let greeting = server.greeting.clone();
     let path = data.canonicalize().unwrap();
@@ -172,8 +196,9 @@ async fn the_first_start_tells_all_that_is_needed() {
         assert!(greeting.contains(text), "no {text:?} in {greeting}");
     }
 
-    // The line is pasted as it is. Twice does no harm.
+    // The line is pasted as it is. Twice does no harm. The history of a shell keeps it, and must not keep the token.
     let line = curl_line(&greeting).unwrap();
+    assert!(!line.contains(&server.token), "{line}");
     let configuration = |url: &str| {
         json!({
             "url": url,
@@ -181,18 +206,9 @@ async fn the_first_start_tells_all_that_is_needed() {
             "reachability_enabled": true,
         })
     };
-    let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap();
-    let has_curl = run(Command::new("sh").args(["-c", "command -v curl"]).stdout(Stdio::piped()), b"").code == Some(0);
+    let url = line.split('\'').find(|word| word.starts_with("http")).unwrap();
     for _ in 0..2 {
-        let mut shown = if has_curl {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", line]).env("no_proxy", "127.0.0.1").stdout(Stdio::piped()).stderr(Stdio::piped());
-            let outcome = run(&mut shell, b"");
-            assert_eq!(outcome.code, Some(0), "{outcome:?}");
-            serde_json::from_str(&outcome.stdout).unwrap()
-        } else {
-            ask(&server, Method::POST, &url[server.url.len()..], &[("ReachabilityEnabled", "true")]).await.1
-        };
+        let mut shown = paste(line, "");
         let members = shown.as_object_mut().unwrap();
         let service = members.remove("chat_service_sid").unwrap();
         assert!(url.contains(service.as_str().unwrap()), "{url}");
@@ -204,6 +220,40 @@ async fn the_first_start_tells_all_that_is_needed() {
         assert_eq!(shown, configuration(url));
     }
     stop(server);
+}
+
+/// Whoever set the token knows it: it is asked for. It may have all characters that mean something to a shell.
+#[test]
+fn a_token_of_the_owners_own_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = r#"a"token\with'$TOKEN`and&more!"#;
+    let data = directory.path().to_str().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data];
+    for (by_flag, variables) in
+        [(&["--auth-token", token] as &[_], &[] as &[_]), (&[], &[("REACHABILITY_AUTH_TOKEN", token)])]
+    {
+        let server = serve(directory.path(), &[&arguments, by_flag].concat(), variables);
+        assert!(!server.greeting.contains(token), "{}", server.greeting);
+        assert_eq!(paste(curl_line(&server.greeting).unwrap(), token)["reachability_enabled"], true);
+        stop(server);
+        fs::remove_file(directory.path().join("account.json")).unwrap();
+    }
+}
+
+#[test]
+fn only_the_first_start_in_a_directory_says_that_the_account_is_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+    let mut accounts = vec![];
+    for (data, is_new) in [(&one, true), (&one, false), (&other, true)] {
+        let server = Server::start(data, &[]);
+        for words in ["a new one was made", "--data-dir", "another account"] {
+            assert_eq!(server.greeting.contains(words), is_new, "{words}: {}", server.greeting);
+        }
+        accounts.push(server.account.clone());
+        stop(server);
+    }
+    assert!(accounts[0] == accounts[1] && accounts[1] != accounts[2], "{accounts:?}");
 }
 
 #[tokio::test]
@@ -366,6 +416,57 @@ fn bad_settings_are_refused_by_name() {
 }
 
 #[test]
+fn a_bad_address_is_told_what_is_expected() {
+    let directory = tempfile::tempdir().unwrap();
+    for address in BAD_ADDRESSES {
+        let outcome = run(reachability(&["--listen", address]).current_dir(directory.path()), b"");
+        assert_eq!(outcome.code, Some(2), "{address}: {}", outcome.stderr);
+        for words in ["--listen", "and a port", "localhost:8080"] {
+            assert!(outcome.stderr.contains(words), "{address}: no {words} in {}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn it_listens_on_host_names_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    for (arguments, variables) in [
+        (&["--listen", "localhost:0", "--data-dir", data] as &[_], &[] as &[_]),
+        (&["--data-dir", data], &[("REACHABILITY_LISTEN", "localhost:0")]),
+    ] {
+        let server = serve(directory.path(), arguments, variables);
+        // It says which address it took, and the name leads there.
+        let address: SocketAddr = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+        assert!(address.ip().is_loopback() && address.port() != 0, "{address}");
+        for address in [address.to_string(), format!("localhost:{}", address.port())] {
+            let mut client = TcpStream::connect(&address).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            write!(client, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{address}: {answer}");
+        }
+        stop(server);
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    // No name has an empty label, so that no name server is asked.
+    for address in ["no..where.invalid:8090", "*:8090"] {
+        let outcome = run(&mut reachability(&["--listen", address, "--data-dir", data.to_str().unwrap()]), b"");
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+        for words in ["cannot resolve", address, "--listen"] {
+            assert!(outcome.stderr.contains(words), "no {words}: {}", outcome.stderr);
+        }
+        assert!(!data.exists(), "{address}: a directory was made");
+    }
+}
+
+#[test]
 fn a_negative_number_is_refused_by_name() {
     for flag in ["--grace-seconds", "--lease-seconds"] {
         for arguments in [&[flag, "-1"] as &[&str], &["serve", flag, "-1"], &["replay", "x", flag, "-1"]] {
@@ -484,6 +585,50 @@ fn a_taken_port_is_named() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
     for word in [address.as_str(), "--listen", "in use"] {
         assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_taken_port_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let data = directory.path().join("parent").join("data");
+    for host in ["127.0.0.1", "localhost"] {
+        let address = format!("{host}:{port}");
+        // Of all addresses of the name.
+        let _others: Vec<TcpListener> =
+            address.to_socket_addrs().unwrap().filter_map(|address| TcpListener::bind(address).ok()).collect();
+        let outcome = run(&mut reachability(&["--listen", &address, "--data-dir", data.to_str().unwrap()]), b"");
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(&address) && outcome.stderr.contains("in use"), "{}", outcome.stderr);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "{host}: something was made");
+    }
+}
+
+/// A disk that is full: no file may grow.
+#[test]
+fn a_first_start_that_fails_leaves_no_directory_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (new, known) = (directory.path().join("new"), directory.path().join("known"));
+    fs::create_dir(&known).unwrap();
+    fs::write(known.join("precious"), "precious").unwrap();
+    for data in [&new, &known] {
+        let full = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+        let serve = reachability(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", full]).arg(serve.get_program()).args(serve.get_args());
+        let outcome = run(shell.stdout(Stdio::piped()).stderr(Stdio::piped()), b"");
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.contains("reachability.db"), "{outcome:?}");
+    }
+    assert!(!new.exists(), "the directory is left: {:?}", fs::read_dir(&new).map(Iterator::count));
+    // What was there before stays.
+    assert_eq!(fs::read_to_string(known.join("precious")).unwrap(), "precious");
+    for data in [&new, &known] {
+        let server = Server::start(data, &[]);
+        assert!(server.greeting.contains(&server.token), "{}", server.greeting);
+        stop(server);
     }
 }
 

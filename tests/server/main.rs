@@ -6,5 +6,7 @@ mod command;
 mod kill;
 mod push_server;
 mod queue;
+mod readme;
 mod recorded_log;
 mod twilio_clients;
+mod upgrade;

@@ -30,11 +30,21 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let ca = Arc::new(Ca::new());
+        Self::with(ca.clone(), &ca).await
+    }
+
+    /// With Apple and Google of this authority, while the server trusts that one.
+    async fn with(ca: Arc<Ca>, trusted: &Ca) -> Self {
         let apple = Apple::start_with(ca.clone(), clock::now).await;
-        let google = Google::start_with(ca.clone(), clock::now).await;
+        let google = Google::start_with(ca, clock::now).await;
         let directory = tempfile::tempdir().unwrap();
-        ca.write(&directory.path().join("ca.pem"));
-        let server = Server::start_with(&directory.path().join("data"), &[], |command| {
+        let server = Self::serve(&directory, trusted, &apple, &google);
+        Self { directory, server, apple, google, http: reqwest::Client::new(), answers: vec![] }
+    }
+
+    fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google) -> Server {
+        trusted.write(&directory.path().join("ca.pem"));
+        Server::start_with(&directory.path().join("data"), &[], |command| {
             command
                 .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
                 .env_remove("SSL_CERT_DIR")
@@ -43,8 +53,27 @@ impl Scene {
                 .env("REACHABILITY_FCM_URL", google.url())
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
                 .env("RUST_LOG", "debug");
-        });
-        Self { directory, server, apple, google, http: reqwest::Client::new(), answers: vec![] }
+        })
+    }
+
+    /// Starts the server again, which trusts that authority then. Returns what it logged before.
+    fn restart(self, trusted: &Ca) -> (Self, String) {
+        let Self { directory, server, apple, google, http, answers } = self;
+        let (status, logs) = server.stop();
+        assert!(status.success());
+        let server = Self::serve(&directory, trusted, &apple, &google);
+        (Self { directory, server, apple, google, http, answers }, logs)
+    }
+
+    /// Makes a service. Returns its sid.
+    async fn service(&mut self) -> String {
+        self.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a credential of the app at Apple. Returns its sid.
+    async fn apn_credential(&mut self) -> String {
+        let key = self.apple.key().expose().to_owned();
+        self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
     }
 
     async fn ask(&mut self, request: reqwest::RequestBuilder) -> (u16, Value) {
@@ -73,7 +102,8 @@ impl Scene {
         made
     }
 
-    /// Asks until it is so, for ten seconds at most.
+    /// Asks until it is so, for two minutes at most: what has failed is tried again within half a minute, if that is not
+    /// just when something else is being tried.
     async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
@@ -81,7 +111,7 @@ impl Scene {
             if is(&found) {
                 return found;
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "{found}");
+            assert!(started.elapsed() < Duration::from_secs(120), "{found}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -97,6 +127,31 @@ fn service_account(key: &str) -> String {
     })
     .to_string()
 }
+
+/// The parameters of a credential with this key.
+fn apns(key: &str) -> [(&str, &str); 5] {
+    [
+        ("Type", "apn"),
+        ("PrivateKey", key),
+        ("KeyId", Apple::KEY_ID),
+        ("TeamId", Apple::TEAM_ID),
+        ("Topic", Apple::TOPIC),
+    ]
+}
+
+/// The lines at `info` and above that tell of outages of a credential: level, message, reason and all of it.
+fn outages(logs: &str, credential: &str) -> Vec<(String, String, String, Value)> {
+    let lines = logs.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    lines
+        .filter(|line| line["level"] != "DEBUG" && line["credential.sid"] == credential)
+        .filter(|line| text(line, "message").contains("push provider"))
+        .map(|line| (text(&line, "level"), text(&line, "message"), text(&line, "reason"), line))
+        .collect()
+}
+
+const BEGINS: &str = "a push provider is unavailable";
+const ENDS: &str = "a push provider is available again";
 
 /// What of a PEM file must not be seen: its lines, and what they stand for.
 fn of_pem(pem: &str) -> Vec<Vec<u8>> {
@@ -122,21 +177,12 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_secret_is_to_be_seen() {
     let mut scene = Scene::new().await;
-    let service = scene.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned();
+    let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
     scene.post(&at("Configuration"), &[("ReachabilityEnabled", "true")]).await;
 
     // Credentials of all kinds, good and bad, in both APIs.
     let (p8, rsa) = (scene.apple.key().expose().to_owned(), Google::key().expose().to_owned());
-    let apns = |key| {
-        [
-            ("Type", "apn"),
-            ("PrivateKey", key),
-            ("KeyId", Apple::KEY_ID),
-            ("TeamId", Apple::TEAM_ID),
-            ("Topic", Apple::TOPIC),
-        ]
-    };
     let apn = scene.made("/v1/Credentials", &apns(&p8)).await["sid"].as_str().unwrap().to_owned();
     let account = service_account(&rsa);
     let fcm = scene.made("/v2/Credentials", &[("Type", "fcm"), ("Secret", &account)]).await;
@@ -265,17 +311,9 @@ async fn nothing_secret_is_to_be_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_provider_that_does_not_answer() {
     let mut scene = Scene::new().await;
-    let service = scene.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned();
+    let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
-    let key = scene.apple.key().expose().to_owned();
-    let form = [
-        ("Type", "apn"),
-        ("PrivateKey", &key),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ];
-    scene.made("/v1/Credentials", &form).await;
+    scene.apn_credential().await;
     scene.apple.answer("0bad", Answer::stall());
     scene.made(&at("Bindings"), &[("Identity", "alice"), ("BindingType", "apn"), ("Address", "0bad")]).await;
     while scene.apple.requests_to("0bad").is_empty() {
@@ -286,4 +324,122 @@ async fn nobody_waits_for_a_provider_that_does_not_answer() {
     // It was asked about bob's while it had not given up on alice's, of whom nothing is known.
     assert_eq!(scene.apple.requests_to("0bad").len(), 1);
     assert_eq!(scene.get(&at("Bindings?Identity=alice")).await["bindings"][0]["status"], "unconfirmed");
+}
+
+/// In the log two lines for each credential, however many pushes fail; in the API the reason, with the credential and with
+/// what waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+    let mut scene = Scene::new().await;
+    let service = scene.service().await;
+    let at = |path: &str| format!("/v1/Services/{service}/{path}");
+    scene.apple.down().await;
+    scene.google.down().await;
+    let apn = scene.apn_credential().await;
+    let (p8, rsa) = (scene.apple.key().expose().to_owned(), Google::key().expose().to_owned());
+    let account = service_account(&rsa);
+    let fcm = scene.made("/v1/Credentials", &[("Type", "fcm"), ("Secret", &account)]).await;
+    let fcm = fcm["sid"].as_str().unwrap().to_owned();
+    for credential in [&apn, &fcm] {
+        let new = scene.get(&format!("/v1/Credentials/{credential}")).await;
+        assert_eq!((&new["status"], &new["status_reason"]), (&json!("unproven"), &Value::Null));
+    }
+    let mut tokens: Vec<String> = (0..8).map(|n| format!("00ffee11223344556677889900aabb{n:02}")).collect();
+    tokens.extend((0..8).map(|n| format!("android:token-of-device-{n}")));
+    for token in &tokens {
+        let (identity, channel) = if token.starts_with("android") { ("bob", "fcm") } else { ("alice", "apn") };
+        let form = [("Identity", identity), ("BindingType", channel), ("Address", token)];
+        scene.made(&at("Bindings"), &form).await;
+    }
+    // With FCM it is the access token that is not to be had.
+    let mut since = Vec::new();
+    for credential in [&apn, &fcm] {
+        let down = scene.until(&format!("/v1/Credentials/{credential}"), |it| it["status"] == "unreachable").await;
+        assert_eq!(down["status_reason"], "NotConnected");
+        since.push(down["status_date"].as_str().unwrap().to_owned());
+    }
+    let form = [("Identity", "alice"), ("Identity", "bob"), ("Body", "Hello")];
+    let sent = scene.made(&at("Notifications"), &form).await["sid"].as_str().unwrap().to_owned();
+    let sent = at(&format!("Notifications/{sent}/Deliveries"));
+    let all = |status: &'static str, reason: Value| {
+        move |list: &Value| {
+            let deliveries = list["deliveries"].as_array().unwrap();
+            let is = |it: &Value| it["status"] == status && it["reason"] == reason;
+            deliveries.len() == 16 && deliveries.iter().all(is)
+        }
+    };
+    scene.until(&sent, all("queued", json!("NotConnected"))).await;
+    for (credential, since) in [&apn, &fcm].into_iter().zip(since) {
+        let down = scene.get(&format!("/v1/Credentials/{credential}")).await;
+        assert_eq!((&down["status"], &down["status_date"]), (&json!("unreachable"), &json!(since)));
+    }
+    scene.apple.up().await;
+    scene.google.up().await;
+    scene.until(&sent, all("accepted", Value::Null)).await;
+    for credential in [&apn, &fcm] {
+        let up = scene.until(&format!("/v1/Credentials/{credential}"), |it| it["status"] == "accepted").await;
+        assert_eq!((&up["status_reason"], &up["status_date"]), (&Value::Null, &Value::Null));
+    }
+
+    let hosts = [scene.apple.url(), scene.google.url()].map(|url| url.replace("https://", ""));
+    let mut secrets = [of_pem(&p8), of_pem(&rsa)].concat();
+    secrets.extend(scene.google.assertions().into_iter().map(String::into_bytes));
+    secrets.extend(tokens.into_iter().map(String::into_bytes));
+    let (status, logs) = scene.server.stop();
+    assert!(status.success());
+    for (credential, host) in [&apn, &fcm].into_iter().zip(hosts) {
+        let lines = outages(&logs, credential);
+        let [(warn, begins, reason, begin), (info, ends, ended, end)] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((warn.as_str(), begins.as_str(), reason.as_str()), ("WARN", BEGINS, "NotConnected"));
+        assert_eq!((info.as_str(), ends.as_str(), ended.as_str()), ("INFO", ENDS, "NotConnected"));
+        let error = begin["error"].as_str().unwrap();
+        assert!(error.starts_with(&host) && error.contains("Connection refused"), "{error}");
+        assert!(end["failed_attempts"].as_u64().unwrap() > 1 && end["seconds"].is_u64(), "{end}");
+    }
+    assert!(!logs.contains("Paused"));
+    for answer in &scene.answers {
+        assert!(!answer.contains("Paused"), "{answer}");
+    }
+    for secret in &secrets {
+        assert!(!contains(logs.as_bytes(), secret), "in the logs: {}", String::from_utf8_lossy(secret));
+    }
+}
+
+/// A server whose certificate nobody vouches for is not a closed port. What is stored of it outlasts the process; and the
+/// owner may replace the credential, which is then another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_certificate_is_told_until_it_is_trusted() {
+    let (ca, other) = (Arc::new(Ca::new()), Ca::new());
+    let mut scene = Scene::with(ca.clone(), &other).await;
+    let service = scene.service().await;
+    let bindings = format!("/v1/Services/{service}/Bindings");
+    let sid = scene.apn_credential().await;
+    let credential = format!("/v1/Credentials/{sid}");
+    let phone = "00ffee11223344556677889900aabbcc";
+    let form = [("Identity", "alice"), ("BindingType", "apn"), ("Address", phone)];
+    scene.made(&bindings, &form).await;
+    let down = |it: &Value| it["status"] == "unreachable" && it["status_reason"] == "CertificateRefused";
+    scene.until(&credential, down).await;
+    let (_, replaced) = scene.post(&credential, &apns(&keys::p256())).await;
+    assert_eq!((&replaced["status"], &replaced["status_reason"]), (&json!("unproven"), &Value::Null));
+    scene.made(&bindings, &form).await;
+    scene.until(&credential, down).await;
+
+    let (mut scene, logs) = scene.restart(&ca);
+    let lines = outages(&logs, &sid);
+    let told: Vec<(&str, &str, &str)> = lines.iter().map(|(a, b, c, _)| (a.as_str(), b.as_str(), c.as_str())).collect();
+    let begins = ("WARN", BEGINS, "CertificateRefused");
+    let between = ("INFO", "a credential was replaced whose push provider was unavailable", "CertificateRefused");
+    assert_eq!(told, [begins, between, begins]);
+    assert!(lines[0].3["error"].as_str().unwrap().contains("UnknownIssuer"), "{}", lines[0].3);
+    assert!(!logs.contains(phone));
+
+    assert_eq!(scene.get(&credential).await["status"], "unreachable");
+    scene.made(&bindings, &form).await;
+    // It can be reached, and does not like the key.
+    let rejected = |it: &Value| it["status"] == "rejected" && it["status_reason"] == "InvalidProviderToken";
+    scene.until(&credential, rejected).await;
+    let (status, logs) = scene.server.stop();
+    assert!(status.success());
+    assert!(outages(&logs, &sid).is_empty(), "this process has seen none");
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use crate::keys;
 
 /// Settings of the environment that would send the libraries elsewhere.
-const DETOURS: [&str; 8] = [
+pub const DETOURS: [&str; 8] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
@@ -42,6 +42,12 @@ pub fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.env("NODE_PATH", home.join("node_modules")).arg(path(script));
     command
+}
+
+/// Where both are: `python`, an environment of Python, and `node_modules`.
+pub fn home() -> PathBuf {
+    installed("python", "requirements.txt");
+    installed("node", "package.json")
 }
 
 fn path(script: &str) -> PathBuf {

@@ -122,7 +122,7 @@ pub fn ports(
 ) -> WorkerPorts {
     WorkerPorts {
         services: store.clone(),
-        deleted_services: Some(store.clone()),
+        deleted_services: None,
         users: store.clone(),
         states: store,
         events,

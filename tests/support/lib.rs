@@ -17,6 +17,7 @@ pub mod providers;
 pub mod push_harness;
 pub mod push_properties;
 pub mod raw;
+pub mod readme;
 pub mod recording;
 pub mod replays;
 pub mod server;

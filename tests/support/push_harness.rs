@@ -61,6 +61,16 @@ impl PushHarness {
 
     /// With those platform applications of SNS besides.
     pub async fn with_platform_applications(applications: Option<Arc<dyn PushProvider>>) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::on(store.clone(), store, applications).await
+    }
+
+    /// On this store, which the pusher has a handle of its own of.
+    pub async fn on(
+        store: Arc<dyn PushStore>,
+        of_pusher: Arc<dyn PushStore>,
+        applications: Option<Arc<dyn PushProvider>>,
+    ) -> Self {
         let ca = Arc::new(Ca::new());
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca.clone(), clock::now).await;
@@ -73,9 +83,8 @@ impl PushHarness {
         let seal = Arc::new(Seal::new(&ids::secret()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
         let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
-        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
         let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
-        let pusher = pusher(store.clone(), queue.clone(), Arc::new(providers), metrics.clone());
+        let pusher = pusher(of_pusher, queue.clone(), Arc::new(providers), metrics.clone());
         let service = ServiceSid::from_bits(1);
         let mut on = new_service(service);
         on.configuration.set_reachability_enabled(true, clock::now());
@@ -115,6 +124,7 @@ impl PushHarness {
             method,
             sealed: Some(self.seal.seal(sid, &secret).unwrap()),
             health: Health::Unproven,
+            outage: None,
             date_created: clock::now(),
             date_updated: clock::now(),
             version: 0,
@@ -160,9 +170,22 @@ impl PushHarness {
         self.store.binding(self.service, sid).await.unwrap()
     }
 
+    /// A channel's credential, as it is stored.
+    pub async fn stored(&self, channel: Channel) -> Credential {
+        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap()
+    }
+
     /// What is known of a channel's credential.
     pub async fn health(&self, channel: Channel) -> Health {
-        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap().health
+        self.stored(channel).await.health
+    }
+
+    /// Another process on the same store and queue, which finds APNs at this URL.
+    pub fn another_process(&self, apns: &str) -> Pusher {
+        let endpoints = ProviderUrls { apns: apns.to_owned(), ..ProviderUrls::default() };
+        let roots = Roots::from_pem(&self.apple.roots_pem()).unwrap();
+        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, clock::now));
+        pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone())
     }
 
     /// What a reader is told of a user.

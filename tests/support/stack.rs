@@ -37,6 +37,8 @@ pub struct Stack {
     pub table: String,
     /// The topic of changes.
     pub topic_arn: String,
+    /// All that it says of itself.
+    pub outputs: Value,
     /// Apple, as the functions see it.
     pub apple: Apple,
     /// Google, as the functions see it.
@@ -79,6 +81,17 @@ pub fn built() -> &'static Path {
     })
 }
 
+/// A directory like that of the repository after `sam build`, for commands that write into it.
+pub fn project() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["template.yaml", "samconfig.toml"] {
+        std::fs::copy(root().join(file), directory.path().join(file)).unwrap();
+    }
+    std::fs::create_dir(directory.path().join(".aws-sam")).unwrap();
+    std::os::unix::fs::symlink(built(), directory.path().join(".aws-sam/build")).unwrap();
+    directory
+}
+
 /// The template's parameter for this machine.
 pub fn architecture() -> String {
     format!("Architecture={}", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" })
@@ -104,14 +117,11 @@ impl Stack {
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
         });
         let endpoint = ministack.url();
-        deploy(&endpoint, None);
-        let outputs = outputs(&endpoint);
+        deploy(&endpoint, NAME, &[]);
+        let outputs = outputs(&endpoint, NAME);
         let output = |key: &str| outputs[key].as_str().unwrap_or_else(|| panic!("no output {key}")).to_owned();
-        // Its name in the DNS leads nowhere here. The emulator has another way to it, which the functions cannot know.
-        let api = output("ApiUrl");
-        let id = api.trim_start_matches("https://").split('.').next().unwrap();
-        let url = format!("{endpoint}/_aws/execute-api/{id}/api");
-        deploy(&endpoint, Some(&url));
+        let url = url(&endpoint, &output("ApiUrl"));
+        deploy(&endpoint, NAME, &[&format!("PublicUrl={url}")]);
         let secret = output("TokenCommand").split_whitespace().last().unwrap().to_owned();
         Self {
             token: read_secret(&endpoint, &secret),
@@ -121,6 +131,7 @@ impl Stack {
             dead_letter_url: output("DeadLetterQueueUrl"),
             table: output("TableName"),
             topic_arn: output("ChangesTopicArn"),
+            outputs: outputs.clone(),
             url,
             ministack,
             apple,
@@ -156,17 +167,28 @@ fn providers() -> (Runtime, Apple, Google, TempDir) {
     thread::scope(|scope| scope.spawn(start).join().unwrap())
 }
 
-fn deploy(endpoint: &str, public_url: Option<&str>) {
+/// Where an API is served whose name in the DNS leads nowhere here. The functions cannot know it.
+pub fn url(endpoint: &str, api: &str) -> String {
+    let id = api.trim_start_matches("https://").split('.').next().unwrap();
+    format!("{endpoint}/_aws/execute-api/{id}/api")
+}
+
+/// What a stack is called where nobody says otherwise.
+pub const NAME: &str = "reachability";
+
+/// Deploys what was built for this machine.
+pub fn deploy(endpoint: &str, name: &str, parameters: &[&str]) {
     let mut deploy = sam::deploying_to(endpoint);
     deploy.args(["deploy", "--no-confirm-changeset", "--config-file"]).arg(root().join("samconfig.toml"));
-    deploy.arg("--template-file").arg(built().join("template.yaml"));
-    deploy.args(["--parameter-overrides", &architecture()]).args(public_url.map(|url| format!("PublicUrl={url}")));
+    deploy.arg("--template-file").arg(built().join("template.yaml")).args(["--stack-name", name]);
+    deploy.args(["--parameter-overrides", &architecture()]).args(parameters);
     succeed(&mut deploy);
 }
 
-fn outputs(endpoint: &str) -> Value {
+/// What a deployed stack says of itself.
+pub fn outputs(endpoint: &str, name: &str) -> Value {
     let mut list = sam::deploying_to(endpoint);
-    list.args(["list", "stack-outputs", "--stack-name", "reachability", "--output", "json"]);
+    list.args(["list", "stack-outputs", "--stack-name", name, "--output", "json"]);
     let outputs: Value = serde_json::from_slice(&succeed(&mut list).stdout).unwrap();
     let pair = |output: &Value| (output["OutputKey"].as_str().unwrap().to_owned(), output["OutputValue"].clone());
     outputs.as_array().unwrap().iter().map(pair).collect::<serde_json::Map<_, _>>().into()

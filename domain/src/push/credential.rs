@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::push::channel::Channel;
+use crate::push::outage::Outage;
+use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
 use crate::sid::CredentialSid;
 use crate::time::Timestamp;
@@ -26,8 +28,11 @@ pub struct Credential {
     pub method: Method,
     /// What is secret of it; `None` where somebody else keeps it.
     pub sealed: Option<Sealed>,
-    /// What its provider last said of it.
+    /// What its provider last said of it. It stays what it is while the provider cannot be reached.
     pub health: Health,
+    /// Since when its provider cannot be reached with it, and why; `None` if it can, or nobody has tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
     /// When it was made.
     pub date_created: Timestamp,
     /// When the owner last changed it.
@@ -144,13 +149,67 @@ pub enum Health {
 }
 
 impl Health {
-    /// What it is after an answer: `None` if it is what it was.
-    pub fn after(&self, rejected: Option<&Reason>, at: Timestamp) -> Option<Self> {
+    /// What it is after a push: `None` if it is what it was.
+    pub fn after(&self, outcome: &PushOutcome, at: Timestamp) -> Option<Self> {
+        let rejected = match outcome {
+            PushOutcome::Accepted { .. } => None,
+            PushOutcome::Rejected(rejection) => match rejection.fault {
+                Fault::Credential => Some(&rejection.reason),
+                // Who knows a token to be dead has let us in before.
+                Fault::Token { .. } => None,
+                // It may not even have been the provider who refused it.
+                Fault::Push => return None,
+            },
+            PushOutcome::Unavailable { .. } => return None,
+        };
         match (self, rejected) {
             (Self::Accepted, None) => None,
             (_, None) => Some(Self::Accepted),
             (Self::Rejected { reason, .. }, Some(again)) if reason == again => None,
             (_, Some(reason)) => Some(Self::Rejected { reason: reason.clone(), at }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
+
+    #[test]
+    fn health_is_what_the_provider_last_said() {
+        let rejected = |reason: &str, at| Health::Rejected { reason: Reason::new(reason), at };
+        let long_ago = Timestamp::from_millis(0);
+        let refused = |reason: &str, fault| PushOutcome::rejected(reason, fault);
+        let accepted = PushOutcome::Accepted { id: None };
+        let dead = refused("Unregistered", Fault::Token { since: None });
+        for (health, outcome, after) in [
+            (Health::Unproven, accepted.clone(), Some(Health::Accepted)),
+            (Health::Unproven, dead, Some(Health::Accepted)),
+            (Health::Accepted, accepted.clone(), None),
+            (rejected("BadTopic", long_ago), accepted, Some(Health::Accepted)),
+            (Health::Accepted, refused("BadTopic", Fault::Credential), Some(rejected("BadTopic", NOW))),
+            (rejected("BadTopic", long_ago), refused("BadTopic", Fault::Credential), None),
+            (rejected("BadTopic", long_ago), refused("Forbidden", Fault::Credential), Some(rejected("Forbidden", NOW))),
+            (Health::Unproven, refused("PayloadTooLarge", Fault::Push), None),
+            (Health::Unproven, PushOutcome::unavailable("NotConnected", None), None),
+            (rejected("BadTopic", long_ago), PushOutcome::unavailable("NotConnected", None), None),
+        ] {
+            assert_eq!(health.after(&outcome, NOW), after, "{health:?} after {outcome:?}");
+        }
+    }
+
+    /// Credentials that were stored before outages were.
+    #[test]
+    fn a_credential_without_an_outage_is_read() {
+        let old = r#"{"sid":"CR00000000000000000000000000000001","channel":"apn","friendly_name":null,"sandbox":false,"check":"silent","method":{"kind":"apns_key","key_id":"K","team_id":"T","topic":"com.example"},"sealed":"v1:x","health":{"state":"accepted"},"date_created":1,"date_updated":2,"version":3}"#;
+        let credential: Credential = serde_json::from_str(old).unwrap();
+        assert_eq!((&credential.health, &credential.outage), (&Health::Accepted, &None));
+        assert_eq!(serde_json::to_string(&credential).unwrap(), old, "who knows nothing of outages can read it too");
+        let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
+        let down = Credential { outage, ..credential };
+        let stored = serde_json::to_string(&down).unwrap();
+        assert_eq!(serde_json::from_str::<Credential>(&stored).unwrap(), down);
     }
 }

@@ -8,6 +8,7 @@ pub mod credential;
 pub mod device;
 pub mod message;
 pub mod notification;
+pub mod outage;
 pub mod outcome;
 pub mod payload;
 pub mod ports;

@@ -70,7 +70,11 @@ pub struct Delivery {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// It is on its way.
-    Queued,
+    Queued {
+        /// Why the last attempt failed; `None` if there was none yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
     /// The device's provider took it.
     Accepted {
         /// The provider's own name for it, if it gave one.
@@ -84,12 +88,36 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
+    /// On its way, and not tried yet.
+    pub const NEW: Self = Self::Queued { reason: None };
+
+    /// Whether it can still become something else.
+    pub fn is_queued(&self) -> bool {
+        matches!(self, Self::Queued { .. })
+    }
+
     /// The word for it.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Queued => "queued",
+            Self::Queued { .. } => "queued",
             Self::Accepted { .. } => "accepted",
             Self::Failed { .. } => "failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Deliveries that were stored before they had a reason while they are queued.
+    #[test]
+    fn a_queued_delivery_without_a_reason_is_read() {
+        let old = r#"{"status":"queued"}"#;
+        assert_eq!(serde_json::from_str::<DeliveryStatus>(old).unwrap(), DeliveryStatus::NEW);
+        assert_eq!(serde_json::to_string(&DeliveryStatus::NEW).unwrap(), old);
+        let tried = DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) };
+        let stored = serde_json::to_string(&tried).unwrap();
+        assert_eq!(serde_json::from_str::<DeliveryStatus>(&stored).unwrap(), tried);
     }
 }

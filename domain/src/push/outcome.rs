@@ -24,6 +24,9 @@ pub enum PushOutcome {
         reason: Reason,
         /// How long it asks to be left alone; `None` if it does not say.
         retry_after: Option<Duration>,
+        /// What went wrong at length, for the log: what TLS or the socket said. `None` if the reason is all there is. It
+        /// holds nothing secret, and no device's token.
+        cause: Option<Box<str>>,
     },
 }
 
@@ -58,6 +61,37 @@ impl PushOutcome {
 
     /// Trouble that passes.
     pub fn unavailable(reason: &str, retry_after: Option<Duration>) -> Self {
-        Self::Unavailable { reason: Reason::new(reason), retry_after }
+        Self::Unavailable { reason: Reason::new(reason), retry_after, cause: None }
+    }
+
+    /// Whether the provider can be reached, and works: it took it or refused it, or the trouble is this one device's.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Rejected(_) => true,
+            // Too many for the device (APNs), and a device that is set up anew (SNS).
+            Self::Unavailable { reason, .. } => matches!(reason.as_str(), "TooManyRequests" | "EndpointGone"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_one_device_is_an_answer() {
+        assert!(PushOutcome::Accepted { id: None }.is_answer());
+        for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
+            assert!(PushOutcome::rejected("Reason", fault).is_answer(), "{fault:?}");
+        }
+        for (reason, is_answer) in [
+            ("TooManyRequests", true),
+            ("EndpointGone", true),
+            ("TooManyProviderTokenUpdates", false),
+            ("QUOTA_EXCEEDED", false),
+            ("NotConnected", false),
+        ] {
+            assert_eq!(PushOutcome::unavailable(reason, None).is_answer(), is_answer, "{reason}");
+        }
     }
 }

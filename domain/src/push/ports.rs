@@ -99,7 +99,8 @@ pub trait Notifications: Send + Sync {
     /// Adds what becomes of a notification on devices, for those of which nothing is stored yet.
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
-    /// Replaces what became of a notification on a device.
+    /// Replaces what became of a notification on a device. Once it is accepted or has failed, it is not queued any more:
+    /// of a message that is delivered twice the one may fail after the other was accepted.
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError>;
 
     /// What became of a notification on a device; `None` if nothing is stored of it.

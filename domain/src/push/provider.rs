@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::push::binding::Binding;
 use crate::push::credential::Credential;
+use crate::push::outage::Outage;
 use crate::push::outcome::PushOutcome;
 use crate::push::payload::Push;
 use crate::sid::{BindingSid, ServiceSid};
@@ -15,6 +16,10 @@ use crate::sid::{BindingSid, ServiceSid};
 pub trait PushProvider: Send + Sync {
     /// Sends something to a device. It is tried again a few times where that can help, and takes some seconds at most.
     async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome;
+
+    /// The outage that there is with this credential, as far as this process knows. After a push there is none only if the
+    /// provider has answered lately.
+    fn outage(&self, credential: &Credential) -> Option<Outage>;
 
     /// Which binding it is that a provider knows by this name; `None` if it is none of ours, or no more.
     ///

@@ -10,6 +10,7 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
 use reachability_domain::secret::Secret;
@@ -80,6 +81,7 @@ async fn create(
         method,
         sealed,
         health: Health::Unproven,
+        outage: None,
         date_created: now,
         date_updated: now,
         version: 0,
@@ -134,6 +136,7 @@ async fn update(
         change(credential, &form)?;
         if !credential.is_used_like(&before) {
             credential.health = Health::Unproven;
+            credential.outage = None;
         }
         Ok::<_, ApiError>(())
     })
@@ -280,10 +283,11 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
 }
 
 fn show(request: &ApiRequest, view: View, credential: &Credential) -> Value {
-    let (status, reason, since) = match &credential.health {
-        Health::Unproven => ("unproven", None, None),
-        Health::Accepted => ("accepted", None, None),
-        Health::Rejected { reason, at } => ("rejected", Some(reason), Some(at.to_seconds())),
+    let (status, reason, since) = match (&credential.outage, &credential.health) {
+        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(since.to_seconds())),
+        (None, Health::Unproven) => ("unproven", None, None),
+        (None, Health::Accepted) => ("accepted", None, None),
+        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(at.to_seconds())),
     };
     let mut shown = json!({
         "sid": credential.sid,

@@ -186,7 +186,7 @@ fn show(request: &ApiRequest, notification: &Notification) -> Value {
 
 fn show_delivery(delivery: &Delivery) -> Value {
     let (reason, id) = match &delivery.status {
-        DeliveryStatus::Queued => (None, None),
+        DeliveryStatus::Queued { reason } => (reason.as_ref(), None),
         DeliveryStatus::Accepted { id } => (None, id.as_deref()),
         DeliveryStatus::Failed { reason } => (Some(reason), None),
     };

@@ -109,6 +109,7 @@ mod tests {
             method: Method::PlatformApplication { arn: String::new() },
             sealed,
             health: Health::Unproven,
+            outage: None,
             date_created: Timestamp::from_millis(0),
             date_updated: Timestamp::from_millis(0),
             version: 0,

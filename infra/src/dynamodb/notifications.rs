@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::push::notification::{Delivery, Notification};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{Item, Key};
 use super::store::DynamoStore;
-use super::table::{document, read_documents, unavailable};
+use super::table::{document, read_documents, unless_refused};
 
 /// How many writes that cannot be one request are made at a time.
 const WRITES_AT_ONCE: usize = 32;
@@ -49,8 +50,14 @@ impl Notifications for DynamoStore {
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
         let item = document(key, &Expiring::of(delivery))?;
-        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-        put.send().await.map(drop).map_err(unavailable)
+        let mut put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        if delivery.status.is_queued() {
+            put = put
+                .condition_expression("#status.#status = :queued")
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":queued", AttributeValue::S(delivery.status.as_str().to_owned()));
+        }
+        unless_refused(put.send().await).map(drop)
     }
 
     async fn delivery(

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::http::{Http, Roots, Versions};
 use super::jwt::{NotSigned, Signer};
-use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, retry_after, seconds};
+use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
 /// How long a payload may be, in bytes.
 const MAX_PAYLOAD: usize = 4_096;
@@ -136,9 +136,10 @@ impl Apns {
     }
 
     async fn answer(&self, request: Request<Bytes>) -> PushOutcome {
+        let uri = request.uri().clone();
         let response = match self.http.send(request).await {
             Ok(response) => response,
-            Err(error) => return PushOutcome::unavailable(error.reason(), None),
+            Err(error) => return no_answer(&uri, &error),
         };
         let pause = retry_after(response.headers(), (self.clock)());
         match classify(response.status().as_u16(), response.body(), pause) {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Http, Roots, Versions};
 use super::jwt::Signer;
-use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, retry_after, seconds};
+use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
 /// What an access token is asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -120,7 +120,7 @@ impl Fcm {
         request.headers_mut().insert(AUTHORIZATION, token.bearer.clone());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.http.send(request).await {
-            Err(error) => PushOutcome::unavailable(error.reason(), None),
+            Err(error) => no_answer(&self.send, &error),
             Ok(response) => {
                 let pause = retry_after(response.headers(), (self.clock)());
                 classify(response.status().as_u16(), response.body(), pause)
@@ -364,7 +364,7 @@ impl AccessTokens {
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.uri.clone());
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, form);
-        let response = self.http.send(request).await.map_err(|error| PushOutcome::unavailable(error.reason(), None))?;
+        let response = self.http.send(request).await.map_err(|error| no_answer(&self.uri, &error))?;
         let pause = retry_after(response.headers(), (self.clock)());
         let granted = granted(response.status().as_u16(), response.body(), pause)?;
         let bearer = HeaderValue::try_from(format!("Bearer {}", granted.access_token.expose()));

@@ -1,7 +1,9 @@
 //! Requests over HTTP/2 and TLS, on connections that are kept.
 
+use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,7 +120,7 @@ pub enum Versions {
 pub enum HttpError {
     /// No connection could be made.
     #[error("no connection")]
-    NotConnected(#[source] BoxError),
+    NotConnected(#[source] NoConnection),
     /// The connection or the request was cut off.
     #[error("the connection was lost")]
     Lost(#[source] BoxError),
@@ -134,12 +136,54 @@ impl HttpError {
     /// A word for it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotConnected(_) => "NotConnected",
-            Self::Lost(_) => "ConnectionLost",
+            Self::NotConnected(NoConnection(error)) => tls_reason(&***error).unwrap_or("NotConnected"),
+            Self::Lost(error) => tls_reason(&**error).unwrap_or("ConnectionLost"),
             Self::TimedOut => "TimedOut",
             Self::TooLong => "AnswerTooLong",
         }
     }
+}
+
+/// Why a connection could not be made: shared by all requests that were waiting for it.
+#[derive(Debug, Clone)]
+pub struct NoConnection(Arc<BoxError>);
+
+impl NoConnection {
+    fn new(error: impl Into<BoxError>) -> Self {
+        Self(Arc::new(error.into()))
+    }
+}
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for NoConnection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// A word for what TLS says in an error's chain; `None` if it says nothing.
+pub(super) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                return Some("CertificateRefused");
+            }
+            Some(_) => return Some("TlsFailed"),
+            None => {}
+        }
+        next = match error.downcast_ref::<io::Error>() {
+            // Its source is not the error that it wraps, but that error's source.
+            Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
@@ -148,6 +192,8 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, 
 pub struct Http {
     client: Client<Connector, Full<Bytes>>,
     at_once: Semaphore,
+    /// Why the last connection that was not made was not.
+    no_connection: Arc<Mutex<Option<NoConnection>>>,
 }
 
 impl Http {
@@ -178,9 +224,18 @@ impl Http {
             Versions::Http2 => https.enable_http2().wrap_connector(tcp),
             Versions::Any => https.enable_all_versions().wrap_connector(tcp),
         };
+        let no_connection = Arc::new(Mutex::default());
+        let last = no_connection.clone();
         let connector = service_fn(move |uri| {
-            let connecting = https.clone().oneshot(uri);
-            async { timeout(CONNECT_TIMEOUT, connecting).await? }
+            let (connecting, last) = (https.clone().oneshot(uri), last.clone());
+            async move {
+                let connected = timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|late| Err(late.into()));
+                connected.map_err(|error| {
+                    let error = NoConnection::new(error);
+                    *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                    error.into()
+                })
+            }
         });
         let client = Client::builder(TokioExecutor::new())
             .http2_only(versions == Versions::Http2)
@@ -192,7 +247,7 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(BoxCloneSyncService::new(connector));
-        Ok(Self { client, at_once: Semaphore::new(AT_ONCE) })
+        Ok(Self { client, at_once: Semaphore::new(AT_ONCE), no_connection })
     }
 
     /// Makes a request, and again a few times if there is no answer, or one that says that the server has trouble. It must
@@ -223,7 +278,7 @@ impl Http {
     async fn attempt(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = async {
             let response = self.client.request(request.clone().map(Full::new)).await.map_err(|error| {
-                if error.is_connect() { HttpError::NotConnected(error.into()) } else { HttpError::Lost(error.into()) }
+                if error.is_connect() { self.not_connected(error) } else { HttpError::Lost(error.into()) }
             })?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
@@ -232,6 +287,13 @@ impl Http {
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         timeout(ATTEMPT_TIMEOUT, answer).await.unwrap_or(Err(HttpError::TimedOut))
+    }
+
+    /// One request makes the connection. Those that wait for it are only told that there is none, and not why.
+    fn not_connected(&self, error: hyper_util::client::legacy::Error) -> HttpError {
+        let own = error.source().and_then(|source| source.downcast_ref::<NoConnection>()).cloned();
+        let last = || self.no_connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        HttpError::NotConnected(own.or_else(last).unwrap_or_else(|| NoConnection::new(error)))
     }
 }
 

@@ -10,8 +10,14 @@ pub mod providers;
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use ::http::Uri;
 use ::http::header::{HeaderMap, RETRY_AFTER};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::time::Timestamp;
+
+use self::http::HttpError;
 
 /// How long a provider may ask to be left alone: what asks for more is taken for a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -21,6 +27,9 @@ const MIN_REFUSED_AGE: Duration = Duration::from_secs(60);
 
 /// How far the clock may be set back before a token that was made earlier is taken to be from the future, and not used.
 const CLOCK_STEP: Duration = Duration::from_secs(60);
+
+/// How long the cause of a failure may be in the log, in characters: a certificate may have many names.
+const MAX_CAUSE: usize = 500;
 
 /// Where the providers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +88,18 @@ pub enum SetupError {
     /// Of an endpoint.
     #[error("not the URL of a provider")]
     Url(#[source] ::http::uri::InvalidUri),
+}
+
+/// What it means that there is no answer. Of the URL only the host is told: a device's token may be in the path.
+fn no_answer(uri: &Uri, error: &HttpError) -> PushOutcome {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    unreachable(error.reason(), format!("{host}: {}", ErrorChain(error)))
+}
+
+/// A provider cannot be reached, for this reason, and at length for this cause.
+fn unreachable(reason: &str, cause: String) -> PushOutcome {
+    let cause = cause.chars().take(MAX_CAUSE).collect::<String>();
+    PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
 }
 
 /// How long a response asks to be left alone: in seconds, or until a date. `None` if it does not say, or nothing that can

@@ -4,12 +4,16 @@
 //! whose it is and since when it is registered, so that an endpoint that was disabled under an earlier registration is
 //! enabled by the next, and one that was disabled since is not.
 
+use std::error::Error;
+
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::MessageAttributeValue;
+use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::{Credential, Method};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::push::provider::{PushProvider, Unreachable};
@@ -17,7 +21,8 @@ use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use serde_json::json;
 
-use super::{apns, fcm};
+use super::http::tls_reason;
+use super::{apns, fcm, unreachable};
 
 /// The platform applications of an account.
 #[derive(Debug, Clone)]
@@ -99,6 +104,11 @@ impl PushProvider for PlatformApplications {
         }
     }
 
+    /// Whoever asks on behalf of a credential remembers what came of it.
+    fn outage(&self, _: &Credential) -> Option<Outage> {
+        None
+    }
+
     async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable> {
         match self.client.get_endpoint_attributes().endpoint_arn(endpoint).send().await {
             Ok(answer) => {
@@ -168,11 +178,14 @@ fn disabled() -> PushOutcome {
     PushOutcome::rejected("EndpointDisabled", Fault::Token { since: None })
 }
 
-fn refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> PushOutcome {
-    match error {
-        SdkError::ServiceError(answer) => classify(error.code(), answer.raw().status().as_u16()),
-        _ => PushOutcome::unavailable("NotConnected", None),
-    }
+fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> PushOutcome {
+    let reason = match error {
+        SdkError::ServiceError(answer) => return classify(error.code(), answer.raw().status().as_u16()),
+        SdkError::TimeoutError(_) => "TimedOut",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "TimedOut",
+        _ => tls_reason(error).unwrap_or("NotConnected"),
+    };
+    unreachable(reason, format!("SNS: {}", ErrorChain(error)))
 }
 
 /// What SNS's refusal says.

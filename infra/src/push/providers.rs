@@ -1,32 +1,33 @@
 //! All providers as one: each credential has a client of its own, with its connection and its tokens, and a breaker.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
-use reachability_domain::push::breaker::Breaker;
+use reachability_domain::push::breaker::{Breaker, Held, Turn};
 use reachability_domain::push::credential::{Credential, Method};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::provider::{PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::apns::{Apns, Identity};
 use super::fcm::{Fcm, ServiceAccount};
 use super::http::Roots;
-use super::{ProviderUrls, SetupError};
+use super::{ProviderUrls, SetupError, unreachable};
 use crate::credentials::seal::{Seal, SealError};
 
 /// How long a push may take with all that belongs to it, a new token before it and another attempt after it.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How many clients are kept at most. Beyond that all are made again.
+/// How many clients are kept at most. Beyond that they are made again, those in trouble last.
 const MAX_CLIENTS: usize = 1_000;
 
 /// Sends pushes with whatever client a credential is for.
@@ -47,6 +48,27 @@ struct Client {
     from: Credential,
     sender: Sender,
     breaker: Mutex<Breaker>,
+}
+
+impl Client {
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of an outage. The breaker is still locked, so that its end is told after its beginning.
+    fn tell(&self, turn: Option<Turn>, now: Timestamp) {
+        let sid = self.from.sid;
+        match turn {
+            Some(Turn::Begins { outage, cause }) => {
+                warn!(credential.sid = %sid, reason = %outage.reason, error = cause.as_deref(), "a push provider is unavailable");
+            }
+            Some(Turn::Ends { outage, attempts }) => {
+                let seconds = now.since(outage.since).as_secs();
+                info!(credential.sid = %sid, reason = %outage.reason, seconds, failed_attempts = attempts, "a push provider is available again");
+            }
+            None => {}
+        }
+    }
 }
 
 enum Sender {
@@ -94,9 +116,13 @@ impl Providers {
 
     fn client(&self, credential: &Credential) -> Arc<Client> {
         // Making one takes a moment, and whoever needs the same one waits for it.
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients();
         if let Some(client) = clients.get(&credential.sid).filter(|client| client.from.is_used_like(credential)) {
             return client.clone();
+        }
+        if clients.len() >= MAX_CLIENTS {
+            // With a breaker goes the knowledge of its outage, which would be told of again.
+            clients.retain(|_, client| client.breaker().is_in_trouble());
         }
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
@@ -106,8 +132,16 @@ impl Providers {
             Sender::Unusable(error.reason())
         });
         let client = Arc::new(Client { from: credential.clone(), sender, breaker: Mutex::default() });
-        clients.insert(credential.sid, client.clone());
+        let before = clients.insert(credential.sid, client.clone());
+        if let Some(outage) = before.and_then(|before| before.breaker().outage().cloned()) {
+            // What comes of the new one says nothing of it.
+            info!(credential.sid = %credential.sid, reason = %outage.reason, "a credential was replaced whose push provider was unavailable");
+        }
         client
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<CredentialSid, Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sender(&self, credential: &Credential) -> Result<Sender, ClientError> {
@@ -148,10 +182,12 @@ impl Providers {
 impl PushProvider for Providers {
     async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome {
         let client = self.client(credential);
-        let breaker = || client.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted = breaker().admit((self.clock)());
-        if let Err(wait) = admitted {
-            return PushOutcome::unavailable("Paused", Some(wait));
+        {
+            let (mut breaker, now) = (client.breaker(), (self.clock)());
+            if let Err(Held { wait, reason }) = breaker.admit(now) {
+                client.tell(breaker.begin(now), now);
+                return PushOutcome::Unavailable { reason, retry_after: Some(wait), cause: None };
+            }
         }
         let sent = async {
             match &client.sender {
@@ -161,14 +197,16 @@ impl PushProvider for Providers {
                 Sender::Unusable(reason) => PushOutcome::rejected(reason, Fault::Credential),
             }
         };
-        let outcome = timeout(TIMEOUT, sent).await.unwrap_or_else(|_| PushOutcome::unavailable("TimedOut", None));
-        match &outcome {
-            // Too many for this device. Others have nothing to do with it.
-            PushOutcome::Unavailable { reason, .. } if reason.as_str() == "TooManyRequests" => breaker().succeeded(),
-            PushOutcome::Unavailable { retry_after, .. } => breaker().failed(*retry_after, (self.clock)()),
-            PushOutcome::Accepted { .. } | PushOutcome::Rejected(_) => breaker().succeeded(),
-        }
+        let outcome = timeout(TIMEOUT, sent).await;
+        let outcome = outcome.unwrap_or_else(|_| unreachable("TimedOut", "no answer in time".to_owned()));
+        let (mut breaker, now) = (client.breaker(), (self.clock)());
+        client.tell(breaker.heard(&outcome, now), now);
         outcome
+    }
+
+    fn outage(&self, credential: &Credential) -> Option<Outage> {
+        let client = self.clients().get(&credential.sid).filter(|it| it.from.is_used_like(credential)).cloned();
+        client.and_then(|client| client.breaker().outage().cloned())
     }
 
     async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable> {

@@ -57,8 +57,13 @@ impl Notifications for SqliteStore {
     }
 
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        self.write_deliveries("INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3)", std::slice::from_ref(delivery))
-            .await
+        let replace = if delivery.status.is_queued() {
+            "UPDATE deliveries SET document = ?3
+             WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'"
+        } else {
+            "INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3)"
+        };
+        self.write_deliveries(replace, std::slice::from_ref(delivery)).await
     }
 
     async fn delivery(

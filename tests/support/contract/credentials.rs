@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{CredentialSid, Sid};
@@ -27,6 +28,7 @@ pub fn credential(n: u128) -> Credential {
         },
         sealed: Some(Sealed::new("sealed".to_owned())),
         health: Health::Rejected { reason: Reason::new("invalid_grant"), at: NOW },
+        outage: Some(Outage { reason: Reason::new("NotConnected"), since: later(2) }),
         date_created: NOW,
         date_updated: later(1),
         version: 0,
@@ -48,7 +50,7 @@ pub async fn credentials_are_kept(store: Arc<dyn Credentials>) {
         Method::ApnsKey { key_id: "K".to_owned(), team_id: "T".to_owned(), topic: "com.example".to_owned() },
     ] {
         let known = store.credential(first.sid).await.unwrap().unwrap();
-        let next = Credential { method, sealed: None, health: Health::Accepted, ..known.clone() };
+        let next = Credential { method, sealed: None, health: Health::Accepted, outage: None, ..known.clone() };
         store.replace_credential(&next).await.unwrap();
         let stored = store.credential(first.sid).await.unwrap().unwrap();
         assert_eq!(stored, Credential { version: stored.version, ..next.clone() });

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod bindings;
 pub mod credentials;
 pub mod notifications;
+pub mod older_documents;
 pub mod services;
 pub mod states;
 pub mod users;

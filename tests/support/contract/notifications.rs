@@ -51,16 +51,25 @@ pub async fn notifications_are_kept(store: Arc<dyn PushStore>) {
         status,
         date_updated: NOW,
     };
-    let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::Queued)).collect();
+    let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::NEW)).collect();
     store.add_deliveries(&queued).await.unwrap();
     let sent = delivery(2, DeliveryStatus::Accepted { id: Some("x".to_owned()) });
     let failed = delivery(3, DeliveryStatus::Failed { reason: Reason::new("BadDeviceToken") });
     store.replace_delivery(&sent).await.unwrap();
     store.replace_delivery(&failed).await.unwrap();
+    let tried = |n| delivery(n, DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) });
+    for n in 2..=4 {
+        // What is accepted or has failed is not queued again.
+        store.replace_delivery(&tried(n)).await.unwrap();
+    }
     // What is there already stays as it is.
     store.add_deliveries(&queued).await.unwrap();
     assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
     assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);
+    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(tried(4)));
+    let again = delivery(4, DeliveryStatus::Accepted { id: None });
+    store.replace_delivery(&again).await.unwrap();
+    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(again));
     let expected: BTreeSet<u128> = (1..=5).collect();
     let all = store.deliveries(notification.sid, PageRequest { position: Cursor::Start, limit: 10 }).await.unwrap();
     assert_eq!(all.items.iter().map(|it| it.binding_sid.bits()).collect::<BTreeSet<_>>(), expected);

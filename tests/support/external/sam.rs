@@ -1,15 +1,25 @@
-//! The SAM CLI.
+//! The SAM CLI, and the AWS CLI beside it.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use super::docker::Docker;
 use super::{forget_environment, installed};
 
 /// The command `sam`, with cargo-lambda and zig at hand, in a made-up account, and knowing nothing of the user's.
 pub fn command() -> Command {
+    beside_tools(installed("sam").unwrap_or_else(|error| panic!("{error}")).join("sam/bin/sam"))
+}
+
+/// A command that can call `sam` and `aws`, which are as [`command`] is.
+fn beside_tools(program: impl AsRef<OsStr>) -> Command {
     let home = installed("sam").unwrap_or_else(|error| panic!("{error}"));
     let bin = home.join("sam/bin");
-    let mut command = Command::new(bin.join("sam"));
+    let mut command = Command::new(program);
     // What cargo sets for tests would make its build scripts run again.
     for prefix in ["AWS_", "SAM_", "DOCKER_", "CARGO_PKG_", "CARGO_MANIFEST_"] {
         forget_environment(&mut command, prefix);
@@ -35,8 +45,17 @@ pub fn command() -> Command {
 
 /// The same, with this in the place of AWS.
 pub fn deploying_to(endpoint: &str) -> Command {
-    let mut command = command();
-    command.env("AWS_ENDPOINT_URL", endpoint);
+    in_the_place_of_aws(command(), endpoint)
+}
+
+/// A shell in which somebody uses `sam` and the AWS CLI, with this in the place of AWS.
+pub fn shell(endpoint: &str) -> Command {
+    in_the_place_of_aws(beside_tools("bash"), endpoint)
+}
+
+fn in_the_place_of_aws(mut command: Command, endpoint: &str) -> Command {
+    // Otherwise it asks every five seconds how far a deployment is.
+    command.env("AWS_ENDPOINT_URL", endpoint).env("SAM_CLI_POLL_DELAY", "1");
     command
 }
 
@@ -45,4 +64,15 @@ pub fn with_docker(docker: &Docker) -> Command {
     let mut command = command();
     command.env("DOCKER_HOST", docker.host());
     command
+}
+
+/// A template as JSON, in which tags are the functions that they are short for.
+pub fn read_template(path: &Path) -> Value {
+    let home = installed("sam").unwrap_or_else(|error| panic!("{error}"));
+    let read =
+        "import json, sys; from samcli.yamlhelper import yaml_parse; print(json.dumps(yaml_parse(sys.stdin.read())))";
+    let mut python = Command::new(home.join("sam/bin/python"));
+    let output = python.args(["-B", "-c", read]).stdin(File::open(path).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }

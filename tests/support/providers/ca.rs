@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
 };
 use reachability_domain::secret::Secret;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use uuid::Uuid;
 
 /// Where an app's bundle id is in its certificate: `UID`.
 const UID: [u64; 7] = [0, 9, 2342, 19_200_300, 100, 1, 1];
@@ -19,6 +21,10 @@ const UID: [u64; 7] = [0, 9, 2342, 19_200_300, 100, 1, 1];
 pub struct Ca {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
+    /// What the certificates of its servers are for.
+    names: &'static [&'static str],
+    /// Whether they have run out.
+    is_late: bool,
 }
 
 impl Ca {
@@ -28,9 +34,20 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "tests");
+        // Of two with the same name nobody could tell whose certificate it is.
+        params.distinguished_name.push(DnType::CommonName, format!("tests {}", Uuid::new_v4()));
         let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        Self { certificate, issuer: Issuer::new(params, key), names: &["127.0.0.1", "localhost"], is_late: false }
+    }
+
+    /// A new one whose servers have not renewed their certificates in time.
+    pub fn late() -> Self {
+        Self { is_late: true, ..Self::new() }
+    }
+
+    /// A new one whose servers have certificates for somewhere else.
+    pub fn elsewhere() -> Self {
+        Self { names: &["push.example.com"], ..Self::new() }
     }
 
     /// Its own certificate, in PEM.
@@ -54,10 +71,14 @@ impl Ca {
         (Secret::new(certificate.pem() + &key.serialize_pem()), certificate.der().to_vec())
     }
 
-    /// What a server on 127.0.0.1 needs. It takes certificates of apps, and does without.
+    /// What a server needs. It takes certificates of apps, and does without.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let mut params =
+            CertificateParams::new(self.names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        if self.is_late {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).unwrap();

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reachability_domain::metrics::{Counter, Metrics};
-use reachability_domain::push::credential::Credential;
+use reachability_domain::push::credential::{Credential, Health};
+use reachability_domain::push::outage::Outage;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::ports::Credentials;
-use reachability_domain::push::reason::Reason;
+use reachability_domain::push::provider::PushProvider;
 use reachability_domain::sid::CredentialSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -25,13 +27,20 @@ const ATTEMPTS: u32 = 8;
 /// Reads credentials, and remembers them for a moment.
 pub(super) struct CachedCredentials {
     store: Arc<dyn Credentials>,
+    provider: Arc<dyn PushProvider>,
     metrics: Arc<dyn Metrics>,
     known: Mutex<HashMap<CredentialSid, (Timestamp, Credential)>>,
+    /// The outages that this process has written down. It does so once for each, and again only for another reason: if
+    /// another process can reach the provider and writes that, they do not overwrite each other in turns.
+    told: Mutex<HashMap<CredentialSid, Outage>>,
+    /// Held by the one who writes down what is new, so that an outage's end is written after its beginning.
+    writing: futures_util::lock::Mutex<()>,
 }
 
 impl CachedCredentials {
-    pub(super) fn new(store: Arc<dyn Credentials>, metrics: Arc<dyn Metrics>) -> Self {
-        Self { store, metrics, known: Mutex::default() }
+    pub(super) fn new(store: Arc<dyn Credentials>, provider: Arc<dyn PushProvider>, metrics: Arc<dyn Metrics>) -> Self {
+        let (known, told, writing) = (Mutex::default(), Mutex::default(), futures_util::lock::Mutex::default());
+        Self { store, provider, metrics, known, told, writing }
     }
 
     /// A credential as it was no longer ago than that; `None` if there is none.
@@ -48,58 +57,102 @@ impl CachedCredentials {
         Ok(credential)
     }
 
-    /// A provider took something that was sent with it.
-    pub(super) async fn accepted(&self, credential: &Credential, now: Timestamp) -> Result<(), StoreError> {
-        self.keep_health(credential, None, now).await
-    }
-
-    /// A provider did not take it.
-    pub(super) async fn rejected(
-        &self,
-        credential: &Credential,
-        reason: &Reason,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.metrics.count(Counter::CredentialsRejected);
-        self.keep_health(credential, Some(reason), now).await
-    }
-
-    async fn keep_health(
+    /// Keeps what a push says of the credential that it was sent with: what the provider thinks of it, and whether it can
+    /// be reached.
+    pub(super) async fn learn(
         &self,
         used: &Credential,
-        rejected: Option<&Reason>,
+        outcome: &PushOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        // Nearly always there is nothing new.
-        if used.health.after(rejected, now).is_none() {
+        if matches!(outcome, PushOutcome::Rejected(rejection) if rejection.fault == Fault::Credential) {
+            self.metrics.count(Counter::CredentialsRejected);
+        }
+        if !self.is_news(used, outcome, now) {
             return Ok(());
         }
+        let _writing = self.writing.lock().await;
+        // Whoever held it before may have written the same.
+        let Some(known) = self.get(used.sid, now).await? else { return Ok(()) };
+        if !known.is_used_like(used) || !self.is_news(&known, outcome, now) {
+            return Ok(());
+        }
+        let written = self.write(used, outcome, now).await;
+        if !matches!(written, Ok(true)) {
+            // Somebody else has just written it, or the store does not work. The next push will do.
+            self.told().remove(&used.sid);
+        }
+        written.map(drop)
+    }
+
+    /// Whether there is something to write. Nearly always there is not.
+    fn is_news(&self, credential: &Credential, outcome: &PushOutcome, now: Timestamp) -> bool {
+        let outage = self.provider.outage(credential);
+        credential.health.after(outcome, now).is_some()
+            || outage.as_ref() != self.told().get(&credential.sid)
+            // Found by another process, or by this one before it was started again.
+            || (outage.is_none() && credential.outage.is_some())
+    }
+
+    /// Writes down what is new. Returns whether it is stored.
+    async fn write(&self, used: &Credential, outcome: &PushOutcome, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..ATTEMPTS {
-            let Some(mut credential) = self.store.credential(used.sid).await? else { return Ok(()) };
+            let Some(stored) = self.store.credential(used.sid).await? else { return Ok(true) };
             // What was said of one that has been replaced says nothing of the next.
-            let is_same = credential.is_used_like(used);
-            let health = credential.health.after(rejected, now).filter(|_| is_same);
-            let Some(health) = health else {
-                self.remember(used.sid, Some(&credential), now);
-                return Ok(());
+            if !stored.is_used_like(used) {
+                self.remember(used.sid, Some(&stored), now);
+                return Ok(true);
+            }
+            let outage = self.provider.outage(used);
+            let was_told = self.tell(used.sid, outage.as_ref());
+            let mut next = stored.clone();
+            next.health = stored.health.after(outcome, now).unwrap_or(next.health);
+            next.outage = match outage.clone() {
+                Some(_) if was_told => next.outage,
+                outage => outage.map(|outage| outage.after(stored.outage.as_ref())),
             };
-            credential.health = health;
-            match self.store.replace_credential(&credential).await {
+            let replaced = if next == stored { Ok(()) } else { self.store.replace_credential(&next).await };
+            match replaced {
                 Ok(()) => {
-                    credential.version += 1;
-                    self.remember(used.sid, Some(&credential), now);
-                    match rejected {
-                        Some(reason) => warn!(credential.sid = %used.sid, %reason, "a credential is rejected"),
-                        None => info!(credential.sid = %used.sid, "a credential is accepted"),
+                    if next != stored {
+                        next.version += 1;
                     }
-                    return Ok(());
+                    self.remember(used.sid, Some(&next), now);
+                    if next.health != stored.health {
+                        log(&next);
+                    }
+                    // It may have ended while its beginning was written, and whoever found that out before it was told
+                    // of has seen no news.
+                    if self.provider.outage(used) == outage {
+                        return Ok(true);
+                    }
                 }
-                Err(StoreError::Conflict | StoreError::Missing) => {}
+                Err(StoreError::Conflict | StoreError::Missing) if was_told => {}
+                Err(StoreError::Conflict | StoreError::Missing) => drop(self.told().remove(&used.sid)),
                 Err(error) => return Err(error),
             }
         }
-        // Somebody else has just written what a provider said. The next answer will do.
-        Ok(())
+        Ok(false)
+    }
+
+    /// Notes that an outage, or that there is none, is being written down. Returns whether it was noted before.
+    fn tell(&self, sid: CredentialSid, outage: Option<&Outage>) -> bool {
+        let mut told = self.told();
+        if told.get(&sid) == outage {
+            return true;
+        }
+        if told.len() >= MAX_KNOWN {
+            told.clear();
+        }
+        match outage {
+            Some(outage) => drop(told.insert(sid, outage.clone())),
+            None => drop(told.remove(&sid)),
+        }
+        false
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<CredentialSid, Outage>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, sid: CredentialSid, credential: Option<&Credential>, now: Timestamp) {
@@ -116,5 +169,13 @@ impl CachedCredentials {
     fn known(&self) -> MutexGuard<'_, HashMap<CredentialSid, (Timestamp, Credential)>> {
         // Nothing panics while it holds the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(credential: &Credential) {
+    match &credential.health {
+        Health::Rejected { reason, .. } => warn!(credential.sid = %credential.sid, %reason, "a credential is rejected"),
+        Health::Accepted => info!(credential.sid = %credential.sid, "a credential is accepted"),
+        Health::Unproven => {}
     }
 }

@@ -28,7 +28,7 @@ impl Pusher {
         let filter = BindingFilter { identities, channels: vec![] };
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
-        let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::Queued, now);
+        let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
         // Those that a first delivery of this message has added, and perhaps sent, stay as they are.
         self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
         let message =
@@ -40,25 +40,25 @@ impl Pusher {
     /// and the device shows it once.
     pub(super) async fn deliver_to(&self, sid: BindingSid, deliver: Deliver) -> FollowUps {
         let known = self.ports.notifications.delivery(deliver.notification, sid).await?;
-        let Some(known) = known.filter(|known| known.status == DeliveryStatus::Queued) else { return Ok(vec![]) };
+        let Some(known) = known.filter(|known| known.status.is_queued()) else { return Ok(vec![]) };
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
             return Ok(vec![]);
         };
         let failed = |reason: &str| DeliveryStatus::Failed { reason: Reason::new(reason) };
-        let finish = async |status: DeliveryStatus| {
+        let keep = async |status: DeliveryStatus| {
             let date_updated = (self.clock)();
             self.ports.notifications.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
         };
         // The first time it is sent however little time it has: some are for now or never.
         if deliver.attempts > 0 && notification.expires_at().is_some_and(|at| at <= (self.clock)()) {
-            finish(failed("Expired")).await?;
+            keep(failed("Expired")).await?;
             return Ok(vec![]);
         }
         let binding =
             self.ports.bindings.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
         let Some(binding) = binding else {
-            finish(failed("NotRegistered")).await?;
+            keep(failed("NotRegistered")).await?;
             return Ok(vec![]);
         };
         let credential = match binding.credential_sid {
@@ -66,22 +66,29 @@ impl Pusher {
             None => None,
         };
         let Some(credential) = credential else {
-            finish(failed("NoCredential")).await?;
+            keep(failed("NoCredential")).await?;
             return Ok(vec![]);
         };
 
         let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await;
         let mut again = None;
         match &outcome {
-            PushOutcome::Accepted { id } => finish(DeliveryStatus::Accepted { id: id.clone() }).await?,
+            PushOutcome::Accepted { id } => keep(DeliveryStatus::Accepted { id: id.clone() }).await?,
             PushOutcome::Rejected(rejection) => {
-                finish(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?
+                keep(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?
             }
-            PushOutcome::Unavailable { reason, retry_after } => {
+            PushOutcome::Unavailable { reason, retry_after, .. } => {
                 let attempts = deliver.attempts + 1;
                 match self.next_attempt(attempts, *retry_after) {
-                    Some(due_at) => again = Some(Deliver { attempts, due_at: Some(due_at), ..deliver }),
-                    None => finish(DeliveryStatus::Failed { reason: reason.clone() }).await?,
+                    Some(due_at) => {
+                        let status = DeliveryStatus::Queued { reason: Some(reason.clone()) };
+                        // Nearly always it is the reason of the attempt before.
+                        if status != known.status {
+                            keep(status).await?;
+                        }
+                        again = Some(Deliver { attempts, due_at: Some(due_at), ..deliver });
+                    }
+                    None => keep(DeliveryStatus::Failed { reason: reason.clone() }).await?,
                 }
             }
         }

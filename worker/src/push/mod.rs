@@ -1,7 +1,8 @@
 //! Asks push providers, and keeps what they say: checks of registrations, and notifications.
 //!
 //! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
-//! down or busy is asked again later, by a delayed message, and changes nothing.
+//! down or busy is asked again later, by a delayed message. That says nothing of the registration, and of the credential
+//! only that it cannot be used now.
 
 mod announce;
 mod credentials;
@@ -23,7 +24,7 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::message::PushMessage;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::provider::PushProvider;
@@ -95,7 +96,7 @@ impl Pusher {
     /// What is to be done later goes to the queue.
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
-        let credentials = Arc::new(CachedCredentials::new(store, metrics));
+        let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
         Self { ports, credentials, clock }
     }
 
@@ -157,18 +158,7 @@ impl Pusher {
         if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
             self.store_verdict(binding, verdict).await?;
         }
-        let now = (self.clock)();
-        match outcome {
-            PushOutcome::Accepted { .. } => self.credentials.accepted(credential, now).await,
-            PushOutcome::Rejected(rejection) => match rejection.fault {
-                Fault::Credential => self.credentials.rejected(credential, &rejection.reason, now).await,
-                // Who knows a token to be dead has let us in before.
-                Fault::Token { .. } => self.credentials.accepted(credential, now).await,
-                // It may not even have been the provider who refused it.
-                Fault::Push => Ok(()),
-            },
-            PushOutcome::Unavailable { .. } => Ok(()),
-        }
+        self.credentials.learn(credential, outcome, (self.clock)()).await
     }
 
     /// Adds a provider's word to what is stored.
