@@ -1,7 +1,6 @@
 //! Ids and secrets, made from the operating system's randomness.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use reachability_domain::ids::{Ids, NoRandomness};
 use reachability_domain::secret::Secret;
@@ -33,7 +32,7 @@ impl Ids for Uuids {
 
 /// A random time up to `most`, so that those who wait for one another do not meet again.
 #[cfg(any(feature = "aws", feature = "push"))]
-pub(crate) fn jitter(most: Duration) -> Duration {
+pub(crate) fn jitter(most: std::time::Duration) -> std::time::Duration {
     (&Uuids as &dyn Ids).jitter(most)
 }
 

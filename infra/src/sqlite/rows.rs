@@ -214,3 +214,67 @@ pub(super) fn write_document<T: Serialize>(document: &T) -> Result<String, Store
 pub(super) fn read_document<T: DeserializeOwned>(document: &str) -> Result<T, StoreError> {
     serde_json::from_str(document).map_err(corrupt)
 }
+
+#[cfg(test)]
+mod tests {
+    use reachability_domain::directory::service::DefaultRoles;
+    use reachability_domain::sid::ServiceSid;
+    use reachability_domain::time::Timestamp;
+    use rusqlite::params;
+
+    use super::*;
+
+    fn with_services() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema/1.sql")).unwrap();
+        let [conversation_creator, conversation, service_user] = [1, 2, 3].map(Sid::from_bits);
+        let roles = DefaultRoles { conversation_creator, conversation, service_user };
+        for n in [3, 1, 2] {
+            let service = Service::new(Sid::from_bits(n), format!("service {n}"), roles, Timestamp::default());
+            let insert = "INSERT INTO services (sid, version, document) VALUES (?1, ?2, ?3)";
+            let document = write_document(&service).unwrap();
+            create(&connection, insert, params![Key(service.sid), service.version, document]).unwrap();
+            let again = create(&connection, insert, params![Key(service.sid), 0, ""]);
+            assert!(matches!(again, Err(StoreError::Exists)), "{again:?}");
+        }
+        connection
+    }
+
+    #[test]
+    fn a_version_is_that_of_the_row() {
+        let connection = with_services();
+        let sid: ServiceSid = Sid::from_bits(2);
+        let key = Key(sid);
+        let parameters: [&dyn ToSql; 1] = [&key];
+        let rows = Rows::new("services", "sid = ?1", &parameters);
+        let service: Service = rows.find(&connection).unwrap().unwrap();
+        let document = write_document(&service).unwrap();
+        rows.replace(&connection, 0, &document).unwrap();
+        let conflict = rows.replace(&connection, 0, &document);
+        assert!(matches!(conflict, Err(StoreError::Conflict)), "{conflict:?}");
+        assert_eq!(rows.find(&connection).unwrap(), Some(Service { version: 1, ..service.clone() }));
+        assert_eq!(rows.take(&connection).unwrap(), Some(Service { version: 1, ..service }));
+        assert!(!rows.exist(&connection).unwrap());
+        assert_eq!(rows.take::<Service>(&connection).unwrap(), None);
+        let missing = rows.replace(&connection, 1, &document);
+        assert!(matches!(missing, Err(StoreError::Missing)), "{missing:?}");
+    }
+
+    #[test]
+    fn pages_go_both_ways() {
+        let connection = with_services();
+        let sid = |n| Sid::from_bits(n);
+        for (position, sids, more) in [
+            (Cursor::Start, [1, 2].as_slice(), true),
+            (Cursor::After(sid(1)), &[2, 3], false),
+            (Cursor::Before(sid(4)), &[2, 3], true),
+            (Cursor::Before(sid(2)), &[1], false),
+        ] {
+            let page = PageRequest::<ServiceSid> { position, limit: 2 };
+            // With a parameter of the condition's own before those of the page.
+            let page: Page<Service> = Rows::new("services", "version = ?1", &[&0]).page(&connection, page).unwrap();
+            let found: Vec<u128> = page.items.iter().map(|service| service.sid.bits()).collect();
+            assert_eq!((found.as_slice(), page.more), (sids, more), "{position:?}");
+        }
+    }
+}
