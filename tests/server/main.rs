@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command;
+mod default_service;
 mod kill;
 mod push_server;
 mod queue;
