@@ -502,7 +502,9 @@ async fn first_writes_of_the_default_service(recording: &Recording) {
                 drop(events.post(&format!("/v1/Services/{service}/Events"), &Event { user, ..event }.to_json()).await);
             }
         }
-    }
+    } // Of tables of their own.
+    recording.events.take();
+    recording.pushes.take();
 }
 
 async fn tell_of_a_change(recording: &Recording, service: ServiceSid) {

@@ -50,7 +50,7 @@ async fn what_an_earlier_version_has_written_is_read_as_it_was() {
     let deadline = Instant::now() + Duration::from_secs(20);
     let is_handled = |messages: &[Value]| {
         let kinds: Vec<&str> = messages.iter().map(|message| message["type"].as_str().unwrap()).collect();
-        kinds.iter().all(|kind| matches!(*kind, "check" | "probe")) && kinds.len() == 2
+        kinds == ["check", "probe"] && messages[1]["attempts"].as_u64() > Some(1)
     };
     let mut messages = all(&database, "SELECT body FROM messages ORDER BY lane, id");
     while !is_handled(&messages) {
@@ -60,7 +60,6 @@ async fn what_an_earlier_version_has_written_is_read_as_it_was() {
     }
     // Alice's connection lives for a century; nobody can be asked about her phone here.
     assert_eq!((&messages[0]["identity"], &messages[0]["connection_id"]), (&json!("alice"), &json!("c-1")));
-    assert!(messages[1]["attempts"].as_u64() > Some(2), "{messages:?}");
     let deliveries = all(&database, "SELECT document FROM deliveries");
     assert_eq!(deliveries[0]["status"], json!({ "status": "failed", "reason": "Expired" }));
     let dead: i64 = database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).unwrap();

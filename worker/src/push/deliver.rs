@@ -75,7 +75,7 @@ impl Pusher {
         match &outcome {
             PushOutcome::Accepted { id } => keep(DeliveryStatus::Accepted { id: id.clone() }).await?,
             PushOutcome::Rejected(rejection) => {
-                keep(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?
+                keep(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?;
             }
             PushOutcome::Unavailable { reason, retry_after, .. } => {
                 let attempts = deliver.attempts + 1;

@@ -16,7 +16,7 @@ struct EndpointEvent {
 /// Reads a message of the queue, which may be one of SNS's.
 pub(super) fn parse(body: &[u8]) -> Result<PushMessage, InvalidMessage> {
     PushMessage::parse(body).or_else(|error| match serde_json::from_slice(body) {
-        Ok(EndpointEvent { endpoint_arn }) => Ok(PushMessage::Feedback(Feedback { endpoint_arn: endpoint_arn })),
+        Ok(EndpointEvent { endpoint_arn }) => Ok(PushMessage::Feedback(Feedback { endpoint_arn })),
         Err(_) => Err(error),
     })
 }
