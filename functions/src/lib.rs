@@ -1,9 +1,9 @@
 //! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability, with
 //! the parts of Notify v1 that registrations need, API keys, and the door for events.
 //!
-//! Each route decodes a request into a command ([`routes`]), which a use case carries out ([`use_cases`]) over the ports
-//! that the handler's signature names ([`app::Ports`]); [`http`] has what concerns HTTP alone. There is one implementation
-//! of every route; [`router`] has all of them.
+//! Each route decodes a request into a command (`routes`), which a use case carries out (`use_cases`) over the ports
+//! that the handler's signature names ([`app::Ports`]); `http` has what concerns HTTP alone. There is one implementation
+//! of every route; `router` has all of them.
 
 pub mod app;
 mod http;

@@ -17,8 +17,8 @@
 //! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind. So do the
 //! bindings. A registration that changes is one transaction with the states of those whose device it was and is.
 //!
-//! Of the modules, [`table`] makes requests for items of any kind, [`key`] says where they lie, [`state`] and [`join`] what a
-//! state is made of, and [`items`] has what several ports write. Each of the others implements a port or a few, and knows
+//! Of the modules, `table` makes requests for items of any kind, `key` says where they lie, `state` and `join` what a
+//! state is made of, and `items` has what several ports write. Each of the others implements a port or a few, and knows
 //! none of its neighbours.
 
 mod bindings;

@@ -4,7 +4,7 @@
 //! is flushed before an answer. Since a flush is what costs, all writes go through one thread that commits whatever has
 //! come in together. Readers have connections of their own and never wait for it.
 //!
-//! Of the modules, [`database`] runs reads and writes, [`rows`] says once how rows are read and written, and [`records`] has
+//! Of the modules, `database` runs reads and writes, `rows` says once how rows are read and written, and `records` has
 //! what several ports write. Each of the others implements a port or a few, and knows none of its neighbours.
 
 mod bindings;
