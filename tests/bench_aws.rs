@@ -48,11 +48,11 @@ const STARTS: usize = 20;
 /// The functions' binaries and the directories of their packages, as in the template.
 const FUNCTIONS: [(&str, &str); 6] = [
     ("hello", "tests/hello"),
-    ("configuration", "functions/lambda"),
-    ("users", "functions/lambda"),
-    ("events", "functions/lambda"),
-    ("worker", "functions/lambda"),
-    ("fanout", "functions/lambda"),
+    ("configuration", "lambda"),
+    ("users", "lambda"),
+    ("events", "lambda"),
+    ("worker", "lambda"),
+    ("fanout", "lambda"),
 ];
 
 fn main() {
