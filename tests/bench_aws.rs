@@ -14,23 +14,24 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use futures_util::future::join_all;
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::{Lease, Rules};
-use reachability_domain::queue::{Message, Queue, QueueError};
-use reachability_domain::reachability::Configuration;
+use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::dynamodb::DynamoStore;
-use reachability_infra::metrics::Metrics;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_lambda::sqs::Batch;
 use reachability_tests::aws::{self, CountRequests};
-use reachability_tests::parts::dynamodb_local::DynamoDbLocal;
-use reachability_tests::parts::ministack::MiniStack;
-use reachability_tests::parts::sam;
-use reachability_tests::stage::new_service;
-use reachability_worker::Worker;
-use reachability_worker::sqs::Batch;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::external::sam;
+use reachability_tests::harness::{new_service, worker};
+use reachability_tests::store::Store;
+use reachability_worker::{Envelope, Worker};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -47,11 +48,11 @@ const STARTS: usize = 20;
 /// The functions' binaries and the directories of their packages, as in the template.
 const FUNCTIONS: [(&str, &str); 6] = [
     ("hello", "tests/hello"),
-    ("configuration", "functions/lambda"),
-    ("users", "functions/lambda"),
-    ("events", "functions/lambda"),
-    ("worker", "functions/lambda"),
-    ("fanout", "functions/lambda"),
+    ("configuration", "lambda"),
+    ("users", "lambda"),
+    ("events", "lambda"),
+    ("worker", "lambda"),
+    ("fanout", "lambda"),
 ];
 
 fn main() {
@@ -89,8 +90,8 @@ struct Bench {
 struct Sink;
 
 #[async_trait]
-impl Queue for Sink {
-    async fn send(&self, _: &[Message]) -> Result<(), QueueError> {
+impl Queue<PresenceMessage> for Sink {
+    async fn send(&self, _: &[PresenceMessage]) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -140,9 +141,9 @@ impl Bench {
         let mut service = new_service(ServiceSid::from_bits(1));
         service.configuration.set_reachability_enabled(true, clock::now());
         store.create_service(&service).await.unwrap();
-        let rules = Rules { grace: Duration::from_secs(10), lease: Lease::For(LEASE) };
+        let rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(LEASE) };
         let worker =
-            Worker::new(store.clone(), Arc::new(Sink), rules, Configuration::MAX_AGE, Arc::new(Metrics::default()));
+            worker(store.clone(), Arc::new(Sink), rules, Configuration::MAX_AGE, Arc::new(EmfMetrics::default()));
         Self { client, requests, table, store, worker, service: service.sid }
     }
 
@@ -167,8 +168,8 @@ impl Bench {
             .collect();
         self.measure(connections, async |batch| {
             let batch: Batch = serde_json::from_str(&batches[batch]).unwrap();
-            let answer = self.worker.handle(&batch, clock::now()).await;
-            assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"batchItemFailures":[]}"#);
+            let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
+            assert!(self.worker.handle(&envelopes).await.is_empty());
         })
         .await
     }
@@ -222,8 +223,8 @@ impl Bench {
     }
 
     async fn connect(&self, (identity, connection): &Connection, now: Timestamp) {
-        let lease_until = number(now.plus(LEASE).as_millis());
-        let opening = AttributeValue::M([("a", number(now.as_millis())), ("l", lease_until.clone())].map(owned).into());
+        let until = number(now.plus(LEASE).as_millis());
+        let opening = AttributeValue::M([("a", number(now.as_millis())), ("l", until.clone())].map(owned).into());
         let condition = "attribute_exists(sid) AND attribute_exists(rev) \
             AND (attribute_not_exists(#n0) OR #n0 <= :v1) AND (attribute_not_exists(#n1) OR #n1 <= :v2) \
             AND (attribute_not_exists(#n2) OR #n2 <= :v3) \
@@ -240,7 +241,7 @@ impl Bench {
             .expression_attribute_values(":v2", number(now.as_millis()))
             .expression_attribute_values(":v3", number(1))
             .expression_attribute_values(":v4", number(now.as_millis()))
-            .expression_attribute_values(":v5", lease_until)
+            .expression_attribute_values(":v5", until)
             .expression_attribute_values(":v6", opening)
             .send()
             .await
@@ -285,7 +286,7 @@ impl Bench {
         let states = self.store.states(&users).await.unwrap();
         let [ours, theirs] = [0, 1].map(|n| {
             let presence = &states[n].presence;
-            let connections = presence.connections().map(|(_, it)| (it.opened.is_some(), it.ended.is_some()));
+            let connections = presence.connections().map(|(_, it)| (it.lease.is_some(), it.ended.is_some()));
             (presence.online_generation(), connections.collect::<Vec<_>>())
         });
         assert_eq!(ours, theirs);

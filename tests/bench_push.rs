@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::account::Secret;
-use reachability_domain::binding::Address;
-use reachability_domain::credential::Channel;
-use reachability_domain::push::{Outcome, Push, PushKind};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::device::Address;
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::payload::{Push, PushKind};
+use reachability_domain::secret::Secret;
 use reachability_infra::clock;
 use reachability_infra::push::apns::{Apns, Identity};
 use reachability_infra::push::fcm::{Fcm, ServiceAccount};
@@ -145,7 +146,7 @@ fn push(number: usize, kind: PushKind) -> Push {
 /// Checks all devices, and again until it has taken a while.
 async fn run<F>(what: &str, of: &str, devices: usize, check: impl Fn(usize) -> F, stand_ins: &mut StandIns)
 where
-    F: Future<Output = Outcome>,
+    F: Future<Output = PushOutcome>,
 {
     let connections = stand_ins.connections(of);
     let (started, cpu_before) = (Instant::now(), cpu());
@@ -153,7 +154,7 @@ where
     while checks == 0 || started.elapsed() < AT_LEAST {
         let mut outcomes = stream::iter((0..devices).map(&check)).buffer_unordered(AT_ONCE);
         while let Some(outcome) = outcomes.next().await {
-            assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+            assert!(matches!(outcome, PushOutcome::Accepted { .. }), "{outcome:?}");
             checks += 1;
         }
     }

@@ -130,9 +130,10 @@ impl<'de> Deserialize<'de> for ConnectionId {
 }
 
 /// Where a user's state lies: the same identity in two services is two users.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UserKey {
     /// The service.
+    #[serde(rename = "service_sid")]
     pub service: ServiceSid,
     /// The user's name in it.
     pub identity: Identity,

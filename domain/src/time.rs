@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 #[error("not a time: expected RFC 3339 with an offset, such as 2026-11-20T10:00:00.000Z")]
 pub struct InvalidTime;
 
+/// Tells the time.
+pub type Clock = fn() -> Timestamp;
+
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z. Stored as that number, written to people as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,38 +1,130 @@
-//! What all functions work with.
+//! What handlers are given: the ports of a deployment, each for those whose signature names it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use reachability_domain::account::Secret;
-use reachability_domain::push_store::PushStore;
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
+use reachability_domain::ids::Ids;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::ports::States;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
+use reachability_domain::push::vault::Vault;
 use reachability_domain::queue::Queue;
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
-use reachability_domain::time::Timestamp;
-use reachability_infra::credentials::seal::Seal;
+use reachability_domain::time::Clock;
 use tokio::sync::watch;
 
-/// What handlers are given. Clones share it.
-pub type App = Arc<Deployment>;
+use crate::use_cases::services::ServiceDirectory;
 
-/// A deployment: its ports, its clock and its account.
-pub struct Deployment {
-    /// Where everything lies.
-    pub store: Arc<dyn PushStore>,
-    /// Where events go.
-    pub queue: Arc<dyn Queue>,
-    /// Tells the time.
-    pub clock: fn() -> Timestamp,
+/// What does not go through a port.
+#[derive(Debug, Clone)]
+pub struct Settings {
     /// The deployment's account.
     pub account_sid: AccountSid,
     /// The account's password, which may be replaced by another.
     pub auth_token: watch::Receiver<Secret>,
-    /// Seals what is secret of credentials; `None` where none are made.
-    pub seal: Option<Arc<Seal>>,
-    /// Whether credentials may be platform applications of SNS.
-    pub platform_applications: bool,
-    /// How long a service's reachability stays off at least once it is switched off: for as long as anybody may go by an
-    /// older configuration. Zero where nobody does.
-    pub off_at_least: Duration,
     /// What URLs in answers begin with, without a slash at the end; `None` for what the request came to.
     pub public_url: Option<String>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// The state of the router. Clones share it.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    ports: Ports,
+    settings: Settings,
+}
+
+impl App {
+    /// A deployment with these ports.
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        Self(Arc::new(Inner { ports, settings }))
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.0.ports
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+impl FromRef<App> for Clock {
+    fn from_ref(app: &App) -> Self {
+        app.settings().clock
+    }
+}
+
+impl FromRef<App> for ServiceDirectory {
+    fn from_ref(app: &App) -> Self {
+        let ports = app.ports();
+        Self::new(app.settings().account_sid, ports.accounts.clone(), ports.services.clone())
+    }
+}
+
+/// A port, as an argument of a handler: `Port(users): Port<dyn Users>`.
+pub(crate) struct Port<T: ?Sized>(pub(crate) Arc<T>);
+
+impl<T, S> FromRequestParts<S> for Port<T>
+where
+    T: ?Sized,
+    Arc<T>: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Arc::from_ref(state)))
+    }
+}
+
+macro_rules! ports {
+    ($($(#[$doc:meta])* $name:ident: $port:ty,)*) => {
+        /// The ports of a deployment.
+        #[derive(Clone)]
+        pub struct Ports {
+            $($(#[$doc])* pub $name: Arc<$port>,)*
+        }
+
+        $(impl FromRef<App> for Arc<$port> {
+            fn from_ref(app: &App) -> Self {
+                app.ports().$name.clone()
+            }
+        })*
+    };
+}
+
+ports! {
+    /// The account's settings.
+    accounts: dyn Accounts,
+    /// API keys, with which requests are authenticated too.
+    api_keys: dyn ApiKeys,
+    /// Services and what is set on them.
+    services: dyn Services,
+    /// Users' profiles.
+    users: dyn Users,
+    /// Users' states, from which reachability is read.
+    states: dyn States,
+    /// Push registrations.
+    bindings: dyn Bindings,
+    /// Credentials of push providers.
+    credentials: dyn Credentials,
+    /// Notifications and what became of them.
+    notifications: dyn Notifications,
+    /// Takes events to the worker.
+    events: dyn Queue<PresenceMessage>,
+    /// Takes to the pusher what providers are to be asked.
+    pushes: dyn Queue<PushMessage>,
+    /// Checks and seals what credentials are made of.
+    vault: dyn Vault,
+    /// Makes sids and secrets.
+    ids: dyn Ids,
 }

@@ -14,7 +14,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 
-use crate::metrics::{Counter, Metrics};
+use reachability_domain::metrics::{Counter, Metrics};
 
 /// How often a request is made at most. Waits between them grow and are random.
 const ATTEMPTS: u32 = 5;
@@ -68,7 +68,7 @@ pub(crate) fn sendable(json: String) -> String {
 
 /// Counts the requests that are made again, because they were throttled or something else went wrong on the way.
 #[derive(Debug)]
-pub(crate) struct CountRetries(pub(crate) Arc<Metrics>);
+pub(crate) struct CountRetries(pub(crate) Arc<dyn Metrics>);
 
 impl Intercept for CountRetries {
     fn name(&self) -> &'static str {
@@ -82,7 +82,7 @@ impl Intercept for CountRetries {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if bag.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
-            self.0.count(Counter::WriteRetries);
+            self.0.add(Counter::WriteRetries);
         }
         Ok(())
     }

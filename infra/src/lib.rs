@@ -9,13 +9,15 @@ pub mod credentials;
 pub mod dynamodb;
 #[cfg(feature = "aws")]
 pub mod environment;
+pub mod ids;
 pub mod memory;
 pub mod metrics;
-pub mod mint;
 #[cfg(feature = "push")]
 pub mod push;
 #[cfg(feature = "aws")]
 pub mod secrets_manager;
+#[cfg(feature = "aws")]
+pub mod services;
 #[cfg(feature = "aws")]
 pub mod sns;
 #[cfg(feature = "sqlite")]

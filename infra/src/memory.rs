@@ -4,20 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use reachability_domain::account::{AccountSettings, ApiKey};
-use reachability_domain::binding::{Binding, BindingFilter, Device};
-use reachability_domain::credential::Credential;
-use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::notification::{Delivery, Notification};
-use reachability_domain::presence::Presence;
-use reachability_domain::push_store::{Bound, PushStore};
-use reachability_domain::reachability::UserState;
-use reachability_domain::registration::{Action, Registration};
-use reachability_domain::service::Service;
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::identity::{ConnectionId, Identity, UserKey};
+use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::ports::{Joined, States};
+use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::writes::{DeletionWrites, JoinWrites};
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notifications};
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
-use reachability_domain::store::{Joined, Position, Slice, Store, StoreError, Window};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::{User, UserRef};
 
 /// Everything, behind one lock. Nothing outlives it.
 #[derive(Debug, Default)]
@@ -65,31 +71,18 @@ impl Scope {
     }
 }
 
-fn slice<K: Ord + Copy, V, T>(map: &BTreeMap<K, V>, window: Window<K>, item: impl Fn(&V) -> &T) -> Slice<T>
-where
-    T: Clone,
-{
-    use std::ops::Bound::{Excluded, Unbounded};
-    let take = window.limit.saturating_add(1);
-    let range = match window.position {
-        Position::Start => map.range::<K, _>(..),
-        Position::After(key) => map.range((Excluded(key), Unbounded)),
-        Position::Before(key) => map.range(..key),
-    };
-    let clone = |(_, value): (&K, &V)| item(value).clone();
-    let backwards = matches!(window.position, Position::Before(_));
-    let mut items: Vec<T> =
-        if backwards { range.rev().take(take).map(clone).collect() } else { range.take(take).map(clone).collect() };
-    let more = items.len() > window.limit;
-    items.truncate(window.limit);
-    if backwards {
-        items.reverse();
-    }
-    Slice { items, more }
+/// A page of a map.
+fn list<K: Ord + Copy, V, T: Clone>(map: &BTreeMap<K, V>, page: PageRequest<K>, item: impl Fn(&V) -> &T) -> Page<T> {
+    let range = map.range(page.bounds()).map(|(_, value)| item(value).clone());
+    page.page_of_read(if page.is_backward() {
+        range.rev().take(page.read_limit()).collect()
+    } else {
+        range.take(page.read_limit()).collect()
+    })
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl Accounts for MemoryStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
         Ok(self.contents().account.clone())
     }
@@ -102,7 +95,10 @@ impl Store for MemoryStore {
         contents.account = AccountSettings { version: settings.version + 1, ..settings.clone() };
         Ok(())
     }
+}
 
+#[async_trait]
+impl Services for MemoryStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.services.contains_key(&service.sid) {
@@ -123,8 +119,8 @@ impl Store for MemoryStore {
         Ok(self.contents().services.get(&sid).map(|scope| scope.service.clone()))
     }
 
-    async fn services(&self, window: Window<ServiceSid>) -> Result<Slice<Service>, StoreError> {
-        Ok(slice(&self.contents().services, window, |scope| &scope.service))
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        Ok(list(&self.contents().services, page, |scope| &scope.service))
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
@@ -140,12 +136,10 @@ impl Store for MemoryStore {
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         Ok(self.contents().services.remove(&sid).is_some())
     }
+}
 
-    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
-        // They went with the service.
-        Ok(false)
-    }
-
+#[async_trait]
+impl Users for MemoryStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
@@ -166,10 +160,10 @@ impl Store for MemoryStore {
         Ok(sid.and_then(|sid| scope.users.get(sid)).cloned())
     }
 
-    async fn users(&self, service: ServiceSid, window: Window<UserSid>) -> Result<Slice<User>, StoreError> {
+    async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
         let contents = self.contents();
-        let Some(scope) = contents.services.get(&service) else { return Ok(Slice { items: vec![], more: false }) };
-        Ok(slice(&scope.users, window, |user| user))
+        let Some(scope) = contents.services.get(&service) else { return Ok(Page::EMPTY) };
+        Ok(list(&scope.users, page, |user| user))
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
@@ -189,36 +183,49 @@ impl Store for MemoryStore {
         let Some(user) = scope.users.remove(&sid) else { return Ok(false) };
         scope.by_identity.remove(&user.identity);
         if let Some(state) = scope.states.get_mut(&user.identity) {
-            for (sid, _) in state.registrations.devices() {
+            let writes = DeletionWrites::of(state, now);
+            *state = writes.state;
+            for sid in writes.delete {
                 scope.bindings.remove(&Device::of_binding(sid));
             }
-            state.bury(now);
         }
         Ok(true)
     }
+}
 
+#[async_trait]
+impl States for MemoryStore {
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         let contents = self.contents();
         let state = |key: &UserKey| contents.services.get(&key.service)?.states.get(&key.identity);
         Ok(users.iter().map(|key| state(key).cloned().unwrap_or_default()).collect())
     }
 
-    async fn join(&self, user: &User, news: &Presence, now: Timestamp) -> Result<Joined, StoreError> {
+    async fn join(
+        &self,
+        user: &User,
+        news: &Presence,
+        asked: &[ConnectionId],
+        now: Timestamp,
+    ) -> Result<Joined, StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
-        let state = scope.states.entry(user.identity.clone()).or_default();
-        let before = state.clone();
-        let learned = state.join(news, now);
-        if learned.anything {
-            state.presence.forget(now);
+        let unknown = UserState::default();
+        let before = scope.states.get(&user.identity).unwrap_or(&unknown);
+        let writes = JoinWrites::of(before, news, now);
+        let joined = Joined::of(before, writes.after(before), news, asked);
+        if let Some(state) = writes.state {
+            scope.states.insert(user.identity.clone(), state);
         }
-        let after = state.clone();
-        if learned.opening && !scope.by_identity.contains_key(&user.identity) {
+        if writes.creates_user && !scope.by_identity.contains_key(&user.identity) {
             scope.create_user(user);
         }
-        Ok(Joined { before, after })
+        Ok(joined)
     }
+}
 
+#[async_trait]
+impl ApiKeys for MemoryStore {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.keys.contains_key(&key.sid) {
@@ -232,8 +239,8 @@ impl Store for MemoryStore {
         Ok(self.contents().keys.get(&sid).cloned())
     }
 
-    async fn keys(&self, window: Window<KeySid>) -> Result<Slice<ApiKey>, StoreError> {
-        Ok(slice(&self.contents().keys, window, |key| key))
+    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
+        Ok(list(&self.contents().keys, page, |key| key))
     }
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
@@ -242,41 +249,40 @@ impl Store for MemoryStore {
 }
 
 #[async_trait]
-impl PushStore for MemoryStore {
-    async fn act(
+impl Bindings for MemoryStore {
+    async fn apply(
         &self,
         service: ServiceSid,
         device: Device,
-        action: &Action,
+        command: &BindingCommand,
         user: Option<&User>,
         now: Timestamp,
-    ) -> Result<Bound, StoreError> {
+    ) -> Result<Applied, StoreError> {
         let mut contents = self.contents();
         let Some(scope) = contents.services.get_mut(&service) else {
-            let registers = matches!(action, Action::Register { .. });
-            return if registers { Err(StoreError::Missing) } else { Ok(Bound { before: None, after: None }) };
+            return if command.registers() { Err(StoreError::Missing) } else { Ok(Applied::unchanged(None)) };
         };
         let before = scope.bindings.get(&device).cloned();
-        let Some(step) = action.step(before.as_ref(), now) else {
-            return Ok(Bound { after: before.clone(), before });
+        let Some(transition) = command.transition(before.as_ref(), now) else {
+            return Ok(Applied::unchanged(before));
         };
-        if let Some((identity, sid)) = &step.leaves {
-            scope.states.entry(identity.clone()).or_default().remove_device(*sid, now);
-            scope.bindings.remove(&device);
+        let state = |identity: Option<&Identity>| identity.and_then(|identity| scope.states.get(identity)).cloned();
+        let (leaver, owner) = (state(transition.leaver()), state(transition.owner()));
+        let new_user = user.filter(|user| !scope.by_identity.contains_key(&user.identity));
+        let writes = transition.writes(leaver, owner, new_user, now);
+        for (identity, state) in writes.states() {
+            scope.states.insert(identity.clone(), state.clone());
         }
-        if let Some(binding) = &step.binding {
-            let state = scope.states.entry(binding.identity.clone()).or_default();
-            if let Some(gone) = state.add_device(binding.sid, Registration::of(binding), step.told_in, now) {
-                scope.bindings.remove(&Device::of_binding(gone));
-            }
+        for sid in &writes.delete {
+            scope.bindings.remove(&Device::of_binding(*sid));
+        }
+        if let Some(binding) = &writes.put {
             scope.bindings.insert(device, binding.clone());
-            if let Some(user) = user
-                && !scope.by_identity.contains_key(&user.identity)
-            {
-                scope.create_user(user);
-            }
         }
-        Ok(Bound { before, after: step.binding })
+        if let Some(user) = &writes.create {
+            scope.create_user(user);
+        }
+        Ok(Applied { before, after: writes.put })
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
@@ -290,14 +296,17 @@ impl PushStore for MemoryStore {
         &self,
         service: ServiceSid,
         filter: &BindingFilter,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Binding>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
         let contents = self.contents();
         let all = contents.services.get(&service).into_iter().flat_map(|scope| scope.bindings.values());
         let bindings = all.filter(|binding| filter.matches(binding)).cloned().collect();
-        Ok(window.show(bindings, |binding| binding.sid))
+        Ok(page.page_of_all(bindings, |binding| binding.sid))
     }
+}
 
+#[async_trait]
+impl Credentials for MemoryStore {
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.credentials.contains_key(&credential.sid) {
@@ -311,8 +320,8 @@ impl PushStore for MemoryStore {
         Ok(self.contents().credentials.get(&sid).cloned())
     }
 
-    async fn credentials(&self, window: Window<CredentialSid>) -> Result<Slice<Credential>, StoreError> {
-        Ok(slice(&self.contents().credentials, window, |credential| credential))
+    async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {
+        Ok(list(&self.contents().credentials, page, |credential| credential))
     }
 
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError> {
@@ -328,7 +337,10 @@ impl PushStore for MemoryStore {
     async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError> {
         Ok(self.contents().credentials.remove(&sid).is_some())
     }
+}
 
+#[async_trait]
+impl Notifications for MemoryStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
         let mut contents = self.contents();
         if contents.notifications.contains_key(&notification.sid) {
@@ -382,10 +394,10 @@ impl PushStore for MemoryStore {
     async fn deliveries(
         &self,
         notification: NotificationSid,
-        window: Window<BindingSid>,
-    ) -> Result<Slice<Delivery>, StoreError> {
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Delivery>, StoreError> {
         let contents = self.contents();
         let sent = contents.notifications.get(&notification);
-        Ok(sent.map_or(Slice { items: vec![], more: false }, |sent| slice(&sent.deliveries, window, |it| it)))
+        Ok(sent.map_or(Page::EMPTY, |sent| list(&sent.deliveries, page, |it| it)))
     }
 }

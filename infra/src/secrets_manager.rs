@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use aws_sdk_secretsmanager::Client;
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 
 /// The secret could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,11 @@
 
 use std::error::Error;
 
+use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use futures_util::{StreamExt, stream};
+use reachability_domain::presence::notice::{Notice, Sink, SinkError};
 use serde_json::Value;
 
 use crate::aws;
@@ -22,43 +24,33 @@ pub struct Topic {
     arn: String,
 }
 
-/// Messages were not published.
-#[derive(Debug, thiserror::Error)]
-#[error("{} messages could not be published", indices.len())]
-pub struct PublishError {
-    /// Which.
-    pub indices: Vec<usize>,
-    /// What went wrong with one of them.
-    #[source]
-    pub source: Box<dyn Error + Send + Sync>,
+#[async_trait]
+impl Sink for Topic {
+    /// Each message has its members `service_sid` and `type` as attributes too, for filters.
+    async fn tell(&self, notices: &[Notice]) -> Result<(), SinkError> {
+        let messages: Vec<Value> = notices.iter().map(Notice::to_json).collect();
+        let publish = |(batch, messages)| async move {
+            self.publish_batch(messages).await.map_err(|(indices, source)| {
+                let indices: Vec<usize> = indices.into_iter().map(|index: usize| batch * BATCH + index).collect();
+                (indices, source)
+            })
+        };
+        let batches: Vec<_> = messages.chunks(BATCH).enumerate().map(publish).collect();
+        let published = stream::iter(batches);
+        let mut failed: Option<SinkError> = None;
+        for result in published.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+            if let Err((indices, source)) = result {
+                failed.get_or_insert(SinkError { indices: vec![], source }).indices.extend(indices);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
 }
 
 impl Topic {
     /// The topic of this name.
     pub fn new(client: Client, arn: String) -> Self {
         Self { client, arn }
-    }
-
-    /// Publishes messages. Each has its members `service_sid` and `type` as attributes too, for filters.
-    ///
-    /// # Errors
-    /// If some were not taken. Publishing them again is harmless.
-    pub async fn publish(&self, messages: &[Value]) -> Result<(), PublishError> {
-        let batches = messages.chunks(BATCH).enumerate();
-        let published = stream::iter(batches).map(async |(batch, messages)| {
-            let first = batch * BATCH;
-            self.publish_batch(messages).await.map_err(|(mut indices, source)| {
-                indices.iter_mut().for_each(|index| *index += first);
-                (indices, source)
-            })
-        });
-        let mut failed: Option<PublishError> = None;
-        for result in published.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
-            if let Err((indices, source)) = result {
-                failed.get_or_insert(PublishError { indices: vec![], source }).indices.extend(indices);
-            }
-        }
-        failed.map_or(Ok(()), Err)
     }
 
     async fn publish_batch(&self, messages: &[Value]) -> Result<(), (Vec<usize>, Box<dyn Error + Send + Sync>)> {

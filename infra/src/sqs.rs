@@ -1,17 +1,18 @@
 //! SQS: the queue of a deployment on AWS, and where messages end that nobody can handle.
 
 use std::error::Error;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reachability_domain::queue::{Lane, Message, Queue, QueueError};
-use reachability_domain::time::Timestamp;
+use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::time::{Clock, Timestamp};
 use tokio::time::sleep;
 
-use crate::{aws, environment, mint};
+use crate::{aws, ids};
 
 /// How many messages a request takes.
 const BATCH: usize = 10;
@@ -28,21 +29,13 @@ const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// How long the reason of a dead letter may be, in bytes.
 const MAX_REASON: usize = 1_024;
 
-/// The two queues of a deployment, one for each lane.
-#[derive(Debug, Clone)]
-pub struct SqsQueue {
+/// A queue of a deployment.
+#[derive(Debug)]
+pub struct SqsQueue<M> {
     client: Client,
-    urls: Urls,
-    clock: fn() -> Timestamp,
-}
-
-/// Where the queues are.
-#[derive(Debug, Clone)]
-pub struct Urls {
-    /// That of events.
-    pub events: String,
-    /// That of what push providers are asked.
-    pub pushes: String,
+    url: String,
+    clock: Clock,
+    message: PhantomData<fn() -> M>,
 }
 
 /// The queue took some of the messages, and these it did not.
@@ -53,24 +46,16 @@ struct NotTaken {
     reason: String,
 }
 
-impl Urls {
-    /// From a function's environment. Not every function sends messages: where one is not set, none can be sent there.
-    pub fn from_environment() -> Self {
-        let url = |name| environment::optional(name).unwrap_or_default();
-        Self { events: url("REACHABILITY_QUEUE_URL"), pushes: url("REACHABILITY_PUSH_QUEUE_URL") }
-    }
-}
-
-impl SqsQueue {
-    /// The queues at these URLs.
-    pub fn new(client: Client, urls: Urls, clock: fn() -> Timestamp) -> Self {
-        Self { client, urls, clock }
+impl<M: Message> SqsQueue<M> {
+    /// The queue at this URL.
+    pub fn new(client: Client, url: String, clock: Clock) -> Self {
+        Self { client, url, clock, message: PhantomData }
     }
 
     /// Sends up to ten messages, and those that were not taken again.
-    async fn send_batch(&self, url: &str, messages: &[&Message]) -> Result<(), QueueError> {
+    async fn send_batch(&self, messages: &[M]) -> Result<(), QueueError> {
         let now = (self.clock)();
-        let entry = |(index, message): (usize, &&Message)| {
+        let entry = |(index, message): (usize, &M)| {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(aws::sendable(message.to_json()))
@@ -81,7 +66,7 @@ impl SqsQueue {
         let mut waiting = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, QueueError>>()?;
         let mut attempt = 1;
         loop {
-            let request = self.client.send_message_batch().queue_url(url).set_entries(Some(waiting.clone()));
+            let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(waiting.clone()));
             let answer = request.send().await.map_err(|error| QueueError(error.into()))?;
             waiting.retain(|entry| answer.failed.iter().any(|failed| failed.id == entry.id));
             let Some(failed) = answer.failed.first() else { return Ok(()) };
@@ -89,28 +74,23 @@ impl SqsQueue {
                 let reason = failed.message.as_ref().unwrap_or(&failed.code).clone();
                 return Err(QueueError(NotTaken { count: waiting.len(), reason }.into()));
             }
-            sleep(mint::jitter(Duration::from_millis(50 << attempt))).await;
+            sleep(ids::jitter(Duration::from_millis(50 << attempt))).await;
             attempt += 1;
         }
     }
 }
 
 #[async_trait]
-impl Queue for SqsQueue {
-    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
-        let (events, pushes): (Vec<&Message>, Vec<&Message>) =
-            messages.iter().partition(|message| message.lane() == Lane::Events);
-        let to = |url, batch| self.send_batch(url, batch);
-        let events = events.chunks(BATCH).map(|batch| to(&self.urls.events, batch));
-        let pushes = pushes.chunks(BATCH).map(|batch| to(&self.urls.pushes, batch));
-        let batches: Vec<_> = events.chain(pushes).collect();
-        stream::iter(batches).buffer_unordered(AT_ONCE).try_collect().await
+impl<M: Message> Queue<M> for SqsQueue<M> {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        let batches = messages.chunks(BATCH).map(|batch| self.send_batch(batch));
+        stream::iter(batches.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
     }
 }
 
 /// For how long a message is held back, in seconds: until it is due, and no less.
-fn delay(message: &Message, now: Timestamp) -> i32 {
-    let wait = message.deliver_at().map_or(Duration::ZERO, |at| at.since(now)).min(MAX_DELAY);
+fn delay(message: &impl Message, now: Timestamp) -> i32 {
+    let wait = message.due_at().map_or(Duration::ZERO, |at| at.since(now)).min(MAX_DELAY);
     i32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX)
 }
 
@@ -127,7 +107,7 @@ impl DeadLetterQueue {
         Self { client, url }
     }
 
-    /// Lays a message aside, with the reason as its attribute `reason`.
+    /// Takes a message, with the reason as its attribute `reason`.
     ///
     /// # Errors
     /// If the queue did not take it.
@@ -143,7 +123,7 @@ impl DeadLetterQueue {
 
 #[cfg(test)]
 mod tests {
-    use reachability_domain::queue::Purge;
+    use reachability_domain::presence::message::{PresenceMessage, Purge};
     use reachability_domain::sid::Sid;
 
     use super::*;
@@ -151,7 +131,7 @@ mod tests {
     #[test]
     fn messages_are_held_back_until_they_are_due() {
         let at = Timestamp::from_millis;
-        let purge = |due_at| Message::Purge(Purge { service: Sid::from_bits(1), due_at });
+        let purge = |due_at| PresenceMessage::Purge(Purge { service: Sid::from_bits(1), due_at });
         for (due_at, seconds) in [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (901_000, 900), (i64::MAX, 900)] {
             assert_eq!(delay(&purge(at(due_at)), at(1_000)), seconds, "{due_at}");
         }

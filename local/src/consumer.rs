@@ -1,16 +1,16 @@
-//! Moves messages from the queue to who handles them, as Lambda does with SQS: each lane apart.
+//! Moves messages from the queues to who handles them, as Lambda does with SQS.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use reachability_domain::chain::Chain;
-use reachability_domain::queue::Lane;
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::push::message::PushMessage;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Delivered, SqliteQueue};
-use reachability_worker::sqs::{Attributes, Batch, BatchResponse, Record};
-use reachability_worker::{Pusher, Worker};
+use reachability_worker::{Envelope, Failure, Pusher, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -26,23 +26,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Moves events until it is time to stop. What is under way then is brought to its end.
-pub(crate) async fn run_events(queue: SqliteQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run_events(queue: SqliteQueue<PresenceMessage>, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let now = clock::now();
         let turn = async {
-            let messages = queue.due(Lane::Events, now, BATCH).await?;
+            let messages = queue.due(now, BATCH).await?;
             if !messages.is_empty() {
-                let (batch, handled) = batch(messages);
-                let answer = worker.handle(&batch, now).await;
-                settle(&queue, handled, answer, now).await?;
+                let failures = worker.handle(&envelopes(&messages)).await;
+                acknowledge(&queue, messages, failures, now).await?;
                 return Ok(None);
             }
-            Ok::<_, StoreError>(Some(queue.next_due(Lane::Events, now).await?))
+            Ok::<_, StoreError>(Some(queue.next_due(now).await?))
         };
         match turn.await {
             Ok(None) => {}
             Ok(Some(next_due)) => tokio::select! {
-                () = queue.sent(Lane::Events) => {}
+                () = queue.sent() => {}
                 () = until(next_due) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             },
@@ -51,9 +50,9 @@ pub(crate) async fn run_events(queue: SqliteQueue, worker: Worker, mut stop: wat
     }
 }
 
-/// Moves pushes until it is time to stop, side by side: each is settled when it is done, so that a provider that does not
+/// Moves pushes until it is time to stop, side by side: each is acknowledged when it is done, so that a provider that does not
 /// answer holds up nobody else. What is under way when it is time is brought to its end.
-pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, mut stop: watch::Receiver<bool>) {
     let mut under_way: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
     let mut ids: HashSet<i64> = HashSet::new();
     // There may be messages that are due and not under way.
@@ -62,9 +61,9 @@ pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: wat
         let now = clock::now();
         let turn = async {
             let looks = is_behind && ids.len() <= BATCH / 2;
-            let due = if looks { queue.due(Lane::Pushes, now, BATCH).await? } else { vec![] };
+            let due = if looks { queue.due(now, BATCH).await? } else { vec![] };
             is_behind &= !looks;
-            Ok::<_, StoreError>((due, queue.next_due(Lane::Pushes, now).await?))
+            Ok::<_, StoreError>((due, queue.next_due(now).await?))
         };
         let (due, next_due) = match turn.await {
             Ok(found) => found,
@@ -83,15 +82,15 @@ pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: wat
         let mut done = Vec::new();
         tokio::select! {
             Some(first) = under_way.join_next() => done.push(first),
-            () = queue.sent(Lane::Pushes) => is_behind = true,
+            () = queue.sent() => is_behind = true,
             () = until(next_due) => is_behind = true,
             _ = stop.wait_for(|stop| *stop) => {}
         }
         done.extend(std::iter::from_fn(|| under_way.try_join_next()));
         for done in done {
-            let (id, settled) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let (id, acknowledged) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             ids.remove(&id);
-            if let Err(error) = settled {
+            if let Err(error) = acknowledged {
                 is_behind = true;
                 pause(&error).await;
             }
@@ -100,12 +99,11 @@ pub(crate) async fn run_pushes(queue: SqliteQueue, pusher: Pusher, mut stop: wat
     while under_way.join_next().await.is_some() {}
 }
 
-/// Has one push handled and settled. Returns its id, and whether it was settled.
-async fn push(queue: SqliteQueue, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
-    let id = message.id;
-    let (batch, handled) = batch(vec![message]);
-    let answer = pusher.handle(&batch).await;
-    (id, settle(&queue, handled, answer, clock::now()).await)
+/// Has one push handled and acknowledged. Returns its id, and whether it was acknowledged.
+async fn push(queue: SqliteQueue<PushMessage>, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
+    let (id, messages) = (message.id, vec![message]);
+    let failures = pusher.handle(&envelopes(&messages)).await;
+    (id, acknowledge(&queue, messages, failures, clock::now()).await)
 }
 
 async fn until(due_at: Option<Timestamp>) {
@@ -116,34 +114,35 @@ async fn until(due_at: Option<Timestamp>) {
 }
 
 async fn pause(error: &StoreError) {
-    error!(error = %Chain(error), "the queue does not work");
+    error!(error = %ErrorChain(error), "the queue does not work");
     sleep(PAUSE).await;
 }
 
-/// Messages as a batch, and of each, by its name in the batch, its id and how often its handling has failed.
-fn batch(messages: Vec<Delivered>) -> (Batch, HashMap<String, (i64, u32)>) {
-    let handled = messages.iter().map(|message| (message.id.to_string(), (message.id, message.attempts))).collect();
-    let record = |message: Delivered| Record {
-        message_id: message.id.to_string(),
-        body: message.body,
-        attributes: Attributes::default(),
+fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
+    let envelope = |message: &Delivered| Envelope {
+        id: message.id.to_string(),
+        body: message.body.clone(),
+        attempts: message.attempts,
+        accepted_at: None,
     };
-    (Batch { records: messages.into_iter().map(record).collect() }, handled)
+    messages.iter().map(envelope).collect()
 }
 
-/// Takes what was handled out of the queue. The rest is tried again, or laid aside.
-async fn settle(
-    queue: &SqliteQueue,
-    mut handled: HashMap<String, (i64, u32)>,
-    answer: BatchResponse,
+/// Takes what was handled out of the queue. The rest is tried again, or becomes a dead letter.
+async fn acknowledge<M>(
+    queue: &SqliteQueue<M>,
+    messages: Vec<Delivered>,
+    failures: Vec<(usize, Failure)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut retry = Vec::new();
     let mut dead = Vec::new();
-    for failure in answer.batch_item_failures {
-        let Some((id, attempts)) = handled.remove(&failure.item_identifier) else { continue };
-        let reason = Chain(&failure.reason).to_string();
-        if failure.reason.is_permanent() {
+    let mut failed = HashSet::new();
+    for (index, failure) in failures {
+        let Delivered { id, attempts, .. } = messages[index];
+        failed.insert(id);
+        let reason = ErrorChain(&failure).to_string();
+        if failure.is_permanent() {
             warn!(message.id = id, reason, "a message was laid aside");
             dead.push((id, reason));
         } else {
@@ -152,6 +151,6 @@ async fn settle(
             retry.push((id, now.plus(backoff)));
         }
     }
-    let handled = handled.into_values().map(|(id, _)| id).collect();
-    queue.settle(handled, retry, dead, now).await
+    let handled = messages.iter().map(|message| message.id).filter(|id| !failed.contains(id)).collect();
+    queue.acknowledge(handled, retry, dead, now).await
 }

@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use reachability_domain::account::Secret;
+use reachability_domain::ids::{Ids, NoRandomness};
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
-use reachability_infra::mint;
+use reachability_infra::ids::Uuids;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::ServeSettings;
@@ -54,7 +55,7 @@ pub(crate) enum DataDirError {
     #[error("the key of credentials {0} is malformed")]
     MalformedKey(PathBuf),
     #[error("no secret can be made")]
-    Randomness(#[source] io::Error),
+    Randomness(#[source] NoRandomness),
 }
 
 /// The data directory, ours until this is dropped.
@@ -93,8 +94,8 @@ impl DataDir {
         let (kept, is_new) = match kept_account(&path)? {
             Some(kept) => (kept, false),
             None => {
-                let auth_token = mint::secret().map_err(|error| DataDirError::Randomness(error.into()))?;
-                (Account { account_sid: mint::random_sid(), auth_token }, true)
+                let auth_token = Uuids.secret().map_err(DataDirError::Randomness)?;
+                (Account { account_sid: (&Uuids as &dyn Ids).random_sid(), auth_token }, true)
             }
         };
         let account = Account {
@@ -121,7 +122,7 @@ impl DataDir {
                 is_key.then(|| Secret::new(key)).ok_or(DataDirError::MalformedKey(path))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = || mint::secret().map_err(|error| DataDirError::Randomness(error.into()));
+                let secret = || Uuids.secret().map_err(DataDirError::Randomness);
                 let key = Secret::new(format!("{}{}", secret()?.expose(), secret()?.expose()));
                 write_whole(&path, format!("{}\n", key.expose()).as_bytes())
                     .map_err(|source| DataDirError::CredentialsKey { path, source })?;

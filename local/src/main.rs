@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use reachability_domain::chain::Chain;
+use reachability_domain::error_chain::ErrorChain;
 
 use crate::settings::{Cli, Command};
 
@@ -43,6 +43,6 @@ fn main() -> ExitCode {
 
 /// Says why it cannot go on.
 fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "reachability: {}", Chain(error));
+    let _ = writeln!(std::io::stderr(), "reachability: {}", ErrorChain(error));
     ExitCode::FAILURE
 }

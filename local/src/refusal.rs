@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use reachability_functions::malformed_request;
+use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection whose refusals have a body.
@@ -85,7 +86,7 @@ fn refused(bytes: &[u8]) -> Option<u16> {
 
 /// The answer instead, whole. The HTTP library closes the connection behind it.
 fn answer(status: u16) -> Vec<u8> {
-    let (parts, body) = malformed_request(status).into_parts();
+    let (parts, body) = malformed_request(&Uuids, status).into_parts();
     let mut answer = format!("HTTP/1.1 {}\r\n", parts.status);
     for (name, value) in &parts.headers {
         answer.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));

@@ -10,17 +10,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
-use reachability_domain::event::Event;
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::queue::{Message, Queue, QueueError};
-use reachability_domain::reachability::{Configuration, Reachability};
-use reachability_domain::service::{DefaultRoles, Service};
+use reachability_domain::ids::Ids;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::store::{Store, StoreError};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_infra::ids::Uuids;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::mint;
-use reachability_worker::{Failure, Worker};
+use reachability_infra::metrics::EmfMetrics;
+use reachability_worker::{Failure, Worker, WorkerPorts};
 use serde::Serialize;
 
 use crate::settings::ReplaySettings;
@@ -76,23 +83,33 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     log.events.retain(|event| event.occurred_at <= at);
 
     let store = Arc::new(MemoryStore::default());
+    let ids: Arc<dyn Ids> = Arc::new(Uuids);
     let users: BTreeSet<UserKey> = log.events.iter().map(|event| event.user.clone()).collect();
     let services: BTreeSet<ServiceSid> = users.iter().map(|user| user.service).collect();
     // Every service is switched on.
     let mut configuration = Configuration::default();
     configuration.set_reachability_enabled(true, at);
     for sid in services {
-        let roles =
-            DefaultRoles { conversation_creator: mint::sid(), conversation: mint::sid(), service_user: mint::sid() };
+        let roles = DefaultRoles { conversation_creator: ids.sid(), conversation: ids.sid(), service_user: ids.sid() };
         let service = Service { configuration, ..Service::new(sid, String::new(), roles, at) };
         store.create_service(&service).await?;
     }
 
-    let worker = Worker::new(store.clone(), Arc::new(NoTimers), rules, Duration::ZERO, Arc::default());
+    let ports = WorkerPorts {
+        services: store.clone(),
+        deleted_services: None,
+        users: store.clone(),
+        states: store.clone(),
+        events: Arc::new(NoQueue),
+        pushes: Arc::new(NoQueue),
+        ids: ids.clone(),
+        metrics: Arc::new(EmfMetrics::default()),
+    };
+    let worker = Worker::new(ports, rules, Duration::ZERO, clock::now);
     let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
-    let mut events = log.events.into_iter().map(Message::Event);
+    let mut events = log.events.into_iter().map(PresenceMessage::Event);
     loop {
-        let batch: Vec<Message> = events.by_ref().take(BATCH).collect();
+        let batch: Vec<PresenceMessage> = events.by_ref().take(BATCH).collect();
         if batch.is_empty() {
             break;
         }
@@ -206,11 +223,11 @@ fn progress(length: u64, template: &str) -> ProgressBar {
 }
 
 /// A replay looks at one moment, and that one has come.
-struct NoTimers;
+struct NoQueue;
 
 #[async_trait]
-impl Queue for NoTimers {
-    async fn send(&self, _messages: &[Message]) -> Result<(), QueueError> {
+impl<M: Sync> Queue<M> for NoQueue {
+    async fn send(&self, _messages: &[M]) -> Result<(), QueueError> {
         Ok(())
     }
 }

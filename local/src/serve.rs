@@ -5,16 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::chain::Chain;
-use reachability_domain::queue::{Message, Queue, Sweep};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::ids::Ids;
+use reachability_domain::metrics::Metrics;
+use reachability_domain::push::message::{PushMessage, ScanServices};
+use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
-use reachability_functions::account::default_service;
-use reachability_functions::app::{App, Deployment};
+use reachability_functions::app::{App, Ports, Settings};
+use reachability_functions::store_default_service;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
+use reachability_infra::credentials::vault::SealingVault;
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
-use reachability_worker::{Pusher, Worker};
+use reachability_worker::{Pusher, PusherPorts, Worker, WorkerPorts};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -60,31 +66,64 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let mut data_dir = DataDir::open(&settings)?;
     let database = Database::open(&data_dir.database())?;
 
-    let queue = SqliteQueue::new(database.clone());
+    let events = SqliteQueue::events(database.clone());
+    let pushes = SqliteQueue::pushes(database.clone());
     let store = Arc::new(SqliteStore::new(database));
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
-    let app = App::new(Deployment {
-        store: store.clone(),
-        queue: Arc::new(queue.clone()),
-        clock: clock::now,
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: store.clone(),
+        users: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store.clone(),
+        events: Arc::new(events.clone()),
+        pushes: Arc::new(pushes.clone()),
+        vault: Arc::new(SealingVault::new(Some(seal.clone()))),
+        ids: Arc::new(Uuids),
+    };
+    let account = Settings {
         account_sid: data_dir.account.account_sid,
         auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
-        seal: Some(seal.clone()),
-        platform_applications: false,
-        off_at_least: Duration::ZERO,
         public_url: settings.public_url.clone(),
-    });
-    let worker = Worker::new(store.clone(), Arc::new(queue.clone()), settings.rules(), Duration::ZERO, Arc::default());
-    let providers = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
-    let pusher = Pusher::new(store.clone(), Arc::new(queue.clone()), Arc::new(providers), Arc::default(), clock::now);
+        clock: clock::now,
+    };
+    let app = App::new(ports, account);
+    let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
+    let ports = WorkerPorts {
+        services: store.clone(),
+        deleted_services: None,
+        users: store.clone(),
+        states: store.clone(),
+        events: Arc::new(events.clone()),
+        pushes: Arc::new(pushes.clone()),
+        ids: ids.clone(),
+        metrics: metrics.clone(),
+    };
+    let worker = Worker::new(ports, settings.rules(), Duration::ZERO, clock::now);
+    let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
+    let ports = PusherPorts {
+        services: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store.clone(),
+        pushes: Arc::new(pushes.clone()),
+        provider: Arc::new(provider),
+        ids,
+        metrics,
+    };
+    let pusher = Pusher::new(ports, clock::now);
 
     greet(&mut data_dir, &app, &settings, address).await?;
-    tokio::spawn(tidy(store, queue.clone()));
-    let events = tokio::spawn(consumer::run_events(queue.clone(), worker, stop.clone()));
-    let pushes = tokio::spawn(consumer::run_pushes(queue, pusher, stop.clone()));
+    tokio::spawn(every_day(store, pushes.clone()));
+    let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
+    let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
     // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
     // handled when it is told to stop is handled after the next start.
-    let consumers = async { tokio::try_join!(events, pushes).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
         Ok(())
@@ -105,14 +144,14 @@ async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> 
 }
 
 /// Removes every day what can no longer matter, and has the push registrations looked through.
-async fn tidy(store: Arc<SqliteStore>, queue: SqliteQueue) {
+async fn every_day(store: Arc<SqliteStore>, pushes: SqliteQueue<PushMessage>) {
     loop {
-        if let Err(error) = queue.send(&[Message::Sweep(Sweep::Services { after: None })]).await {
-            warn!(error = %Chain(&error), "registrations will be looked through another day");
+        if let Err(error) = pushes.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
+            warn!(error = %ErrorChain(&error), "registrations will be looked through another day");
         }
-        match store.tidy(clock::now()).await {
-            Ok(removed) => debug!(removed, "tidied up"),
-            Err(error) => warn!(error = %Chain(&error), "tidying up failed"),
+        match store.collect_garbage(clock::now()).await {
+            Ok(removed) => debug!(removed, "garbage collected"),
+            Err(error) => warn!(error = %ErrorChain(&error), "garbage collection failed"),
         }
         sleep(Duration::from_secs(86_400)).await;
     }
@@ -147,7 +186,7 @@ async fn greet(
         data_dir.path.display()
     );
     if data_dir.is_new {
-        let service = default_service(app).await?.sid;
+        let service = store_default_service(app).await?;
         let mut credentials = account.to_string();
         // A token of the owner's own is perhaps not meant for this terminal, and may have any characters: curl asks for it.
         if settings.auth_token.is_none() {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use reachability_domain::account::Secret;
-use reachability_domain::presence::{Lease, Rules};
+use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
-use reachability_infra::push::Endpoints;
+use reachability_infra::push::ProviderUrls;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -98,8 +98,8 @@ pub(crate) struct PushSettings {
 }
 
 impl PushSettings {
-    pub(crate) fn endpoints(&self) -> Endpoints {
-        Endpoints {
+    pub(crate) fn endpoints(&self) -> ProviderUrls {
+        ProviderUrls {
             apns: self.apns_url.clone(),
             apns_sandbox: self.apns_sandbox_url.clone(),
             fcm: self.fcm_url.clone(),
@@ -173,15 +173,15 @@ impl Grace {
 
 impl ServeSettings {
     pub(crate) fn rules(&self) -> Rules {
-        Rules { grace: self.grace.period(), lease: Lease::For(Duration::from_secs(self.lease_seconds.into())) }
+        Rules { grace: self.grace.period(), lease: LeasePolicy::For(Duration::from_secs(self.lease_seconds.into())) }
     }
 }
 
 impl ReplaySettings {
     pub(crate) fn rules(&self) -> Rules {
         let lease = match self.lease_seconds {
-            Some(seconds) => Lease::For(Duration::from_secs(seconds.into())),
-            None => Lease::Unlimited,
+            Some(seconds) => LeasePolicy::For(Duration::from_secs(seconds.into())),
+            None => LeasePolicy::Unlimited,
         };
         Rules { grace: self.grace.period(), lease }
     }

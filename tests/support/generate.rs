@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 

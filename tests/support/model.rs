@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use reachability_domain::event::{EndReason, Event, EventKind};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::sid::ServiceSid;
 
 /// What the model takes the settings to be, in milliseconds.

@@ -3,17 +3,17 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use reachability_domain::event::Event;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::presence::event::Event;
 use reachability_domain::sid::{ServiceSid, Sid};
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::UserRef;
 
 use crate::generate::{self, LENGTH, START, log_and_delivery, users};
+use crate::harness::{Harness, SETTINGS};
 use crate::model::{Model, Settings};
-use crate::stage::{SETTINGS, Stage};
 
 /// Runs a property in so many cases, each given a number of its own and what is generated.
 pub(crate) fn check<S: Strategy, F: Future<Output = Result<(), TestCaseError>>>(
@@ -48,17 +48,17 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
     let unlimited = Settings { lease: None, ..SETTINGS };
     let settings = prop_oneof![4 => Just(SETTINGS), 1 => Just(unlimited)];
     check(cases, (log_and_delivery(), settings), |case, ((log, batches), settings)| async move {
-        let stage = Stage::new(store.clone(), settings);
+        let harness = Harness::new(store.clone(), settings);
         let mut model = Model::new(settings);
         for n in [1, 2] {
             let service = service_in_case(case, generate::service(n));
-            stage.switch(service, true).await;
+            harness.switch(service, true).await;
             model.switch(service, true);
         }
         let end = START + LENGTH;
         for batch in batches {
             let batch: Vec<Event> = batch.into_iter().map(|event| in_case(case, event)).collect();
-            stage.deliver(&batch, end).await;
+            harness.deliver(&batch, end).await;
         }
         for event in log {
             model.arrive(&in_case(case, event));
@@ -68,11 +68,11 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
             // At the end, and as grace and leases run out.
             for now in [0, 1_000, 9_999, 10_000, 60_000, 119_999, 120_000, 300_000].map(|later| end + later) {
                 let truth = model.truth(&user, now);
-                prop_assert_eq!(stage.read(&user, now).await.online, truth.online, "{:?} at {}", user, now - end);
+                prop_assert_eq!(harness.read(&user, now).await.online, truth.online, "{:?} at {}", user, now - end);
             }
-            let last_active = stage.state(&user).await.presence.last_active().map(Timestamp::as_millis);
+            let last_active = harness.state(&user).await.presence.last_active().map(Timestamp::as_millis);
             prop_assert_eq!(last_active, model.truth(&user, end).last_active);
-            let found = stage.store.user(user.service, &UserRef::Identity(user.identity.clone())).await.unwrap();
+            let found = harness.store.user(user.service, &UserRef::Identity(user.identity.clone())).await.unwrap();
             prop_assert_eq!(found.is_some(), model.exists(&user));
         }
         Ok(())
@@ -105,11 +105,11 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
         1 => prop_oneof![Just(1i64), 1..20_000i64].prop_map(Step::Early),
     ];
     check(cases, proptest::collection::vec(step, 1..40), |case, steps| async move {
-        let stage = Stage::new(store.clone(), SETTINGS);
+        let harness = Harness::new(store.clone(), SETTINGS);
         let mut model = Model::new(SETTINGS);
         for n in [1, 2] {
             let service = service_in_case(case, generate::service(n));
-            stage.switch(service, false).await;
+            harness.switch(service, false).await;
             model.switch(service, false);
         }
         let mut now = START;
@@ -119,7 +119,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
             match step {
                 Step::Switch(n, on) => {
                     let service = service_in_case(case, generate::service(n));
-                    stage.switch(service, on).await;
+                    harness.switch(service, on).await;
                     model.switch(service, on);
                 }
                 Step::Event(event) => {
@@ -127,7 +127,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     event.occurred_at = Timestamp::from_millis(now);
                     // The id of a connection that has ended is never used again.
                     let ended = |earlier: &&Event| {
-                        !earlier.opens()
+                        !earlier.renews_lease()
                             && earlier.user == event.user
                             && earlier.connection.as_str().starts_with(event.connection.as_str())
                     };
@@ -135,7 +135,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     event.connection = format!("{}-{ends}", event.connection).parse().unwrap();
                     model.arrive(&event);
                     deliveries += 1;
-                    stage.deliver(std::slice::from_ref(&event), now).await;
+                    harness.deliver(std::slice::from_ref(&event), now).await;
                     arrived.push(event);
                 }
                 Step::Again(index) => {
@@ -148,26 +148,26 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     let event = index.get(&late).clone();
                     model.arrive(&event);
                     deliveries += 1;
-                    stage.deliver(&[event], now).await;
+                    harness.deliver(&[event], now).await;
                 }
                 Step::Pass(seconds) => {
                     let until = now + seconds * 1_000;
-                    while let Some(due) = stage.timers.next().map(Timestamp::as_millis).filter(|due| *due <= until) {
+                    while let Some(due) = harness.timers.next().map(Timestamp::as_millis).filter(|due| *due <= until) {
                         now = now.max(due);
-                        stage.tick(now).await;
+                        harness.tick(now).await;
                     }
                     now = until;
                 }
-                Step::Early(early) => stage.tick_early(now, early).await,
+                Step::Early(early) => harness.tick_early(now, early).await,
             }
             for mut user in users() {
                 user.service = service_in_case(case, user.service);
                 let truth = model.truth(&user, now).online;
-                prop_assert_eq!(stage.read(&user, now).await.online, truth, "read of {:?}", user);
-                prop_assert_eq!(stage.told(&user).await.online, truth, "told of {:?}", user);
+                prop_assert_eq!(harness.read(&user, now).await.online, truth, "read of {:?}", user);
+                prop_assert_eq!(harness.told(&user).await.online, truth, "told of {:?}", user);
             }
             // Timers do not pile up.
-            prop_assert!(stage.timers.count() <= deliveries, "{} timers of {deliveries}", stage.timers.count());
+            prop_assert!(harness.timers.count() <= deliveries, "{} timers of {deliveries}", harness.timers.count());
         }
         Ok(())
     });

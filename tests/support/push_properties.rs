@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::PushStore;
 use proptest::prelude::*;
-use reachability_domain::credential::Channel;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::Generation;
-use reachability_domain::push::Reason;
-use reachability_domain::push_store::PushStore;
-use reachability_domain::registration::{Action, REGISTERED_FOR, Verdict, Word};
+use reachability_domain::push::binding::REGISTERED_FOR;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::reason::Reason;
+use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
-use reachability_domain::user::User;
 
+use crate::contract::bindings::binding;
 use crate::generate::START;
+use crate::harness::new_service;
 use crate::properties::check;
-use crate::push_contract::binding;
-use crate::stage::new_service;
 
 /// What happens to one device, which two users share. Time passes with every step.
 #[derive(Debug, Clone)]
@@ -67,9 +69,9 @@ impl Model {
             return None;
         }
         let Some((owner, at)) = self.registered.filter(|(owner, _)| *owner == user) else { return Some(false) };
-        let kills = |answer: &Answer| match &answer.verdict.word {
-            Word::Alive => false,
-            Word::Dead { since, .. } => {
+        let kills = |answer: &Answer| match &answer.verdict.token {
+            TokenState::Alive => false,
+            TokenState::Dead { since, .. } => {
                 answer.user == owner && at == answer.verdict.registered_at && since.is_none_or(|since| at < since)
             }
         };
@@ -103,18 +105,19 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
         for step in steps {
             now = now.plus(Duration::from_millis(1));
             let bindings = users.each_ref().map(|user| binding(user, Channel::Apn, "00ff", now));
-            let act = async |user: usize, action: Action| {
-                store.act(service.sid, bindings[0].device(), &action, Some(&users[user]), now).await.unwrap()
+            let act = async |user: usize, action: BindingCommand| {
+                store.apply(service.sid, bindings[0].device(), &action, Some(&users[user]), now).await.unwrap()
             };
             match step {
                 Step::Register(user) => {
-                    act(user, Action::Register { binding: bindings[user].clone(), generation: Generation(1) }).await;
+                    act(user, BindingCommand::Register { binding: bindings[user].clone(), generation: Generation(1) })
+                        .await;
                     model.registered = Some((user, now));
                     model.ever[user] = true;
                     model.dead_since = None;
                 }
                 Step::Unregister(user) => {
-                    act(user, Action::Unregister(bindings[user].sid)).await;
+                    act(user, BindingCommand::Unregister(bindings[user].sid)).await;
                     model.registered = model.registered.filter(|(owner, _)| *owner != user);
                 }
                 Step::Uninstall(behind) => {
@@ -123,9 +126,9 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
                 }
                 Step::Ask(user) => {
                     let word = match model.dead_since {
-                        None => Word::Alive,
+                        None => TokenState::Alive,
                         // Some providers say since when, others do not.
-                        since => Word::Dead {
+                        since => TokenState::Dead {
                             reason: Reason::new("Unregistered"),
                             since: since.filter(|since| since.as_millis() % 2 == 0),
                         },
@@ -133,17 +136,18 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
                     // Nobody asks about what is not registered, but for what was a moment ago.
                     let registered = model.registered.filter(|(owner, _)| *owner == user);
                     let registered_at = registered.map_or(now, |(_, at)| at);
-                    given.push(Answer { user, verdict: Verdict { registered_at, asked_at: now, word } });
+                    given.push(Answer { user, verdict: Verdict { registered_at, asked_at: now, token: word } });
                 }
                 Step::Answer(_) if given.is_empty() => {}
                 Step::Answer(index) => {
                     let answer = index.get(&given).clone();
-                    act(answer.user, Action::Settle(bindings[answer.user].sid, answer.verdict.clone())).await;
+                    act(answer.user, BindingCommand::ApplyVerdict(bindings[answer.user].sid, answer.verdict.clone()))
+                        .await;
                     model.heard.push(answer);
                 }
                 Step::Sweep => {
                     for (user, binding) in bindings.iter().enumerate() {
-                        act(user, Action::Expire(binding.sid)).await;
+                        act(user, BindingCommand::Expire(binding.sid)).await;
                     }
                 }
                 Step::Pass(seconds) => now = now.plus(Duration::from_secs(seconds)),

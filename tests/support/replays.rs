@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use reachability_domain::event::Event;
+use crate::store::Store;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::event::Event;
 use reachability_domain::sid::{ServiceSid, Sid};
-use reachability_domain::store::Store;
 use reachability_domain::time::Timestamp;
 use serde::Deserialize;
 
+use crate::harness::Harness;
 use crate::model::Settings;
-use crate::stage::Stage;
 
 /// The settings that the logs were recorded with.
 pub const SETTINGS: Settings = Settings { grace: 10_000, lease: Some(900_000) };
@@ -75,22 +75,22 @@ fn line(text: &str) -> Line {
 /// before it.
 pub async fn run<F: Future<Output = Arc<dyn Store>>>(fresh: impl Fn() -> F) {
     for (name, log) in all() {
-        let stage = Stage::new(fresh().await, SETTINGS);
+        let harness = Harness::new(fresh().await, SETTINGS);
         let service = ServiceSid::from_bits(1);
-        stage.switch(service, true).await;
+        harness.switch(service, true).await;
         let mut now = i64::MIN;
         for line in log {
             match line {
                 Line::Event(event) => {
                     now = now.max(event.occurred_at.as_millis());
-                    stage.deliver(&[event], now).await;
+                    harness.deliver(&[event], now).await;
                 }
-                Line::Switch(on) => stage.switch(service, on).await,
+                Line::Switch(on) => harness.switch(service, on).await,
                 Line::Expect(Expectation { at, users }) => {
                     for (identity, online) in users {
                         let user = UserKey { service, identity: identity.parse().unwrap() };
                         for later in [0, 4_000] {
-                            let read = stage.read(&user, at.as_millis() + later).await.online;
+                            let read = harness.read(&user, at.as_millis() + later).await.online;
                             assert_eq!(read, online, "{name}: {identity} {later} ms after {at:?}");
                         }
                     }

@@ -13,8 +13,8 @@ use tokio::runtime::{self, Runtime};
 
 use crate::aws;
 use crate::clients::Api;
-use crate::parts::ministack::MiniStack;
-use crate::parts::sam;
+use crate::external::ministack::MiniStack;
+use crate::external::sam;
 use crate::providers::{Apple, Ca, Google};
 
 /// A deployed stack.

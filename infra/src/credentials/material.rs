@@ -1,8 +1,10 @@
 //! What a credential is made of: looked at when the owner gives it, since what a provider says of it later is harder to
 //! understand.
 
-use reachability_domain::account::Secret;
-use reachability_domain::credential::{Channel, Method};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::Method;
+use reachability_domain::push::vault::InvalidMaterial;
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair};
 use rustls::crypto::ring::sign::any_supported_type;
@@ -16,59 +18,6 @@ use x509_parser::prelude::FromDer;
 
 /// A user id, which in the subject of Apple's certificates is the app's bundle id.
 const USER_ID: Oid<'static> = oid!(0.9.2342.19200300.100.1.1);
-
-/// What is wrong with what was given. It never tells what was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidMaterial {
-    /// The id of an APNs signing key.
-    #[error("a key's id at Apple has 10 letters and digits")]
-    KeyId,
-    /// The id of a team at Apple.
-    #[error("a team's id at Apple has 10 letters and digits")]
-    TeamId,
-    /// An app's name at Apple.
-    #[error("an app's bundle id has up to 255 letters, digits, dots and hyphens, such as com.example.app")]
-    Topic,
-    /// A certificate that does not say for which app it is.
-    #[error("the certificate's subject has no UID, so the app's bundle id is wanted")]
-    NoTopic,
-    /// Not an APNs signing key.
-    #[error("it is not an APNs signing key: a P-256 key as PKCS #8 in PEM, which is what Apple's .p8 file has in it")]
-    SigningKey,
-    /// Not a certificate.
-    #[error("there is no X.509 certificate in PEM in it")]
-    Certificate,
-    /// A certificate that is not valid yet.
-    #[error("the certificate is not valid before {}", .0.to_seconds())]
-    NotYetValid(Timestamp),
-    /// A certificate that is no longer valid.
-    #[error("the certificate ended at {}", .0.to_seconds())]
-    Expired(Timestamp),
-    /// Not a certificate's key.
-    #[error("there is no private key (RSA or EC, not encrypted) in PEM in it")]
-    PrivateKey,
-    /// The key of another certificate.
-    #[error("the private key is not the certificate's")]
-    Mismatch,
-    /// No JSON object; most likely a key of the API that FCM had before.
-    #[error(
-        "it is not the JSON of a service account, which is wanted: Google switched off the server keys of FCM's legacy \
-         API in 2024"
-    )]
-    ServerKey,
-    /// Another kind of JSON.
-    #[error("it is not the JSON of a service account: its type is not service_account")]
-    NotServiceAccount,
-    /// A part of a service account.
-    #[error("{0} of the service account is missing, or not what it should be")]
-    Member(&'static str),
-    /// A platform application's name.
-    #[error(
-        "it is not the ARN of a platform application for this channel, such as \
-         arn:aws:sns:us-east-1:123456789012:app/APNS/name"
-    )]
-    PlatformApplication,
-}
 
 /// An APNs signing key, with its id, the owner's team and the app's bundle id.
 ///

@@ -1,10 +1,9 @@
 //! Credentials of push providers: what the owner gives is looked at before it is taken ([`material`]), and what is secret
-//! of it is stored sealed ([`seal`]).
+//! of it is stored sealed ([`seal`]). [`vault`] does both for those who make credentials.
 
 pub mod material;
 pub mod seal;
+pub mod vault;
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "it is a part of another crate")]
-#[path = "../../../tests/support/keys.rs"]
 mod keys;

@@ -5,8 +5,8 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reachability_domain::account::Secret;
-use reachability_domain::credential::{Credential, Sealed};
+use reachability_domain::push::credential::{Credential, Sealed};
+use reachability_domain::secret::Secret;
 use reachability_domain::sid::CredentialSid;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Digest, SHA256, digest};
@@ -67,11 +67,11 @@ impl Seal {
         let bytes = STANDARD.decode(encoded).map_err(|_| SealError::Malformed)?;
         let (nonce, text) = bytes.split_first_chunk().ok_or(SealError::Malformed)?;
         let mut text = text.to_vec();
-        let opened = self
+        let lease = self
             .key()
             .and_then(|key| key.open_in_place(Nonce::assume_unique_for_key(*nonce), owner(credential.sid), &mut text))
             .map_err(|Unspecified| SealError::WrongKey)?;
-        std::str::from_utf8(opened).map(Secret::new).map_err(|_| SealError::Malformed)
+        std::str::from_utf8(lease).map(Secret::new).map_err(|_| SealError::Malformed)
     }
 
     fn key(&self) -> Result<LessSafeKey, Unspecified> {
@@ -92,7 +92,8 @@ fn owner(sid: CredentialSid) -> Aad<String> {
 
 #[cfg(test)]
 mod tests {
-    use reachability_domain::credential::{Channel, Health, Method, RegistrationCheck};
+    use reachability_domain::push::channel::Channel;
+    use reachability_domain::push::credential::{Health, Method, RegistrationCheck};
     use reachability_domain::sid::Sid;
     use reachability_domain::time::Timestamp;
 

@@ -1,6 +1,6 @@
 //! Joining events to a state in one conditional update, without reading it.
 //!
-//! [`UserState::join`](reachability_domain::reachability::UserState::join) takes the later of two times, the greater of
+//! [`UserState::join`](reachability_domain::presence::state::UserState::join) takes the later of two times, the greater of
 //! two generations and the earliest end. An update cannot compare, but its condition can: it holds where each of these is
 //! what the events say, which is the usual case. Where it does not hold, nothing is written, and the store reads the state
 //! and joins as the domain does.
@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use reachability_domain::presence::{Generation, Presence};
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::presence::connections::Presence;
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -44,9 +45,9 @@ impl JoinUpdate {
             update.greatest("gen", &news.online_generation());
         }
         for (id, connection) in connections {
-            if let Some(opening) = &connection.opened {
+            if let Some(opening) = &connection.lease {
                 let (name, at, lease) =
-                    (update.name(state::opened(id)), update.value(&opening.at), update.value(&opening.lease_until));
+                    (update.name(state::opened(id)), update.value(&opening.at), update.value(&opening.until));
                 update
                     .conditions
                     .push(format!("(attribute_not_exists({name}) OR ({name}.a < {at} AND {name}.l <= {lease}))"));

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use reachability_domain::binding::Device;
 use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::paging::Cursor;
+use reachability_domain::push::device::Device;
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
-use reachability_domain::store::Position;
 
 /// An item with its attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -108,11 +108,11 @@ fn shard_of(sid: BindingSid) -> u8 {
 }
 
 /// The parts of a service's bindings in which a list goes on from here, one after the other.
-pub(super) fn shards(position: Position<BindingSid>) -> Vec<u8> {
+pub(super) fn shards(position: Cursor<BindingSid>) -> Vec<u8> {
     match position {
-        Position::Start => (0..SHARDS).collect(),
-        Position::After(sid) => (shard_of(sid)..SHARDS).collect(),
-        Position::Before(sid) => (0..=shard_of(sid)).rev().collect(),
+        Cursor::Start => (0..SHARDS).collect(),
+        Cursor::After(sid) => (shard_of(sid)..SHARDS).collect(),
+        Cursor::Before(sid) => (0..=shard_of(sid)).rev().collect(),
     }
 }
 

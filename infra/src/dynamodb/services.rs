@@ -1,6 +1,6 @@
 //! Services as items, for those who see them in a stream.
 
-use reachability_domain::service::Service;
+use reachability_domain::directory::service::Service;
 use reachability_domain::store::StoreError;
 use serde_dynamo::Item;
 

@@ -16,10 +16,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::ConnectionId;
-use reachability_domain::presence::{Connection, Generation, KEEP_ENDED_AT_MOST, Presence};
-use reachability_domain::reachability::UserState;
-use reachability_domain::registration::{Registration, Registrations};
+use reachability_domain::presence::connections::{Connection, KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
@@ -84,7 +85,7 @@ impl StoredState {
         let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
         let mut generation = Generation::default();
         let mut last_active = None;
-        let mut told_in = None;
+        let mut announced_in = None;
         let mut devices: BTreeMap<BindingSid, Registration> = BTreeMap::new();
         for (name, value) in item {
             match name.as_str() {
@@ -94,13 +95,13 @@ impl StoredState {
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
-                "reg" => told_in = Some(read(&name, value)?),
+                "reg" => announced_in = Some(read(&name, value)?),
                 _ => {
                     let after = |kind| name.strip_prefix(kind);
                     if let Some(sid) = after("b#").and_then(read_digits) {
                         devices.insert(sid, read(&name, value)?);
                     } else if let Some(id) = after("c#").and_then(|id| id.parse::<ConnectionId>().ok()) {
-                        connections.entry(id).or_default().opened = Some(read(&name, value)?);
+                        connections.entry(id).or_default().lease = Some(read(&name, value)?);
                     } else if let Some(id) = after("x#").and_then(|id| id.parse::<ConnectionId>().ok()) {
                         connections.entry(id).or_default().ended = Some(read(&name, value)?);
                     } else {
@@ -110,7 +111,7 @@ impl StoredState {
             }
         }
         stored.state.presence = Presence::from_parts(connections, generation, last_active);
-        stored.state.registrations = Registrations::from_parts(told_in, devices);
+        stored.state.registrations = Registrations::from_parts(announced_in, devices);
         Ok(stored)
     }
 
@@ -134,15 +135,15 @@ impl StoredState {
             put("active".to_owned(), write(&last_active));
         }
         for (id, connection) in presence.connections() {
-            if let Some(opening) = &connection.opened {
+            if let Some(opening) = &connection.lease {
                 put(opened(id), write(opening));
             }
             if let Some(ending) = &connection.ended {
                 put(ended(id), write(ending));
             }
         }
-        if let Some(told_in) = registrations.told_in() {
-            put("reg".to_owned(), write(&told_in));
+        if let Some(announced_in) = registrations.announced_in() {
+            put("reg".to_owned(), write(&announced_in));
         }
         for (sid, registration) in registrations.devices() {
             put(device(sid), write(registration));

@@ -12,9 +12,10 @@ use a2::{
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use reachability_domain::account::Secret;
-use reachability_domain::binding::Address;
-use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::push::device::Address;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -92,13 +93,13 @@ impl Apns {
     }
 
     /// Sends a push to a device. There is no way to ask without sending: a dry run is a silent push.
-    pub async fn push(&self, device: &Address, push: &Push) -> Outcome {
+    pub async fn push(&self, device: &Address, push: &Push) -> PushOutcome {
         let id = Uuid::from_u128(push.id).to_string();
         let Ok(collapse_id) = CollapseId::new(&push.collapse_id) else {
-            return Outcome::rejected("BadCollapseId", Fault::Push);
+            return PushOutcome::rejected("BadCollapseId", Fault::Push);
         };
         let options = NotificationOptions { apns_id: Some(&id), apns_collapse_id: Some(collapse_id), ..options(push) };
-        let Some(headers) = headers(&options) else { return Outcome::rejected("BadMessage", Fault::Push) };
+        let Some(headers) = headers(&options) else { return PushOutcome::rejected("BadMessage", Fault::Push) };
         match payload(push) {
             Ok(json) => self.send(device, headers, json.into()).await,
             Err(refused) => refused,
@@ -106,9 +107,9 @@ impl Apns {
     }
 
     /// Sends it, and once more if it was refused for the age of our token only.
-    async fn send(&self, device: &Address, mut headers: HeaderMap, body: Bytes) -> Outcome {
+    async fn send(&self, device: &Address, mut headers: HeaderMap, body: Bytes) -> PushOutcome {
         let Ok(uri) = format!("{}/3/device/{}", self.url, device.as_str()).parse::<Uri>() else {
-            return Outcome::rejected("BadPath", Fault::Push);
+            return PushOutcome::rejected("BadPath", Fault::Push);
         };
         headers.insert("apns-topic", self.topic.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -121,10 +122,10 @@ impl Apns {
             request.headers_mut().insert(AUTHORIZATION, token);
             request
         };
-        let Ok(first) = token.get(self.clock) else { return Outcome::unavailable("NotSigned", None) };
+        let Ok(first) = token.get(self.clock) else { return PushOutcome::unavailable("NotSigned", None) };
         let outcome = self.answer(with(first.clone())).await;
         match &outcome {
-            Outcome::Rejected(rejection) if rejection.reason.as_str() == EXPIRED_TOKEN => {
+            PushOutcome::Rejected(rejection) if rejection.reason.as_str() == EXPIRED_TOKEN => {
                 match token.instead_of(&first, self.clock) {
                     Some(second) => self.answer(with(second)).await,
                     None => outcome,
@@ -134,7 +135,7 @@ impl Apns {
         }
     }
 
-    async fn answer(&self, request: Request<Bytes>) -> Outcome {
+    async fn answer(&self, request: Request<Bytes>) -> PushOutcome {
         let uri = request.uri().clone();
         let response = match self.http.send(request).await {
             Ok(response) => response,
@@ -142,9 +143,9 @@ impl Apns {
         };
         let pause = retry_after(response.headers(), (self.clock)());
         match classify(response.status().as_u16(), response.body(), pause) {
-            Outcome::Accepted { .. } => {
+            PushOutcome::Accepted { .. } => {
                 let id = response.headers().get("apns-id").and_then(|id| id.to_str().ok());
-                Outcome::Accepted { id: id.map(str::to_owned) }
+                PushOutcome::Accepted { id: id.map(str::to_owned) }
             }
             outcome => outcome,
         }
@@ -159,12 +160,12 @@ impl fmt::Debug for Apns {
 
 /// What Apple says to what it was sent. A device's token is dead only if Apple says so in the words that it has for that:
 /// whatever else it says may be for another reason. The id of what it took is not in the body.
-pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcome {
+pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> PushOutcome {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let unnamed = format!("Status{status}");
     let reason = body["reason"].as_str().unwrap_or(&unnamed);
     let fault = match (status, reason) {
-        (200, _) => return Outcome::Accepted { id: None },
+        (200, _) => return PushOutcome::Accepted { id: None },
         (400, "BadDeviceToken") => Fault::Token { since: None },
         (410, "Unregistered" | "ExpiredToken") => match &body["timestamp"] {
             Value::Null => Fault::Token { since: None },
@@ -192,24 +193,24 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outc
         ) => Fault::Credential,
         (400..=428 | 430..=499, _) => Fault::Push,
         // 429 is of one device, or of the tokens that we make. 500 and more is Apple's own trouble. It has no others.
-        _ => return Outcome::unavailable(reason, retry_after),
+        _ => return PushOutcome::unavailable(reason, retry_after),
     };
-    Outcome::rejected(reason, fault)
+    PushOutcome::rejected(reason, fault)
 }
 
 /// The payload of a push.
 ///
 /// # Errors
 /// If it is too long.
-pub(super) fn payload(push: &Push) -> Result<String, Outcome> {
+pub(super) fn payload(push: &Push) -> Result<String, PushOutcome> {
     let payload = match &push.kind {
         PushKind::Alert(content) => alert(content),
         PushKind::Silent | PushKind::DryRun => silent(),
     };
     match payload.to_json_string() {
         Ok(json) if json.len() <= MAX_PAYLOAD => Ok(json),
-        Ok(_) => Err(Outcome::rejected("PayloadTooLarge", Fault::Push)),
-        Err(_) => Err(Outcome::rejected("BadMessage", Fault::Push)),
+        Ok(_) => Err(PushOutcome::rejected("PayloadTooLarge", Fault::Push)),
+        Err(_) => Err(PushOutcome::rejected("BadMessage", Fault::Push)),
     }
 }
 
@@ -380,7 +381,7 @@ mod tests {
     fn only_apples_words_for_it_end_a_token() {
         let classify = |status, body: &str| classify(status, body.as_bytes(), None);
         let dead = |reason, since: Option<i64>| {
-            Outcome::rejected(reason, Fault::Token { since: since.map(Timestamp::from_millis) })
+            PushOutcome::rejected(reason, Fault::Token { since: since.map(Timestamp::from_millis) })
         };
         assert_eq!(classify(400, r#"{"reason":"BadDeviceToken"}"#), dead("BadDeviceToken", None));
         assert_eq!(classify(410, r#"{"reason":"Unregistered"}"#), dead("Unregistered", None));
@@ -404,12 +405,12 @@ mod tests {
             (400, "\u{0}{", "Status400"),
             (418, r#"{"reason":"<b>"}"#, "b"),
         ] {
-            assert_eq!(classify(status, body), Outcome::rejected(reason, Fault::Push), "{status} {body}");
+            assert_eq!(classify(status, body), PushOutcome::rejected(reason, Fault::Push), "{status} {body}");
         }
         let pause = Some(Duration::from_secs(3));
         for status in [100, 204, 302, 429, 500, 502, 503, 504, 599, 999] {
             let outcome = super::classify(status, br#"{"reason":"Unregistered"}"#, pause);
-            assert_eq!(outcome, Outcome::unavailable("Unregistered", pause), "{status}");
+            assert_eq!(outcome, PushOutcome::unavailable("Unregistered", pause), "{status}");
         }
     }
 

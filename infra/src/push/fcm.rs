@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
-use reachability_domain::account::Secret;
-use reachability_domain::binding::Address;
-use reachability_domain::push::{Content, Fault, Outcome, Priority, Push, PushKind};
+use reachability_domain::push::device::Address;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -94,7 +95,7 @@ impl Fcm {
     }
 
     /// Sends a push to a device.
-    pub async fn push(&self, device: &Address, push: &Push) -> Outcome {
+    pub async fn push(&self, device: &Address, push: &Push) -> PushOutcome {
         let body = Bytes::from(request(device, push, (self.clock)()).to_string());
         let first = match self.tokens.get().await {
             Ok(token) => token,
@@ -102,7 +103,7 @@ impl Fcm {
         };
         let outcome = self.send(&first, body.clone()).await;
         match &outcome {
-            Outcome::Rejected(rejection) if REFUSED_TOKEN.contains(&rejection.reason.as_str()) => {
+            PushOutcome::Rejected(rejection) if REFUSED_TOKEN.contains(&rejection.reason.as_str()) => {
                 match self.tokens.instead_of(&first).await {
                     Ok(Some(second)) => self.send(&second, body).await,
                     Ok(None) => outcome,
@@ -113,7 +114,7 @@ impl Fcm {
         }
     }
 
-    async fn send(&self, token: &AccessToken, body: Bytes) -> Outcome {
+    async fn send(&self, token: &AccessToken, body: Bytes) -> PushOutcome {
         let mut request = Request::new(body);
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.send.clone());
         request.headers_mut().insert(AUTHORIZATION, token.bearer.clone());
@@ -137,15 +138,15 @@ impl fmt::Debug for Fcm {
 /// What Google says to what it was sent. A device's token is dead only if FCM itself says `UNREGISTERED`: a message that is
 /// not found otherwise is one to a project that is not there, and an invalid argument may be any of them. What is not JSON
 /// is not FCM's word at all.
-pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcome {
+pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> PushOutcome {
     let unnamed = format!("Status{status}");
     let answer: Value = match serde_json::from_slice(body) {
         Ok(answer) => answer,
         Err(_) if body.is_empty() => Value::Null,
-        Err(_) => return Outcome::unavailable(&unnamed, retry_after),
+        Err(_) => return PushOutcome::unavailable(&unnamed, retry_after),
     };
     if let (200, Some(name)) = (status, answer["name"].as_str()) {
-        return Outcome::Accepted { id: Some(name.to_owned()) };
+        return PushOutcome::Accepted { id: Some(name.to_owned()) };
     }
     let error = &answer["error"];
     let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -157,15 +158,15 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outc
         (404, "UNREGISTERED") if code.is_some() => Fault::Token { since: None },
         (400..=499, "UNREGISTERED" | "SENDER_ID_MISMATCH" | "INVALID_ARGUMENT") => Fault::Push,
         (400..=499, "QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL") | (429, _) => {
-            return Outcome::unavailable(reason, retry_after);
+            return PushOutcome::unavailable(reason, retry_after);
         }
         // Of the devices that FCM reaches through APNs, and of no others.
         (_, "THIRD_PARTY_AUTH_ERROR") => Fault::Push,
         (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED") => Fault::Credential,
         (400..=499, _) => Fault::Push,
-        _ => return Outcome::unavailable(reason, retry_after),
+        _ => return PushOutcome::unavailable(reason, retry_after),
     };
-    Outcome::rejected(reason, fault)
+    PushOutcome::rejected(reason, fault)
 }
 
 /// The body of the request that sends a push.
@@ -270,7 +271,7 @@ struct State {
     /// How often one was asked for, and what came of it the last time if not a token: those who waited for it take that
     /// for their answer too.
     asked: u64,
-    failure: Option<Outcome>,
+    failure: Option<PushOutcome>,
 }
 
 struct AccessToken {
@@ -289,7 +290,7 @@ struct Granted {
 
 impl AccessTokens {
     /// The one to use. What came instead of it is the answer to what it was wanted for.
-    async fn get(&self) -> Result<Arc<AccessToken>, Outcome> {
+    async fn get(&self) -> Result<Arc<AccessToken>, PushOutcome> {
         let (known, asked) = {
             let state = self.state();
             (state.token.clone(), state.asked)
@@ -311,7 +312,7 @@ impl AccessTokens {
     }
 
     /// The one to use after this one was refused. `None` if its age cannot be what is wrong with it.
-    async fn instead_of(&self, refused: &Arc<AccessToken>) -> Result<Option<Arc<AccessToken>>, Outcome> {
+    async fn instead_of(&self, refused: &Arc<AccessToken>) -> Result<Option<Arc<AccessToken>>, PushOutcome> {
         let asked = self.state().asked;
         let _renewing = self.renewing.lock().await;
         let known = self.state().token.clone();
@@ -323,7 +324,7 @@ impl AccessTokens {
     }
 
     /// Takes what somebody else was given in the meantime.
-    async fn ask_unless_asked(&self, asked: u64) -> Result<Arc<AccessToken>, Outcome> {
+    async fn ask_unless_asked(&self, asked: u64) -> Result<Arc<AccessToken>, PushOutcome> {
         {
             let state = self.state();
             match (&state.failure, &state.token) {
@@ -336,7 +337,7 @@ impl AccessTokens {
         self.ask().await
     }
 
-    async fn ask(&self) -> Result<Arc<AccessToken>, Outcome> {
+    async fn ask(&self) -> Result<Arc<AccessToken>, PushOutcome> {
         let result = self.request().await;
         let mut state = self.state();
         state.asked += 1;
@@ -347,7 +348,7 @@ impl AccessTokens {
         result
     }
 
-    async fn request(&self) -> Result<Arc<AccessToken>, Outcome> {
+    async fn request(&self) -> Result<Arc<AccessToken>, PushOutcome> {
         let now = (self.clock)();
         let claims = json!({
             "iss": self.issuer,
@@ -356,7 +357,7 @@ impl AccessTokens {
             "iat": seconds(now),
             "exp": seconds(now.plus(ASSERTION_LIFE)),
         });
-        let Ok(assertion) = self.signer.sign(&claims) else { return Err(Outcome::unavailable("NotSigned", None)) };
+        let Ok(assertion) = self.signer.sign(&claims) else { return Err(PushOutcome::unavailable("NotSigned", None)) };
         // Of all of these only the colons need an escape.
         let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let mut request = Request::new(Bytes::from(form));
@@ -367,7 +368,7 @@ impl AccessTokens {
         let pause = retry_after(response.headers(), (self.clock)());
         let granted = granted(response.status().as_u16(), response.body(), pause)?;
         let bearer = HeaderValue::try_from(format!("Bearer {}", granted.access_token.expose()));
-        let mut bearer = bearer.map_err(|_| Outcome::unavailable("BadAccessToken", None))?;
+        let mut bearer = bearer.map_err(|_| PushOutcome::unavailable("BadAccessToken", None))?;
         bearer.set_sensitive(true);
         let until = now.plus(Duration::from_secs(granted.expires_in));
         Ok(Arc::new(AccessToken { bearer, since: now, until }))
@@ -386,16 +387,16 @@ impl AccessToken {
 }
 
 /// Reads what Google answers to who asks for an access token.
-fn granted(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Granted, Outcome> {
+fn granted(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Granted, PushOutcome> {
     if status == 200 {
-        return serde_json::from_slice(body).map_err(|_| Outcome::unavailable("BadAccessToken", retry_after));
+        return serde_json::from_slice(body).map_err(|_| PushOutcome::unavailable("BadAccessToken", retry_after));
     }
     let unnamed = format!("Status{status}");
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let reason = answer["error"].as_str().unwrap_or(&unnamed);
     Err(match status {
-        400 | 401 | 403 => Outcome::rejected(reason, Fault::Credential),
-        _ => Outcome::unavailable(reason, retry_after),
+        400 | 401 | 403 => PushOutcome::rejected(reason, Fault::Credential),
+        _ => PushOutcome::unavailable(reason, retry_after),
     })
 }
 
@@ -408,7 +409,7 @@ mod tests {
         let body = json!({ "error": { "code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND",
             "details": [{ "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "UNREGISTERED" }] } });
         let body = body.to_string();
-        let dead = Outcome::rejected("UNREGISTERED", Fault::Token { since: None });
+        let dead = PushOutcome::rejected("UNREGISTERED", Fault::Token { since: None });
         for status in 100..=999 {
             assert_eq!(classify(status, body.as_bytes(), None) == dead, status == 404, "{status}");
         }
@@ -424,7 +425,7 @@ mod tests {
         ] {
             assert_eq!(
                 classify(404, other.as_bytes(), None),
-                Outcome::rejected("NOT_FOUND", Fault::Credential),
+                PushOutcome::rejected("NOT_FOUND", Fault::Credential),
                 "{other}"
             );
         }

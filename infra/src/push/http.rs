@@ -13,7 +13,7 @@ use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,7 +24,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt, service_fn};
 use tracing::debug;
 
-use crate::mint;
+use crate::ids;
 
 /// How long a connection may take to be made, with TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -270,7 +270,7 @@ impl Http {
                 Ok(_) | Err(HttpError::TooLong) => return answer,
                 Err(error) => debug!(host = request.uri().host(), attempt, error = ?error, "no answer"),
             }
-            sleep(mint::jitter(FIRST_WAIT * attempt)).await;
+            sleep(ids::jitter(FIRST_WAIT * attempt)).await;
         }
         self.attempt(&request).await
     }

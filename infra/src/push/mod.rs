@@ -12,8 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ::http::Uri;
 use ::http::header::{HeaderMap, RETRY_AFTER};
-use reachability_domain::chain::Chain;
-use reachability_domain::push::{Outcome, Reason};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::time::Timestamp;
 
 use self::http::HttpError;
@@ -32,7 +33,7 @@ const MAX_CAUSE: usize = 500;
 
 /// Where the providers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
+pub struct ProviderUrls {
     /// APNs, for apps from its store.
     pub apns: String,
     /// APNs, for apps in development.
@@ -43,7 +44,7 @@ pub struct Endpoints {
     pub fcm_token: String,
 }
 
-impl Default for Endpoints {
+impl Default for ProviderUrls {
     fn default() -> Self {
         Self {
             apns: "https://api.push.apple.com".to_owned(),
@@ -55,7 +56,7 @@ impl Default for Endpoints {
 }
 
 #[cfg(feature = "aws")]
-impl Endpoints {
+impl ProviderUrls {
     /// Those that a function's environment names instead of the real ones: for a proxy, or another port.
     pub fn from_environment() -> Self {
         use crate::environment::optional;
@@ -90,15 +91,15 @@ pub enum SetupError {
 }
 
 /// What it means that there is no answer. Of the URL only the host is told: a device's token may be in the path.
-fn no_answer(uri: &Uri, error: &HttpError) -> Outcome {
+fn no_answer(uri: &Uri, error: &HttpError) -> PushOutcome {
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    unreachable(error.reason(), format!("{host}: {}", Chain(error)))
+    unreachable(error.reason(), format!("{host}: {}", ErrorChain(error)))
 }
 
 /// A provider cannot be reached, for this reason, and at length for this cause.
-fn unreachable(reason: &str, cause: String) -> Outcome {
+fn unreachable(reason: &str, cause: String) -> PushOutcome {
     let cause = cause.chars().take(MAX_CAUSE).collect::<String>();
-    Outcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
+    PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
 }
 
 /// How long a response asks to be left alone: in seconds, or until a date. `None` if it does not say, or nothing that can

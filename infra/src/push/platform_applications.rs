@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::MessageAttributeValue;
-use reachability_domain::binding::Binding;
-use reachability_domain::chain::Chain;
-use reachability_domain::credential::{Credential, Method};
-use reachability_domain::push::{Fault, Outage, Outcome, Push, PushKind, PushProvider, Unreachable};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::credential::{Credential, Method};
+use reachability_domain::push::outage::Outage;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::{Push, PushKind};
+use reachability_domain::push::provider::{PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use serde_json::json;
@@ -41,12 +44,12 @@ impl PlatformApplications {
     }
 
     /// The endpoint of a device, made or taken over if need be.
-    async fn endpoint(&self, application: &str, device: &Binding) -> Result<Endpoint, Outcome> {
+    async fn endpoint(&self, application: &str, device: &Binding) -> Result<Endpoint, PushOutcome> {
         let mark = mark(device);
         let token = device.address.as_str();
         let request = self.client.create_platform_endpoint().platform_application_arn(application);
         let arn = match request.token(token).custom_user_data(&mark).send().await {
-            Ok(created) => created.endpoint_arn.ok_or_else(|| Outcome::unavailable("NoEndpoint", None))?,
+            Ok(created) => created.endpoint_arn.ok_or_else(|| PushOutcome::unavailable("NoEndpoint", None))?,
             Err(error) => existing_endpoint(error.message()).ok_or_else(|| refused(&error))?,
         };
         let attributes = self.client.get_endpoint_attributes().endpoint_arn(&arn).send().await;
@@ -62,7 +65,7 @@ impl PlatformApplications {
         Ok(Endpoint { arn, is_enabled: true })
     }
 
-    async fn publish(&self, application: &str, endpoint: &str, push: &Push) -> Outcome {
+    async fn publish(&self, application: &str, endpoint: &str, push: &Push) -> PushOutcome {
         let platform = platform(application);
         let payload = match platform {
             "GCM" => json!({ "fcmV1Message": { "message": fcm::message(push, (self.clock)()) } }).to_string(),
@@ -77,11 +80,11 @@ impl PlatformApplications {
             let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
             match attribute {
                 Ok(attribute) => request = request.message_attributes(name, attribute),
-                Err(_) => return Outcome::rejected("BadMessage", Fault::Push),
+                Err(_) => return PushOutcome::rejected("BadMessage", Fault::Push),
             }
         }
         match request.send().await {
-            Ok(published) => Outcome::Accepted { id: published.message_id },
+            Ok(published) => PushOutcome::Accepted { id: published.message_id },
             Err(error) => refused(&error),
         }
     }
@@ -89,14 +92,14 @@ impl PlatformApplications {
 
 #[async_trait]
 impl PushProvider for PlatformApplications {
-    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> Outcome {
+    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome {
         let Method::PlatformApplication { arn } = &credential.method else {
-            return Outcome::rejected("NoPlatformApplication", Fault::Credential);
+            return PushOutcome::rejected("NoPlatformApplication", Fault::Credential);
         };
         match self.endpoint(arn, device).await {
             Err(outcome) => outcome,
             Ok(endpoint) if !endpoint.is_enabled => disabled(),
-            Ok(_) if push.kind == PushKind::DryRun => Outcome::Accepted { id: None },
+            Ok(_) if push.kind == PushKind::DryRun => PushOutcome::Accepted { id: None },
             Ok(endpoint) => self.publish(arn, &endpoint.arn, push).await,
         }
     }
@@ -162,31 +165,31 @@ fn attributes(platform: &str, push: &Push, now: Timestamp) -> Vec<(String, Strin
 }
 
 /// What was refused of an endpoint that there was a moment ago: if it is gone, that is not the credential's fault.
-fn of_endpoint(outcome: Outcome) -> Outcome {
+fn of_endpoint(outcome: PushOutcome) -> PushOutcome {
     match outcome {
-        Outcome::Rejected(rejection) if rejection.reason.as_str() == "NotFound" => {
-            Outcome::unavailable("EndpointGone", None)
+        PushOutcome::Rejected(rejection) if rejection.reason.as_str() == "NotFound" => {
+            PushOutcome::unavailable("EndpointGone", None)
         }
         outcome => outcome,
     }
 }
 
-fn disabled() -> Outcome {
-    Outcome::rejected("EndpointDisabled", Fault::Token { since: None })
+fn disabled() -> PushOutcome {
+    PushOutcome::rejected("EndpointDisabled", Fault::Token { since: None })
 }
 
-fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Outcome {
+fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> PushOutcome {
     let reason = match error {
         SdkError::ServiceError(answer) => return classify(error.code(), answer.raw().status().as_u16()),
         SdkError::TimeoutError(_) => "TimedOut",
         SdkError::DispatchFailure(failure) if failure.is_timeout() => "TimedOut",
         _ => tls_reason(error).unwrap_or("NotConnected"),
     };
-    unreachable(reason, format!("SNS: {}", Chain(error)))
+    unreachable(reason, format!("SNS: {}", ErrorChain(error)))
 }
 
 /// What SNS's refusal says.
-pub fn classify(code: Option<&str>, status: u16) -> Outcome {
+pub fn classify(code: Option<&str>, status: u16) -> PushOutcome {
     match code {
         // By its provider's word, or its owner's.
         Some("EndpointDisabled") => disabled(),
@@ -200,9 +203,11 @@ pub fn classify(code: Option<&str>, status: u16) -> Outcome {
             | "AccessDeniedException"
             | "InvalidClientTokenId"
             | "SignatureDoesNotMatch"),
-        ) => Outcome::rejected(code.trim_end_matches("Exception"), Fault::Credential),
-        Some(code) if (400..429).contains(&status) && !code.contains("Throttl") => Outcome::rejected(code, Fault::Push),
-        code => Outcome::unavailable(code.unwrap_or("Unavailable"), None),
+        ) => PushOutcome::rejected(code.trim_end_matches("Exception"), Fault::Credential),
+        Some(code) if (400..429).contains(&status) && !code.contains("Throttl") => {
+            PushOutcome::rejected(code, Fault::Push)
+        }
+        code => PushOutcome::unavailable(code.unwrap_or("Unavailable"), None),
     }
 }
 

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reachability_domain::binding::Binding;
-use reachability_domain::breaker::{Breaker, Held, Turn};
-use reachability_domain::chain::Chain;
-use reachability_domain::credential::{Credential, Method};
-use reachability_domain::push::{Fault, Outage, Outcome, Push, PushProvider, Unreachable};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::breaker::{Breaker, Held, Turn};
+use reachability_domain::push::credential::{Credential, Method};
+use reachability_domain::push::outage::Outage;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::payload::Push;
+use reachability_domain::push::provider::{PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use tokio::time::timeout;
@@ -18,7 +21,7 @@ use tracing::{info, warn};
 use super::apns::{Apns, Identity};
 use super::fcm::{Fcm, ServiceAccount};
 use super::http::Roots;
-use super::{Endpoints, SetupError, unreachable};
+use super::{ProviderUrls, SetupError, unreachable};
 use crate::credentials::seal::{Seal, SealError};
 
 /// How long a push may take with all that belongs to it, a new token before it and another attempt after it.
@@ -30,7 +33,7 @@ const MAX_CLIENTS: usize = 1_000;
 /// Sends pushes with whatever client a credential is for.
 pub struct Providers {
     seal: Arc<Seal>,
-    endpoints: Endpoints,
+    endpoints: ProviderUrls,
     /// Read when they are first needed: it takes a while.
     roots: OnceLock<Roots>,
     /// For credentials whose secret is with SNS; `None` where there is no SNS.
@@ -102,7 +105,7 @@ impl Providers {
     /// Those at these endpoints. Servers are trusted that the machine trusts, unless there are other roots.
     pub fn new(
         seal: Arc<Seal>,
-        endpoints: Endpoints,
+        endpoints: ProviderUrls,
         roots: Option<Roots>,
         platform_applications: Option<Arc<dyn PushProvider>>,
         clock: fn() -> Timestamp,
@@ -125,7 +128,7 @@ impl Providers {
             clients.clear();
         }
         let sender = self.sender(credential).unwrap_or_else(|error| {
-            warn!(credential.sid = %credential.sid, error = %Chain(&error), "a credential cannot be used");
+            warn!(credential.sid = %credential.sid, error = %ErrorChain(&error), "a credential cannot be used");
             Sender::Unusable(error.reason())
         });
         let client = Arc::new(Client { from: credential.clone(), sender, breaker: Mutex::default() });
@@ -156,7 +159,7 @@ impl Providers {
             Method::ServiceAccount { project_id, client_email, private_key_id } => {
                 let private_key = &self.seal.open(credential)?;
                 let account = ServiceAccount { project_id, client_email, private_key_id, private_key };
-                let Endpoints { fcm, fcm_token, .. } = &self.endpoints;
+                let ProviderUrls { fcm, fcm_token, .. } = &self.endpoints;
                 Sender::Fcm(Box::new(Fcm::new(account, fcm, fcm_token, self.roots()?, self.clock)?))
             }
             Method::PlatformApplication { .. } => {
@@ -177,13 +180,13 @@ impl Providers {
 
 #[async_trait]
 impl PushProvider for Providers {
-    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> Outcome {
+    async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome {
         let client = self.client(credential);
         {
             let (mut breaker, now) = (client.breaker(), (self.clock)());
             if let Err(Held { wait, reason }) = breaker.admit(now) {
                 client.tell(breaker.begin(now), now);
-                return Outcome::Unavailable { reason, retry_after: Some(wait), cause: None };
+                return PushOutcome::Unavailable { reason, retry_after: Some(wait), cause: None };
             }
         }
         let sent = async {
@@ -191,7 +194,7 @@ impl PushProvider for Providers {
                 Sender::Apns(apns) => apns.push(&device.address, push).await,
                 Sender::Fcm(fcm) => fcm.push(&device.address, push).await,
                 Sender::PlatformApplication(applications) => applications.push(credential, device, push).await,
-                Sender::Unusable(reason) => Outcome::rejected(reason, Fault::Credential),
+                Sender::Unusable(reason) => PushOutcome::rejected(reason, Fault::Credential),
             }
         };
         let outcome = timeout(TIMEOUT, sent).await;

@@ -1,9 +1,12 @@
 //! The queue: messages wait in a table until they are due, and are gone once they are handled.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reachability_domain::queue::{Lane, Message, Queue, QueueError};
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -14,19 +17,31 @@ use super::database::{Database, unavailable};
 /// When messages are due that are to be delivered at once: also if the clock is set back in the meantime.
 const AT_ONCE: i64 = 0;
 
-/// A queue in an SQLite database, for one consumer of each lane.
-#[derive(Clone)]
-pub struct SqliteQueue {
+/// A queue in an SQLite database, for one consumer. Clones share it.
+pub struct SqliteQueue<M> {
     database: Database,
-    /// For each lane.
-    sent: Arc<[Notify; 2]>,
+    lane: i64,
+    sent: Arc<Notify>,
+    message: PhantomData<fn() -> M>,
 }
 
-/// As it is stored, and its place in [`SqliteQueue::sent`].
-fn number(lane: Lane) -> usize {
-    match lane {
-        Lane::Events => 0,
-        Lane::Pushes => 1,
+impl<M> Clone for SqliteQueue<M> {
+    fn clone(&self) -> Self {
+        Self { database: self.database.clone(), lane: self.lane, sent: self.sent.clone(), message: PhantomData }
+    }
+}
+
+impl SqliteQueue<PresenceMessage> {
+    /// The event queue.
+    pub fn events(database: Database) -> Self {
+        Self::in_lane(0, database)
+    }
+}
+
+impl SqliteQueue<PushMessage> {
+    /// The push queue.
+    pub fn pushes(database: Database) -> Self {
+        Self::in_lane(1, database)
     }
 }
 
@@ -50,18 +65,19 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
-impl SqliteQueue {
-    /// A queue in this database.
-    pub fn new(database: Database) -> Self {
-        Self { database, sent: Arc::default() }
+impl<M> SqliteQueue<M> {
+    /// All queues lie in one table, each in a lane of its own.
+    fn in_lane(lane: i64, database: Database) -> Self {
+        Self { database, lane, sent: Arc::default(), message: PhantomData }
     }
 
-    /// The messages of a lane that are due, the longest-waiting first: timers at most one half of them, so that neither they nor
-    /// events wait for ever. They stay in the queue until they are settled.
+    /// The messages that are due, the longest-waiting first: timers at most one half of them, so that neither they nor
+    /// events wait for ever. They stay in the queue until they are acknowledged.
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn due(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+        let lane = self.lane;
         self.database
             .read(move |connection| {
                 let select = |from: i64, to: i64, limit: usize| -> rusqlite::Result<Vec<Delivered>> {
@@ -70,7 +86,7 @@ impl SqliteQueue {
                             "SELECT id, attempts, body FROM messages WHERE lane = ?1 AND due_at BETWEEN ?2 AND ?3
                              ORDER BY due_at, id LIMIT ?4",
                         )?
-                        .query_map(params![number(lane), from, to, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                        .query_map(params![lane, from, to, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                             Ok(Delivered { id: row.get(0)?, attempts: row.get(1)?, body: row.get(2)? })
                         })?
                         .collect()
@@ -85,37 +101,36 @@ impl SqliteQueue {
             .await
     }
 
-    /// When the next message of a lane will be due that is not yet at this time; `None` if there is none.
+    /// When the next message will be due that is not yet at this time; `None` if there is none.
     ///
     /// # Errors
     /// If the database does not work.
-    pub async fn next_due(&self, lane: Lane, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let lane = self.lane;
         self.database
             .read(move |connection| {
                 let due: Option<i64> = connection
                     .prepare_cached(
                         "SELECT due_at FROM messages WHERE lane = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1",
                     )
-                    .and_then(|mut it| {
-                        it.query_row(params![number(lane), after.as_millis()], |row| row.get(0)).optional()
-                    })
+                    .and_then(|mut it| it.query_row(params![lane, after.as_millis()], |row| row.get(0)).optional())
                     .map_err(unavailable)?;
                 Ok(due.map(Timestamp::from_millis))
             })
             .await
     }
 
-    /// Waits until something was sent to a lane since the last wait.
-    pub async fn sent(&self, lane: Lane) {
-        self.sent[number(lane)].notified().await;
+    /// Waits until something was sent since the last wait.
+    pub async fn sent(&self) {
+        self.sent.notified().await;
     }
 
-    /// Takes handled messages out of the queue, lets failed ones wait until `retry.1`, and lays the hopeless ones aside
+    /// Acknowledges handled messages, lets failed ones wait until `retry.1`, and moves the hopeless ones to the dead letters
     /// with the reason.
     ///
     /// # Errors
-    /// If the database does not work; then nothing was settled.
-    pub async fn settle(
+    /// If the database does not work; then nothing was acknowledged.
+    pub async fn acknowledge(
         &self,
         handled: Vec<i64>,
         retry: Vec<(i64, Timestamp)>,
@@ -134,12 +149,12 @@ impl SqliteQueue {
                     for (id, until) in &retry {
                         wait.execute(params![id, until.as_millis()])?;
                     }
-                    let mut bury = connection.prepare_cached(
+                    let mut dead_letter = connection.prepare_cached(
                         "INSERT INTO dead_letters (id, died_at, reason, body)
                          SELECT id, ?2, ?3, body FROM messages WHERE id = ?1",
                     )?;
                     for (id, reason) in &dead {
-                        bury.execute(params![id, now.as_millis(), reason])?;
+                        dead_letter.execute(params![id, now.as_millis(), reason])?;
                         delete.execute([id])?;
                     }
                     Ok(())
@@ -149,7 +164,7 @@ impl SqliteQueue {
             .await
     }
 
-    /// The messages laid aside, the oldest first.
+    /// The dead letters of all queues, the oldest first.
     ///
     /// # Errors
     /// If the database does not work.
@@ -169,20 +184,18 @@ impl SqliteQueue {
 }
 
 #[async_trait]
-impl Queue for SqliteQueue {
-    async fn send(&self, messages: &[Message]) -> Result<(), QueueError> {
-        let row = |message: &Message| {
-            let due_at = message.deliver_at().map_or(AT_ONCE, Timestamp::as_millis);
-            (number(message.lane()), due_at, message.to_json())
-        };
-        let rows: Vec<(usize, i64, String)> = messages.iter().map(row).collect();
+impl<M: Message> Queue<M> for SqliteQueue<M> {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        let lane = self.lane;
+        let row = |message: &M| (message.due_at().map_or(AT_ONCE, Timestamp::as_millis), message.to_json());
+        let rows: Vec<(i64, String)> = messages.iter().map(row).collect();
         self.database
             .write(move |connection| {
                 let run = || -> rusqlite::Result<()> {
                     let mut insert =
                         connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
-                    for row in &rows {
-                        insert.execute(params![row.0, row.1, row.2])?;
+                    for (due_at, body) in &rows {
+                        insert.execute(params![lane, due_at, body])?;
                     }
                     Ok(())
                 };
@@ -190,11 +203,7 @@ impl Queue for SqliteQueue {
             })
             .await
             .map_err(|error| QueueError(Box::new(error)))?;
-        for lane in [Lane::Events, Lane::Pushes] {
-            if messages.iter().any(|message| message.lane() == lane) {
-                self.sent[number(lane)].notify_one();
-            }
-        }
+        self.sent.notify_one();
         Ok(())
     }
 }

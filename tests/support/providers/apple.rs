@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use ring::signature::ECDSA_P256_SHA256_FIXED;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use reachability_domain::account::Secret;
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use ring::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};

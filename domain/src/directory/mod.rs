@@ -1,0 +1,9 @@
+//! What the owner sets up: the account and its API keys, services, and users.
+
+pub mod account;
+pub mod api_key;
+pub mod configuration;
+pub mod default_service;
+pub mod ports;
+pub mod service;
+pub mod user;

@@ -1,0 +1,115 @@
+//! The messages of the event queue.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{ConnectionId, UserKey};
+use crate::presence::event::{Event, InvalidEvent};
+use crate::queue::{InvalidMessage, Message};
+use crate::sid::ServiceSid;
+use crate::time::Timestamp;
+
+/// A message of the event queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceMessage {
+    /// Something happened outside. The message's body is the event itself.
+    Event(Event),
+    /// A timer went off.
+    Check(Check),
+    /// A deleted service leaves records behind.
+    Purge(Purge),
+}
+
+/// A timer, as a delayed message: look at this connection then. The end of a grace period or of a lease has no event of
+/// its own, and somebody has to tell the outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Check {
+    /// Whose connection.
+    #[serde(flatten)]
+    pub user: UserKey,
+    /// Which one.
+    #[serde(rename = "connection_id")]
+    pub connection: ConnectionId,
+    /// When: a quarter of an hour ahead at most, since queues do not hold messages for much longer.
+    pub due_at: Timestamp,
+    /// Whether the connection had ended when this timer was set, so that it waits for the end to take effect. A timer of
+    /// the time before that has nothing left to wait for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// Garbage collection: what a deleted service has left behind is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// Which service it was.
+    #[serde(rename = "service_sid")]
+    pub service: ServiceSid,
+    /// When: once nobody takes it for one that exists.
+    pub due_at: Timestamp,
+}
+
+/// The messages that are not events, as they are written.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Own {
+    Check(Check),
+    Purge(Purge),
+}
+
+impl Message for PresenceMessage {
+    fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
+        match Event::parse(body) {
+            Err(InvalidEvent::Type) => match serde_json::from_slice(body) {
+                Ok(Own::Check(check)) => Ok(Self::Check(check)),
+                Ok(Own::Purge(purge)) => Ok(Self::Purge(purge)),
+                Err(_) => Err(InvalidEvent::Type.into()),
+            },
+            event => Ok(Self::Event(event?)),
+        }
+    }
+
+    fn to_json(&self) -> String {
+        let own = match self {
+            Self::Event(event) => return event.to_json(),
+            Self::Check(check) => Own::Check(check.clone()),
+            Self::Purge(purge) => Own::Purge(*purge),
+        };
+        // Strings and numbers: there is nothing in it that JSON cannot hold.
+        serde_json::to_string(&own).unwrap_or_default()
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Event(_) => None,
+            Self::Check(check) => Some(check.due_at),
+            Self::Purge(purge) => Some(purge.due_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        let at = Timestamp::from_millis(1_795_171_200_123);
+        let service = "IS00000000000000000000000000000001".parse().unwrap();
+        let user = UserKey { service, identity: "bob@x.com".parse().unwrap() };
+        let check = Check { user, connection: "c-1".parse().unwrap(), due_at: at, ended: false };
+        let check_json = r#"{"type":"check","service_sid":"IS00000000000000000000000000000001","identity":"bob@x.com","connection_id":"c-1","due_at":1795171200123"#;
+        let purge_json =
+            r#"{"type":"purge","service_sid":"IS00000000000000000000000000000001","due_at":1795171200123}"#;
+        for (message, json) in [
+            (PresenceMessage::Check(check.clone()), format!("{check_json}}}")),
+            (PresenceMessage::Check(Check { ended: true, ..check }), format!("{check_json},\"ended\":true}}")),
+            (PresenceMessage::Purge(Purge { service, due_at: at }), purge_json.to_owned()),
+        ] {
+            assert_eq!(message.to_json(), json);
+            assert_eq!(PresenceMessage::parse(json.as_bytes()).unwrap(), message);
+            assert_eq!(message.due_at(), Some(at));
+            // The door takes events only.
+            assert!(matches!(Event::parse(json.as_bytes()), Err(InvalidEvent::Type)));
+        }
+        assert!(PresenceMessage::parse(br#"{"type":"probe"}"#).is_err());
+    }
+}

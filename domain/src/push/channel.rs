@@ -1,0 +1,59 @@
+//! Push channels.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A push channel. GCM is what FCM was called before: the same, kept for old clients, and shown as it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// Apple Push Notification service.
+    Apn,
+    /// Firebase Cloud Messaging.
+    Fcm,
+    /// Firebase Cloud Messaging by its old name.
+    Gcm,
+}
+
+/// Not the name of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a push channel: expected apn, fcm or gcm")]
+pub struct InvalidChannel;
+
+impl Channel {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apn => "apn",
+            Self::Fcm => "fcm",
+            Self::Gcm => "gcm",
+        }
+    }
+
+    /// Whether both are the same channel, whatever they are called.
+    pub fn is(self, other: Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+
+    /// One name for each channel.
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::Apn => Self::Apn,
+            Self::Fcm | Self::Gcm => Self::Fcm,
+        }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = InvalidChannel;
+
+    fn from_str(text: &str) -> Result<Self, InvalidChannel> {
+        match text {
+            "apn" => Ok(Self::Apn),
+            "fcm" => Ok(Self::Fcm),
+            "gcm" => Ok(Self::Gcm),
+            _ => Err(InvalidChannel),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Who can be notified: registrations of devices, credentials, and what push providers say.
+
+pub mod binding;
+pub mod breaker;
+pub mod channel;
+pub mod command;
+pub mod credential;
+pub mod device;
+pub mod message;
+pub mod notification;
+pub mod outage;
+pub mod outcome;
+pub mod payload;
+pub mod ports;
+pub mod provider;
+pub mod reason;
+pub mod registration;
+pub mod transition;
+pub mod vault;
+pub mod verdict;

@@ -1,0 +1,50 @@
+//! What a push provider calls the cause of a refusal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A provider's word for something, such as `BadDeviceToken`: up to 64 letters, digits and the like, so that it can be
+/// logged, counted and shown.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// The word, without what does not belong into one.
+    pub fn new(word: &str) -> Self {
+        let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');
+        let word: String = word.chars().filter(fits).take(64).collect();
+        if word.is_empty() { Self("Unknown".into()) } else { Self(word.into()) }
+    }
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_a_word() {
+        assert_eq!(Reason::new("BadDeviceToken").as_str(), "BadDeviceToken");
+        assert_eq!(Reason::new("a\n\"b\" <c>\u{1F600}").as_str(), "ab c");
+        assert_eq!(Reason::new("\u{1F600}").as_str(), "Unknown");
+        assert_eq!(Reason::new(&"x".repeat(1_000)).as_str().len(), 64);
+    }
+}

@@ -1,8 +1,0 @@
-//! The function `users`: users and whether they are reachable.
-
-use reachability_functions_lambda::http;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    http::run(reachability_functions::users).await
-}

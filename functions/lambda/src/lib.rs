@@ -1,8 +1,0 @@
-//! What the functions need to be Lambdas: [`http`] for those that answer requests, [`fanout`] for the one that tells of
-//! changes. Each binary is a few lines over them, or over the worker. They are one package, since what is compiled for one
-//! of them can then be used for all.
-
-pub mod dead_letters;
-pub mod fanout;
-pub mod http;
-pub mod logs;

@@ -1,0 +1,60 @@
+//! Who is asking: HTTP Basic, with the account's sid and token or an API key's sid and secret.
+
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reachability_domain::secret::Secret;
+use reachability_domain::sid::{AccountSid, KeySid};
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::http::error::ApiError;
+
+/// Who is asking. A route of the owner names the owner's key, if it matters which one it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The owner of the deployment.
+    Owner(OwnerKey),
+}
+
+/// With what the owner shows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnerKey {
+    /// The account's auth token.
+    AuthToken,
+    /// An API key.
+    ApiKey,
+}
+
+/// Finds out who is asking.
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
+    if let Ok(sid) = name.parse::<AccountSid>() {
+        let settings = app.settings();
+        if sid == settings.account_sid && matches(&settings.auth_token.borrow(), &password) {
+            return Ok(Caller::Owner(OwnerKey::AuthToken));
+        }
+    } else if let Ok(sid) = name.parse::<KeySid>()
+        && let Some(key) = app.ports().api_keys.key(sid).await?
+        && matches(&key.secret, &password)
+    {
+        return Ok(Caller::Owner(OwnerKey::ApiKey));
+    }
+    Err(ApiError::unauthorized())
+}
+
+fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (name, password) = decoded.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+/// In constant time, so that how long it takes does not tell how much of a guess is right.
+fn matches(secret: &Secret, password: &str) -> bool {
+    secret.expose().as_bytes().ct_eq(password.as_bytes()).into()
+}

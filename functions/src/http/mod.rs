@@ -1,0 +1,10 @@
+//! What concerns HTTP alone: requests that are authenticated, read and decoded, errors, pages, and the request log.
+
+pub(crate) mod body;
+pub(crate) mod caller;
+pub(crate) mod error;
+pub(crate) mod error_code;
+pub(crate) mod paging;
+pub(crate) mod params;
+pub(crate) mod request;
+pub(crate) mod request_log;

@@ -1,0 +1,132 @@
+//! Lists in pages, as the vendor's helper libraries walk them: by absolute URLs that are followed as they are.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::sid::Sid;
+use serde_json::{Value, json};
+
+use crate::http::error::ApiError;
+use crate::http::params::Params;
+
+/// How many items a page has where the request does not say.
+const DEFAULT_PAGE_SIZE: usize = 50;
+
+/// What a request asks for of a list.
+#[derive(Debug)]
+pub(crate) struct Listing<K> {
+    /// The part of the list.
+    pub(crate) request: PageRequest<K>,
+    /// The page's number: the client's own count, sent back.
+    number: u64,
+    /// The parameters that are to be repeated in the other pages' URLs, encoded and with `&` before each.
+    filters: String,
+}
+
+/// The links of a page to the others: paths with queries.
+pub(crate) struct Links {
+    pub(crate) first: String,
+    pub(crate) previous: Option<String>,
+    pub(crate) this: String,
+    pub(crate) next: Option<String>,
+}
+
+impl<K: Sid> Listing<K> {
+    /// Reads `PageSize`, `Page` and `PageToken`. A size beyond the limit is taken for the limit, since clients send what
+    /// they want in all as the size of a page.
+    pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
+        let size = match query.get("PageSize") {
+            None | Some("") => DEFAULT_PAGE_SIZE,
+            Some(size) => size
+                .parse::<i64>()
+                .map_err(|_| ApiError::invalid("PageSize", "a whole number"))
+                .map(|size| usize::try_from(size.max(1)).unwrap_or(max_size))?,
+        };
+        let position = match query.get("PageToken") {
+            None | Some("") => Cursor::Start,
+            Some(token) => parse_token(token).ok_or_else(|| ApiError::invalid("PageToken", "one from another page"))?,
+        };
+        Ok(Self {
+            request: PageRequest { position, limit: size.min(max_size) },
+            number: query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
+            filters: String::new(),
+        })
+    }
+
+    /// With parameters that are to be repeated in the other pages' URLs.
+    pub(crate) fn with_filters(self, filters: String) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// The links of the page that shows these items, for a list at this path.
+    pub(crate) fn links<T>(&self, path: &str, page: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
+        let link = |number: u64, token: Option<String>| {
+            let token = token.map(|token| format!("&PageToken={token}")).unwrap_or_default();
+            format!("{path}?PageSize={}&Page={number}{token}{}", self.request.limit, self.filters)
+        };
+        // The list's ends towards these items, also if there are none because its items have gone.
+        let (has_previous, has_next, boundary) = match self.request.position {
+            Cursor::Start => (false, page.more, None),
+            Cursor::After(sid) => (true, page.more, Some(sid)),
+            Cursor::Before(sid) => (page.more, true, Some(sid)),
+        };
+        let first = page.items.first().map(&sid).or(boundary);
+        let last = page.items.last().map(&sid).or(boundary);
+        let token = match self.request.position {
+            Cursor::Start => None,
+            Cursor::After(sid) => Some(format!("PT{sid}")),
+            Cursor::Before(sid) => Some(format!("PB{sid}")),
+        };
+        Links {
+            first: link(0, None),
+            previous: first
+                .filter(|_| has_previous)
+                .map(|sid| link(self.number.saturating_sub(1), Some(format!("PB{sid}")))),
+            this: link(self.number, token),
+            next: last.filter(|_| has_next).map(|sid| link(self.number.saturating_add(1), Some(format!("PT{sid}")))),
+        }
+    }
+
+    /// The page's number, as the client counts.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Shows a page of the list at this path.
+    pub(crate) fn show<T>(
+        &self,
+        base_url: &str,
+        path: &str,
+        key: &str,
+        page: &Page<T>,
+        sid: impl Fn(&T) -> K,
+        items: Vec<Value>,
+    ) -> Response {
+        let absolute = |link: String| format!("{base_url}{link}");
+        let links = self.links(path, page, sid);
+        Json(json!({
+            "meta": {
+                "page": self.number,
+                "page_size": self.request.limit,
+                "first_page_url": absolute(links.first),
+                "previous_page_url": links.previous.map(absolute),
+                "url": absolute(links.this),
+                "next_page_url": links.next.map(absolute),
+                "key": key,
+            },
+            key: items,
+        }))
+        .into_response()
+    }
+}
+
+/// A token is the sid that the page begins behind, as the vendor writes it, or that it ends before.
+fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
+    let (direction, sid) = token.split_at_checked(2)?;
+    let sid = sid.parse().ok()?;
+    match direction {
+        "PT" => Some(Cursor::After(sid)),
+        "PB" => Some(Cursor::Before(sid)),
+        _ => None,
+    }
+}

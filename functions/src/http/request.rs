@@ -1,0 +1,169 @@
+//! A request that has been authenticated, read and decoded.
+
+use axum::RequestExt;
+use axum::extract::{FromRequest, RawPathParams, Request};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
+use bytes::Bytes;
+use reachability_domain::directory::service::ServiceRef;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, Sid};
+
+use crate::app::App;
+use crate::http::body::{self, Limit};
+use crate::http::caller::{Caller, authenticate};
+use crate::http::error::ApiError;
+use crate::http::params::Params;
+
+/// A request that has been authenticated, read and decoded. As an argument of a handler it is the last, since it takes
+/// the body.
+pub(crate) struct ApiRequest {
+    pub(crate) caller: Caller,
+    /// The deployment's account.
+    pub(crate) account_sid: AccountSid,
+    /// What URLs in the answer begin with.
+    pub(crate) base_url: String,
+    /// The path as it was sent.
+    pub(crate) path: String,
+    pub(crate) query: Params,
+    pub(crate) body: Bytes,
+    is_form: bool,
+    /// The variable segments of the path, decoded.
+    segments: Vec<(String, String)>,
+}
+
+impl FromRequest<App> for ApiRequest {
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, app: &App) -> Result<Self, ApiError> {
+        let settings = app.settings();
+        let caller = match authenticate(app, request.headers()).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                // Who asks before sending a body has not sent one.
+                let asks_first = request.headers().contains_key(header::EXPECT);
+                let is_read = !asks_first && body::discard(request.into_body()).await;
+                return Err(if is_read { error } else { error.closing() });
+            }
+        };
+        // Each segment is decoded once, after the path was split: a slash can be a part of a name.
+        let params: Result<RawPathParams, _> = request.extract_parts().await;
+        let segments =
+            params.map(|params| params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        let limit = request.extensions().get::<Limit>().copied().unwrap_or(body::DEFAULT_LIMIT);
+        let (parts, body) = request.into_parts();
+        let body = body::read(body, limit).await?;
+        let path = parts.uri.path().to_owned();
+        Ok(Self {
+            caller,
+            account_sid: settings.account_sid,
+            base_url: settings.public_url.clone().unwrap_or_else(|| requested_origin(&parts.headers, &parts.uri)),
+            // A name that is not UTF-8 is nobody's.
+            segments: segments.map_err(|_| ApiError::not_found(resource(&path)))?,
+            query: Params::parse(parts.uri.query().unwrap_or_default())?,
+            is_form: is_form(&parts.headers),
+            path,
+            body,
+        })
+    }
+}
+
+impl ApiRequest {
+    /// The form in the body. A body that is no form has no parameters.
+    pub(crate) fn form(&self) -> Result<Params, ApiError> {
+        if !self.is_form {
+            return Ok(Params::default());
+        }
+        Params::parse(std::str::from_utf8(&self.body).map_err(|_| ApiError::unreadable("it is not UTF-8"))?)
+    }
+
+    /// What is asked for is not there.
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::not_found(resource(&self.path))
+    }
+
+    fn segment(&self, name: &str) -> Result<&str, ApiError> {
+        let found = self.segments.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).ok_or_else(|| self.not_found())
+    }
+
+    /// The sid in a segment of the path. What is no sid is nobody's.
+    fn sid<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
+        self.segment(name)?.parse().map_err(|_| self.not_found())
+    }
+
+    /// The account that the path names.
+    pub(crate) fn account(&self) -> Result<AccountSid, ApiError> {
+        self.sid("account")
+    }
+
+    /// The service that the path names; the account's default one if it names none.
+    pub(crate) fn service(&self) -> Result<ServiceRef, ApiError> {
+        if self.segments.iter().all(|(name, _)| name != "service") {
+            return Ok(ServiceRef::Default);
+        }
+        self.sid("service").map(ServiceRef::Sid)
+    }
+
+    /// The user whom the path names.
+    pub(crate) fn user(&self) -> Result<UserRef, ApiError> {
+        self.segment("user")?.parse().map_err(|_| self.not_found())
+    }
+
+    /// The binding that the path names.
+    pub(crate) fn binding(&self) -> Result<BindingSid, ApiError> {
+        self.sid("binding")
+    }
+
+    /// The credential that the path names.
+    pub(crate) fn credential(&self) -> Result<CredentialSid, ApiError> {
+        self.sid("credential")
+    }
+
+    /// The notification that the path names.
+    pub(crate) fn notification(&self) -> Result<NotificationSid, ApiError> {
+        self.sid("notification")
+    }
+
+    /// The API key that the path names. The paths of the 2010 API end in a format.
+    pub(crate) fn key(&self) -> Result<KeySid, ApiError> {
+        let segment = self.segment("key")?;
+        segment.strip_suffix(".json").unwrap_or(segment).parse().map_err(|_| self.not_found())
+    }
+}
+
+/// The path as the vendor's errors name it: without the version.
+fn resource(path: &str) -> &str {
+    let rest = path.strip_prefix("/v1").or_else(|| path.strip_prefix("/v2"));
+    rest.filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
+/// Whether the body is, or may be, a form.
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_none_or(|value| {
+        let value = value.to_str().unwrap_or_default();
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    })
+}
+
+/// Where the request came to, as the client sees it: through a proxy that says so, perhaps below a path, or directly.
+fn requested_origin(headers: &HeaderMap, uri: &Uri) -> String {
+    let header = |name: &str| {
+        // Of several proxies the first one is the client's.
+        let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
+        (!value.is_empty()).then_some(value)
+    };
+    let scheme = match header("x-forwarded-proto") {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+        _ => "http",
+    };
+    let authority = [header("x-forwarded-host"), header("host"), uri.authority().map(Authority::as_str)]
+        .into_iter()
+        .flatten()
+        .find(|authority| authority.parse::<Authority>().is_ok_and(|authority| !authority.as_str().contains('@')))
+        .unwrap_or("localhost");
+    let prefix = header("x-forwarded-prefix").map(|prefix| prefix.trim_end_matches('/'));
+    let prefix = prefix.filter(|prefix| prefix.parse::<Uri>().is_ok_and(|uri| uri.path() == *prefix));
+    format!("{scheme}://{authority}{}", prefix.unwrap_or_default())
+}

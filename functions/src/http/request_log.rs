@@ -1,0 +1,50 @@
+//! The request log: every answer gets the request's id and a line in the log.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use reachability_domain::ids::Ids;
+use reachability_domain::sid::RequestSid;
+use tracing::{Instrument, info, info_span};
+
+/// Names the request, in its answer and in everything that is logged of it.
+pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next: Next) -> Response {
+    let id: RequestSid = ids.random_sid();
+    // The route, not the path: a path names people.
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let span = info_span!("request", request.id = %id);
+    let started = std::time::Instant::now();
+    async move {
+        let mut response = next.run(request).await;
+        let duration = started.elapsed();
+        info!(
+            http.method = %method,
+            http.route = route,
+            http.status = response.status().as_u16(),
+            duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+        let headers = response.headers_mut();
+        set_request_id(headers, id);
+        set(headers, "twilio-request-duration", format!("{:.3}", duration.as_secs_f64()));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Puts a request's id into the headers of its answer.
+pub(crate) fn set_request_id(headers: &mut HeaderMap, id: RequestSid) {
+    set(headers, "twilio-request-id", id.to_string());
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}

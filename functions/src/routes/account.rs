@@ -1,0 +1,147 @@
+//! Conversations v1: what belongs to the account, among it the service of the routes that name none.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::{SignedDuration, Span};
+use reachability_domain::directory::account::{AccountSettings, WebhookTarget};
+use reachability_domain::directory::ports::Accounts;
+use reachability_domain::directory::service::ServiceRef;
+use reachability_domain::ids::Ids;
+use reachability_domain::sid::{MessagingServiceSid, ServiceSid};
+use serde_json::{Value, json};
+
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::params::{Params, set};
+use crate::http::request::ApiRequest;
+use crate::routes::settings::set_webhooks;
+use crate::use_cases::account::update_account;
+use crate::use_cases::services::ServiceDirectory;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/Configuration", get(fetch).post(update))
+        .route("/v1/Configuration/Webhooks", get(fetch_webhooks).post(update_webhooks))
+}
+
+async fn fetch(
+    State(directory): State<ServiceDirectory>,
+    Port(accounts): Port<dyn Accounts>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let default = directory.default_service().await?;
+    Ok(Json(show(&request, &accounts.account().await?, default.service.sid)).into_response())
+}
+
+async fn update(
+    State(directory): State<ServiceDirectory>,
+    Port(accounts): Port<dyn Accounts>,
+    Port(ids): Port<dyn Ids>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let default = directory.default_service().await?;
+    let chosen: Option<ServiceSid> = form.parsed("DefaultChatServiceSid", "IS followed by 32 hexadecimal digits")?;
+    if let Some(sid) = chosen
+        && directory.find(ServiceRef::Sid(sid)).await?.is_none()
+    {
+        return Err(ApiError::invalid("DefaultChatServiceSid", "the sid of a service of this account"));
+    }
+    let messaging: Option<MessagingServiceSid> =
+        form.parsed("DefaultMessagingServiceSid", "MG followed by 32 hexadecimal digits")?;
+    let inactive_timer = timer(&form, "DefaultInactiveTimer", 1)?;
+    let closed_timer = timer(&form, "DefaultClosedTimer", 10)?;
+
+    let default_sid = chosen.unwrap_or(default.service.sid);
+    if chosen.is_some() {
+        // It was shown as a service, and stays one if it is not the default any more.
+        directory.store(default).await?;
+    }
+    let settings = update_account(&*accounts, &*ids, |settings| {
+        if chosen.is_some() {
+            settings.default_chat_service_sid = chosen;
+        }
+        if messaging.is_some() {
+            settings.default_messaging_service_sid = messaging;
+        }
+        set(&mut settings.default_inactive_timer, inactive_timer.clone());
+        set(&mut settings.default_closed_timer, closed_timer.clone());
+        Ok::<_, ApiError>(())
+    })
+    .await?;
+    Ok(Json(show(&request, &settings, default_sid)).into_response())
+}
+
+async fn fetch_webhooks(Port(accounts): Port<dyn Accounts>, request: ApiRequest) -> Result<Response, ApiError> {
+    Ok(Json(show_webhooks(&request, &accounts.account().await?)).into_response())
+}
+
+async fn update_webhooks(
+    Port(accounts): Port<dyn Accounts>,
+    Port(ids): Port<dyn Ids>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let settings = update_account(&*accounts, &*ids, |settings| {
+        match form.get("Target") {
+            None => {}
+            Some("") => settings.webhook_target = None,
+            Some("webhook") => settings.webhook_target = Some(WebhookTarget::Webhook),
+            Some("flex") => settings.webhook_target = Some(WebhookTarget::Flex),
+            Some(_) => return Err(ApiError::invalid("Target", "webhook or flex")),
+        }
+        set_webhooks(&mut settings.webhooks, &form, "Method", "Filters")
+    })
+    .await?;
+    Ok(Json(show_webhooks(&request, &settings)).into_response())
+}
+
+/// An ISO 8601 duration of at least so many minutes; an empty text clears it, which is `Some(None)`.
+fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<String>>, ApiError> {
+    let Some(text) = form.get(name) else { return Ok(None) };
+    if text.is_empty() {
+        return Ok(Some(None));
+    }
+    let least = SignedDuration::from_mins(least_minutes);
+    // A day is 24 hours, as far as a timer is concerned.
+    let duration = text
+        .parse::<Span>()
+        .ok()
+        .filter(|_| text.starts_with('P') && text.len() <= 64)
+        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    if duration.is_none_or(|duration| duration < least) {
+        return Err(ApiError::invalid(name, format!("an ISO 8601 duration of at least PT{least_minutes}M")));
+    }
+    Ok(Some(Some(text.to_owned())))
+}
+
+fn show(request: &ApiRequest, settings: &AccountSettings, service: ServiceSid) -> Value {
+    let base_url = &request.base_url;
+    json!({
+        "account_sid": request.account_sid,
+        "default_chat_service_sid": service,
+        "default_messaging_service_sid": settings.default_messaging_service_sid,
+        "default_inactive_timer": settings.default_inactive_timer,
+        "default_closed_timer": settings.default_closed_timer,
+        "url": format!("{base_url}/v1/Configuration"),
+        "links": {
+            "service": format!("{base_url}/v1/Services/{service}/Configuration"),
+            "webhooks": format!("{base_url}/v1/Configuration/Webhooks"),
+        },
+    })
+}
+
+fn show_webhooks(request: &ApiRequest, settings: &AccountSettings) -> Value {
+    json!({
+        "account_sid": request.account_sid,
+        "pre_webhook_url": settings.webhooks.pre_webhook_url,
+        "post_webhook_url": settings.webhooks.post_webhook_url,
+        "filters": settings.webhooks.filters,
+        "method": settings.webhooks.method,
+        "target": settings.webhook_target,
+        "url": format!("{}/v1/Configuration/Webhooks", request.base_url),
+    })
+}

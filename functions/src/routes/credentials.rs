@@ -1,0 +1,337 @@
+//! Credentials of push providers: the account's, shown by Conversations v1 and Chat v2. They are the same credentials.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use reachability_domain::ids::Ids;
+use reachability_domain::paging::Page;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::outage::Outage;
+use reachability_domain::push::ports::Credentials;
+use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
+use reachability_domain::secret::Secret;
+use reachability_domain::sid::CredentialSid;
+use reachability_domain::time::{Clock, Timestamp};
+use serde_json::{Value, json};
+
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::{Params, set};
+use crate::http::request::ApiRequest;
+use crate::use_cases::credentials::update_credential;
+
+/// How long a credential's name may be, in characters.
+const MAX_FRIENDLY_NAME: usize = 64;
+
+/// How long a key, a certificate or a service account may be, in characters. Ours.
+const MAX_MATERIAL: usize = 16 * 1024;
+
+/// What an API has of its own.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    path: &'static str,
+    max_page_size: usize,
+}
+
+pub(crate) fn routes() -> Router<App> {
+    let views =
+        [View { path: "/v1/Credentials", max_page_size: 100 }, View { path: "/v2/Credentials", max_page_size: 1_000 }];
+    views.into_iter().fold(Router::new(), |router, view| {
+        let routes = Router::new()
+            .route(view.path, get(list).post(create))
+            .route(&format!("{}/{{credential}}", view.path), get(fetch).post(update).delete(delete));
+        router.merge(routes.layer(Extension(view)))
+    })
+}
+
+async fn create(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    Port(vault): Port<dyn Vault>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let channel = channel(form.required("Type")?)?;
+    let (sid, now) = (ids.sid(), clock());
+    let given = Given::read(&form, channel)?.ok_or_else(|| {
+        ApiError::missing(match channel {
+            Channel::Apn => "PrivateKey",
+            Channel::Fcm => "Secret",
+            Channel::Gcm => "ApiKey",
+        })
+    })?;
+    let (method, sealed) = given.seal(&*vault, sid, now)?;
+    let mut credential = Credential {
+        sid,
+        channel,
+        friendly_name: None,
+        sandbox: false,
+        check: match channel.canonical() {
+            Channel::Apn => RegistrationCheck::Silent,
+            Channel::Fcm | Channel::Gcm => RegistrationCheck::DryRun,
+        },
+        method,
+        sealed,
+        health: Health::Unproven,
+        outage: None,
+        date_created: now,
+        date_updated: now,
+        version: 0,
+    };
+    change(&mut credential, &form)?;
+    credentials.create_credential(&credential).await?;
+    Ok((StatusCode::CREATED, Json(show(&request, view, &credential))).into_response())
+}
+
+async fn list(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let listing = Listing::<CredentialSid>::of(&request.query, view.max_page_size)?;
+    let page: Page<Credential> = credentials.credentials(listing.request).await?;
+    let items = page.items.iter().map(|credential| show(&request, view, credential)).collect();
+    Ok(listing.show(&request.base_url, view.path, "credentials", &page, |credential| credential.sid, items))
+}
+
+async fn fetch(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    Ok(Json(show(&request, view, &find(&*credentials, &request).await?)).into_response())
+}
+
+async fn update(
+    Extension(view): Extension<View>,
+    Port(credentials): Port<dyn Credentials>,
+    Port(vault): Port<dyn Vault>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let channel = form.get("Type").map(channel).transpose()?;
+    let read = find(&*credentials, &request).await?;
+    if channel.is_some_and(|channel| !channel.is(read.channel)) {
+        return Err(ApiError::unfit("Type", "a credential stays with its channel"));
+    }
+    let given = Given::read(&form, channel.unwrap_or(read.channel))?;
+    let sealed = given.map(|given| given.seal(&*vault, read.sid, clock())).transpose()?;
+    let credential = update_credential(&*credentials, &*ids, clock, read, |credential| {
+        let before = credential.clone();
+        set(&mut credential.channel, channel);
+        if let Some((method, sealed)) = &sealed {
+            credential.method.clone_from(method);
+            credential.sealed.clone_from(sealed);
+        }
+        change(credential, &form)?;
+        if !credential.is_used_like(&before) {
+            credential.health = Health::Unproven;
+            credential.outage = None;
+        }
+        Ok::<_, ApiError>(())
+    })
+    .await?
+    .ok_or_else(|| request.not_found())?;
+    Ok(Json(show(&request, view, &credential)).into_response())
+}
+
+/// Removes a credential. Registrations that name it stay as they are.
+async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<Response, ApiError> {
+    if credentials.delete_credential(request.credential()?).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(request.not_found())
+    }
+}
+
+/// The credential that the path names.
+async fn find(credentials: &dyn Credentials, request: &ApiRequest) -> Result<Credential, ApiError> {
+    credentials.credential(request.credential()?).await?.ok_or_else(|| request.not_found())
+}
+
+fn channel(word: &str) -> Result<Channel, ApiError> {
+    word.parse().map_err(|_| ApiError::invalid("Type", "apn, fcm or gcm"))
+}
+
+/// The parameter that names a platform application.
+const PLATFORM_APPLICATION: &str = "PlatformApplicationArn";
+
+/// What a credential is made of, as a form says. It is always given as a whole.
+struct Given {
+    material: Material,
+    /// The parameter that is wrong if the error alone does not tell.
+    parameter: &'static str,
+    /// Whether the form has keys besides the ARN of a platform application.
+    has_other_keys: bool,
+}
+
+impl Given {
+    /// `None` if the form says nothing of it.
+    fn read(form: &Params, channel: Channel) -> Result<Option<Self>, ApiError> {
+        let given = |name| {
+            let text = form.text(name, MAX_MATERIAL, ErrorCode::InvalidParameter);
+            text.map(|text| text.filter(|text| !text.is_empty()))
+        };
+        let names: &[_] = match channel.canonical() {
+            Channel::Apn => &["Certificate", "PrivateKey", "KeyId", "TeamId", "Topic"],
+            Channel::Fcm | Channel::Gcm => &["Secret", "ApiKey"],
+        };
+        let mut has_keys = false;
+        for name in names {
+            has_keys |= given(name)?.is_some();
+        }
+        if let Some(arn) = given(PLATFORM_APPLICATION)? {
+            let material = Material::PlatformApplication { channel, arn: arn.to_owned() };
+            return Ok(Some(Self { material, parameter: PLATFORM_APPLICATION, has_other_keys: has_keys }));
+        }
+        if !has_keys {
+            return Ok(None);
+        }
+        let (material, parameter) = match channel.canonical() {
+            Channel::Apn => {
+                let key = Secret::new(form.required("PrivateKey")?);
+                let material = match given("Certificate")? {
+                    Some(certificate) => Material::ApnsCertificate {
+                        certificate: Secret::new(certificate),
+                        key,
+                        topic: given("Topic")?.map(str::to_owned),
+                    },
+                    None => Material::ApnsKey {
+                        key_id: form.required("KeyId")?.to_owned(),
+                        team_id: form.required("TeamId")?.to_owned(),
+                        topic: form.required("Topic")?.to_owned(),
+                        key,
+                    },
+                };
+                (material, "PrivateKey")
+            }
+            Channel::Fcm | Channel::Gcm => {
+                // Each has a name of its own, and means the same.
+                let name = if given("Secret")?.is_some() { "Secret" } else { "ApiKey" };
+                (Material::ServiceAccount { json: Secret::new(form.required(name)?) }, name)
+            }
+        };
+        Ok(Some(Self { material, parameter, has_other_keys: false }))
+    }
+
+    /// What is stored of it.
+    fn seal(
+        &self,
+        vault: &dyn Vault,
+        sid: CredentialSid,
+        now: Timestamp,
+    ) -> Result<(Method, Option<Sealed>), ApiError> {
+        let sealed = vault.seal(sid, &self.material, now);
+        // Which of two mistakes is told: that there are no platform applications at all, or else that there is more.
+        if self.has_other_keys && !matches!(sealed, Err(VaultError::NoPlatformApplications)) {
+            let why = "a platform application has its own keys, and no others are wanted";
+            return Err(ApiError::unfit(self.parameter, why));
+        }
+        sealed.map_err(|error| match error {
+            VaultError::Invalid(error) => refusal(&error, self.parameter),
+            VaultError::NoPlatformApplications => ApiError::unfit(self.parameter, error),
+            VaultError::Unsealable(source) => ApiError::internal(source),
+        })
+    }
+}
+
+/// What is wrong with what was given, and by which parameter: `parameter` where the error alone does not tell.
+fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
+    let parameter = match error {
+        InvalidMaterial::KeyId => "KeyId",
+        InvalidMaterial::TeamId => "TeamId",
+        InvalidMaterial::Topic | InvalidMaterial::NoTopic => "Topic",
+        InvalidMaterial::Certificate | InvalidMaterial::NotYetValid(_) | InvalidMaterial::Expired(_) => "Certificate",
+        InvalidMaterial::SigningKey
+        | InvalidMaterial::PrivateKey
+        | InvalidMaterial::Mismatch
+        | InvalidMaterial::ServerKey
+        | InvalidMaterial::NotServiceAccount
+        | InvalidMaterial::Member(_)
+        | InvalidMaterial::PlatformApplication => parameter,
+    };
+    ApiError::unfit(parameter, error)
+}
+
+/// What is not secret: the parameters that creating and updating have in common.
+fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
+    form.set_text(&mut credential.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
+    set(&mut credential.sandbox, form.boolean("Sandbox")?);
+    match form.get("RegistrationCheck") {
+        None => {}
+        Some("silent") => credential.check = RegistrationCheck::Silent,
+        Some("dry-run") => credential.check = RegistrationCheck::DryRun,
+        Some("none") => credential.check = RegistrationCheck::None,
+        Some(_) => return Err(ApiError::invalid("RegistrationCheck", "silent, dry-run or none")),
+    }
+    let has_dry_runs =
+        credential.channel != Channel::Apn || matches!(credential.method, Method::PlatformApplication { .. });
+    if credential.check == RegistrationCheck::DryRun && !has_dry_runs {
+        return Err(ApiError::unfit("RegistrationCheck", "APNs has no dry runs"));
+    }
+    Ok(())
+}
+
+fn show(request: &ApiRequest, view: View, credential: &Credential) -> Value {
+    let (status, reason, since) = match (&credential.outage, &credential.health) {
+        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(since.to_seconds())),
+        (None, Health::Unproven) => ("unproven", None, None),
+        (None, Health::Accepted) => ("accepted", None, None),
+        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(at.to_seconds())),
+    };
+    let mut shown = json!({
+        "sid": credential.sid,
+        "account_sid": request.account_sid,
+        "friendly_name": credential.friendly_name,
+        "type": credential.channel,
+        // A text, as the vendor shows it.
+        "sandbox": if credential.sandbox { "True" } else { "False" },
+        "date_created": credential.date_created.to_seconds(),
+        "date_updated": credential.date_updated.to_seconds(),
+        "url": format!("{}{}/{}", request.base_url, view.path, credential.sid),
+        "registration_check": credential.check,
+        "status": status,
+        "status_reason": reason,
+        "status_date": since,
+        "method": null,
+        "key_id": null,
+        "team_id": null,
+        "topic": null,
+        "certificate_expires": null,
+        "project_id": null,
+        "client_email": null,
+        "private_key_id": null,
+        "platform_application_arn": null,
+    });
+    let method = match &credential.method {
+        Method::ApnsKey { key_id, team_id, topic } => {
+            json!({ "method": "apns_key", "key_id": key_id, "team_id": team_id, "topic": topic })
+        }
+        Method::ApnsCertificate { topic, not_after } => {
+            json!({ "method": "apns_certificate", "topic": topic, "certificate_expires": not_after.to_seconds() })
+        }
+        Method::ServiceAccount { project_id, client_email, private_key_id } => json!({
+            "method": "service_account",
+            "project_id": project_id,
+            "client_email": client_email,
+            "private_key_id": private_key_id,
+        }),
+        Method::PlatformApplication { arn } => {
+            json!({ "method": "platform_application", "platform_application_arn": arn })
+        }
+    };
+    if let (Value::Object(shown), Value::Object(method)) = (&mut shown, method) {
+        shown.extend(method);
+    }
+    shown
+}

@@ -1,0 +1,93 @@
+//! The door for events of an owner's own gateway.
+
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::queue::Queue;
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::time::{Clock, Timestamp};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::app::{App, Port};
+use crate::http::body::Limit;
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::request::ApiRequest;
+use crate::routes::scope::find_service;
+use crate::use_cases::services::ServiceDirectory;
+
+/// How large a batch of events may be, in bytes: some 40,000 events.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new().route("/v1/Services/{service}/Events", post(take)).layer(Extension(Limit(MAX_BODY)))
+}
+
+/// How many events a batch may hold.
+const MAX_EVENTS: usize = 50_000;
+
+/// Takes a JSON array of events, or one event a line. Those that are well-formed are in the queue when it answers;
+/// handling them may take a moment longer. If there were some and none was taken, the answer is an error. What was
+/// accepted while reachability is off brings nobody online, so the answer says whether it is on.
+async fn take(
+    State(directory): State<ServiceDirectory>,
+    Port(queue): Port<dyn Queue<PresenceMessage>>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let found = find_service(&directory, &request).await?;
+    let sid = found.service.sid;
+    let reachability_enabled = found.service.configuration.reachability_enabled;
+    let now = clock();
+    let mut messages = Vec::new();
+    let mut refused = Vec::new();
+    let events = split(&request.body)?;
+    if events.len() > MAX_EVENTS {
+        return Err(ApiError::too_large(MAX_EVENTS, "events"));
+    }
+    for (index, json) in events.into_iter().enumerate() {
+        match check(json, sid, now) {
+            Ok(event) => messages.push(PresenceMessage::Event(event)),
+            Err(reason) => refused.push(json!({ "index": index, "reason": reason })),
+        }
+    }
+    if !messages.is_empty() {
+        // The worker handles events of services that are stored.
+        directory.store(found).await?;
+        queue.send(&messages).await?;
+    } else if !refused.is_empty() {
+        return Err(ApiError::refused(ErrorCode::InvalidParameter, "None of the events can be taken")
+            .with("accepted", json!(0))
+            .with("refused", json!(refused)));
+    }
+    let accepted = json!({
+        "accepted": messages.len(),
+        "refused": refused,
+        "reachability_enabled": reachability_enabled,
+    });
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+}
+
+/// The events in a body: the elements of an array, or the lines that are not empty.
+fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        let elements: Vec<&RawValue> = serde_json::from_slice(body)
+            .map_err(|error| ApiError::unreadable(format_args!("malformed JSON: {error}")))?;
+        return Ok(elements.into_iter().map(|element| element.get().as_bytes()).collect());
+    }
+    Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
+}
+
+fn check(json: &[u8], service: ServiceSid, now: Timestamp) -> Result<Event, String> {
+    let event = Event::parse(json).map_err(|error| error.to_string())?;
+    event.check_clock(now).map_err(|error| error.to_string())?;
+    if event.user.service != service {
+        return Err("service_sid is not the service in the path".to_owned());
+    }
+    Ok(event)
+}

@@ -1,0 +1,111 @@
+//! The 2010 API: API keys. Its lists and dates have forms of their own.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::ports::ApiKeys;
+use reachability_domain::ids::Ids;
+use reachability_domain::paging::Page;
+use reachability_domain::sid::KeySid;
+use reachability_domain::time::Clock;
+use serde_json::{Value, json};
+
+use crate::app::{App, Port};
+use crate::http::caller::{Caller, OwnerKey};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::request::ApiRequest;
+
+/// How long a key's name may be, in characters.
+const MAX_FRIENDLY_NAME: usize = 64;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/2010-04-01/Accounts/{account}/Keys.json", get(list).post(create))
+        .route("/2010-04-01/Accounts/{account}/Keys/{key}", get(fetch).delete(delete))
+}
+
+/// Keys are made and taken away with the account's own token, so that a leaked key cannot make others.
+fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
+    if request.account()? != request.account_sid {
+        return Err(request.not_found());
+    }
+    match request.caller {
+        Caller::Owner(OwnerKey::AuthToken) => Ok(()),
+        Caller::Owner(OwnerKey::ApiKey) => {
+            Err(ApiError::forbidden("API keys are managed with the account's auth token"))
+        }
+    }
+}
+
+async fn create(
+    Port(keys): Port<dyn ApiKeys>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let form = request.form()?;
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
+    let key = ApiKey {
+        sid: ids.sid(),
+        friendly_name: friendly_name.unwrap_or_default().to_owned(),
+        secret: ids.secret().map_err(ApiError::internal)?,
+        date_created: clock(),
+    };
+    keys.create_key(&key).await?;
+    let mut shown = show(&key);
+    // This once.
+    shown["secret"] = json!(key.secret.expose());
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+async fn list(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let listing = Listing::<KeySid>::of(&request.query, 1_000)?;
+    let page: Page<ApiKey> = keys.keys(listing.request).await?;
+    let links = listing.links(&request.path, &page, |key| key.sid);
+    let start = listing.number().saturating_mul(listing.request.limit as u64);
+    let last = page.items.len().saturating_sub(1) as u64;
+    Ok(Json(json!({
+        "keys": page.items.iter().map(show).collect::<Vec<_>>(),
+        "page": listing.number(),
+        "page_size": listing.request.limit,
+        "start": start,
+        "end": start.saturating_add(last),
+        "uri": links.this,
+        "first_page_uri": links.first,
+        "previous_page_uri": links.previous,
+        "next_page_uri": links.next,
+    }))
+    .into_response())
+}
+
+async fn fetch(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let key = keys.key(request.key()?).await?.ok_or_else(|| request.not_found())?;
+    Ok(Json(show(&key)).into_response())
+}
+
+async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    if keys.delete_key(request.key()?).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(request.not_found())
+    }
+}
+
+fn show(key: &ApiKey) -> Value {
+    json!({
+        "sid": key.sid,
+        "friendly_name": key.friendly_name,
+        "date_created": key.date_created.to_rfc2822(),
+        "date_updated": key.date_created.to_rfc2822(),
+    })
+}

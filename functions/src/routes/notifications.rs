@@ -1,0 +1,221 @@
+//! Notifications, in the words of Notify v1: to all devices of some users.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use reachability_domain::ids::Ids;
+use reachability_domain::paging::Page;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
+use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::ports::Notifications;
+use reachability_domain::queue::Queue;
+use reachability_domain::sid::BindingSid;
+use reachability_domain::time::Clock;
+use serde_json::{Map, Value, json};
+
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::Params;
+use crate::http::request::ApiRequest;
+use crate::routes::identities::identities;
+use crate::routes::scope::find_service;
+use crate::routes::settings::MAX_SOUND;
+use crate::use_cases::notifications::{SendNotification, send_notification};
+use crate::use_cases::services::ServiceDirectory;
+
+/// How long a title may be, in characters. Ours.
+const MAX_TITLE: usize = 1_024;
+
+/// How long a text may be, in characters. Ours.
+const MAX_BODY: usize = 4_096;
+
+/// How large what is sent to a device may be, in bytes. That is what APNs and FCM take.
+const MAX_PAYLOAD: usize = 4_096;
+
+/// For how long a provider may keep a notification, in seconds: four weeks, which is what FCM takes.
+const MAX_TTL: u32 = 2_419_200;
+
+/// How many deliveries a page has at most.
+const MAX_PAGE_SIZE: usize = 100;
+
+pub(crate) fn routes() -> Router<App> {
+    let path = "/v1/Services/{service}/Notifications";
+    Router::new()
+        .route(path, post(create))
+        .route(&format!("{path}/{{notification}}"), get(fetch))
+        .route(&format!("{path}/{{notification}}/Deliveries"), get(list_deliveries))
+}
+
+async fn create(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    Port(pushes): Port<dyn Queue<PushMessage>>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?;
+    let form = request.form()?;
+    form.required("Identity")?;
+    let command = SendNotification {
+        service,
+        identities: identities(&form)?,
+        content: content(&form)?,
+        ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?,
+    };
+    let notification = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
+}
+
+async fn fetch(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    Ok(Json(show(&request, &find(&directory, &*notifications, &request).await?)).into_response())
+}
+
+async fn list_deliveries(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let notification = find(&directory, &*notifications, &request).await?;
+    let listing = Listing::<BindingSid>::of(&request.query, MAX_PAGE_SIZE)?;
+    let page: Page<Delivery> = notifications.deliveries(notification.sid, listing.request).await?;
+    let items = page.items.iter().map(show_delivery).collect();
+    Ok(listing.show(&request.base_url, &request.path, "deliveries", &page, |delivery| delivery.binding_sid, items))
+}
+
+/// The notification that the path names.
+async fn find(
+    directory: &ServiceDirectory,
+    notifications: &dyn Notifications,
+    request: &ApiRequest,
+) -> Result<Notification, ApiError> {
+    let service = find_service(directory, request).await?.service.sid;
+    let notification = notifications.notification(service, request.notification()?).await?;
+    notification.ok_or_else(|| request.not_found())
+}
+
+fn content(form: &Params) -> Result<Content, ApiError> {
+    let mut content = Content { data: data(form)?, ..Content::default() };
+    form.set_text(&mut content.title, "Title", MAX_TITLE, ErrorCode::InvalidParameter)?;
+    form.set_text(&mut content.body, "Body", MAX_BODY, ErrorCode::InvalidParameter)?;
+    form.set_text(&mut content.sound, "Sound", MAX_SOUND, ErrorCode::InvalidParameter)?;
+    content.priority = match form.get("Priority") {
+        None | Some("high") => Priority::High,
+        Some("low") => Priority::Low,
+        Some(_) => return Err(ApiError::invalid("Priority", "high or low")),
+    };
+    if content.title.is_none() && content.body.is_none() && content.data.is_empty() {
+        return Err(ApiError::missing("Title, Body or Data"));
+    }
+    let size = payload_size(&content);
+    if size > MAX_PAYLOAD {
+        let message = format!("The notification has {size} bytes as a push, and may have {MAX_PAYLOAD}");
+        return Err(ApiError::refused(ErrorCode::InvalidParameter, message));
+    }
+    Ok(content)
+}
+
+/// `Data`: an object, of whose members one is APNs's own.
+fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
+    let name = "Data";
+    match form.get(name) {
+        None | Some("") => Ok(Map::new()),
+        Some(text) if text.len() > MAX_PAYLOAD => {
+            Err(ApiError::invalid(name, format_args!("at most {MAX_PAYLOAD} bytes")))
+        }
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(data)) if !data.contains_key("aps") => Ok(data),
+            _ => Err(ApiError::invalid(name, "a JSON object without a member aps")),
+        },
+    }
+}
+
+/// How large the content is as APNs takes it, in bytes. FCM's form of it is about as large.
+fn payload_size(content: &Content) -> usize {
+    fn member(name: &str, text: Option<&String>) -> Option<(String, Value)> {
+        text.map(|text| (name.to_owned(), json!(text)))
+    }
+    let alert = [member("title", content.title.as_ref()), member("body", content.body.as_ref())];
+    let alert: Map<_, _> = alert.into_iter().flatten().collect();
+    let mut aps = Map::from_iter(member("sound", content.sound.as_ref()));
+    aps.insert("alert".to_owned(), alert.into());
+    let mut payload = content.data.clone();
+    payload.insert("aps".to_owned(), aps.into());
+    Value::from(payload).to_string().len()
+}
+
+fn show(request: &ApiRequest, notification: &Notification) -> Value {
+    let content = &notification.content;
+    let (service, sid) = (notification.service_sid, notification.sid);
+    let url = format!("{}/v1/Services/{service}/Notifications/{sid}", request.base_url);
+    json!({
+        "sid": sid,
+        "account_sid": request.account_sid,
+        "service_sid": service,
+        "date_created": notification.date_created.to_seconds(),
+        "identities": notification.identities,
+        "tags": [],
+        "segments": [],
+        "priority": content.priority,
+        "ttl": notification.ttl_seconds,
+        "title": content.title,
+        "body": content.body,
+        "sound": content.sound,
+        "action": null,
+        "data": (!content.data.is_empty()).then_some(&content.data),
+        "apn": null,
+        "gcm": null,
+        "fcm": null,
+        "sms": null,
+        "facebook_messenger": null,
+        "alexa": null,
+        "url": url,
+        "links": { "deliveries": format!("{url}/Deliveries") },
+    })
+}
+
+fn show_delivery(delivery: &Delivery) -> Value {
+    let (reason, id) = match &delivery.status {
+        DeliveryStatus::Queued { reason } => (reason.as_ref(), None),
+        DeliveryStatus::Accepted { id } => (None, id.as_deref()),
+        DeliveryStatus::Failed { reason } => (Some(reason), None),
+    };
+    json!({
+        "binding_sid": delivery.binding_sid,
+        "identity": delivery.identity,
+        "binding_type": delivery.channel,
+        "status": delivery.status.as_str(),
+        "reason": reason,
+        "provider_message_id": id,
+        "date_updated": delivery.date_updated.to_seconds(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_into_a_push_is_taken() {
+        let size = |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content)).ok();
+        assert_eq!(size("Body=x&Identity=y"), Some(r#"{"aps":{"alert":{"body":"x"}}}"#.len()));
+        assert_eq!(
+            size("Title=%C3%BC&Sound=s&Data=%7B%22a%22%3A%5B1%5D%7D"),
+            Some(r#"{"a":[1],"aps":{"sound":"s","alert":{"title":"ü"}}}"#.len())
+        );
+        for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
+            assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
+        }
+        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "there is nothing to tell");
+    }
+}

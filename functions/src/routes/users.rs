@@ -1,0 +1,257 @@
+//! Users: of a service, of the account's default service, and as Chat v2 shows them. They are the same users.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::Identity;
+use reachability_domain::ids::Ids;
+use reachability_domain::paging::Page;
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::sid::UserSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Clock;
+use serde_json::{Value, json};
+
+use crate::app::{App, Port};
+use crate::http::error::ApiError;
+use crate::http::error_code::ErrorCode;
+use crate::http::paging::Listing;
+use crate::http::params::Params;
+use crate::http::request::ApiRequest;
+use crate::routes::scope::{find_service, find_user};
+use crate::routes::settings::role;
+use crate::use_cases::services::ServiceDirectory;
+use crate::use_cases::users::{CreateUser, ProfileChange, UpdateUser, create_user, read_reachability, update_user};
+
+/// How long a user's name may be, in characters.
+const MAX_FRIENDLY_NAME: usize = 256;
+
+/// How long a user's attributes may be, in bytes.
+const MAX_ATTRIBUTES: usize = 4_096;
+
+/// Which API shows the users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// Conversations, a service's users.
+    Service,
+    /// Conversations, the users of the default service.
+    Account,
+    /// Chat.
+    Chat,
+}
+
+pub(crate) fn routes() -> Router<App> {
+    [
+        (View::Service, "/v1/Services/{service}/Users"),
+        (View::Account, "/v1/Users"),
+        (View::Chat, "/v2/Services/{service}/Users"),
+    ]
+    .into_iter()
+    .fold(Router::new(), |router, (view, path)| {
+        let routes = Router::new()
+            .route(path, get(list).post(create))
+            .route(&format!("{path}/{{user}}"), get(fetch).post(update).delete(delete))
+            .route(&format!("{path}/{{user}}/{}", view.conversations()), get(list_conversations));
+        router.merge(routes.layer(Extension(view)))
+    })
+}
+
+impl View {
+    fn max_page_size(self) -> usize {
+        match self {
+            Self::Service | Self::Account => 50,
+            Self::Chat => 100,
+        }
+    }
+
+    /// What the view calls conversations.
+    fn conversations(self) -> &'static str {
+        match self {
+            Self::Service | Self::Account => "Conversations",
+            Self::Chat => "Channels",
+        }
+    }
+
+    fn path(self, user: &User) -> String {
+        match self {
+            Self::Service => format!("/v1/Services/{}/Users/{}", user.service_sid, user.sid),
+            Self::Account => format!("/v1/Users/{}", user.sid),
+            Self::Chat => format!("/v2/Services/{}/Users/{}", user.service_sid, user.sid),
+        }
+    }
+
+    /// Shows the only one of whom it was read whether it is reachable.
+    fn show_one(self, request: &ApiRequest, user: &User, reachability: &[Reachability]) -> Value {
+        self.show(request, user, reachability.first().copied().unwrap_or(Reachability::UNKNOWN))
+    }
+
+    fn show(self, request: &ApiRequest, user: &User, reachability: Reachability) -> Value {
+        let url = format!("{}{}", request.base_url, self.path(user));
+        let mut shown = json!({
+            "sid": user.sid,
+            "account_sid": request.account_sid,
+            "role_sid": user.role_sid,
+            "identity": user.identity,
+            "friendly_name": user.friendly_name,
+            "attributes": user.attributes,
+            "is_online": reachability.online,
+            "is_notifiable": reachability.notifiable,
+            "date_created": user.date_created.to_seconds(),
+            "date_updated": user.date_updated.to_seconds(),
+        });
+        match self {
+            Self::Service | Self::Account => {
+                shown["chat_service_sid"] = json!(user.service_sid);
+                shown["links"] = json!({ "user_conversations": format!("{url}/Conversations") });
+            }
+            Self::Chat => {
+                shown["service_sid"] = json!(user.service_sid);
+                shown["joined_channels_count"] = json!(0);
+                shown["links"] = json!({
+                    "user_channels": format!("{url}/Channels"),
+                    "user_bindings": format!("{url}/Bindings"),
+                });
+            }
+        }
+        shown["url"] = json!(url);
+        shown
+    }
+}
+
+async fn create(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let identity: Identity = form.required("Identity")?.parse()?;
+    let service = find_service(&directory, &request).await?;
+    let command = CreateUser { service, identity, profile: profile(&form)? };
+    let (service, user) = match create_user(&directory, &*users, &*ids, clock, command).await {
+        Err(StoreError::Exists) => return Err(ApiError::user_exists()),
+        Err(StoreError::Missing) => return Err(request.not_found()),
+        created => created?,
+    };
+    let users = std::slice::from_ref(&user);
+    let reachability = read_reachability(&*states, clock, &service, users).await?;
+    Ok((StatusCode::CREATED, Json(view.show_one(&request, &user, &reachability))).into_response())
+}
+
+/// A list shows no reachability, unless it is asked for.
+async fn list(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service;
+    let asked = request.query.boolean("Reachability")?.unwrap_or(false);
+    let filters = if asked { "&Reachability=true" } else { "" };
+    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?.with_filters(filters.to_owned());
+    let page: Page<User> = users.users(service.sid, listing.request).await?;
+    let reachability = if asked {
+        read_reachability(&*states, clock, &service, &page.items).await?
+    } else {
+        vec![Reachability::UNKNOWN; page.items.len()]
+    };
+    let items = page.items.iter().zip(reachability);
+    let items = items.map(|(user, reachability)| view.show(&request, user, reachability)).collect();
+    Ok(listing.show(&request.base_url, &request.path, "users", &page, |user| user.sid, items))
+}
+
+async fn fetch(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service;
+    let user = find_user(&*users, service.sid, &request).await?;
+    let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
+    Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
+}
+
+async fn update(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    Port(states): Port<dyn States>,
+    Port(ids): Port<dyn Ids>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let form = request.form()?;
+    let service = find_service(&directory, &request).await?.service;
+    let user = find_user(&*users, service.sid, &request).await?;
+    let command = UpdateUser { user, profile: profile(&form)? };
+    let user = update_user(&*users, &*ids, clock, command).await?.ok_or_else(|| request.not_found())?;
+    let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
+    Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
+}
+
+async fn delete(
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    let user = find_user(&*users, service, &request).await?;
+    if users.delete_user(service, user.sid, clock()).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(request.not_found())
+    }
+}
+
+/// Conversations are not kept here, so nobody is in any.
+async fn list_conversations(
+    Extension(view): Extension<View>,
+    State(directory): State<ServiceDirectory>,
+    Port(users): Port<dyn Users>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    let user = find_user(&*users, service, &request).await?;
+    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?;
+    let nothing: Page<User> = Page { items: vec![], more: false };
+    let path = format!("{}/{}", view.path(&user), view.conversations());
+    let key = view.conversations().to_lowercase();
+    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, vec![]))
+}
+
+/// The parameters that creating and updating have in common. `IsOnline` and `IsNotifiable` are not among them.
+fn profile(form: &Params) -> Result<ProfileChange, ApiError> {
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)?;
+    let attributes = match form.get("Attributes") {
+        Some("") => Some("{}"),
+        Some(attributes) if attributes.len() > MAX_ATTRIBUTES => {
+            let message = format!("Attributes is longer than {MAX_ATTRIBUTES} bytes");
+            return Err(ApiError::refused(ErrorCode::AttributesTooLong, message));
+        }
+        Some(attributes) if serde_json::from_str::<serde::de::IgnoredAny>(attributes).is_err() => {
+            return Err(ApiError::refused(ErrorCode::AttributesNotJson, "Attributes is not valid JSON"));
+        }
+        attributes => attributes,
+    };
+    Ok(ProfileChange {
+        // An empty name clears it.
+        friendly_name: friendly_name.map(|name| (!name.is_empty()).then(|| name.to_owned())),
+        attributes: attributes.map(str::to_owned),
+        role_sid: role(form, "RoleSid")?,
+    })
+}

@@ -1,0 +1,78 @@
+//! Changing a credential, and choosing one for a device.
+
+use reachability_domain::ids::Ids;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::credential::Credential;
+use reachability_domain::push::ports::Credentials;
+use reachability_domain::sid::CredentialSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Clock;
+
+use crate::use_cases::update::{Versioned, update};
+
+/// How many credentials are read at a time.
+const READ_AT_ONCE: usize = 1_000;
+
+struct StoredCredential<'a> {
+    credentials: &'a dyn Credentials,
+    sid: CredentialSid,
+    clock: Clock,
+}
+
+impl Versioned for StoredCredential<'_> {
+    type Record = Credential;
+
+    async fn read(&self) -> Result<Option<Credential>, StoreError> {
+        self.credentials.credential(self.sid).await
+    }
+
+    async fn replace(&self, credential: &mut Credential) -> Result<(), StoreError> {
+        credential.date_updated = (self.clock)();
+        self.credentials.replace_credential(credential).await
+    }
+}
+
+/// Changes a credential, given as it was read. Returns it as it is now; `None` if it is gone.
+pub(crate) async fn update_credential<E: From<StoreError>>(
+    credentials: &dyn Credentials,
+    ids: &dyn Ids,
+    clock: Clock,
+    read: Credential,
+    change: impl Fn(&mut Credential) -> Result<(), E> + Send + Sync,
+) -> Result<Option<Credential>, E> {
+    update(&StoredCredential { credentials, sid: read.sid, clock }, ids, read, change).await
+}
+
+/// What there is to choose for a device of whose credential nothing was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnlyCredential {
+    /// The account has none for the channel.
+    None,
+    /// The account has one for the channel.
+    One(CredentialSid),
+    /// There are several, and nothing tells which one is meant.
+    Several,
+}
+
+/// The account's only credential for a channel.
+pub(crate) async fn only_credential(
+    credentials: &dyn Credentials,
+    channel: Channel,
+) -> Result<OnlyCredential, StoreError> {
+    let mut found = OnlyCredential::None;
+    let mut position = Cursor::Start;
+    loop {
+        let page = credentials.credentials(PageRequest { position, limit: READ_AT_ONCE }).await?;
+        for credential in page.items.iter().filter(|credential| credential.channel.is(channel)) {
+            if found != OnlyCredential::None {
+                return Ok(OnlyCredential::Several);
+            }
+            found = OnlyCredential::One(credential.sid);
+        }
+        match page.items.last() {
+            Some(last) if page.more => position = Cursor::After(last.sid),
+            _ => return Ok(found),
+        }
+    }
+}

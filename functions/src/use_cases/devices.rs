@@ -1,0 +1,154 @@
+//! Registering and unregistering devices.
+
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::ids::Ids;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::message::{Probe, PushMessage};
+use reachability_domain::push::ports::{Bindings, Credentials};
+use reachability_domain::push::registration::Registration;
+use reachability_domain::queue::{Queue, QueueError};
+use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Clock;
+
+use crate::use_cases::credentials::{OnlyCredential, only_credential};
+use crate::use_cases::failure::Failure;
+use crate::use_cases::services::{FoundService, ServiceDirectory};
+
+/// The ports that registering a device takes.
+pub(crate) struct RegisterPorts<'a> {
+    pub(crate) directory: &'a ServiceDirectory,
+    pub(crate) bindings: &'a dyn Bindings,
+    pub(crate) credentials: &'a dyn Credentials,
+    pub(crate) pushes: &'a dyn Queue<PushMessage>,
+    pub(crate) ids: &'a dyn Ids,
+    pub(crate) clock: Clock,
+}
+
+/// A device is to be registered for a user.
+pub(crate) struct RegisterDevice {
+    /// In this service.
+    pub(crate) service: FoundService,
+    /// For this user, who is made if there is none.
+    pub(crate) identity: Identity,
+    /// The channel through which the device is reached.
+    pub(crate) channel: Channel,
+    /// The device's token.
+    pub(crate) address: Address,
+    /// What its provider is talked to with; `None` for the account's only credential for the channel.
+    pub(crate) credential_sid: Option<CredentialSid>,
+    /// The app's own name for the device.
+    pub(crate) endpoint: Option<String>,
+}
+
+/// Why a device is not registered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    /// There is no such credential, or it is for another channel.
+    #[error("there is no such credential for {}", .0.as_str())]
+    UnknownCredential(Channel),
+    /// No credential is named, and the account has several for the channel.
+    #[error("it is not said which credential is meant")]
+    SeveralCredentials,
+    /// The service was deleted.
+    #[error("the service is gone")]
+    NoService,
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl From<StoreError> for RegisterError {
+    fn from(error: StoreError) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+impl From<QueueError> for RegisterError {
+    fn from(error: QueueError) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+/// Registers a device for a user, again and again if the app likes, and has its provider asked whether the registration
+/// is good unless it has lately said so. Returns the binding.
+pub(crate) async fn register_device(
+    ports: RegisterPorts<'_>,
+    command: RegisterDevice,
+) -> Result<Binding, RegisterError> {
+    let RegisterDevice { service, identity, channel, address, credential_sid, endpoint } = command;
+    let credential_sid = choose_credential(ports.credentials, channel, credential_sid).await?;
+    let service = ports.directory.store(service).await?;
+    let now = (ports.clock)();
+    let device = Device::new(service.sid, channel, &address);
+    let key = UserKey { service: service.sid, identity: identity.clone() };
+    let user = User::new(ports.ids.sid(), key, Some(service.default_roles.service_user), now);
+    let binding = Binding {
+        sid: device.binding_sid(&identity),
+        service_sid: service.sid,
+        identity,
+        channel,
+        address,
+        credential_sid,
+        endpoint,
+        date_created: now,
+        date_updated: now,
+        registered_at: now,
+        confirmed_at: None,
+        death: None,
+        version: 0,
+    };
+    let register = BindingCommand::Register { binding, generation: service.configuration.generation };
+    let applied = match ports.bindings.apply(service.sid, device, &register, Some(&user), now).await {
+        Err(StoreError::Missing) => return Err(RegisterError::NoService),
+        applied => applied?,
+    };
+    let binding = applied.after.ok_or(RegisterError::NoService)?;
+    if Registration::of(&binding).wants_check(now) {
+        let probe = Probe { service: service.sid, binding: binding.sid, asked_at: now, attempts: 0, due_at: None };
+        ports.pushes.send(&[PushMessage::Probe(probe)]).await?;
+    }
+    Ok(binding)
+}
+
+/// The credential that is named, if it fits; if none is named, the account's only one for the channel.
+async fn choose_credential(
+    credentials: &dyn Credentials,
+    channel: Channel,
+    named: Option<CredentialSid>,
+) -> Result<Option<CredentialSid>, RegisterError> {
+    if let Some(sid) = named {
+        let credential = credentials.credential(sid).await?;
+        let fits = credential.is_some_and(|credential| credential.channel.is(channel));
+        return if fits { Ok(Some(sid)) } else { Err(RegisterError::UnknownCredential(channel)) };
+    }
+    match only_credential(credentials, channel).await? {
+        OnlyCredential::None => Ok(None),
+        OnlyCredential::One(sid) => Ok(Some(sid)),
+        OnlyCredential::Several => Err(RegisterError::SeveralCredentials),
+    }
+}
+
+/// A device is to be unregistered.
+pub(crate) struct UnregisterDevice {
+    /// In this service.
+    pub(crate) service: ServiceSid,
+    /// The registration.
+    pub(crate) binding: BindingSid,
+}
+
+/// Unregisters a device. Returns whether it was registered: somebody else may have unregistered it, or have the device by
+/// now.
+pub(crate) async fn unregister_device(
+    bindings: &dyn Bindings,
+    clock: Clock,
+    command: UnregisterDevice,
+) -> Result<bool, StoreError> {
+    let UnregisterDevice { service, binding: sid } = command;
+    let unregister = BindingCommand::Unregister(sid);
+    let applied = bindings.apply(service, Device::of_binding(sid), &unregister, None, clock()).await?;
+    Ok(applied.before.is_some_and(|binding| binding.sid == sid))
+}

@@ -1,0 +1,129 @@
+//! Creating and updating users, and reading whether they are reachable.
+
+use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::ids::Ids;
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::sid::{RoleSid, ServiceSid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Clock;
+
+use crate::use_cases::services::{FoundService, ServiceDirectory};
+use crate::use_cases::update::{Versioned, update};
+
+/// What is to be set of a user's profile; `None` leaves it as it is. Reachability is not a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ProfileChange {
+    /// The name to show; `Some(None)` clears it.
+    pub(crate) friendly_name: Option<Option<String>>,
+    /// The app's own JSON text.
+    pub(crate) attributes: Option<String>,
+    /// The role.
+    pub(crate) role_sid: Option<RoleSid>,
+}
+
+impl ProfileChange {
+    fn apply(&self, user: &mut User) {
+        if let Some(friendly_name) = &self.friendly_name {
+            user.friendly_name.clone_from(friendly_name);
+        }
+        if let Some(attributes) = &self.attributes {
+            user.attributes.clone_from(attributes);
+        }
+        if self.role_sid.is_some() {
+            user.role_sid = self.role_sid;
+        }
+    }
+}
+
+/// A user is to be created.
+pub(crate) struct CreateUser {
+    /// In this service.
+    pub(crate) service: FoundService,
+    /// By this name.
+    pub(crate) identity: Identity,
+    /// With this profile.
+    pub(crate) profile: ProfileChange,
+}
+
+/// Creates a user. Returns the service and the user.
+///
+/// # Errors
+/// [`StoreError::Exists`] if the identity is taken, [`StoreError::Missing`] if the service is gone.
+pub(crate) async fn create_user(
+    directory: &ServiceDirectory,
+    users: &dyn Users,
+    ids: &dyn Ids,
+    clock: Clock,
+    command: CreateUser,
+) -> Result<(Service, User), StoreError> {
+    let service = directory.store(command.service).await?;
+    let key = UserKey { service: service.sid, identity: command.identity };
+    let mut user = User::new(ids.sid(), key, Some(service.default_roles.service_user), clock());
+    command.profile.apply(&mut user);
+    users.create_user(&user).await?;
+    Ok((service, user))
+}
+
+/// A user's profile is to be changed.
+pub(crate) struct UpdateUser {
+    /// The user as it was read.
+    pub(crate) user: User,
+    /// What is to be set.
+    pub(crate) profile: ProfileChange,
+}
+
+/// Changes a user's profile. Returns the user as it is now; `None` if it is gone.
+pub(crate) async fn update_user(
+    users: &dyn Users,
+    ids: &dyn Ids,
+    clock: Clock,
+    command: UpdateUser,
+) -> Result<Option<User>, StoreError> {
+    let UpdateUser { user, profile } = command;
+    let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock };
+    update(&place, ids, user, |user| {
+        profile.apply(user);
+        Ok(())
+    })
+    .await
+}
+
+struct StoredUser<'a> {
+    users: &'a dyn Users,
+    key: (ServiceSid, UserRef),
+    clock: Clock,
+}
+
+impl Versioned for StoredUser<'_> {
+    type Record = User;
+
+    async fn read(&self) -> Result<Option<User>, StoreError> {
+        let (service, user) = &self.key;
+        self.users.user(*service, user).await
+    }
+
+    async fn replace(&self, user: &mut User) -> Result<(), StoreError> {
+        user.date_updated = (self.clock)();
+        self.users.replace_user(user).await
+    }
+}
+
+/// Whether users of a service are reachable now, in the given order.
+pub(crate) async fn read_reachability(
+    states: &dyn States,
+    clock: Clock,
+    service: &Service,
+    users: &[User],
+) -> Result<Vec<Reachability>, StoreError> {
+    if !service.configuration.reachability_enabled {
+        return Ok(vec![Reachability::UNKNOWN; users.len()]);
+    }
+    let keys: Vec<UserKey> = users.iter().map(User::key).collect();
+    let states = states.states(&keys).await?;
+    let now = clock();
+    Ok(states.iter().map(|state| Reachability::of(&service.configuration, state, now)).collect())
+}

@@ -1,0 +1,118 @@
+//! The vault of a deployment: material is checked ([`material`]) and sealed ([`Seal`]).
+
+use std::sync::Arc;
+
+use reachability_domain::push::credential::{Method, Sealed};
+use reachability_domain::push::vault::{Material, Vault, VaultError};
+use reachability_domain::sid::CredentialSid;
+use reachability_domain::time::Timestamp;
+
+use crate::credentials::material;
+use crate::credentials::seal::Seal;
+
+/// A function that makes no credentials has no key.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no key to seal credentials with")]
+struct NoKey;
+
+/// Seals with the deployment's key.
+#[derive(Debug)]
+pub struct SealingVault {
+    seal: Option<Arc<Seal>>,
+    platform_applications: bool,
+}
+
+impl SealingVault {
+    /// With this key; `None` where no credentials are made.
+    pub fn new(seal: Option<Arc<Seal>>) -> Self {
+        Self { seal, platform_applications: false }
+    }
+
+    /// Takes platform applications of SNS too.
+    #[must_use]
+    pub fn with_platform_applications(self) -> Self {
+        Self { platform_applications: true, ..self }
+    }
+}
+
+impl Vault for SealingVault {
+    fn seal(
+        &self,
+        credential: CredentialSid,
+        material: &Material,
+        now: Timestamp,
+    ) -> Result<(Method, Option<Sealed>), VaultError> {
+        let (method, secret) = match material {
+            Material::ApnsKey { key_id, team_id, topic, key } => {
+                material::apns_key(key_id, team_id, topic, key.expose())?
+            }
+            Material::ApnsCertificate { certificate, key, topic } => {
+                material::apns_certificate(certificate.expose(), key.expose(), topic.as_deref(), now)?
+            }
+            Material::ServiceAccount { json } => material::service_account(json.expose())?,
+            Material::PlatformApplication { .. } if !self.platform_applications => {
+                return Err(VaultError::NoPlatformApplications);
+            }
+            Material::PlatformApplication { channel, arn } => {
+                return Ok((material::platform_application(*channel, arn)?, None));
+            }
+        };
+        let seal = self.seal.as_ref().ok_or_else(|| VaultError::Unsealable(NoKey.into()))?;
+        let sealed = seal.seal(credential, &secret).map_err(|error| VaultError::Unsealable(error.into()))?;
+        Ok((method, Some(sealed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reachability_domain::push::channel::Channel;
+    use reachability_domain::push::vault::InvalidMaterial;
+    use reachability_domain::secret::Secret;
+    use reachability_domain::sid::Sid;
+
+    use super::*;
+    use crate::credentials::keys::p256;
+
+    fn signing_key(key: &str) -> Material {
+        Material::ApnsKey {
+            key_id: "ABC123DEFG".to_owned(),
+            team_id: "DEF123GHIJ".to_owned(),
+            topic: "com.example.app".to_owned(),
+            key: Secret::new(key),
+        }
+    }
+
+    fn platform_application(arn: &str) -> Material {
+        Material::PlatformApplication { channel: Channel::Apn, arn: arn.to_owned() }
+    }
+
+    #[test]
+    fn good_material_is_sealed_and_bad_material_refused() {
+        let vault = SealingVault::new(Some(Arc::new(Seal::new(&Secret::new("key")))));
+        let seal = |material: &Material| vault.seal(Sid::from_bits(1), material, Timestamp::default());
+        let key = p256();
+        let (method, sealed) = seal(&signing_key(&key)).unwrap();
+        assert!(matches!(method, Method::ApnsKey { .. }));
+        assert!(!sealed.unwrap().as_str().contains(key.lines().nth(1).unwrap()));
+        assert!(matches!(seal(&signing_key("x")), Err(VaultError::Invalid(InvalidMaterial::SigningKey))));
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_sealed() {
+        let error = SealingVault::new(None).seal(Sid::from_bits(1), &signing_key(&p256()), Timestamp::default());
+        assert_eq!(error.unwrap_err().to_string(), "there is no key to seal credentials with");
+    }
+
+    #[test]
+    fn platform_applications_need_no_key_where_there_are_any() {
+        let arn = "arn:aws:sns:us-east-1:123456789012:app/APNS/my-app";
+        let seal =
+            |vault: SealingVault, arn| vault.seal(Sid::from_bits(1), &platform_application(arn), Timestamp::default());
+        let error = seal(SealingVault::new(None), arn).unwrap_err();
+        assert_eq!(error.to_string(), "this deployment has no platform applications");
+        let with_them = || SealingVault::new(None).with_platform_applications();
+        assert_eq!(seal(with_them(), arn).unwrap(), (Method::PlatformApplication { arn: arn.to_owned() }, None));
+        let error = seal(with_them(), "x").unwrap_err();
+        assert!(matches!(error, VaultError::Invalid(InvalidMaterial::PlatformApplication)));
+    }
+}

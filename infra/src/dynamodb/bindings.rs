@@ -1,0 +1,196 @@
+//! Bindings: one item for each device, written together with the states of those whose device it was and is.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::ports::{Applied, Bindings};
+use reachability_domain::push::transition::{Transition, TransitionWrites};
+use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+
+use super::key::{self, Item, Key};
+use super::state::StoredState;
+use super::store::DynamoStore;
+use super::table::{Attempts, Transacted, document, incomplete, read_documents};
+
+/// The states that a transition depends on, as they were read.
+struct Read {
+    leaver: Option<StoredState>,
+    owner: Option<StoredState>,
+}
+
+impl DynamoStore {
+    async fn read(&self, service: ServiceSid, transition: &Transition) -> Result<Read, StoreError> {
+        let key = |identity: &Identity| Key::state(service, identity);
+        Ok(Read {
+            leaver: self.state_if(transition.leaver().map(key)).await?,
+            owner: self.state_if(transition.owner().map(key)).await?,
+        })
+    }
+
+    async fn state_if(&self, key: Option<Key>) -> Result<Option<StoredState>, StoreError> {
+        match key {
+            Some(key) => self.state(key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What a transition writes, on the condition that nobody writes any of it in between.
+    fn write_items(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        before: Option<&Binding>,
+        read: &Read,
+        writes: &TransitionWrites,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let mut items = Vec::new();
+        let mut put_state = |read: &Option<StoredState>, write: &Option<(Identity, UserState)>, new_user| {
+            if let (Some(read), Some((identity, state))) = (read, write) {
+                let mut next = read.clone();
+                next.state = state.clone();
+                next.sid = read.sid.or(new_user);
+                items.push(self.put_state(Key::state(service, identity), read, &next)?);
+            }
+            Ok::<_, StoreError>(())
+        };
+        put_state(&read.leaver, &writes.leaver, None)?;
+        put_state(&read.owner, &writes.owner, writes.create.as_ref().map(|user| user.sid))?;
+        items.push(match &writes.put {
+            Some(binding) => self.put_binding(device, before, binding)?,
+            None => self.delete_binding(service, device, before)?,
+        });
+        // This device's item was just dealt with.
+        let others = writes.delete.iter().map(|sid| Device::of_binding(*sid)).filter(|other| *other != device);
+        for other in others {
+            items.push(self.delete_binding(service, other, None)?);
+        }
+        if let Some(user) = &writes.create {
+            items.push(self.put_profile(user)?);
+        }
+        Ok(items)
+    }
+
+    fn put_binding(
+        &self,
+        device: Device,
+        before: Option<&Binding>,
+        binding: &Binding,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = self.table.put(document(Key::binding(binding.service_sid, device), binding)?);
+        let put = match before {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(known) => put
+                .condition_expression("version = :version AND sid = :sid")
+                .expression_attribute_values(":version", AttributeValue::N(known.version.to_string()))
+                .expression_attribute_values(":sid", AttributeValue::S(known.sid.to_string())),
+        };
+        Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+    }
+
+    async fn bindings_of_service(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
+        // A binding lies at the least sid that one of its device can have.
+        let at = PageRequest {
+            position: match page.position {
+                Cursor::Before(sid) => Cursor::Before(*Device::of_binding(sid).sids().start()),
+                position => position,
+            },
+            ..page
+        };
+        let is_wanted = |item: &Item| {
+            let channel = item.get("channel").and_then(|channel| channel.as_s().ok());
+            let channel = channel.and_then(|channel| channel.parse().ok());
+            filter.channels.is_empty()
+                || channel.is_none_or(|channel| filter.channels.iter().any(|wanted| wanted.is(channel)))
+        };
+        // The shards follow each other, so that most pages are in one of them.
+        let shards = key::shards(page.position).into_iter().map(|shard| Key::bindings(service, shard));
+        Ok(page.page_of_read(read_documents(self.table.query_in_turn(shards, at, is_wanted).await?)?))
+    }
+
+    async fn bindings_of_users(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
+        let user = |identity: &_| UserKey { service, identity: Clone::clone(identity) };
+        let users: Vec<UserKey> = filter.identities.iter().map(user).collect();
+        let states = self.states(&users).await?;
+        // A device that is changing hands may be in two states, and is one item.
+        let sids = states.iter().flat_map(|state| state.registrations.devices()).map(|(sid, _)| sid);
+        let devices: BTreeSet<Device> = sids.map(Device::of_binding).collect();
+        let items = self.table.read_all(devices.into_iter().map(|device| Key::binding(service, device))).await?;
+        let mut bindings: Vec<Binding> = read_documents(items)?;
+        bindings.retain(|binding| filter.matches(binding));
+        Ok(page.page_of_all(bindings, |binding| binding.sid))
+    }
+}
+
+#[async_trait]
+impl Bindings for DynamoStore {
+    async fn apply(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        command: &BindingCommand,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        // Not a part of the transaction, as when a user is made.
+        if command.registers() && self.service(service).await?.is_none() {
+            return Err(StoreError::Missing);
+        }
+        let key = Key::binding(service, device);
+        let mut attempts = Attempts::default();
+        loop {
+            let before: Option<Binding> = self.table.find(key.clone()).await?;
+            let Some(transition) = command.transition(before.as_ref(), now) else {
+                return Ok(Applied::unchanged(before));
+            };
+            let read = self.read(service, &transition).await?;
+            let state = |read: &Option<StoredState>| read.as_ref().map(|read| read.state.clone());
+            let new_user = user.filter(|_| read.owner.as_ref().is_some_and(|owner| owner.sid.is_none()));
+            let writes = transition.writes(state(&read.leaver), state(&read.owner), new_user, now);
+            let items = self.write_items(service, device, before.as_ref(), &read, &writes)?;
+            match self.table.transact(items).await? {
+                Transacted::Done => return Ok(Applied { before, after: writes.put }),
+                Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+            }
+        }
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        let found: Option<Binding> = self.table.find(Key::binding(service, Device::of_binding(sid))).await?;
+        Ok(found.filter(|binding| binding.sid == sid))
+    }
+
+    async fn bindings(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
+        if filter.identities.is_empty() {
+            self.bindings_of_service(service, filter, page).await
+        } else {
+            self.bindings_of_users(service, filter, page).await
+        }
+    }
+}

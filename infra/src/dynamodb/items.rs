@@ -1,0 +1,85 @@
+//! Items that several ports write: users' profiles, their states and their bindings.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use reachability_domain::directory::user::User;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::device::Device;
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+
+use super::key::{Item, Key};
+use super::state::StoredState;
+use super::store::DynamoStore;
+use super::table::{corrupt, document, incomplete};
+
+pub(super) fn read_state(item: Item) -> Result<StoredState, StoreError> {
+    StoredState::read(item.into_iter().map(|(name, value)| (name, value.into()))).map_err(corrupt)
+}
+
+pub(super) fn state_item(key: Key, state: &StoredState) -> Item {
+    let mut item: Item = state.write().into_iter().map(|(name, value)| (name, value.into())).collect();
+    item.extend(key.attributes());
+    item
+}
+
+/// What must hold for a state that was read to be replaced: that it is as it was, or still not there.
+pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeValue>>) {
+    let mut values = HashMap::new();
+    let mut same = |attribute: &str, value: Option<AttributeValue>| match value {
+        None => format!("attribute_not_exists({attribute})"),
+        Some(value) => {
+            values.insert(format!(":{attribute}"), value);
+            format!("{attribute} = :{attribute}")
+        }
+    };
+    let revision = (read.state.revision > 0).then(|| AttributeValue::N(read.state.revision.to_string()));
+    let sid = read.sid.map(|sid| AttributeValue::S(sid.to_string()));
+    let condition = format!("{} AND {}", same("rev", revision), same("sid", sid));
+    // None at all is not the same as an empty map of them.
+    (condition, Some(values).filter(|values| !values.is_empty()))
+}
+
+impl DynamoStore {
+    pub(super) async fn state(&self, key: Key) -> Result<StoredState, StoreError> {
+        self.table.item(key).await?.map(read_state).transpose().map(Option::unwrap_or_default)
+    }
+
+    /// Replaces a state that was read, in a transaction.
+    pub(super) fn put_state(
+        &self,
+        key: Key,
+        read: &StoredState,
+        next: &StoredState,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = unchanged(read);
+        let put = self.table.put(state_item(key, next)).condition_expression(condition);
+        let put = put.set_expression_attribute_values(values).build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Adds a user's profile, in a transaction.
+    pub(super) fn put_profile(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
+        let put = self.table.put(document(Key::user(user.service_sid, user.sid), user)?);
+        let put = put.condition_expression("attribute_not_exists(pk)").build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Deletes a device's binding, in a transaction: on the condition that it is as it was, if that matters.
+    pub(super) fn delete_binding(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        known: Option<&Binding>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let mut delete = self.table.deletion(Key::binding(service, device));
+        if let Some(known) = known {
+            delete = delete
+                .condition_expression("version = :version AND sid = :sid")
+                .expression_attribute_values(":version", AttributeValue::N(known.version.to_string()))
+                .expression_attribute_values(":sid", AttributeValue::S(known.sid.to_string()));
+        }
+        Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
+    }
+}

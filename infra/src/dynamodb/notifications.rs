@@ -1,0 +1,102 @@
+//! Notifications and what became of them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::ports::Notifications;
+use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::key::{Item, Key};
+use super::store::DynamoStore;
+use super::table::{document, read_documents, unless_refused};
+
+/// How many writes that cannot be one request are made at a time.
+const WRITES_AT_ONCE: usize = 32;
+
+#[async_trait]
+impl Notifications for DynamoStore {
+    async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let expires_at = expires_at(notification.date_created);
+        self.table
+            .create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at })
+            .await
+    }
+
+    async fn notification(
+        &self,
+        service: ServiceSid,
+        sid: NotificationSid,
+    ) -> Result<Option<Notification>, StoreError> {
+        let found: Option<Notification> = self.table.find(Key::notification(sid)).await?;
+        Ok(found.filter(|notification| notification.service_sid == service))
+    }
+
+    async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        // One by one, since a batch has no conditions.
+        let add = async |delivery: &Delivery| {
+            let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+            self.table.add(key, &Expiring::of(delivery)).await.map(drop)
+        };
+        stream::iter(deliveries).map(add).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+    }
+
+    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+        let item = document(key, &Expiring::of(delivery))?;
+        let mut put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        if delivery.status.is_queued() {
+            put = put
+                .condition_expression("#status.#status = :queued")
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":queued", AttributeValue::S(delivery.status.as_str().to_owned()));
+        }
+        unless_refused(put.send().await).map(drop)
+    }
+
+    async fn delivery(
+        &self,
+        notification: NotificationSid,
+        binding: BindingSid,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.table.find(Key::delivery(notification, binding)).await
+    }
+
+    async fn deliveries(
+        &self,
+        notification: NotificationSid,
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Delivery>, StoreError> {
+        // The notification itself lies behind all of them.
+        let is_delivery =
+            |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
+        let items = self.table.query_those(Key::deliveries(notification), page, is_delivery).await?;
+        Ok(page.page_of_read(read_documents(items)?))
+    }
+}
+
+/// A record that DynamoDB may remove when its time is over.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Expiring<T> {
+    #[serde(flatten)]
+    it: T,
+    /// In seconds since the epoch.
+    ttl: i64,
+}
+
+impl Expiring<Delivery> {
+    fn of(delivery: &Delivery) -> Self {
+        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated) }
+    }
+}
+
+/// When a notification made then is forgotten, in seconds since the epoch.
+fn expires_at(made_at: Timestamp) -> i64 {
+    made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
+}

@@ -1,0 +1,320 @@
+//! The table: requests for items of any kind, with their retries.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, DeleteRequest, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update, WriteRequest,
+};
+use futures_util::future::try_join_all;
+use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::sid::Sid;
+use reachability_domain::store::StoreError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+
+use super::key::{Item, Key};
+use crate::ids;
+
+/// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
+const ATTEMPTS: u32 = 12;
+
+/// How many items one request reads at most.
+const READ_AT_ONCE: usize = 100;
+
+/// How many items one request deletes at most.
+const DELETED_AT_ONCE: usize = 25;
+
+/// The table of a deployment. Clones share its client.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) client: Client,
+    pub(super) name: String,
+}
+
+/// What became of a transaction.
+pub(super) enum Transacted {
+    Done,
+    /// Not done, since some conditions did not hold. For each of its items: whether its own did.
+    Refused(Vec<bool>),
+    /// Not done, since somebody else was writing one of the items, or there was too much to do.
+    NotNow,
+}
+
+pub(super) fn unavailable<E>(error: SdkError<E>) -> StoreError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    StoreError::Unavailable(error.into())
+}
+
+pub(super) fn incomplete(error: BuildError) -> StoreError {
+    StoreError::Unavailable(error.into())
+}
+
+pub(super) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Corrupt(error.into())
+}
+
+/// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
+pub(super) fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        // A transaction in the way is as good as somebody who was faster.
+        Err(error)
+            if matches!(error.code(), Some("ConditionalCheckFailedException" | "TransactionConflictException")) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+pub(super) fn document<T: Serialize>(key: Key, document: &T) -> Result<Item, StoreError> {
+    let mut item: Item = serde_dynamo::to_item(document).map_err(corrupt)?;
+    item.extend(key.attributes());
+    Ok(item)
+}
+
+pub(super) fn read_document<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(corrupt)
+}
+
+pub(super) fn read_documents<T: DeserializeOwned>(items: Vec<Item>) -> Result<Vec<T>, StoreError> {
+    items.into_iter().map(read_document).collect()
+}
+
+/// All attempts were made.
+#[derive(Debug, thiserror::Error)]
+#[error("it did not get through in {ATTEMPTS} attempts")]
+struct Contended;
+
+/// Counts the attempts of a loop.
+#[derive(Default)]
+pub(super) struct Attempts(u32);
+
+impl Attempts {
+    /// Waits before another attempt, longer and longer.
+    ///
+    /// # Errors
+    /// If all attempts were made.
+    pub(super) async fn again(&mut self) -> Result<(), StoreError> {
+        let made = self.0;
+        self.0 += 1;
+        if self.0 == ATTEMPTS {
+            return Err(StoreError::Unavailable(Contended.into()));
+        }
+        sleep(ids::jitter(Duration::from_millis(10 << made.min(6)))).await;
+        Ok(())
+    }
+}
+
+impl Table {
+    pub(super) async fn item(&self, key: Key) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(&self.name).set_key(Some(key.attributes()));
+        Ok(request.consistent_read(true).send().await.map_err(unavailable)?.item)
+    }
+
+    pub(super) async fn find<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StoreError> {
+        self.item(key).await?.map(read_document).transpose()
+    }
+
+    /// Adds an item, unless there is one already. Returns whether it was added.
+    pub(super) async fn add<T: Serialize>(&self, key: Key, item: &T) -> Result<bool, StoreError> {
+        let put = self.client.put_item().table_name(&self.name).set_item(Some(document(key, item)?));
+        let answer = put.condition_expression("attribute_not_exists(pk)").send().await;
+        Ok(unless_refused(answer)?.is_some())
+    }
+
+    /// Adds an item. One that is there already is an error, unless it is the same: then its adding was answered before,
+    /// and the answer lost.
+    pub(super) async fn create<T>(&self, key: Key, item: &T) -> Result<(), StoreError>
+    where
+        T: Serialize + DeserializeOwned + PartialEq,
+    {
+        if self.add(key.clone(), item).await? || self.find::<T>(key).await?.as_ref() == Some(item) {
+            Ok(())
+        } else {
+            Err(StoreError::Exists)
+        }
+    }
+
+    /// Replaces an item that is at this version by another.
+    pub(super) async fn replace<T: Serialize>(&self, key: Key, version: u64, item: &T) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.name).set_item(Some(document(key.clone(), item)?));
+        let put = put.condition_expression("version = :version");
+        let put = put.expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        if unless_refused(put.send().await)?.is_some() {
+            Ok(())
+        } else if self.item(key).await?.is_some() {
+            Err(StoreError::Conflict)
+        } else {
+            Err(StoreError::Missing)
+        }
+    }
+
+    /// Removes an item. Returns whether it was there.
+    pub(super) async fn delete(&self, key: Key) -> Result<bool, StoreError> {
+        let request = self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes()));
+        let answer = request.return_values(ReturnValue::AllOld).send().await.map_err(unavailable)?;
+        Ok(answer.attributes.is_some())
+    }
+
+    /// Items of one partition from a cursor on, ordered by sid in the direction of the page: up to one more than it shows.
+    pub(super) async fn query<K: Sid>(&self, pk: String, page: PageRequest<K>) -> Result<Vec<Item>, StoreError> {
+        self.query_those(pk, page, |_| true).await
+    }
+
+    /// As [`Table::query`], of some of the items.
+    pub(super) async fn query_those<K: Sid>(
+        &self,
+        pk: String,
+        page: PageRequest<K>,
+        wanted_item: impl Fn(&Item) -> bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        let wanted = page.read_limit();
+        let (condition, bound) = match page.position {
+            Cursor::Start => ("pk = :pk", None),
+            Cursor::After(sid) => ("pk = :pk AND sk > :sk", Some(sid)),
+            Cursor::Before(sid) => ("pk = :pk AND sk < :sk", Some(sid)),
+        };
+        let mut request = self.client.query().table_name(&self.name).consistent_read(true);
+        request = request.expression_attribute_values(":pk", AttributeValue::S(pk));
+        if let Some(sid) = bound {
+            request = request.expression_attribute_values(":sk", AttributeValue::S(sid.to_string()));
+        }
+        let request = request
+            .key_condition_expression(condition)
+            .scan_index_forward(!page.is_backward())
+            .limit(i32::try_from(wanted).unwrap_or(i32::MAX));
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = request.clone().set_exclusive_start_key(start).send().await.map_err(unavailable)?;
+            items.extend(answer.items.unwrap_or_default().into_iter().filter(&wanted_item));
+            start = answer.last_evaluated_key;
+            if start.is_none() || items.len() >= wanted {
+                items.truncate(wanted);
+                return Ok(items);
+            }
+        }
+    }
+
+    /// As [`Table::query_those`], of several partitions, one after the other, until there are enough for the page.
+    pub(super) async fn query_in_turn<K: Sid>(
+        &self,
+        pks: impl Iterator<Item = String>,
+        page: PageRequest<K>,
+        wanted_item: impl Fn(&Item) -> bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        for pk in pks {
+            if items.len() <= page.limit {
+                let rest = PageRequest { limit: page.limit - items.len(), ..page };
+                items.extend(self.query_those(pk, rest, &wanted_item).await?);
+            }
+        }
+        Ok(items)
+    }
+
+    /// A page of a list that lies in one partition.
+    pub(super) async fn page<K: Sid, T: DeserializeOwned>(
+        &self,
+        pk: String,
+        page: PageRequest<K>,
+    ) -> Result<Page<T>, StoreError> {
+        Ok(page.page_of_read(read_documents(self.query(pk, page).await?)?))
+    }
+
+    /// Writes together what belongs together.
+    pub(super) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await else {
+            return Ok(Transacted::Done);
+        };
+        let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+            return match error.code() {
+                Some("TransactionInProgressException" | "TransactionConflictException") => Ok(Transacted::NotNow),
+                _ => Err(unavailable(error)),
+            };
+        };
+        let codes: Vec<&str> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+        if codes.contains(&"ConditionalCheckFailed") {
+            Ok(Transacted::Refused(codes.iter().map(|code| *code != "ConditionalCheckFailed").collect()))
+        } else if codes.iter().all(|code| {
+            // The SDK tries again what is throttled, but not if only a part of it is.
+            matches!(*code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+        }) {
+            Ok(Transacted::NotNow)
+        } else {
+            Err(unavailable(error))
+        }
+    }
+
+    /// A write of a transaction.
+    pub(super) fn put(&self, item: Item) -> PutBuilder {
+        Put::builder().table_name(&self.name).set_item(Some(item))
+    }
+
+    /// A write of a transaction.
+    pub(super) fn update(&self, key: Key) -> UpdateBuilder {
+        Update::builder().table_name(&self.name).set_key(Some(key.attributes()))
+    }
+
+    /// A write of a transaction.
+    pub(super) fn deletion(&self, key: Key) -> DeleteBuilder {
+        Delete::builder().table_name(&self.name).set_key(Some(key.attributes()))
+    }
+
+    /// Reads items, in any order.
+    pub(super) async fn read_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<Vec<Item>, StoreError> {
+        let keys: Vec<Item> = keys.into_iter().map(Key::attributes).collect();
+        let read = try_join_all(keys.chunks(READ_AT_ONCE).map(|keys| self.read_batch(keys))).await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn read_batch(&self, keys: &[Item]) -> Result<Vec<Item>, StoreError> {
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys.to_vec())).consistent_read(true).build();
+        let mut waiting = HashMap::from([(self.name.clone(), keys.map_err(incomplete)?)]);
+        let (mut items, mut attempts) = (Vec::new(), Attempts::default());
+        loop {
+            let request = self.client.batch_get_item().set_request_items(Some(waiting));
+            let answer = request.send().await.map_err(unavailable)?;
+            items.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
+            waiting = answer.unprocessed_keys.unwrap_or_default();
+            if waiting.is_empty() {
+                return Ok(items);
+            }
+            attempts.again().await?;
+        }
+    }
+
+    pub(super) async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        try_join_all(keys.chunks(DELETED_AT_ONCE).map(|keys| self.delete_batch(keys))).await.map(drop)
+    }
+
+    async fn delete_batch(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let delete = |key: &Key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.clone().attributes())).build();
+            delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(incomplete)
+        };
+        let deletes = keys.iter().map(delete).collect::<Result<Vec<WriteRequest>, StoreError>>()?;
+        let mut waiting = HashMap::from([(self.name.clone(), deletes)]);
+        let mut attempts = Attempts::default();
+        loop {
+            let request = self.client.batch_write_item().set_request_items(Some(waiting));
+            waiting = request.send().await.map_err(unavailable)?.unprocessed_items.unwrap_or_default();
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            attempts.again().await?;
+        }
+    }
+}

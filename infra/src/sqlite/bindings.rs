@@ -1,0 +1,131 @@
+//! Bindings: each written together with the states of those whose device it was and is.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use reachability_domain::directory::user::User;
+use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::push::binding::{Binding, BindingFilter};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::device::Device;
+use reachability_domain::push::ports::{Applied, Bindings};
+use reachability_domain::push::transition::{Transition, TransitionWrites};
+use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use rusqlite::Connection;
+
+use super::records::{
+    delete_binding, identity_is_taken, insert_user, read_state, service_exists, write_binding, write_state,
+};
+use super::rows::{Key, Rows};
+use super::store::SqliteStore;
+
+/// The binding of a device.
+fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> Result<Option<Binding>, StoreError> {
+    let sids = device.sids();
+    let parameters: [&dyn rusqlite::ToSql; 3] = [&Key(service), &Key(*sids.start()), &Key(*sids.end())];
+    Rows::new("bindings", "service = ?1 AND sid BETWEEN ?2 AND ?3", &parameters).find(connection)
+}
+
+/// Reads what a transition depends on.
+fn writes_of(
+    connection: &Connection,
+    service: ServiceSid,
+    transition: Transition,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Result<TransitionWrites, StoreError> {
+    let state = |identity| read_state(connection, service, identity);
+    let leaver = transition.leaver().map(state).transpose()?;
+    let owner = transition.owner().map(state).transpose()?;
+    let new_user = match user {
+        Some(user) if !identity_is_taken(connection, user)? => Some(user),
+        _ => None,
+    };
+    Ok(transition.writes(leaver, owner, new_user, now))
+}
+
+fn write(connection: &Connection, service: ServiceSid, writes: &TransitionWrites) -> Result<(), StoreError> {
+    for (identity, state) in writes.states() {
+        write_state(connection, service, identity, state)?;
+    }
+    for sid in &writes.delete {
+        delete_binding(connection, service, *sid)?;
+    }
+    if let Some(binding) = &writes.put {
+        write_binding(connection, binding)?;
+    }
+    match &writes.create {
+        Some(user) => insert_user(connection, user),
+        None => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Bindings for SqliteStore {
+    async fn apply(
+        &self,
+        service: ServiceSid,
+        device: Device,
+        command: &BindingCommand,
+        user: Option<&User>,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        let (command, user) = (command.clone(), user.cloned());
+        self.database
+            .write(move |connection| {
+                if command.registers() && !service_exists(connection, service)? {
+                    return Err(StoreError::Missing);
+                }
+                let before = binding_of(connection, service, device)?;
+                let Some(transition) = command.transition(before.as_ref(), now) else {
+                    return Ok(Applied::unchanged(before));
+                };
+                let writes = writes_of(connection, service, transition, user.as_ref(), now)?;
+                write(connection, service, &writes)?;
+                Ok(Applied { before, after: writes.put })
+            })
+            .await
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        let found =
+            self.database.read(move |connection| binding_of(connection, service, Device::of_binding(sid))).await?;
+        Ok(found.filter(|binding| binding.sid == sid))
+    }
+
+    async fn bindings(
+        &self,
+        service: ServiceSid,
+        filter: &BindingFilter,
+        page: PageRequest<BindingSid>,
+    ) -> Result<Page<Binding>, StoreError> {
+        let filter = filter.clone();
+        self.database
+            .read(move |connection| {
+                if filter.identities.is_empty() {
+                    let wants = |channel: Channel| {
+                        filter.channels.is_empty() || filter.channels.iter().any(|wanted| wanted.is(channel))
+                    };
+                    let condition = match (wants(Channel::Apn), wants(Channel::Fcm)) {
+                        (true, true) => "service = ?1",
+                        (true, false) => "service = ?1 AND channel = 'apn'",
+                        (false, _) => "service = ?1 AND channel = 'fcm'",
+                    };
+                    return Rows::new("bindings", condition, &[&Key(service)]).page(connection, page);
+                }
+                let mut bindings = BTreeMap::new();
+                for identity in &filter.identities {
+                    let parameters: [&dyn rusqlite::ToSql; 2] = [&Key(service), &identity.as_str()];
+                    let of_user: Vec<Binding> =
+                        Rows::new("bindings", "service = ?1 AND identity = ?2", &parameters).all(connection)?;
+                    bindings.extend(of_user.into_iter().map(|binding| (binding.sid, binding)));
+                }
+                let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
+                Ok(page.page_of_all(bindings, |binding| binding.sid))
+            })
+            .await
+    }
+}

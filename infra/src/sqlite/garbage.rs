@@ -1,0 +1,40 @@
+//! Garbage collection.
+
+use reachability_domain::presence::connections::KEEP_ENDED_AT_MOST;
+use reachability_domain::push::notification::Notification;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+
+use super::rows::{Rows, execute};
+use super::store::SqliteStore;
+
+impl SqliteStore {
+    /// Removes the states of users that do not exist (deleted ones, and those of whom only an end was heard) once their
+    /// marks can no longer matter, and old notifications. Returns how many of them there were.
+    ///
+    /// # Errors
+    /// If the database does not work.
+    pub async fn collect_garbage(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let before = |seconds: u64| {
+            now.as_millis().saturating_sub(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
+        };
+        let (oldest, oldest_sent) = (before(KEEP_ENDED_AT_MOST.as_secs()), before(Notification::KEPT_SECONDS));
+        self.database
+            .write(move |connection| {
+                let states = execute(
+                    connection,
+                    "DELETE FROM states WHERE as_of < ?1 AND NOT EXISTS
+                     (SELECT 1 FROM users WHERE users.service = states.service AND users.identity = states.identity)",
+                    [oldest],
+                )?;
+                execute(
+                    connection,
+                    "DELETE FROM deliveries WHERE notification IN (SELECT sid FROM notifications WHERE made_at < ?1)",
+                    [oldest_sent],
+                )?;
+                let sent = Rows::new("notifications", "made_at < ?1", &[&oldest_sent]).delete(connection)?;
+                Ok(states + sent)
+            })
+            .await
+    }
+}

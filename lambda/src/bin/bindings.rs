@@ -1,0 +1,8 @@
+//! The function `bindings`: push registrations and notifications.
+
+use reachability_lambda::http;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    http::run(reachability_functions::bindings).await
+}

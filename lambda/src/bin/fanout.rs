@@ -1,0 +1,34 @@
+//! The function `fanout`: tells of changes.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::sns::Topic;
+use reachability_infra::sqs::SqsQueue;
+use reachability_infra::{aws, clock, environment};
+use reachability_lambda::{logs, stream};
+use reachability_worker::Fanout;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    logs::start();
+    let metrics = Arc::new(EmfMetrics::default());
+    let config = aws::config().await;
+    let queue = aws_sdk_sqs::Client::new(&config);
+    let topic = aws_sdk_sns::Client::new(&config);
+    let fanout = Fanout {
+        services: Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone())),
+        pushes: Arc::new(SqsQueue::new(queue, environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
+        sink: Arc::new(Topic::new(topic, environment::text("REACHABILITY_TOPIC_ARN")?)),
+        metrics: metrics.clone(),
+    };
+    let stack = environment::text("REACHABILITY_STACK")?;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<stream::Batch>| {
+        let answer = stream::handle(&fanout, event.payload).await;
+        metrics.write(&stack, clock::now());
+        Ok::<_, lambda_runtime::Error>(answer)
+    }))
+    .await
+}

@@ -1,0 +1,53 @@
+//! The function `push`: asks push providers.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use reachability_infra::credentials::seal::Seal;
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::push::ProviderUrls;
+use reachability_infra::push::platform_applications::PlatformApplications;
+use reachability_infra::push::providers::Providers;
+use reachability_infra::sqs::SqsQueue;
+use reachability_infra::{aws, clock, environment, secrets_manager};
+use reachability_lambda::dead_letters::DeadLetters;
+use reachability_lambda::{logs, sqs};
+use reachability_worker::{Pusher, PusherPorts};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    logs::start();
+    let metrics = Arc::new(EmfMetrics::default());
+    let config = aws::config().await;
+    let client = aws_sdk_sqs::Client::new(&config);
+    let key = environment::text("REACHABILITY_CREDENTIALS_KEY_SECRET")?;
+    let key = secrets_manager::read(&aws_sdk_secretsmanager::Client::new(&config), &key).await?;
+    let applications = PlatformApplications::new(aws_sdk_sns::Client::new(&config), clock::now);
+    let endpoints = ProviderUrls::from_environment();
+    let seal = Arc::new(Seal::new(&key));
+    let providers = Providers::new(seal, endpoints, None, Some(Arc::new(applications)), clock::now);
+    let store = Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone()));
+    let ports = PusherPorts {
+        services: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        pushes: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
+        provider: Arc::new(providers),
+        ids: Arc::new(Uuids),
+        metrics: metrics.clone(),
+    };
+    let pusher = Pusher::new(ports, clock::now);
+    let dead_letters = DeadLetters::from_environment(client)?;
+    let stack = environment::text("REACHABILITY_STACK")?;
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
+        let answer = sqs::handle(event.payload, &dead_letters, async |envelopes| pusher.handle(envelopes).await).await;
+        metrics.write(&stack, clock::now());
+        Ok::<_, lambda_runtime::Error>(answer)
+    }))
+    .await
+}

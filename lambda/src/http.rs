@@ -1,0 +1,198 @@
+//! A function that answers requests: from API Gateway to the same router that one process serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::response::Response;
+use lambda_http::request::RequestContext;
+use lambda_http::{RequestExt, service_fn};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::secret::Secret;
+use reachability_domain::time::Timestamp;
+use reachability_functions::app::{App, Ports, Settings};
+use reachability_infra::credentials::seal::Seal;
+use reachability_infra::credentials::vault::SealingVault;
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::ids::Uuids;
+use reachability_infra::services::SharedServices;
+use reachability_infra::sqs::SqsQueue;
+use reachability_infra::{aws, clock, environment, secrets_manager};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use tracing::warn;
+
+use crate::logs;
+
+/// For how long the account's password is used before it is read again.
+const TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// Where the gateway says below which path it serves the API.
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// What cannot stand for itself in the path of a URI. A path that was sent has none of it; one that somebody has decoded
+/// on the way may.
+const NOT_IN_PATHS: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
+
+/// Runs a function that serves these routes, until Lambda ends it.
+///
+/// # Errors
+/// If a setting is missing, or the account's password or the key of credentials cannot be read.
+pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error> {
+    logs::start();
+    let config = aws::config().await;
+    let store = aws_sdk_dynamodb::Client::new(&config);
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    let seal = match environment::optional("REACHABILITY_CREDENTIALS_KEY_SECRET") {
+        Some(id) => Some(Arc::new(Seal::new(&secrets_manager::read(&secrets, &id).await?))),
+        None => None,
+    };
+    let token = Token::read(secrets).await?;
+    let store = Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?));
+    let sqs = aws_sdk_sqs::Client::new(&config);
+    // Not every function sends messages to each queue.
+    let url = |name| environment::optional(name).unwrap_or_default();
+    let events: Arc<SqsQueue<PresenceMessage>> =
+        Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now));
+    let pushes: Arc<SqsQueue<PushMessage>> =
+        Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now));
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now)),
+        users: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        events,
+        pushes,
+        vault: Arc::new(SealingVault::new(seal).with_platform_applications()),
+        ids: Arc::new(Uuids),
+    };
+    let settings = Settings {
+        account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
+        auth_token: token.current.subscribe(),
+        public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+        clock: clock::now,
+    };
+    let app = App::new(ports, settings);
+    let (router, token) = (router(app), Arc::new(tokio::sync::Mutex::new(token)));
+    lambda_http::run(service_fn(async |request: lambda_http::Request| {
+        token.lock().await.refresh().await;
+        let Ok(response): Result<Response, _> = router.clone().oneshot(as_sent(request)).await;
+        Ok::<_, lambda_runtime::Error>(response)
+    }))
+    .await
+}
+
+/// The account's password, which its owner may change at any time.
+struct Token {
+    client: aws_sdk_secretsmanager::Client,
+    id: String,
+    current: watch::Sender<Secret>,
+    read_at: Timestamp,
+}
+
+impl Token {
+    async fn read(client: aws_sdk_secretsmanager::Client) -> Result<Self, lambda_runtime::Error> {
+        let id = environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?;
+        let current = secrets_manager::read(&client, &id).await?;
+        Ok(Self { client, id, current: watch::Sender::new(current), read_at: clock::now() })
+    }
+
+    /// Reads it again if it was read some time ago. One that cannot be read stays as it was.
+    async fn refresh(&mut self) {
+        let now = clock::now();
+        if now < self.read_at.plus(TOKEN_AGE) {
+            return;
+        }
+        self.read_at = now;
+        match secrets_manager::read(&self.client, &self.id).await {
+            Ok(secret) => {
+                self.current.send_replace(secret);
+            }
+            Err(error) => warn!(error = %ErrorChain(&error), "the account's password could not be read again"),
+        }
+    }
+}
+
+/// The request as its client sent it. API Gateway serves the API below a stage, which is no part of the path that it
+/// hands over, but one of the URLs that clients are given.
+fn as_sent(request: lambda_http::Request) -> Request {
+    let raw_path = request.raw_http_path();
+    let prefix = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            context.path.as_deref().and_then(|path| path.strip_suffix(raw_path)).unwrap_or_default().to_owned()
+        }
+        _ => String::new(),
+    };
+    let path: String = utf8_percent_encode(raw_path, NOT_IN_PATHS).collect();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let (mut parts, body) = request.into_parts();
+    // What is no URI is nobody's.
+    parts.uri = format!("{path}{query}").parse().unwrap_or(Uri::from_static("/"));
+    // Where that is is not for the client to say.
+    parts.headers.remove(&PREFIX);
+    parts.headers.remove("x-forwarded-host");
+    if let Ok(prefix) = HeaderValue::try_from(prefix)
+        && !prefix.is_empty()
+    {
+        parts.headers.insert(PREFIX, prefix);
+    }
+    Request::from_parts(parts, Body::from(body.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::request::from_str;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A request as a REST API hands it over.
+    fn request(path: &str, context_path: &str) -> Request {
+        let event = json!({
+            "resource": "/{proxy+}", "path": path, "httpMethod": "GET", "body": "ü", "isBase64Encoded": false,
+            "headers": { "Host": "id.execute-api.eu-west-1.amazonaws.com", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil" },
+            "multiValueHeaders": { "Host": ["id.execute-api.eu-west-1.amazonaws.com"], "X-Forwarded-Host": ["evil.example"], "X-Forwarded-Prefix": ["/evil"] },
+            "queryStringParameters": { "PageToken": "a b" }, "multiValueQueryStringParameters": { "PageToken": ["a b"] },
+            "pathParameters": {}, "stageVariables": null,
+            "requestContext": { "path": context_path, "stage": "api", "httpMethod": "GET", "resourcePath": "/{proxy+}" },
+        });
+        as_sent(from_str(&event.to_string()).unwrap())
+    }
+
+    fn prefix(request: &Request) -> Option<&str> {
+        request.headers().get(PREFIX).map(|prefix| prefix.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_path_is_what_was_sent() {
+        for path in
+            ["/v1/Users/x%2Fy", "/v1/Users/a%20b", "/v1/Users/p+q", "/v1/Users/%C3%BC", "/v1/Users/%2E%2E/x", "/"]
+        {
+            let request = request(path, &format!("/api{path}"));
+            assert_eq!(request.uri().path(), path);
+            assert_eq!(request.uri().query(), Some("PageToken=a+b"));
+            assert_eq!(prefix(&request), Some("/api"));
+        }
+        // Somebody has decoded it on the way.
+        let request = request("/v1/Users/a b/ü?#", "/api/v1/Users/a b/ü?#");
+        assert_eq!(request.uri().path(), "/v1/Users/a%20b/%C3%BC%3F%23");
+    }
+
+    #[test]
+    fn where_the_api_is_is_not_for_the_client_to_say() {
+        let behind_a_domain_name = request("/v1/Users", "/v1/Users");
+        assert_eq!(prefix(&behind_a_domain_name), None);
+        assert!(!behind_a_domain_name.headers().contains_key("x-forwarded-host"));
+    }
+}

@@ -1,0 +1,109 @@
+//! The part of Lambda's SQS event that matters here, and its answer.
+
+use reachability_domain::time::Timestamp;
+use reachability_worker::{Envelope, Failure};
+use serde::{Deserialize, Serialize};
+
+use crate::dead_letters::DeadLetters;
+
+/// A batch of messages.
+#[derive(Debug, Deserialize)]
+pub struct Batch {
+    /// The messages.
+    #[serde(rename = "Records")]
+    pub records: Vec<Record>,
+}
+
+/// A message.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Names the message in the answer.
+    pub message_id: String,
+    /// What was sent.
+    pub body: String,
+    /// What the queue says of it.
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// What the queue says of a message: numbers as digits, `None` where it does not say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Attributes {
+    /// How often it was delivered, this time included.
+    pub approximate_receive_count: Option<String>,
+    /// When it was sent, in milliseconds since the epoch.
+    pub sent_timestamp: Option<String>,
+}
+
+/// Which messages were not handled (`ReportBatchItemFailures`).
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    /// Those messages. None: all were handled.
+    pub batch_item_failures: Vec<ItemFailure>,
+}
+
+/// A message that was not handled.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemFailure {
+    /// Its id.
+    pub item_identifier: String,
+}
+
+impl From<Record> for Envelope {
+    fn from(record: Record) -> Self {
+        let Attributes { approximate_receive_count: count, sent_timestamp: sent } = record.attributes;
+        let deliveries: u32 = count.and_then(|count| count.parse().ok()).unwrap_or(1);
+        let sent = sent.and_then(|sent| sent.parse().ok());
+        Self {
+            id: record.message_id,
+            body: record.body,
+            attempts: deliveries.saturating_sub(1),
+            accepted_at: sent.map(Timestamp::from_millis),
+        }
+    }
+}
+
+/// Has a batch handled, and answers which messages are to be delivered again. What nobody can handle becomes a dead letter.
+pub async fn handle(
+    batch: Batch,
+    dead_letters: &DeadLetters,
+    handler: impl AsyncFnOnce(&[Envelope]) -> Vec<(usize, Failure)>,
+) -> BatchResponse {
+    let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
+    let mut response = BatchResponse::default();
+    for (index, failure) in handler(&envelopes).await {
+        let envelope = &envelopes[index];
+        if !dead_letters.take(envelope, &failure).await {
+            response.batch_item_failures.push(ItemFailure { item_identifier: envelope.id.clone() });
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_as_lambda_sends_it() {
+        let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795132800000"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"},{"messageId":"n","body":"x"}]}"#;
+        let batch: Batch = serde_json::from_str(json).unwrap();
+        let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
+        let sent = Some(Timestamp::from_millis(1_795_132_800_000));
+        let first = Envelope { id: "m".to_owned(), body: "{}".to_owned(), attempts: 2, accepted_at: sent };
+        let second = Envelope { id: "n".to_owned(), body: "x".to_owned(), attempts: 0, accepted_at: None };
+        assert_eq!(envelopes, [first, second]);
+    }
+
+    #[test]
+    fn an_answer_names_what_was_not_handled() {
+        let failures = ["m-1", "m-2"].map(|id| ItemFailure { item_identifier: id.to_owned() });
+        let answer = serde_json::to_string(&BatchResponse { batch_item_failures: failures.into() }).unwrap();
+        assert_eq!(answer, r#"{"batchItemFailures":[{"itemIdentifier":"m-1"},{"itemIdentifier":"m-2"}]}"#);
+        assert_eq!(serde_json::to_string(&BatchResponse::default()).unwrap(), r#"{"batchItemFailures":[]}"#);
+    }
+}

@@ -1,0 +1,285 @@
+//! The store in DynamoDB: Amazon's own engine, and a second one that knows what came after it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::identity::UserKey;
+use reachability_domain::metrics::Counter;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::time::Timestamp;
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::external::fault_proxy::{FaultProxy, Faults};
+use reachability_tests::external::ministack::MiniStack;
+use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
+use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
+use reachability_tests::model::Model;
+use reachability_tests::store::PushStore;
+use reachability_tests::store::Store;
+use reachability_tests::{aws, contract, properties, push_properties};
+use tokio::sync::RwLockReadGuard;
+
+use crate::MACHINE;
+
+/// A store in a table of its own, with a share of the machine for as long as it is used.
+async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, RwLockReadGuard<'static, ()>) {
+    let share = MACHINE.read().await;
+    let client = Client::new(&aws::config(endpoint).await);
+    let table = aws::create_table(&client).await;
+    (Arc::new(DynamoStore::new(client, table)), share)
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// The same for both engines.
+macro_rules! engine {
+    ($name:ident, $engine:ty) => {
+        mod $name {
+            use super::*;
+
+            reachability_tests::store_contract!(store_at(&<$engine>::shared().url()));
+            reachability_tests::push_store_contract!(store_at(&<$engine>::shared().url()));
+
+            #[test]
+            fn order_and_repetition_do_not_matter() {
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
+                let store: Arc<dyn Store> = store;
+                properties::order_and_repetition_do_not_matter(&store, 40);
+            }
+
+            #[test]
+            fn switching_and_time_tell_the_truth() {
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
+                let store: Arc<dyn Store> = store;
+                properties::switching_and_time_tell_the_truth(&store, 20);
+            }
+
+            #[test]
+            fn a_registration_is_dead_when_it_is_and_not_before() {
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
+                push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 15);
+            }
+        }
+    };
+}
+
+engine!(in_dynamodb_local, DynamoDbLocal);
+engine!(in_ministack, MiniStack);
+
+fn connect(identity: &str, connection: &str, at: i64) -> Event {
+    event_of(identity, connection, at, EventKind::Connect { lease: None, device: None })
+}
+
+fn disconnect(identity: &str, connection: &str, at: i64) -> Event {
+    event_of(identity, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
+}
+
+/// What events cost, in requests: on an engine that tells a failed condition's item, as AWS does.
+#[tokio::test]
+async fn events_cost_one_request_each() {
+    let requests = aws::CountRequests::default();
+    let config = aws::config(&MiniStack::shared().url()).await;
+    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
+    let table = aws::create_table(&client).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client, table)), SETTINGS);
+    harness.switch(service(1), true).await;
+    let worker =
+        worker(harness.store.clone(), harness.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
+    let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
+    let handle = async |events: Vec<Event>, now: i64| {
+        requests.take();
+        let messages = events.into_iter().map(PresenceMessage::Event).collect();
+        assert!(worker.process(messages, Timestamp::from_millis(now)).await.is_empty());
+        requests.take()
+    };
+    let all = |event: &dyn Fn(&str) -> Event| names.iter().map(|name| event(name)).collect::<Vec<_>>();
+
+    let first = handle(all(&|name| connect(name, "c-1", START)), START).await;
+    assert_eq!(first, 1 + 10 * 3, "the configuration; of each: the update, the look at what is there, the making");
+    let connects = handle(all(&|name| connect(name, "c-2", START + 1)), START + 1).await;
+    assert_eq!(connects, 10, "ten connects of ten users");
+    let renewals =
+        handle(all(&|name| event_of(name, "c-2", START + 2, EventKind::Renew { lease: None })), START + 2).await;
+    assert_eq!(renewals, 10, "ten renewals");
+    let disconnects = handle(all(&|name| disconnect(name, "c-2", START + 3)), START + 3).await;
+    assert_eq!(disconnects, 10, "ten disconnects");
+    let again = handle(all(&|name| disconnect(name, "c-2", START + 3)), START + 3).await;
+    assert_eq!(again, 10, "ten that were delivered again");
+    let one = (0..10).map(|n| connect("user-0", &format!("d-{n}"), START + 4 + n)).collect();
+    assert_eq!(handle(one, START + 20).await, 1, "ten connects of one user");
+}
+
+/// A user who comes and goes all day.
+#[tokio::test]
+async fn a_state_stays_small() {
+    let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
+    let table = aws::create_table(&client).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
+    harness.switch(service(1), true).await;
+    let mut largest = 0;
+    for n in 0..100 {
+        let (id, at) = (format!("L0SM9cOFvHcCIhw{n}="), START + n * 600_000);
+        harness.deliver(&[connect("alice", &id, at)], at).await;
+        harness.deliver(&[disconnect("alice", &id, at + 300_000)], at + 300_000).await;
+        let key = |value: &str| AttributeValue::S(value.to_owned());
+        let get = client.get_item().table_name(&table).key("pk", key(&format!("state#{}#alice", service(1))));
+        let item = get.key("sk", key("state")).send().await.unwrap().item.unwrap();
+        // By DynamoDB's rules: a number takes a byte for two digits and one more, a map three and one for each member.
+        let number = |text: &str| text.len().div_ceil(2) + 1;
+        let size = |value: &AttributeValue| match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(text) => number(text),
+            AttributeValue::M(map) => {
+                3 + map.iter().map(|(name, value)| 1 + name.len() + number(value.as_n().unwrap())).sum::<usize>()
+            }
+            other => panic!("{other:?}"),
+        };
+        largest = largest.max(item.iter().map(|(name, value)| name.len() + size(value)).sum());
+        // The first revision is the time of the first write.
+        let revision = START + 2 * n + 1;
+        assert_eq!(item["rev"], AttributeValue::N(revision.to_string()), "forgetting is no change");
+    }
+    assert!(largest < 1_024, "{largest} bytes");
+}
+
+/// A user of whom so much is remembered that there is no room for more.
+#[tokio::test]
+async fn a_full_state_makes_room() {
+    let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
+    let table = aws::create_table(&client).await;
+    let harness = Harness::new(Arc::new(DynamoStore::new(client.clone(), table.clone())), SETTINGS);
+    harness.switch(service(1), true).await;
+    harness.deliver(&[connect("alice", "c-1", START)], START).await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let key = [("pk", text(&format!("state#{}#alice", service(1)))), ("sk", text("state"))];
+    let key = key.map(|(name, value)| (name.to_owned(), value));
+    let get = || client.get_item().table_name(&table).set_key(Some(key.clone().into())).send();
+    let mut item = get().await.unwrap().item.unwrap();
+    let (ended_at, id) = (AttributeValue::N(START.to_string()), "x".repeat(120));
+    let mark = AttributeValue::M([("a", ended_at.clone()), ("r", ended_at)].map(|(n, v)| (n.to_owned(), v)).into());
+    item.extend((0..2_820).map(|n| (format!("x#{id}{n:04}"), mark.clone())));
+    client.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+
+    let now = START + 60_000;
+    let events: Vec<Event> = (0..20).map(|n| connect("alice", &format!("{id}new{n}"), now)).collect();
+    harness.deliver(&events, now).await;
+    assert_eq!(harness.read(&events[0].user, now).await.online, Some(true));
+    let item = get().await.unwrap().item.unwrap();
+    assert!(events.iter().all(|event| item.contains_key(&format!("c#{}", event.connection.as_str()))));
+    assert!(item.len() < 1_100, "{} attributes", item.len());
+}
+
+/// Of the version before outages were stored.
+#[tokio::test]
+async fn older_credentials_and_deliveries_are_read() {
+    let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
+    let table = aws::create_table(&client).await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
+    for (document, pk, sk) in [
+        (credential, "credentials", "CR00000000000000000000000000000001"),
+        (delivery, "notification#NT00000000000000000000000000000001", "BS00000000000000000000000000000002"),
+    ] {
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(document).unwrap();
+        item.extend([("pk", text(pk)), ("sk", text(sk))].map(|(name, value)| (name.to_owned(), value)));
+        client.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+    }
+    contract::older_documents::older_documents_are_read(Arc::new(DynamoStore::new(client, table))).await;
+}
+
+/// Every way in which a request can fail, some that the server has handled among them.
+const FAULTS: Faults = Faults {
+    cut_before: 0.08,
+    cut_after: 0.12,
+    cut_within: 0.08,
+    stall: 0.01,
+    delay: 0.08,
+    delay_by: Duration::from_millis(50),
+};
+
+/// A store behind a proxy, and what it counts.
+async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<EmfMetrics>) {
+    let metrics = Arc::new(EmfMetrics::default());
+    let config = aws::config_of_functions(&proxy.url()).await;
+    let table = aws::create_table(&Client::new(&config)).await;
+    (Arc::new(DynamoStore::counting(&config, table, metrics.clone())), metrics)
+}
+
+#[tokio::test]
+async fn no_event_is_lost_on_a_bad_network() {
+    let proxy = FaultProxy::start(&DynamoDbLocal::shared().url(), 1).await;
+    let (store, metrics) = store_behind(&proxy).await;
+    let mut runner = TestRunner::deterministic();
+    for case in 0..12u128 {
+        let (log, batches) = log_and_delivery().new_tree(&mut runner).unwrap().current();
+        let harness = Harness::new(store.clone(), SETTINGS);
+        let in_case = |mut user: UserKey| {
+            user.service = service(case * 16 + u128::from(user.service == service(2)));
+            user
+        };
+        let mut model = Model::new(SETTINGS);
+        for user in users().into_iter().map(in_case) {
+            harness.switch(user.service, true).await;
+            model.switch(user.service, true);
+        }
+        proxy.set(FAULTS);
+        let end = START + LENGTH;
+        for batch in batches {
+            let mut waiting: Vec<Event> =
+                batch.into_iter().map(|event| Event { user: in_case(event.user), ..event }).collect();
+            // What fails is delivered again.
+            while !waiting.is_empty() {
+                let failed = harness.try_deliver(&waiting, end).await;
+                waiting = failed.into_iter().map(|(index, _)| waiting[index].clone()).collect();
+            }
+        }
+        proxy.set(Faults::default());
+        for event in log {
+            model.arrive(&Event { user: in_case(event.user), ..event });
+        }
+        for user in users().into_iter().map(in_case) {
+            assert_eq!(harness.read(&user, end).await.online, model.truth(&user, end).online, "{user:?}");
+        }
+    }
+    let counts = proxy.counts();
+    assert!(counts.cut_before > 10 && counts.cut_after > 10 && counts.cut_within > 10, "{counts:?}");
+    assert!(metrics.counted(Counter::WriteRetries) > 30, "retries are counted");
+}
+
+#[tokio::test]
+async fn no_event_is_applied_twice_on_a_bad_network() {
+    let proxy = FaultProxy::start(&DynamoDbLocal::shared().url(), 2).await;
+    let (store, _) = store_behind(&proxy).await;
+    let harness = Harness::new(store, SETTINGS);
+    harness.switch(service(1), true).await;
+    proxy.set(FAULTS);
+    let mut written = 0;
+    for n in 0..100 {
+        let (id, at) = (format!("c-{}", n / 2), START + n * 1_000);
+        let event = if n % 2 == 0 { connect("alice", &id, at) } else { disconnect("alice", &id, at) };
+        while !harness.try_deliver(std::slice::from_ref(&event), at).await.is_empty() {}
+        written += 1;
+    }
+    proxy.set(Faults::default());
+    let state = harness.state(&connect("alice", "c", START).user).await;
+    // The first revision is the time of the first write.
+    assert_eq!(
+        state.revision,
+        u64::try_from(START).unwrap() + written - 1,
+        "one write each, however often it was sent"
+    );
+    assert!(proxy.counts().cut_after > 5, "{:?}", proxy.counts());
+}

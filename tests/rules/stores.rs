@@ -1,0 +1,161 @@
+//! The contract of the store port, and random logs, on every store.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::sync::Arc;
+
+use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::user::UserRef;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::message::{Check, PresenceMessage};
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::ports::Credentials;
+use reachability_domain::queue::Message;
+use reachability_domain::sid::Sid;
+use reachability_domain::time::Timestamp;
+use reachability_infra::memory::MemoryStore;
+use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
+use reachability_tests::generate::{self, START};
+use reachability_tests::harness::{Harness, SETTINGS, new_service};
+use reachability_tests::store::PushStore;
+use reachability_tests::store::Store;
+use reachability_tests::{contract, properties, push_properties};
+use tempfile::TempDir;
+
+fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    (Arc::new(SqliteStore::new(database)), directory)
+}
+
+mod memory {
+    use super::*;
+
+    async fn fresh() -> (Arc<dyn PushStore>, ()) {
+        (Arc::new(MemoryStore::default()), ())
+    }
+
+    reachability_tests::store_contract!(fresh());
+    reachability_tests::push_store_contract!(fresh());
+
+    #[test]
+    fn a_registration_is_dead_when_it_is_and_not_before() {
+        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 10_000);
+    }
+}
+
+mod in_sqlite {
+    use super::*;
+
+    async fn fresh() -> (Arc<dyn PushStore>, TempDir) {
+        sqlite()
+    }
+
+    reachability_tests::store_contract!(fresh());
+    reachability_tests::push_store_contract!(fresh());
+
+    #[tokio::test]
+    async fn what_is_left_of_the_deleted_is_removed_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::new(Database::open(&directory.path().join("test.db")).unwrap());
+        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let harness = Harness::new(shared, SETTINGS);
+        harness.switch(generate::service(1), true).await;
+        let users = &generate::users()[..2];
+        for user in users {
+            let event = Event {
+                user: user.clone(),
+                connection: "c".parse().unwrap(),
+                occurred_at: Timestamp::from_millis(START),
+                kind: EventKind::Connect { lease: None, device: None },
+            };
+            harness.deliver(&[event], START).await;
+        }
+        let gone = UserRef::Identity(users[0].identity.clone());
+        let gone = store.user(users[0].service, &gone).await.unwrap().unwrap();
+        store.delete_user(users[0].service, gone.sid, Timestamp::from_millis(START + 1)).await.unwrap();
+        let day = |n: i64| Timestamp::from_millis(START + n * 86_400_000);
+        assert_eq!(store.collect_garbage(day(15)).await.unwrap(), 0);
+        assert_eq!(store.collect_garbage(day(16)).await.unwrap(), 1);
+        assert_eq!(harness.state(&users[0]).await, UserState::default());
+        assert_ne!(harness.state(&users[1]).await, UserState::default());
+    }
+
+    /// One of the version before there were pushes, with what was in it.
+    #[tokio::test]
+    async fn an_older_database_is_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("../../infra/src/sqlite/schema/1.sql")).unwrap();
+        let user = &generate::users()[0];
+        let service = new_service(user.service);
+        let bits = service.sid.bits().to_be_bytes().to_vec();
+        let document = serde_json::to_string(&service).unwrap();
+        old.execute("INSERT INTO services VALUES (?1, 0, ?2)", (&bits, document)).unwrap();
+        let presence = r#"{"c":{"c-1":{"o":{"a":1000,"l":121000}}},"g":1,"t":1000}"#;
+        let state = (&bits, user.identity.as_str(), presence);
+        old.execute("INSERT INTO states VALUES (?1, ?2, 7, 1000, ?3)", state).unwrap();
+        let check = Check {
+            user: user.clone(),
+            connection: "c-1".parse().unwrap(),
+            due_at: Timestamp::from_millis(5),
+            ended: false,
+        };
+        let check = PresenceMessage::Check(check);
+        old.execute("INSERT INTO messages (due_at, body) VALUES (5, ?1)", [check.to_json()]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+
+        for _ in 0..2 {
+            let database = Database::open(&path).unwrap();
+            let store = SqliteStore::new(database.clone());
+            let (queue, pushes) = (SqliteQueue::events(database.clone()), SqliteQueue::pushes(database));
+            let state = store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
+            assert_eq!((state.revision, state.presence.connections().len()), (7, 1));
+            assert!(!state.registrations.ever());
+            let due = queue.due(Timestamp::from_millis(5), 10).await.unwrap();
+            assert_eq!(due[0].body, check.to_json());
+            assert!(pushes.due(Timestamp::MAX, 10).await.unwrap().is_empty());
+            let page = PageRequest { position: Cursor::Start, limit: 10 };
+            assert!(store.credentials(page).await.unwrap().items.is_empty());
+        }
+    }
+
+    /// Of the version before outages were stored.
+    #[tokio::test]
+    async fn older_credentials_and_deliveries_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let store: Arc<dyn PushStore> = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        let (one, two) = (1_u128.to_be_bytes(), 2_u128.to_be_bytes());
+        let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
+        raw.execute("INSERT INTO credentials VALUES (?1, 3, ?2)", (one, credential)).unwrap();
+        raw.execute("INSERT INTO deliveries VALUES (?1, ?2, ?3)", (one, two, delivery)).unwrap();
+        contract::older_documents::older_documents_are_read(store).await;
+    }
+
+    // The ten thousand cases are run in memory; these are for what a store can do wrong.
+    #[test]
+    fn order_and_repetition_do_not_matter() {
+        let (store, _directory) = sqlite();
+        let store: Arc<dyn Store> = store;
+        properties::order_and_repetition_do_not_matter(&store, 200);
+    }
+
+    #[test]
+    fn switching_and_time_tell_the_truth() {
+        let (store, _directory) = sqlite();
+        let store: Arc<dyn Store> = store;
+        properties::switching_and_time_tell_the_truth(&store, 100);
+    }
+
+    #[test]
+    fn a_registration_is_dead_when_it_is_and_not_before() {
+        let (store, _directory) = sqlite();
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 100);
+    }
+}

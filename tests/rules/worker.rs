@@ -1,0 +1,133 @@
+//! The worker where it goes by what was true a moment ago, and what it counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reachability_domain::metrics::Counter;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::message::{PresenceMessage, Purge};
+use reachability_domain::time::Timestamp;
+use reachability_infra::memory::MemoryStore;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_tests::generate::{START, event_of, service};
+use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
+use reachability_worker::Worker;
+
+/// How old a configuration may be here.
+const AGE: Duration = Duration::from_secs(3);
+
+struct Setup {
+    harness: Harness,
+    worker: Worker,
+    metrics: Arc<EmfMetrics>,
+}
+
+fn setup() -> Setup {
+    let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
+    let metrics = Arc::new(EmfMetrics::default());
+    let worker = worker(harness.store.clone(), harness.timers.clone(), rules(SETTINGS), AGE, metrics.clone());
+    Setup { harness, worker, metrics }
+}
+
+fn event(connection: &str, at: i64, kind: EventKind) -> Event {
+    event_of("alice", connection, at, kind)
+}
+
+fn connect(connection: &str, at: i64) -> Event {
+    event(connection, at, EventKind::Connect { lease: None, device: None })
+}
+
+async fn handle(worker: &Worker, events: &[Event], now: i64) {
+    let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
+    let failures = worker.process(messages, Timestamp::from_millis(now)).await;
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[tokio::test]
+async fn an_old_configuration_is_no_reason_to_drop_an_event() {
+    let Setup { harness, worker, metrics } = setup();
+    let alice = connect("c-1", START).user;
+    harness.switch(service(1), false).await;
+    handle(&worker, &[connect("c-1", START)], START).await;
+    assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
+    harness.switch(service(1), true).await;
+    handle(&worker, &[connect("c-2", START + 1)], START + 1).await;
+    assert_eq!(harness.read(&alice, START + 1).await.online, Some(true));
+    assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
+}
+
+#[tokio::test]
+async fn a_configuration_is_believed_for_a_while_only() {
+    let Setup { harness, worker, metrics } = setup();
+    let alice = connect("c-1", START).user;
+    harness.switch(service(1), true).await;
+    handle(&worker, &[connect("c-1", START)], START).await;
+    harness.switch(service(1), false).await;
+    // It does no harm: who reads sees that it is off.
+    handle(&worker, &[connect("c-2", START + 2_999)], START + 2_999).await;
+    assert_eq!(metrics.counted(Counter::EventsApplied), 2);
+    assert_eq!(harness.read(&alice, START + 2_999).await.online, None);
+    let now = START + i64::try_from(AGE.as_millis()).unwrap();
+    handle(&worker, &[connect("c-3", now)], now).await;
+    assert_eq!((metrics.counted(Counter::EventsApplied), metrics.counted(Counter::EventsDisabled)), (2, 1));
+    // Back on, in a generation of which nobody has heard anything yet.
+    harness.switch(service(1), true).await;
+    assert_eq!(harness.read(&alice, now).await.online, None);
+    // Nor is it believed after the clock was set back.
+    harness.switch(service(1), false).await;
+    handle(&worker, &[connect("c-4", now - 1)], now - 1).await;
+    assert_eq!(metrics.counted(Counter::EventsDisabled), 2);
+}
+
+#[tokio::test]
+async fn every_event_is_accounted_for() {
+    let Setup { harness, worker, metrics } = setup();
+    harness.switch(service(1), true).await;
+    let end = |connection: &str, at| event(connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed });
+    let renew = |connection: &str, at| event(connection, at, EventKind::Renew { lease: None });
+    let events = [
+        connect("c-1", START),
+        connect("c-1", START),
+        renew("c-1", START + 2_000),
+        renew("c-1", START + 1_000),
+        end("c-1", START + 3_000),
+        connect("c-1", START),
+        // Of one that has ended already.
+        end("c-2", START + 4_000),
+        connect("c-2", START + 3_500),
+    ];
+    for (n, event) in events.iter().enumerate() {
+        handle(&worker, std::slice::from_ref(event), START + 5_000 + n as i64).await;
+    }
+    let counts = |metrics: &EmfMetrics| {
+        [Counter::EventsApplied, Counter::EventsDuplicate, Counter::EventsStale, Counter::EventsRefused]
+            .map(|counter| metrics.counted(counter))
+    };
+    assert_eq!(counts(&metrics), [4, 1, 3, 0]);
+
+    // The same in one batch, which is one write.
+    let Setup { harness, worker, metrics } = setup();
+    harness.switch(service(1), true).await;
+    handle(&worker, &events, START + 5_000).await;
+    assert_eq!(counts(&metrics), [4, 1, 3, 0]);
+    assert_eq!(harness.state(&events[0].user).await.revision, START as u64 + 5_000, "the first");
+    // And all of it again.
+    handle(&worker, &events, START + 6_000).await;
+    assert_eq!(metrics.counted(Counter::EventsApplied), 4);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
+    let Setup { harness, worker, .. } = setup();
+    harness.switch(service(1), true).await;
+    handle(&worker, &[connect("c-1", START)], START).await;
+    let purge = PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
+    assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
+    let page = PageRequest { position: Cursor::Start, limit: 10 };
+    assert_eq!(harness.store.users(service(1), page).await.unwrap().items.len(), 1);
+    assert!(harness.store.delete_service(service(1)).await.unwrap());
+    assert!(worker.process(vec![purge], Timestamp::from_millis(START)).await.is_empty());
+    assert!(harness.store.users(service(1), page).await.unwrap().items.is_empty());
+}

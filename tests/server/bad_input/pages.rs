@@ -1,0 +1,43 @@
+//! Parameters of lists.
+
+use serde_json::Value;
+
+use super::{Fixture, LISTS};
+
+#[test]
+fn pages_are_at_least_one_and_at_most_so_many_items_long() {
+    let fixture = Fixture::new();
+    for (path, max) in LISTS {
+        let size = |list: &Value| list["meta"]["page_size"].as_u64().or(list["page_size"].as_u64());
+        for (asked, expected) in
+            [("", 50.min(*max)), ("0", 1), ("-1", 1), ("1", 1), ("100000", *max), ("-9000000000", 1)]
+        {
+            let answer = fixture.get(&format!("{path}?PageSize={asked}"));
+            assert_eq!(answer.status, 200, "{path} {asked:?}: {}", answer.body);
+            assert_eq!(size(&answer.json()), Some(expected), "{path} {asked:?}");
+        }
+        for asked in ["abc", "1.5", "%20", "1x", "0x10", "%FF"] {
+            fixture.get(&format!("{path}?PageSize={asked}")).assert_error(400, 20001, &format!("{path} {asked}"));
+        }
+        let other = if path.ends_with("Services") { "US" } else { "IS" };
+        for token in [
+            "x",
+            "PT",
+            "%C3%BC",
+            "PTx",
+            "XX{IS}",
+            "{IS}",
+            &format!("PT{other}00000000000000000000000000000000"),
+            &"x".repeat(10_000),
+        ] {
+            let message = fixture.get(&format!("{path}?PageToken={token}")).assert_error(400, 20001, path);
+            assert!(message.contains("PageToken"), "{path} {token}: {message}");
+        }
+        // The page's number is the client's own affair.
+        for number in ["-1", "x", "99999999999999999999"] {
+            assert_eq!(fixture.get(&format!("{path}?Page={number}")).status, 200, "{path} {number}");
+        }
+    }
+    fixture.get("/v1/Services/{IS}/Users?Reachability=maybe").assert_error(400, 20001, "Reachability");
+    fixture.end();
+}

@@ -1,0 +1,13 @@
+//! The one-process server, as its owner starts it: the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+mod bad_input;
+mod command;
+mod default_service;
+mod kill;
+mod push_server;
+mod queue;
+mod readme;
+mod recorded_log;
+mod twilio_clients;
+mod upgrade;

@@ -1,0 +1,141 @@
+//! The queue of the one-process server: timers that outlive it, and messages that nobody can handle.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::queue::Queue;
+use reachability_domain::time::Timestamp;
+use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
+use reachability_tests::client::Client;
+use reachability_tests::events;
+use reachability_tests::server::Server;
+
+fn event(service: &str, identity: &str) -> String {
+    events::event(service, identity, "connect").to_string()
+}
+
+/// The server's own database, beside the server.
+fn database(directory: &Path) -> Database {
+    Database::open(&directory.join("reachability.db")).unwrap()
+}
+
+/// Asks until there is something, for ten seconds at most.
+async fn wait<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn timers_outlive_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--lease-seconds", "2"]);
+    let client = Client::of(&server);
+    let service = client.enabled_service().await;
+    client.post(&format!("/v1/Services/{service}/Events"), event(&service, "alice")).await;
+    let alice = UserKey { service: service.parse().unwrap(), identity: "alice".parse().unwrap() };
+    let store = SqliteStore::new(database(directory.path()));
+    let state = async || -> UserState { store.states(std::slice::from_ref(&alice)).await.unwrap().remove(0) };
+    let connected = wait("alice connects", async || Some(state().await).filter(|state| state.revision > 0)).await;
+    let queue = SqliteQueue::events(database(directory.path()));
+    wait("her timer is set", async || queue.next_due(Timestamp::MIN).await.unwrap()).await;
+    server.kill();
+
+    // While nobody watches her lease runs out. Nothing but the timer writes that down.
+    assert_eq!(state().await, connected);
+    let server = Server::start(directory.path(), &["--lease-seconds", "2"]);
+    let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
+    assert_eq!(ended.revision, connected.revision + 1);
+    assert!(ended.as_of >= connected.presence.live_until());
+    wait("the timer is gone", async || queue.next_due(Timestamp::MIN).await.unwrap().is_none().then_some(())).await;
+    assert!(server.stop().0.success());
+}
+
+#[tokio::test]
+async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    let service = client.enabled_service().await;
+    let queue = SqliteQueue::events(database(directory.path()));
+    // As if the service had been deleted after the event was accepted.
+    let lost = event("IS000000000000000000000000000000ff", "alice");
+    queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+    client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
+
+    let online = async || Some(client.everybody(&service).await).filter(|everybody| everybody.contains_key("bob"));
+    assert_eq!(wait("bob connects", online).await["bob"], Some(true));
+    let dead = async || queue.dead_letters().await.unwrap().pop();
+    let letter = wait("the other one is laid aside", dead).await;
+    assert_eq!(letter.reason, "there is no service IS000000000000000000000000000000ff");
+    assert!(letter.body.contains("alice"), "{}", letter.body);
+    let (status, logs) = server.stop();
+    assert!(status.success());
+    assert!(logs.contains("there is no service") && !logs.contains("alice"), "{logs}");
+}
+
+/// Whoever reads the logs may go away, or run out of space.
+#[tokio::test]
+async fn logs_that_nobody_can_read_hold_nobody_up() {
+    for sink in ["/dev/full", "a closed pipe"] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::start_with(directory.path(), &[], |command| {
+            if sink == "/dev/full" {
+                command.stderr(std::fs::OpenOptions::new().write(true).open(sink).unwrap());
+            } else {
+                // The reader's end is dropped at once.
+                command.stderr(std::io::pipe().unwrap().1);
+            }
+        });
+        let client = Client::of(&server);
+        let service = client.enabled_service().await;
+        // Something that the worker has to complain of, and then something that it can handle.
+        let lost = event("IS000000000000000000000000000000ff", "alice");
+        let queue = SqliteQueue::events(database(directory.path()));
+        queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+        client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
+        let online = async || client.everybody(&service).await.remove("bob");
+        assert_eq!(wait("bob connects", online).await, Some(true), "{sink}");
+        // A batch is settled after what it says is to be seen.
+        wait("the other one is laid aside", async || queue.dead_letters().await.unwrap().pop()).await;
+        assert!(server.stop().0.success(), "{sink}");
+    }
+}
+
+/// Somebody else holds the database, for longer than the server is willing to wait.
+#[tokio::test]
+async fn a_database_that_does_not_work_is_said_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    let service = client.enabled_service().await;
+    let intruder = rusqlite::Connection::open(directory.path().join("reachability.db")).unwrap();
+    intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for (path, body) in [
+        ("/v1/Services".to_owned(), "FriendlyName=x".to_owned()),
+        (format!("/v1/Services/{service}/Events"), event(&service, "alice")),
+    ] {
+        let (status, error) = client.answer(&path, body).await.unwrap();
+        assert_eq!(status, 503, "{path}: {error}");
+        assert_eq!((&error["code"], &error["status"]), (&20503.into(), &503.into()), "{path}");
+        assert_eq!(error.as_object().unwrap().len(), 4, "{path}: {error}");
+    }
+    intruder.execute_batch("ROLLBACK").unwrap();
+    client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
+    let everybody =
+        wait("bob connects", async || Some(client.everybody(&service).await).filter(|all| !all.is_empty())).await;
+    assert_eq!(everybody.keys().collect::<Vec<_>>(), ["bob"], "what was not accepted did not happen");
+    let (_, logs) = server.stop();
+    assert!(logs.contains("database is locked"), "{logs}");
+}

@@ -1,0 +1,441 @@
+//! Bindings: the devices that are registered.
+
+use std::sync::Arc;
+
+use reachability_domain::directory::configuration::{Configuration, Generation};
+use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::change::Change;
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::ports::Bindings;
+use reachability_domain::push::reason::Reason;
+use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
+use reachability_domain::push::verdict::{TokenState, Verdict};
+use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+
+use crate::harness::{SETTINGS, new_service, rules};
+use crate::store::PushStore;
+
+use super::{NOW, later, state, user};
+
+async fn service(store: &dyn Services, n: u128) -> ServiceSid {
+    super::service(store, n).await.sid
+}
+
+/// A binding as it is when it is registered.
+pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Binding {
+    let address = Address::new(channel, token).unwrap();
+    let device = Device::new(user.service_sid, channel, &address);
+    Binding {
+        sid: device.binding_sid(&user.identity),
+        service_sid: user.service_sid,
+        identity: user.identity.clone(),
+        channel,
+        address,
+        credential_sid: Some(CredentialSid::from_bits(1)),
+        endpoint: Some("a phone".to_owned()),
+        date_created: at,
+        date_updated: at,
+        registered_at: at,
+        confirmed_at: None,
+        death: None,
+        version: 0,
+    }
+}
+
+async fn register(store: &dyn Bindings, user: &User, token: &str, at: Timestamp) -> Binding {
+    let binding = binding(user, Channel::Fcm, token, at);
+    let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+    let bound = store.apply(user.service_sid, binding.device(), &action, Some(user), at).await.unwrap();
+    bound.after.unwrap()
+}
+
+async fn settle(store: &dyn Bindings, binding: &Binding, asked_at: Timestamp, word: TokenState) -> Option<Binding> {
+    let action = BindingCommand::ApplyVerdict(
+        binding.sid,
+        Verdict { registered_at: binding.registered_at, asked_at, token: word },
+    );
+    store.apply(binding.service_sid, binding.device(), &action, None, asked_at).await.unwrap().after
+}
+
+fn dead(since: Option<Timestamp>) -> TokenState {
+    TokenState::Dead { reason: Reason::new("Unregistered"), since }
+}
+
+async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<bool> {
+    let mut configuration = new_service(user.service_sid).configuration;
+    configuration.set_reachability_enabled(true, NOW);
+    Reachability::of(&configuration, &state(store, user).await, now).notifiable
+}
+
+/// The bindings in a user's state, which are those that are stored.
+async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
+    let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
+    let page = PageRequest { position: Cursor::Start, limit: 1_000 };
+    let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
+    let state = state(store, user).await;
+    let in_state: Vec<(BindingSid, Registration)> = state.registrations.devices().map(|(sid, it)| (sid, *it)).collect();
+    let expected: Vec<(BindingSid, Registration)> =
+        stored.iter().map(|binding| (binding.sid, Registration::of(binding))).collect();
+    assert_eq!(in_state, expected, "{}", user.identity);
+    stored
+}
+
+/// A device of a user of whom nothing is known.
+pub async fn a_device_registers(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice \u{1F600}");
+    assert_eq!(notifiable(&*store, &alice, NOW).await, None);
+    let binding = register(&*store, &alice, "token", NOW).await;
+    assert_eq!(store.binding(service, binding.sid).await.unwrap(), Some(binding.clone()));
+    assert_eq!(store.binding(ServiceSid::from_bits(2), binding.sid).await.unwrap(), None);
+    assert_eq!(notifiable(&*store, &alice, NOW).await, Some(true));
+    let found = store.user(service, &UserRef::Identity(alice.identity.clone())).await.unwrap();
+    assert_eq!(found, Some(alice.clone()), "who registers is made");
+    assert!(state(&*store, &alice).await.revision > 0);
+    // Where there is no service there is nothing to register for.
+    let nobody = user(ServiceSid::from_bits(9), 2, "nobody");
+    let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
+    let action = BindingCommand::Register { binding: stray.clone(), generation: Generation(1) };
+    let refused = store.apply(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
+    assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
+    assert_eq!(store.binding(nobody.service_sid, stray.sid).await.unwrap(), None);
+}
+
+/// As apps do every time they start.
+pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let first = register(&*store, &alice, "token", NOW).await;
+    settle(&*store, &first, later(1), TokenState::Alive).await;
+    let before = state(&*store, &alice).await.revision;
+    let again = register(&*store, &alice, "token", later(2)).await;
+    assert_eq!(again.sid, first.sid);
+    assert_eq!(again.date_created, NOW);
+    assert_eq!(again.registered_at, later(2));
+    assert_eq!(again.confirmed_at, Some(later(1)));
+    assert_eq!(devices(&*store, &alice).await, [again]);
+    assert!(before < state(&*store, &alice).await.revision);
+    // A token by the channel's other name is the same one.
+    let action = BindingCommand::Register {
+        binding: binding(&alice, Channel::Gcm, "token", later(3)),
+        generation: Generation(1),
+    };
+    store.apply(service, first.device(), &action, Some(&alice), later(3)).await.unwrap();
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
+}
+
+/// Two users of one phone.
+pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let (alice, bob) = (user(service, 1, "alice"), user(service, 2, "bob"));
+    let hers = register(&*store, &alice, "token", NOW).await;
+    let his = register(&*store, &bob, "token", later(1)).await;
+    assert_ne!(hers.sid, his.sid);
+    assert_eq!(store.binding(service, hers.sid).await.unwrap(), None);
+    assert_eq!(store.binding(service, his.sid).await.unwrap(), Some(his.clone()));
+    assert_eq!(notifiable(&*store, &alice, later(1)).await, Some(false));
+    assert_eq!(notifiable(&*store, &bob, later(1)).await, Some(true));
+    assert!(devices(&*store, &alice).await.is_empty());
+    // Her goodbye, and her provider's word, come too late to take it from him.
+    for action in [
+        BindingCommand::Unregister(hers.sid),
+        BindingCommand::ApplyVerdict(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), token: dead(None) }),
+        BindingCommand::RemoveDead(hers.sid),
+        BindingCommand::Expire(hers.sid),
+    ] {
+        let bound = store.apply(service, hers.device(), &action, None, later(2)).await.unwrap();
+        assert_eq!(bound.before, bound.after, "{action:?}");
+    }
+    assert_eq!(notifiable(&*store, &bob, later(2)).await, Some(true));
+    // And back.
+    assert_eq!(register(&*store, &alice, "token", later(3)).await.sid, hers.sid);
+    assert_eq!(devices(&*store, &bob).await, []);
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
+}
+
+/// By its owner.
+pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let (phone, tablet) =
+        (register(&*store, &alice, "phone", NOW).await, register(&*store, &alice, "tablet", NOW).await);
+    for (device, left) in [(&phone, Some(true)), (&tablet, Some(false))] {
+        let action = BindingCommand::Unregister(device.sid);
+        let bound = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
+        assert_eq!((bound.before.as_ref(), bound.after), (Some(device), None));
+        assert_eq!(notifiable(&*store, &alice, later(1)).await, left);
+        let again = store.apply(service, device.device(), &action, None, later(1)).await.unwrap();
+        assert_eq!((again.before, again.after), (None, None));
+    }
+    assert!(devices(&*store, &alice).await.is_empty());
+    register(&*store, &alice, "phone", later(2)).await;
+    assert_eq!(notifiable(&*store, &alice, later(2)).await, Some(true));
+}
+
+/// The dead-token rule, through the store.
+pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let phone = register(&*store, &alice, "phone", later(10)).await;
+    // Asked about an earlier registration, by whatever clock, or dead since before this one.
+    for registered_at in [later(9), later(11)] {
+        settle(&*store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
+    }
+    settle(&*store, &phone, later(20), dead(Some(later(10)))).await;
+    assert_eq!(notifiable(&*store, &alice, later(20)).await, Some(true));
+    let revision = state(&*store, &alice).await.revision;
+    let after = settle(&*store, &phone, later(21), dead(Some(later(11)))).await.unwrap();
+    assert_eq!(after.death, Some(Death { reason: Reason::new("Unregistered"), at: later(21) }));
+    assert_eq!(notifiable(&*store, &alice, later(21)).await, Some(false));
+    assert_eq!(devices(&*store, &alice).await, [after]);
+    let written = state(&*store, &alice).await.revision;
+    assert!(revision < written);
+    // The same again is no news.
+    settle(&*store, &phone, later(21), dead(Some(later(11)))).await;
+    assert_eq!(state(&*store, &alice).await.revision, written);
+    // It may come back, and what was known before does not count.
+    register(&*store, &alice, "phone", later(30)).await;
+    settle(&*store, &phone, later(25), dead(None)).await;
+    assert_eq!(notifiable(&*store, &alice, later(30)).await, Some(true));
+    assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
+}
+
+/// Unless it is made again.
+pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let phone = register(&*store, &alice, "phone", NOW).await;
+    let end = NOW.plus(REGISTERED_FOR);
+    let expire = async |at: Timestamp| {
+        store.apply(service, phone.device(), &BindingCommand::Expire(phone.sid), None, at).await.unwrap();
+        devices(&*store, &alice).await[0].status()
+    };
+    assert_eq!(expire(Timestamp::from_millis(end.as_millis() - 1)).await, "unconfirmed");
+    // Readers go by the clock.
+    assert_eq!(notifiable(&*store, &alice, Timestamp::from_millis(end.as_millis() - 1)).await, Some(true));
+    assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
+    assert_eq!(expire(end).await, "dead");
+    assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
+    // Its owner can look at it for a while. Registered again in that time, it is there.
+    let forget = async |at: Timestamp| {
+        store.apply(service, phone.device(), &BindingCommand::RemoveDead(phone.sid), None, at).await.unwrap();
+        devices(&*store, &alice).await.len()
+    };
+    let over = end.plus(KEEP_DEAD);
+    assert_eq!(forget(Timestamp::from_millis(over.as_millis() - 1)).await, 1);
+    register(&*store, &alice, "phone", over).await;
+    assert_eq!(forget(over).await, 1);
+    assert_eq!(notifiable(&*store, &alice, over).await, Some(true));
+    let again = expire(over.plus(REGISTERED_FOR)).await;
+    assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
+}
+
+/// When reachability is switched off and on again nobody was told of what there was.
+pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let mut configuration = new_service(service).configuration;
+    let seen = |configuration: &Configuration, before: &UserState, after: &UserState| {
+        let change = Change::between(&alice.key(), configuration, before, after);
+        change.map(|change| (change.before.notifiable, change.after.notifiable))
+    };
+    let nothing = state(&*store, &alice).await;
+    configuration.set_reachability_enabled(true, NOW);
+    let phone = register(&*store, &alice, "phone", NOW).await;
+    let registered = state(&*store, &alice).await;
+    assert_eq!(seen(&configuration, &nothing, &registered), Some((None, Some(true))));
+    configuration.set_reachability_enabled(false, NOW);
+    settle(&*store, &phone, later(1), TokenState::Alive).await;
+    let off = state(&*store, &alice).await;
+    assert_eq!(seen(&configuration, &registered, &off), None);
+    configuration.set_reachability_enabled(true, NOW);
+    // What happens before it is announced is told with the announcement.
+    settle(&*store, &phone, later(2), dead(None)).await;
+    let died = state(&*store, &alice).await;
+    assert_eq!(seen(&configuration, &off, &died), None);
+    let announce = BindingCommand::Announce(phone.sid, Generation(2));
+    store.apply(service, phone.device(), &announce, None, later(3)).await.unwrap();
+    let announced = state(&*store, &alice).await;
+    assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
+    assert!(died.revision < announced.revision);
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
+    // Announced again, as messages are, is no change, and an older generation is none.
+    for generation in [2, 1] {
+        let announce = BindingCommand::Announce(phone.sid, Generation(generation));
+        store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
+        let again = state(&*store, &alice).await;
+        assert_eq!(seen(&configuration, &announced, &again), None, "{generation}");
+    }
+    let gone = BindingCommand::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
+    let bound = store.apply(service, phone.device(), &gone, None, later(5)).await.unwrap();
+    assert_eq!(bound.before, bound.after);
+}
+
+/// A user of many devices.
+pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let mut registered = Vec::new();
+    for n in 0..MAX_DEVICES as u64 {
+        registered.push(register(&*store, &alice, &format!("token-{n}"), later(n)).await);
+    }
+    settle(&*store, &registered[7], later(100), dead(None)).await;
+    for (n, gone) in [(100, 7), (101, 0), (102, 1)] {
+        register(&*store, &alice, &format!("token-{n}"), later(n)).await;
+        assert_eq!(devices(&*store, &alice).await.len(), MAX_DEVICES);
+        assert_eq!(store.binding(service, registered[gone].sid).await.unwrap(), None, "{gone}");
+    }
+}
+
+/// Many register one device at once.
+pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
+    let writers = users.iter().cloned().map(|user| {
+        let store = store.clone();
+        tokio::spawn(async move { register(&*store, &user, "token", NOW).await })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let mut having = 0;
+    for user in &users {
+        let devices = devices(&*store, user).await;
+        having += devices.len();
+        assert_eq!(notifiable(&*store, user, NOW).await, Some(!devices.is_empty()));
+    }
+    assert_eq!(having, 1);
+}
+
+/// Both are in one record.
+pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let joins = (0..10).map(|n| {
+        let (store, alice) = (store.clone(), alice.clone());
+        tokio::spawn(async move {
+            let event = Event {
+                user: alice.key(),
+                connection: format!("c-{n}").parse().unwrap(),
+                occurred_at: NOW,
+                kind: EventKind::Connect { lease: None, device: None },
+            };
+            let news = Presence::of_event(&event, &rules(SETTINGS), Generation(1), NOW);
+            store.join(&alice, &news, &[], NOW).await.unwrap();
+        })
+    });
+    let registrations = (0..5).map(|n| {
+        let (store, alice) = (store.clone(), alice.clone());
+        tokio::spawn(async move { drop(register(&*store, &alice, &format!("token-{n}"), NOW).await) })
+    });
+    for writer in joins.chain(registrations).collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let state = state(&*store, &alice).await;
+    assert_eq!(state.presence.connections().len(), 10);
+    assert_eq!(devices(&*store, &alice).await.len(), 5);
+    // The end of a connection that has come is told with whatever is written next.
+    let binding = register(&*store, &alice, "token-0", later(200)).await;
+    assert_eq!(self::state(&*store, &alice).await.as_of, later(200));
+    assert_eq!(binding.registered_at, later(200));
+}
+
+/// A deleted user has none.
+pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let mut bindings = Vec::new();
+    for n in 0..3 {
+        bindings.push(register(&*store, &alice, &format!("token-{n}"), NOW).await);
+    }
+    assert!(store.delete_user(service, alice.sid, later(1)).await.unwrap());
+    for binding in &bindings {
+        assert_eq!(store.binding(service, binding.sid).await.unwrap(), None);
+        assert_eq!(settle(&*store, binding, later(2), TokenState::Alive).await, None);
+    }
+    assert!(devices(&*store, &alice).await.is_empty());
+    assert_eq!(notifiable(&*store, &alice, later(2)).await, None, "somebody new by that name never had one");
+    register(&*store, &user(service, 2, "alice"), "token-0", later(3)).await;
+    assert_eq!(devices(&*store, &alice).await.len(), 1);
+}
+
+/// A deleted service has none.
+pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
+    let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
+    let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
+    let mut hers = Vec::new();
+    for n in 0..5 {
+        hers.push(register(&*store, &alice, &format!("token-{n}"), NOW).await);
+    }
+    let his = register(&*store, &bob, "token-0", NOW).await;
+    assert!(store.delete_service(gone).await.unwrap());
+    while store.purge(gone, 2).await.unwrap() {}
+    for binding in hers {
+        assert_eq!(store.binding(gone, binding.sid).await.unwrap(), None);
+    }
+    assert_eq!(devices(&*store, &bob).await, [his]);
+}
+
+/// By user, by channel, page by page.
+pub async fn bindings_are_listed(store: Arc<dyn PushStore>) {
+    let service = service(&*store, 1).await;
+    let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();
+    let mut all = Vec::new();
+    for (n, user) in users.iter().enumerate() {
+        for m in 0..4 {
+            let (channel, token) =
+                [(Channel::Apn, format!("{n:02x}{m:02x}")), (Channel::Gcm, format!("t-{n}-{m}"))][m % 2].clone();
+            let binding = binding(user, channel, &token, NOW);
+            let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+            all.push(store.apply(service, binding.device(), &action, Some(user), NOW).await.unwrap().after.unwrap());
+        }
+    }
+    all.sort_by_key(|binding| binding.sid);
+    for filter in [
+        BindingFilter::default(),
+        BindingFilter { identities: vec![], channels: vec![Channel::Apn] },
+        BindingFilter { identities: vec![], channels: vec![Channel::Fcm] },
+        BindingFilter { identities: vec![], channels: vec![Channel::Fcm, Channel::Apn] },
+        BindingFilter { identities: vec![users[0].identity.clone()], channels: vec![] },
+        BindingFilter {
+            identities: vec![users[2].identity.clone(), users[1].identity.clone()],
+            channels: vec![Channel::Gcm],
+        },
+        BindingFilter { identities: vec!["nobody".parse().unwrap()], channels: vec![] },
+    ] {
+        let expected: Vec<&Binding> = all.iter().filter(|binding| filter.matches(binding)).collect();
+        let (mut forwards, mut position) = (Vec::new(), Cursor::Start);
+        loop {
+            let slice = store.bindings(service, &filter, PageRequest { position, limit: 2 }).await.unwrap();
+            forwards.extend(slice.items);
+            match forwards.last() {
+                Some(last) if slice.more => position = Cursor::After(last.sid),
+                _ => break,
+            }
+        }
+        assert_eq!(forwards.iter().collect::<Vec<_>>(), expected, "{filter:?}");
+        let Some(last) = expected.last() else { continue };
+        let (mut backwards, mut position) = (vec![(*last).clone()], Cursor::Before(last.sid));
+        loop {
+            let slice = store.bindings(service, &filter, PageRequest { position, limit: 2 }).await.unwrap();
+            backwards.splice(0..0, slice.items);
+            if !slice.more {
+                break;
+            }
+            position = Cursor::Before(backwards[0].sid);
+        }
+        assert_eq!(backwards.iter().collect::<Vec<_>>(), expected, "{filter:?}, backwards");
+    }
+}

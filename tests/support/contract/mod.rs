@@ -1,0 +1,156 @@
+//! The contracts of the ports of a store, one file for each: what every store must do, whatever it is made of.
+//!
+//! [`crate::store_contract`] and [`crate::push_store_contract`] make a test of each check, for a store that they are given.
+
+pub mod accounts;
+pub mod api_keys;
+pub mod bindings;
+pub mod credentials;
+pub mod notifications;
+pub mod older_documents;
+pub mod services;
+pub mod states;
+pub mod users;
+
+use std::time::Duration;
+
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::ports::{Services, Users};
+use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::ports::States;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::sid::{ServiceSid, Sid, UserSid};
+use reachability_domain::time::Timestamp;
+
+use crate::harness::{SETTINGS, new_service, rules};
+
+/// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that makes a
+/// fresh store; what it binds besides (as a tuple's second member) lives as long as the test.
+#[macro_export]
+macro_rules! store_contract {
+    ($fresh:expr) => {
+        $crate::contract_tests!($fresh;
+            accounts: account_settings_are_replaced_by_version;
+            services:
+                services_are_kept,
+                services_are_replaced_by_version,
+                of_concurrent_replacements_one_wins,
+                deleting_a_service_takes_everything_with_it;
+            users:
+                users_are_kept,
+                an_identity_is_taken_once,
+                identities_are_told_apart,
+                users_are_replaced_by_version,
+                the_same_identity_in_two_services_is_two_users,
+                lists_go_both_ways;
+            api_keys: keys_are_kept;
+            states:
+                unknown_users_have_an_empty_state,
+                an_opening_creates_the_user,
+                an_end_alone_creates_nobody,
+                joining_again_changes_nothing,
+                joining_survives_every_order,
+                concurrent_joins_lose_nothing,
+                the_end_of_a_lease_is_written_once,
+                revisions_grow,
+                a_deleted_user_does_not_come_back,
+                states_come_in_the_order_asked;
+        );
+    };
+}
+
+/// As [`crate::store_contract`], of the ports that are about pushes.
+#[macro_export]
+macro_rules! push_store_contract {
+    ($fresh:expr) => {
+        $crate::contract_tests!($fresh;
+            bindings:
+                a_device_registers,
+                registering_again_is_the_same_binding,
+                a_device_changes_hands,
+                a_device_is_taken_away,
+                a_word_of_death_ends_a_registration,
+                a_registration_ends_after_a_year,
+                a_registration_is_told_in_every_generation,
+                of_too_many_devices_the_oldest_goes,
+                of_concurrent_registrations_one_has_the_device,
+                registrations_and_connections_do_not_get_in_each_others_way,
+                bindings_go_with_their_user,
+                bindings_go_with_their_service,
+                bindings_are_listed;
+            credentials: credentials_are_kept;
+            notifications: notifications_are_kept;
+        );
+    };
+}
+
+/// What the two have in common.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_tests {
+    ($fresh:expr; $($port:ident: $($check:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let (store, _alive) = $fresh.await;
+                $crate::contract::$port::$check(store).await;
+            }
+        )+)+
+    };
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+async fn service(store: &dyn Services, n: u128) -> Service {
+    let service = new_service(ServiceSid::from_bits(n));
+    store.create_service(&service).await.unwrap();
+    service
+}
+
+fn user(service: ServiceSid, n: u128, identity: &str) -> User {
+    let key = UserKey { service, identity: identity.parse().unwrap() };
+    User::new(UserSid::from_bits(n), key, Some(Sid::from_bits(3)), NOW)
+}
+
+fn event(user: &User, connection: &str, at: Timestamp, kind: EventKind) -> Event {
+    Event { user: user.key(), connection: connection.parse().unwrap(), occurred_at: at, kind }
+}
+
+fn connect(user: &User, connection: &str, at: Timestamp) -> Event {
+    event(user, connection, at, EventKind::Connect { lease: None, device: None })
+}
+
+fn disconnect(user: &User, connection: &str, at: Timestamp) -> Event {
+    event(user, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
+}
+
+fn news(events: &[Event], now: Timestamp) -> Presence {
+    let mut news = Presence::default();
+    for event in events {
+        news.join(&Presence::of_event(event, &rules(SETTINGS), Generation(1), now));
+    }
+    news
+}
+
+async fn state(store: &dyn States, user: &User) -> UserState {
+    store.states(&[user.key()]).await.unwrap().remove(0)
+}
+
+async fn online(store: &dyn States, user: &User, now: Timestamp) -> Option<bool> {
+    let mut configuration = new_service(user.service_sid).configuration;
+    configuration.set_reachability_enabled(true, NOW);
+    Reachability::of(&configuration, &state(store, user).await, now).online
+}
+
+async fn by_identity(store: &dyn Users, user: &User) -> Option<User> {
+    store.user(user.service_sid, &UserRef::Identity(user.identity.clone())).await.unwrap()
+}

@@ -1,0 +1,227 @@
+//! States of presence.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::UserKey;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::state::{StateSummary, UserState};
+use reachability_domain::sid::{ServiceSid, Sid};
+
+use crate::store::Store;
+
+use super::{NOW, by_identity, connect, disconnect, event, later, news, online, service, state, user};
+
+/// States.
+pub async fn unknown_users_have_an_empty_state(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    assert_eq!(state(&*store, &user(service.sid, 1, "alice")).await, UserState::default());
+    assert_eq!(state(&*store, &user(ServiceSid::from_bits(9), 1, "alice")).await, UserState::default());
+}
+
+fn summary(state: &UserState) -> StateSummary {
+    state.into()
+}
+
+/// Users appear at their first connect, with the sid that came with it.
+pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let (first, second) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
+    let joined = store.join(&first, &news(&[connect(&first, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(joined.before, summary(&UserState::default()));
+    assert_eq!(joined.after, summary(&state(&*store, &first).await));
+    assert_eq!(by_identity(&*store, &first).await, Some(first.clone()));
+    assert_eq!(online(&*store, &first, NOW).await, Some(true));
+    // The next one finds it.
+    store.join(&second, &news(&[connect(&second, "c-2", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(by_identity(&*store, &first).await, Some(first));
+    // And so does a connect of a user whom somebody created.
+    let bob = User { friendly_name: Some("Bob".to_owned()), ..user(service.sid, 3, "bob") };
+    store.create_user(&bob).await.unwrap();
+    let unknown = user(service.sid, 4, "bob");
+    store.join(&unknown, &news(&[connect(&unknown, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(by_identity(&*store, &bob).await, Some(bob));
+}
+
+/// An end that overtook its beginning.
+pub async fn an_end_alone_creates_nobody(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(by_identity(&*store, &alice).await, None);
+    assert_eq!(online(&*store, &alice, NOW).await, None);
+    // Then its beginning comes, and brings no ghost.
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
+    assert_eq!(online(&*store, &alice, NOW).await, Some(false));
+}
+
+/// As when an answer was lost and the write is sent again.
+pub async fn joining_again_changes_nothing(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    let events = [connect(&alice, "c-1", NOW), disconnect(&alice, "c-2", NOW)];
+    let first = store.join(&alice, &news(&events, NOW), &[], NOW).await.unwrap();
+    for seconds in [0, 1, 30] {
+        let now = later(seconds);
+        let again = store.join(&alice, &news(&events, now), &[], now).await.unwrap();
+        assert_eq!(again.before, first.after);
+        assert_eq!(again.after, first.after);
+    }
+    assert_eq!(summary(&state(&*store, &alice).await), first.after);
+}
+
+/// Five events, in every order, one by one and together.
+pub async fn joining_survives_every_order(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let permutations = {
+        let mut found: BTreeSet<Vec<usize>> = BTreeSet::from([vec![]]);
+        for n in 0..5 {
+            found = found
+                .into_iter()
+                .flat_map(|order| {
+                    (0..=order.len()).map(move |place| {
+                        let mut order = order.clone();
+                        order.insert(place, n);
+                        order
+                    })
+                })
+                .collect();
+        }
+        found
+    };
+    assert_eq!(permutations.len(), 120);
+    let now = later(60);
+    let mut results = BTreeSet::new();
+    for (n, order) in permutations.iter().enumerate() {
+        let alice = user(service.sid, n as u128 + 1, &format!("alice {n}"));
+        let events = [
+            connect(&alice, "c-1", NOW),
+            event(&alice, "c-1", later(30), EventKind::Renew { lease: None }),
+            disconnect(&alice, "c-1", later(40)),
+            connect(&alice, "c-2", later(35)),
+            event(&alice, "c-2", later(50), EventKind::Disconnect { reason: EndReason::ConnectionLost }),
+        ];
+        let ordered: Vec<Event> = order.iter().map(|index| events[*index].clone()).collect();
+        let pieces = ordered.chunks(1 + n % 5);
+        for piece in pieces {
+            store.join(&alice, &news(piece, now), &[], now).await.unwrap();
+        }
+        let state = state(&*store, &alice).await;
+        results.insert(serde_json::to_string(&state.presence).unwrap());
+        assert_eq!(online(&*store, &alice, later(59)).await, Some(true), "{order:?}");
+        assert_eq!(online(&*store, &alice, later(60)).await, Some(false), "{order:?}");
+        assert!(by_identity(&*store, &alice).await.is_some());
+    }
+    assert_eq!(results.len(), 1, "{results:?}");
+}
+
+/// Many devices of one user connect at once.
+pub async fn concurrent_joins_lose_nothing(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let writers = (1..=40).map(|n| {
+        let (store, alice) = (store.clone(), user(service.sid, n, "alice"));
+        tokio::spawn(async move {
+            let news = news(&[connect(&alice, &format!("c-{n}"), NOW)], NOW);
+            store.join(&alice, &news, &[], NOW).await.unwrap().after.revision
+        })
+    });
+    let mut revisions = BTreeSet::new();
+    for writer in writers.collect::<Vec<_>>() {
+        revisions.insert(writer.await.unwrap());
+    }
+    assert_eq!(revisions.len(), 40, "each write has a revision of its own");
+    let alice = user(service.sid, 1, "alice");
+    let state = state(&*store, &alice).await;
+    assert_eq!(state.presence.connections().len(), 40);
+    assert_eq!(Some(&state.revision), revisions.last());
+    let page = PageRequest { position: Cursor::Start, limit: 10 };
+    assert_eq!(store.users(service.sid, page).await.unwrap().items.len(), 1);
+}
+
+/// What a timer does.
+pub async fn the_end_of_a_lease_is_written_once(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    let nothing = Presence::default();
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    let early = store.join(&alice, &nothing, &[], later(119)).await.unwrap();
+    assert_eq!(early.before, early.after);
+    let due = store.join(&alice, &nothing, &[], later(120)).await.unwrap();
+    assert!(due.after.revision > due.before.revision);
+    assert_eq!(due.after.as_of, later(120));
+    let again = store.join(&alice, &nothing, &[], later(121)).await.unwrap();
+    assert_eq!(again.before, again.after);
+    // Of nobody there is nothing to write.
+    let nobody = user(service.sid, 2, "nobody");
+    assert_eq!(store.join(&nobody, &nothing, &[], NOW).await.unwrap().after, summary(&UserState::default()));
+    assert_eq!(by_identity(&*store, &nobody).await, None);
+}
+
+/// Every write is told from the one before.
+pub async fn revisions_grow(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    let mut revision = 0;
+    for n in 0..5 {
+        let (id, at) = (format!("c-{n}"), later(n * 2));
+        for event in [connect(&alice, &id, at), disconnect(&alice, &id, later(n * 2 + 1))] {
+            let joined = store.join(&alice, &news(&[event], at), &[], at).await.unwrap();
+            assert_eq!(joined.before.revision, revision);
+            assert!(joined.after.revision > revision);
+            revision = joined.after.revision;
+        }
+    }
+    // A user who comes back after having been deleted does not begin again.
+    store.delete_user(service.sid, alice.sid, later(20)).await.unwrap();
+    let alice = user(service.sid, 2, "alice");
+    let joined =
+        store.join(&alice, &news(&[connect(&alice, "new", later(21))], later(21)), &[], later(21)).await.unwrap();
+    assert!(joined.after.revision > revision);
+}
+
+/// Late and repeated events of a deleted user's connections.
+pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    store.join(&alice, &news(&[connect(&alice, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
+    store.delete_user(service.sid, alice.sid, later(1)).await.unwrap();
+    assert_eq!(online(&*store, &alice, later(1)).await, None);
+    let again = user(service.sid, 2, "alice");
+    for event in [
+        connect(&again, "c-1", NOW),
+        event(&again, "c-1", later(5), EventKind::Renew { lease: None }),
+        disconnect(&again, "c-1", later(6)),
+    ] {
+        store.join(&again, &news(&[event], later(6)), &[], later(6)).await.unwrap();
+        assert_eq!(by_identity(&*store, &again).await, None);
+    }
+    // Somebody who connects anew is somebody new.
+    store.join(&again, &news(&[connect(&again, "c-2", later(7))], later(7)), &[], later(7)).await.unwrap();
+    assert_eq!(by_identity(&*store, &again).await, Some(again.clone()));
+    assert_eq!(online(&*store, &again, later(7)).await, Some(true));
+}
+
+/// Many states at once, of users of several services, known and unknown.
+pub async fn states_come_in_the_order_asked(store: Arc<dyn Store>) {
+    let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
+    let users: Vec<User> = (0..150)
+        .map(|n| user(if n % 2 == 0 { one.sid } else { two.sid }, n + 1, &format!("user {}", 149 - n)))
+        .collect();
+    for (n, user) in users.iter().enumerate().filter(|(n, _)| n % 3 == 0) {
+        let news = news(&[connect(user, &format!("c-{n}"), NOW)], NOW);
+        store.join(user, &news, &[], NOW).await.unwrap();
+    }
+    let keys: Vec<UserKey> = users.iter().map(User::key).collect();
+    let states = store.states(&keys).await.unwrap();
+    assert_eq!(states.len(), users.len());
+    for (n, state) in states.iter().enumerate() {
+        let connections: Vec<&str> = state.presence.connections().map(|(id, _)| id.as_str()).collect();
+        let expected = format!("c-{n}");
+        assert_eq!(connections, if n % 3 == 0 { vec![expected.as_str()] } else { vec![] });
+    }
+    assert!(store.states(&[]).await.unwrap().is_empty());
+}

@@ -1,0 +1,148 @@
+//! Users.
+
+use std::sync::Arc;
+
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::sid::{Sid, UserSid};
+use reachability_domain::store::StoreError;
+
+use crate::store::Store;
+
+use super::{NOW, by_identity, connect, news, online, service, user};
+
+/// Users.
+pub async fn users_are_kept(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let user = User {
+        friendly_name: Some("Alice \u{1F600}".to_owned()),
+        attributes: "{\"a\": [1, \"ü\"]}".to_owned(),
+        ..user(service.sid, 1, "alice")
+    };
+    assert_eq!(by_identity(&*store, &user).await, None);
+    store.create_user(&user).await.unwrap();
+    assert_eq!(by_identity(&*store, &user).await, Some(user.clone()));
+    assert_eq!(store.user(service.sid, &UserRef::Sid(user.sid)).await.unwrap(), Some(user.clone()));
+    assert_eq!(store.user(service.sid, &UserRef::Sid(UserSid::from_bits(9))).await.unwrap(), None);
+    assert!(store.delete_user(service.sid, user.sid, NOW).await.unwrap());
+    assert!(!store.delete_user(service.sid, user.sid, NOW).await.unwrap());
+    assert_eq!(by_identity(&*store, &user).await, None);
+    assert_eq!(store.user(service.sid, &UserRef::Sid(user.sid)).await.unwrap(), None);
+}
+
+/// Users.
+pub async fn an_identity_is_taken_once(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let creators = (1..=20).map(|n| {
+        let (store, user) = (store.clone(), user(service.sid, n, "alice"));
+        tokio::spawn(async move {
+            match store.create_user(&user).await {
+                Ok(()) => Some(user),
+                Err(StoreError::Exists) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    });
+    let mut created = vec![];
+    for creator in creators.collect::<Vec<_>>() {
+        created.extend(creator.await.unwrap());
+    }
+    assert_eq!(created.len(), 1);
+    assert_eq!(by_identity(&*store, &created[0]).await, Some(created[0].clone()));
+    // It is free again when its user has gone.
+    assert!(store.delete_user(service.sid, created[0].sid, NOW).await.unwrap());
+    store.create_user(&user(service.sid, 50, "alice")).await.unwrap();
+}
+
+/// Identities that a careless store would take for one another.
+pub async fn identities_are_told_apart(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let identities = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "A b",
+        "a b ",
+        "ü",
+        "u\u{308}",
+        "x/y",
+        "x%2Fy",
+        "bob@x.com",
+        "'; --",
+        "\0",
+        "#",
+        "null",
+    ];
+    for (n, identity) in identities.iter().enumerate() {
+        store.create_user(&user(service.sid, n as u128 + 1, identity)).await.unwrap();
+    }
+    for (n, identity) in identities.iter().enumerate() {
+        let expected = user(service.sid, n as u128 + 1, identity);
+        assert_eq!(by_identity(&*store, &expected).await, Some(expected));
+    }
+}
+
+/// Users.
+pub async fn users_are_replaced_by_version(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    let user = user(service.sid, 1, "alice");
+    assert!(matches!(store.replace_user(&user).await, Err(StoreError::Missing)));
+    store.create_user(&user).await.unwrap();
+    let renamed = User { friendly_name: Some("Alice".to_owned()), ..user.clone() };
+    store.replace_user(&renamed).await.unwrap();
+    let stored = by_identity(&*store, &user).await.unwrap();
+    assert_eq!(stored, User { version: stored.version, ..renamed.clone() });
+    assert!(matches!(store.replace_user(&renamed).await, Err(StoreError::Conflict)));
+    // Presence and profile do not get in each other's way.
+    store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    store.replace_user(&User { friendly_name: None, ..stored }).await.unwrap();
+    assert_eq!(online(&*store, &user, NOW).await, Some(true));
+    assert_eq!(by_identity(&*store, &user).await.unwrap().friendly_name, None);
+}
+
+/// Services are apart.
+pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<dyn Store>) {
+    let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
+    let (alice, other) = (user(one.sid, 1, "alice"), user(two.sid, 2, "alice"));
+    store.create_user(&alice).await.unwrap();
+    assert_eq!(by_identity(&*store, &other).await, None);
+    store.create_user(&other).await.unwrap();
+    assert_eq!(store.user(two.sid, &UserRef::Sid(alice.sid)).await.unwrap(), None);
+    store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
+    assert_eq!(online(&*store, &alice, NOW).await, Some(true));
+    assert_eq!(online(&*store, &other, NOW).await, None);
+    assert!(!store.delete_user(two.sid, alice.sid, NOW).await.unwrap());
+    assert!(store.delete_user(one.sid, alice.sid, NOW).await.unwrap());
+    assert_eq!(by_identity(&*store, &other).await, Some(other));
+}
+
+/// Windows of a list, from both ends and from the middle.
+pub async fn lists_go_both_ways(store: Arc<dyn Store>) {
+    let service = service(&*store, 1).await;
+    // Made in another order than that of their sids.
+    for n in [3, 1, 7, 5, 9] {
+        store.create_user(&user(service.sid, n, &format!("user {n}"))).await.unwrap();
+    }
+    let sid = UserSid::from_bits;
+    for (position, limit, expected, more) in [
+        (Cursor::Start, 2, vec![1, 3], true),
+        (Cursor::Start, 5, vec![1, 3, 5, 7, 9], false),
+        (Cursor::Start, 4, vec![1, 3, 5, 7], true),
+        (Cursor::After(sid(3)), 2, vec![5, 7], true),
+        (Cursor::After(sid(3)), 3, vec![5, 7, 9], false),
+        // Right behind one that is not there.
+        (Cursor::After(sid(4)), 9, vec![5, 7, 9], false),
+        (Cursor::After(sid(9)), 9, vec![], false),
+        (Cursor::Before(sid(7)), 2, vec![3, 5], true),
+        (Cursor::Before(sid(7)), 3, vec![1, 3, 5], false),
+        (Cursor::Before(sid(6)), 1, vec![5], true),
+        (Cursor::Before(sid(1)), 9, vec![], false),
+    ] {
+        let slice = store.users(service.sid, PageRequest { position, limit }).await.unwrap();
+        let found: Vec<u128> = slice.items.iter().map(|user| user.sid.bits()).collect();
+        assert_eq!((found, slice.more), (expected, more), "{position:?}, {limit}");
+    }
+    let all = PageRequest { position: Cursor::Start, limit: 10 };
+    let services = store.services(all).await.unwrap();
+    assert_eq!((services.items, services.more), (vec![service], false));
+}

@@ -1,0 +1,227 @@
+//! The worker on a store, in a time of the test's own.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::store::Store;
+use async_trait::async_trait;
+use reachability_domain::directory::service::{DefaultRoles, Service};
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::{Check, PresenceMessage};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::queue::{Queue, QueueError};
+use reachability_domain::sid::{ServiceSid, Sid};
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_infra::ids::Uuids;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_worker::{Failure, Worker, WorkerPorts};
+
+use crate::model::Settings;
+
+/// The settings that the tests use where they do not say.
+pub const SETTINGS: Settings = Settings { grace: 10_000, lease: Some(120_000) };
+
+/// The rules that these settings stand for.
+pub fn rules(settings: Settings) -> Rules {
+    Rules {
+        grace: Duration::from_millis(settings.grace as u64),
+        lease: settings
+            .lease
+            .map_or(LeasePolicy::Unlimited, |lease| LeasePolicy::For(Duration::from_millis(lease as u64))),
+    }
+}
+
+/// A service as it is when it was made.
+pub fn new_service(sid: ServiceSid) -> Service {
+    let [conversation_creator, conversation, service_user] = [1, 2, 3].map(Sid::from_bits);
+    let roles = DefaultRoles { conversation_creator, conversation, service_user };
+    Service::new(sid, "a service".to_owned(), roles, Timestamp::default())
+}
+
+/// A queue that keeps timers until the test takes them.
+#[derive(Debug, Default)]
+pub struct Timers(Mutex<Vec<Check>>);
+
+impl Timers {
+    /// The earliest timer's time.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.0.lock().unwrap().iter().map(|check| check.due_at).min()
+    }
+
+    /// Takes out what is due.
+    pub fn take_due(&self, now: Timestamp) -> Vec<Check> {
+        self.0.lock().unwrap().extract_if(.., |check| check.due_at <= now).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl Queue<PresenceMessage> for Timers {
+    async fn send(&self, messages: &[PresenceMessage]) -> Result<(), QueueError> {
+        for message in messages {
+            let PresenceMessage::Check(check) = message else { panic!("a worker sends timers only") };
+            self.0.lock().unwrap().push(check.clone());
+        }
+        Ok(())
+    }
+}
+
+/// A queue that keeps messages until the test takes them.
+#[derive(Debug)]
+pub struct Kept<M>(Mutex<Vec<M>>);
+
+impl<M> Default for Kept<M> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<M> Kept<M> {
+    /// Takes out all messages.
+    pub fn take(&self) -> Vec<M> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl<M: Clone + Send + Sync> Queue<M> for Kept<M> {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        self.0.lock().unwrap().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+/// A queue that nothing should be sent to.
+#[derive(Debug)]
+pub struct Unused;
+
+#[async_trait]
+impl<M: fmt::Debug + Sync> Queue<M> for Unused {
+    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
+        panic!("nobody expects {messages:?}");
+    }
+}
+
+/// What a worker on a store works with.
+pub fn ports(
+    store: Arc<dyn Store>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    pushes: Arc<dyn Queue<PushMessage>>,
+    metrics: Arc<EmfMetrics>,
+) -> WorkerPorts {
+    WorkerPorts {
+        services: store.clone(),
+        deleted_services: None,
+        users: store.clone(),
+        states: store,
+        events,
+        pushes,
+        ids: Arc::new(Uuids),
+        metrics,
+    }
+}
+
+/// A worker on a store, whose users have no devices that anybody would ask about.
+pub fn worker(
+    store: Arc<dyn Store>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    rules: Rules,
+    age: Duration,
+    metrics: Arc<EmfMetrics>,
+) -> Worker {
+    Worker::new(ports(store, events, Arc::new(Unused), metrics), rules, age, clock::now)
+}
+
+/// A worker and its store.
+pub struct Harness {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The worker's timers.
+    pub timers: Arc<Timers>,
+    /// The worker.
+    pub worker: Worker,
+}
+
+impl Harness {
+    /// With this store.
+    pub fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
+        let timers = Arc::new(Timers::default());
+        let worker = worker(store.clone(), timers.clone(), rules(settings), Duration::ZERO, Arc::default());
+        Self { store, timers, worker }
+    }
+
+    /// Makes a service, or switches the reachability of one.
+    pub async fn switch(&self, sid: ServiceSid, on: bool) {
+        let mut service = match self.store.service(sid).await.unwrap() {
+            Some(service) => service,
+            None => {
+                self.store.create_service(&new_service(sid)).await.unwrap();
+                new_service(sid)
+            }
+        };
+        service.configuration.set_reachability_enabled(on, Timestamp::default());
+        self.store.replace_service(&service).await.unwrap();
+    }
+
+    /// Delivers events, all of which must be handled.
+    pub async fn deliver(&self, events: &[Event], now: i64) {
+        let failures = self.try_deliver(events, now).await;
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+
+    /// Delivers events. Returns the indices of those that were not handled.
+    pub async fn try_deliver(&self, events: &[Event], now: i64) -> Vec<(usize, Failure)> {
+        let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
+        self.worker.process(messages, Timestamp::from_millis(now)).await
+    }
+
+    /// Lets the timers go off that are due.
+    pub async fn tick(&self, now: i64) {
+        self.tick_early(now, 0).await;
+    }
+
+    /// Lets the timers go off that are due within so many milliseconds, as if the queue's clock were ahead by that much.
+    pub async fn tick_early(&self, now: i64, early: i64) {
+        let due = self.timers.take_due(Timestamp::from_millis(now + early));
+        self.handle_timers(due, now).await;
+    }
+
+    /// Delivers timers in one batch.
+    pub async fn handle_timers(&self, checks: Vec<Check>, now: i64) {
+        let messages = checks.into_iter().map(PresenceMessage::Check).collect();
+        let failures = self.worker.process(messages, Timestamp::from_millis(now)).await;
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+
+    /// A user's stored state.
+    pub async fn state(&self, user: &UserKey) -> UserState {
+        self.store.states(std::slice::from_ref(user)).await.unwrap().remove(0)
+    }
+
+    /// What a reader is told at this time.
+    pub async fn read(&self, user: &UserKey, now: i64) -> Reachability {
+        self.reachability(user, Timestamp::from_millis(now)).await.unwrap()
+    }
+
+    /// What watchers were told last: what was true when the user was last written.
+    pub async fn told(&self, user: &UserKey) -> Reachability {
+        let as_of = self.state(user).await.as_of;
+        self.reachability(user, as_of).await.unwrap()
+    }
+
+    async fn reachability(&self, user: &UserKey, now: Timestamp) -> Result<Reachability, StoreError> {
+        let service = self.store.service(user.service).await?.ok_or(StoreError::Missing)?;
+        Ok(Reachability::of(&service.configuration, &self.state(user).await, now))
+    }
+}

@@ -1,0 +1,239 @@
+//! The pusher on a store, with stand-ins for Apple and Google at the other end.
+
+use std::sync::Arc;
+
+use crate::ids;
+use crate::store::PushStore;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::UserKey;
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
+use reachability_domain::push::message::{Deliver, Probe, PushMessage};
+use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::payload::Content;
+use reachability_domain::push::provider::PushProvider;
+use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_infra::credentials::seal::Seal;
+use reachability_infra::ids::Uuids;
+use reachability_infra::memory::MemoryStore;
+use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::push::ProviderUrls;
+use reachability_infra::push::http::Roots;
+use reachability_infra::push::providers::Providers;
+use reachability_worker::{Pusher, PusherPorts};
+
+use crate::contract::bindings;
+use crate::harness::{Kept, new_service};
+use crate::providers::{Apple, Ca, Google};
+
+/// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
+pub struct PushHarness {
+    /// The store.
+    pub store: Arc<dyn PushStore>,
+    /// What the pusher leaves for later.
+    pub queue: Arc<Kept<PushMessage>>,
+    /// What it counts.
+    pub metrics: Arc<EmfMetrics>,
+    /// The pusher.
+    pub pusher: Pusher,
+    /// Apple.
+    pub apple: Apple,
+    /// Google.
+    pub google: Google,
+    /// What seals the credentials.
+    pub seal: Arc<Seal>,
+    /// The service.
+    pub service: ServiceSid,
+}
+
+impl PushHarness {
+    /// In memory.
+    pub async fn new() -> Self {
+        Self::with_platform_applications(None).await
+    }
+
+    /// With those platform applications of SNS besides.
+    pub async fn with_platform_applications(applications: Option<Arc<dyn PushProvider>>) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::on(store.clone(), store, applications).await
+    }
+
+    /// On this store, which the pusher has a handle of its own of.
+    pub async fn on(
+        store: Arc<dyn PushStore>,
+        of_pusher: Arc<dyn PushStore>,
+        applications: Option<Arc<dyn PushProvider>>,
+    ) -> Self {
+        let ca = Arc::new(Ca::new());
+        let apple = Apple::start_with(ca.clone(), clock::now).await;
+        let google = Google::start_with(ca.clone(), clock::now).await;
+        let endpoints = ProviderUrls {
+            apns: apple.url(),
+            apns_sandbox: apple.url(),
+            fcm: google.url(),
+            fcm_token: google.token_url(),
+        };
+        let seal = Arc::new(Seal::new(&ids::secret()));
+        let roots = Roots::from_pem(&ca.pem()).unwrap();
+        let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
+        let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
+        let pusher = pusher(of_pusher, queue.clone(), Arc::new(providers), metrics.clone());
+        let service = ServiceSid::from_bits(1);
+        let mut on = new_service(service);
+        on.configuration.set_reachability_enabled(true, clock::now());
+        store.create_service(&on).await.unwrap();
+        let harness = Self { store, queue, metrics, pusher, apple, google, seal, service };
+        for channel in [Channel::Apn, Channel::Fcm] {
+            harness.store.create_credential(&harness.credential(channel)).await.unwrap();
+        }
+        harness
+    }
+
+    /// The sid of the credential of a channel.
+    pub fn credential_sid(channel: Channel) -> CredentialSid {
+        CredentialSid::from_bits(if channel.is(Channel::Apn) { 1 } else { 2 })
+    }
+
+    /// A channel's credential, as it is when it was made.
+    pub fn credential(&self, channel: Channel) -> Credential {
+        let sid = Self::credential_sid(channel);
+        let (method, secret, check) = if channel.is(Channel::Apn) {
+            let (key_id, team_id, topic) = (Apple::KEY_ID.into(), Apple::TEAM_ID.into(), Apple::TOPIC.into());
+            (Method::ApnsKey { key_id, team_id, topic }, self.apple.key(), RegistrationCheck::Silent)
+        } else {
+            let method = Method::ServiceAccount {
+                project_id: Google::PROJECT_ID.into(),
+                client_email: Google::CLIENT_EMAIL.into(),
+                private_key_id: Google::KEY_ID.into(),
+            };
+            (method, Google::key(), RegistrationCheck::DryRun)
+        };
+        Credential {
+            sid,
+            channel,
+            friendly_name: None,
+            sandbox: false,
+            check,
+            method,
+            sealed: Some(self.seal.seal(sid, &secret).unwrap()),
+            health: Health::Unproven,
+            outage: None,
+            date_created: clock::now(),
+            date_updated: clock::now(),
+            version: 0,
+        }
+    }
+
+    /// Registers a device of a user, now or earlier. Nobody is asked about it yet.
+    pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
+        let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
+        let user = User::new(ids::sid(), key, None, at);
+        let credential_sid = Some(Self::credential_sid(channel));
+        let binding = Binding { credential_sid, ..bindings::binding(&user, channel, token, at) };
+        let device = binding.device();
+        let action = BindingCommand::Register { binding, generation: Generation(1) };
+        self.store.apply(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
+    }
+
+    /// Registers a device of a user, a second ago.
+    pub async fn register(&self, identity: &str, channel: Channel, token: &str) -> Binding {
+        self.register_at(identity, channel, token, Timestamp::from_millis(clock::now().as_millis() - 1_000)).await
+    }
+
+    /// The check of a registration.
+    pub fn probe(binding: &Binding) -> PushMessage {
+        let (service, binding) = (binding.service_sid, binding.sid);
+        PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
+    }
+
+    /// Has messages handled, all of which must be. Returns what is left for later.
+    pub async fn handle(&self, messages: Vec<PushMessage>) -> Vec<PushMessage> {
+        let failures = self.pusher.process(messages).await;
+        assert!(failures.is_empty(), "{failures:?}");
+        self.queue.take()
+    }
+
+    /// Has a registration checked. Returns what is left for later.
+    pub async fn check(&self, binding: &Binding) -> Vec<PushMessage> {
+        self.handle(vec![Self::probe(binding)]).await
+    }
+
+    /// A binding as it is now.
+    pub async fn binding(&self, sid: BindingSid) -> Option<Binding> {
+        self.store.binding(self.service, sid).await.unwrap()
+    }
+
+    /// A channel's credential, as it is stored.
+    pub async fn stored(&self, channel: Channel) -> Credential {
+        self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap()
+    }
+
+    /// What is known of a channel's credential.
+    pub async fn health(&self, channel: Channel) -> Health {
+        self.stored(channel).await.health
+    }
+
+    /// Another process on the same store and queue, which finds APNs at this URL.
+    pub fn another_process(&self, apns: &str) -> Pusher {
+        let endpoints = ProviderUrls { apns: apns.to_owned(), ..ProviderUrls::default() };
+        let roots = Roots::from_pem(&self.apple.roots_pem()).unwrap();
+        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, clock::now));
+        pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone())
+    }
+
+    /// What a reader is told of a user.
+    pub async fn notifiable(&self, identity: &str) -> Option<bool> {
+        let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
+        let service = self.store.service(self.service).await.unwrap().unwrap();
+        let state = self.store.states(&[key]).await.unwrap().remove(0);
+        Reachability::of(&service.configuration, &state, clock::now()).notifiable
+    }
+
+    /// Makes a notification of these users. Returns the message that sends it.
+    pub async fn notification(&self, identities: &[&str], content: Content, ttl_seconds: Option<u32>) -> Deliver {
+        let notification = Notification {
+            sid: ids::sid(),
+            service_sid: self.service,
+            identities: identities.iter().map(|identity| identity.parse().unwrap()).collect(),
+            content,
+            ttl_seconds,
+            date_created: clock::now(),
+        };
+        self.store.create_notification(&notification).await.unwrap();
+        Deliver { service: self.service, notification: notification.sid, binding: None, attempts: 0, due_at: None }
+    }
+
+    /// What became of a notification.
+    pub async fn deliveries(&self, notification: NotificationSid) -> Vec<Delivery> {
+        let page = PageRequest { position: Cursor::Start, limit: 1_000 };
+        self.store.deliveries(notification, page).await.unwrap().items
+    }
+}
+
+/// A pusher on a store.
+fn pusher(
+    store: Arc<dyn PushStore>,
+    pushes: Arc<Kept<PushMessage>>,
+    provider: Arc<dyn PushProvider>,
+    metrics: Arc<EmfMetrics>,
+) -> Pusher {
+    let ports = PusherPorts {
+        services: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        pushes,
+        provider,
+        ids: Arc::new(Uuids),
+        metrics,
+    };
+    Pusher::new(ports, clock::now)
+}

@@ -1,0 +1,47 @@
+//! All ports of a store together: what the tests of a whole store are given.
+
+use async_trait::async_trait;
+use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
+use reachability_domain::presence::ports::States;
+use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+use reachability_infra::dynamodb::DynamoStore;
+use reachability_infra::memory::MemoryStore;
+use reachability_infra::sqlite::SqliteStore;
+
+/// What a deleted service has left behind, whether or not a store leaves anything.
+#[async_trait]
+pub trait Leftovers {
+    /// As [`DeletedServices::purge`].
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
+}
+
+#[async_trait]
+impl Leftovers for MemoryStore {
+    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Leftovers for SqliteStore {
+    async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Leftovers for DynamoStore {
+    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
+        DeletedServices::purge(self, sid, at_most).await
+    }
+}
+
+/// Everything but what is for pushes.
+pub trait Store: Accounts + ApiKeys + Services + Users + States + Leftovers {}
+impl<T: Accounts + ApiKeys + Services + Users + States + Leftovers> Store for T {}
+
+/// Everything that a store has.
+pub trait PushStore: Store + Bindings + Credentials + Notifications {}
+impl<T: Store + Bindings + Credentials + Notifications> PushStore for T {}

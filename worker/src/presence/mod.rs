@@ -1,0 +1,204 @@
+//! Turns events into presence, and keeps the timers.
+
+mod timers;
+mod user;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use reachability_domain::directory::ports::{DeletedServices, Services, Users};
+use reachability_domain::directory::service::Service;
+use reachability_domain::identity::UserKey;
+use reachability_domain::ids::Ids;
+use reachability_domain::metrics::Metrics;
+use reachability_domain::presence::connections::Rules;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::{Check, PresenceMessage, Purge};
+use reachability_domain::presence::ports::States;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::queue::{Message, Queue};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::time::{Clock, Timestamp};
+
+use crate::directory::CachedServices;
+use crate::envelope::open;
+use crate::{Envelope, Failure};
+
+/// How many users are worked on side by side: enough to fill a commit, few enough not to flood a store.
+const USERS_AT_ONCE: usize = 512;
+
+/// How many users of a deleted service one message removes.
+const PURGED_AT_ONCE: usize = 500;
+
+/// What the worker works with.
+#[derive(Clone)]
+pub struct WorkerPorts {
+    /// Where services lie.
+    pub services: Arc<dyn Services>,
+    /// Where deleted services leave records behind; `None` where they do not.
+    pub deleted_services: Option<Arc<dyn DeletedServices>>,
+    /// Where users lie.
+    pub users: Arc<dyn Users>,
+    /// Where their states lie.
+    pub states: Arc<dyn States>,
+    /// Takes timers.
+    pub events: Arc<dyn Queue<PresenceMessage>>,
+    /// Takes registrations to be checked.
+    pub pushes: Arc<dyn Queue<PushMessage>>,
+    /// Makes the sids of new users.
+    pub ids: Arc<dyn Ids>,
+    /// Counts what becomes of events.
+    pub metrics: Arc<dyn Metrics>,
+}
+
+/// Handles the messages of the event queue.
+#[derive(Clone)]
+pub struct Worker {
+    ports: WorkerPorts,
+    rules: Rules,
+    services: Arc<CachedServices>,
+    clock: Clock,
+}
+
+/// What messages lead to before they count as handled.
+#[derive(Debug, Default)]
+struct Handled {
+    /// The messages that were not handled.
+    failures: Vec<(usize, Failure)>,
+    /// What is to be sent to the event queue before the others count as handled.
+    events: Vec<PresenceMessage>,
+    /// What is to be sent to the push queue before the others count as handled.
+    pushes: Vec<PushMessage>,
+}
+
+impl Handled {
+    fn failed(indices: &[usize], failure: &Failure) -> Self {
+        Self { failures: indices.iter().map(|index| (*index, failure.clone())).collect(), ..Self::default() }
+    }
+}
+
+/// The messages of one user in a batch, with their places in it.
+#[derive(Debug, Default)]
+struct UserBatch {
+    events: Vec<(usize, Event)>,
+    checks: Vec<(usize, Check)>,
+}
+
+impl UserBatch {
+    fn indices(&self) -> Vec<usize> {
+        let events = self.events.iter().map(|(index, _)| *index);
+        events.chain(self.checks.iter().map(|(index, _)| *index)).collect()
+    }
+}
+
+impl Worker {
+    /// A service's configuration is never older than `configuration_age`, and zero reads it for every batch; it takes effect
+    /// that late, but loses no event.
+    pub fn new(ports: WorkerPorts, rules: Rules, configuration_age: Duration, clock: Clock) -> Self {
+        let services = Arc::new(CachedServices::new(ports.services.clone(), configuration_age));
+        Self { ports, rules, services, clock }
+    }
+
+    /// Handles messages as the queue delivers them. Returns the indices of those that were not handled, with the reason.
+    pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
+        let now = (self.clock)();
+        open(envelopes, &*self.ports.metrics, PresenceMessage::parse, async |messages| {
+            self.process(messages, now).await
+        })
+        .await
+    }
+
+    /// Handles messages: users side by side, all messages of one user in one write. Returns the indices of those that
+    /// were not handled, with the reason. All others are stored, and what follows from them is in the queues.
+    pub async fn process(&self, messages: Vec<PresenceMessage>, now: Timestamp) -> Vec<(usize, Failure)> {
+        let mut batches: HashMap<UserKey, UserBatch> = HashMap::new();
+        let mut purges = Vec::new();
+        let mut renewing: HashMap<ServiceSid, bool> = HashMap::new();
+        for (index, message) in messages.into_iter().enumerate() {
+            match message {
+                PresenceMessage::Event(event) => {
+                    *renewing.entry(event.user.service).or_default() |= event.renews_lease();
+                    batches.entry(event.user.clone()).or_default().events.push((index, event));
+                }
+                PresenceMessage::Check(check) => {
+                    renewing.entry(check.user.service).or_default();
+                    batches.entry(check.user.clone()).or_default().checks.push((index, check));
+                }
+                PresenceMessage::Purge(purge) => purges.push((index, purge)),
+            }
+        }
+        let mut services: HashMap<ServiceSid, Result<Option<Arc<Service>>, Failure>> = HashMap::new();
+        for (sid, comes_online) in renewing {
+            services.insert(sid, self.services.get(sid, comes_online, now).await.map_err(Failure::from));
+        }
+
+        let services = &services;
+        let handled: Vec<(Vec<usize>, Handled)> = stream::iter(batches)
+            .map(|(user, batch)| async move {
+                let indices = batch.indices();
+                let handled = match &services[&user.service] {
+                    Ok(service) => self.handle_user(user, service.as_deref(), batch, now).await,
+                    Err(failure) => Handled::failed(&indices, failure),
+                };
+                (indices, handled)
+            })
+            .buffer_unordered(USERS_AT_ONCE)
+            .collect()
+            .await;
+        let purged =
+            stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
+        self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await
+    }
+
+    /// Sends what follows from messages. A message is handled when that is in the queues. Having it there twice is harmless,
+    /// losing it is not.
+    async fn follow_up(&self, handled: impl Iterator<Item = (Vec<usize>, Handled)>) -> Vec<(usize, Failure)> {
+        let (mut failures, mut events, mut pushes, mut waiting) = (vec![], vec![], vec![], vec![]);
+        for (indices, handled) in handled {
+            failures.extend(handled.failures);
+            if !handled.events.is_empty() || !handled.pushes.is_empty() {
+                waiting.extend(indices);
+            }
+            events.extend(handled.events);
+            pushes.extend(handled.pushes);
+        }
+        let send = async {
+            if !events.is_empty() {
+                self.ports.events.send(&events).await?;
+            }
+            if !pushes.is_empty() {
+                self.ports.pushes.send(&pushes).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = send.await {
+            let failure = Failure::Queue(Arc::new(error));
+            failures.extend(waiting.into_iter().map(|index| (index, failure.clone())));
+            failures.sort_by_key(|(index, _)| *index);
+            failures.dedup_by_key(|(index, _)| *index);
+        }
+        failures
+    }
+
+    /// Removes what is left of a deleted service, a part at a time.
+    async fn purge(&self, index: usize, purge: Purge, now: Timestamp) -> Handled {
+        let purged = async {
+            let Some(deleted_services) = &self.ports.deleted_services else { return Ok(false) };
+            // Whoever asked for it may have failed to delete the service.
+            if self.services.read(purge.service, now).await?.is_some() {
+                return Ok(false);
+            }
+            deleted_services.purge(purge.service, PURGED_AT_ONCE).await
+        };
+        match purged.await {
+            Ok(false) => Handled::default(),
+            Ok(true) => {
+                let rest = PresenceMessage::Purge(Purge { due_at: now, ..purge });
+                Handled { events: vec![rest], ..Handled::default() }
+            }
+            Err(error) => Handled::failed(&[index], &error.into()),
+        }
+    }
+}

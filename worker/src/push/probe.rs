@@ -1,0 +1,45 @@
+//! Checking one registration.
+
+use reachability_domain::push::credential::{Method, RegistrationCheck};
+use reachability_domain::push::message::{Probe, PushMessage};
+use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::payload::{Push, PushKind};
+use reachability_domain::sid::Sid;
+
+use super::{FollowUps, Pusher};
+
+impl Pusher {
+    pub(super) async fn probe(&self, probe: Probe) -> FollowUps {
+        let Some(binding) = self.ports.bindings.binding(probe.service, probe.binding).await? else { return Ok(vec![]) };
+        // Answered in the meantime, or by the first delivery of this message.
+        let is_answered = binding.confirmed_at.is_some_and(|at| probe.asked_at <= at) || binding.death.is_some();
+        let credential = match binding.credential_sid {
+            Some(sid) if !is_answered => self.credentials.get(sid, (self.clock)()).await?,
+            _ => None,
+        };
+        let Some(credential) = credential else { return Ok(vec![]) };
+        let kind = match (&credential.method, credential.check) {
+            // SNS knows without sending anything. What it is sent may make it tell us something, and us ask again.
+            (Method::PlatformApplication { .. }, _) | (_, RegistrationCheck::DryRun) => PushKind::DryRun,
+            (_, RegistrationCheck::Silent) => PushKind::Silent,
+            (_, RegistrationCheck::None) => return Ok(vec![]),
+        };
+        let push = Push {
+            // The same for the same check, should it be sent twice.
+            id: binding.sid.bits() ^ u128::from(probe.asked_at.as_millis().unsigned_abs()),
+            collapse_id: format!("{:032x}", binding.sid.bits()),
+            expires_at: None,
+            kind,
+        };
+        let (outcome, asked_at) = self.ask(&credential, &binding, &push).await;
+        self.learn(&credential, &binding, &outcome, asked_at).await?;
+        let PushOutcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
+        let attempts = probe.attempts + 1;
+        let due_at = self.next_attempt(attempts, retry_after);
+        // Without an answer it keeps its state until there is another occasion.
+        Ok(due_at
+            .map(|due_at| PushMessage::Probe(Probe { attempts, due_at: Some(due_at), ..probe }))
+            .into_iter()
+            .collect())
+    }
+}
