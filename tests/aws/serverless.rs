@@ -407,7 +407,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     told.sort_by_key(|(revision, ..)| *revision);
     let told: Vec<Value> = told.into_iter().take(2).map(|(_, before, after)| json!([before, after])).collect();
     assert_eq!(told, [json!([null, true]), json!([true, false])]);
-    // Switched off and on again, what is known of her devices is told anew.
+    // Switched off and on again, what is known of the devices is told again.
     for enabled in ["false", "true"] {
         client.post(&at("Configuration"), form(&[("ReachabilityEnabled", enabled)])).await;
     }

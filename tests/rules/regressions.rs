@@ -77,7 +77,7 @@ async fn an_end_is_kept_before_reachability_was_ever_on() {
     assert_eq!(harness.read(&users()[0], START + 3).await.online, Some(false));
 }
 
-/// A renewal of a deleted user's connection made the user anew, but only while reachability was off.
+/// A renewal of a deleted user's connection created the user again, but only while reachability was off.
 #[tokio::test]
 async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
     let harness = harness(SETTINGS).await;
@@ -90,7 +90,7 @@ async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
     let renewal = event("c-1", START + 2, EventKind::Renew { lease: None });
     harness.deliver(&[renewal, connect("c-1", START, 60)], START + 2).await;
     assert_eq!(harness.store.user(alice.service, &by_identity).await.unwrap(), None);
-    // Somebody who connects anew is somebody new.
+    // A user who connects again is a new user.
     harness.deliver(&[connect("c-2", START + 3, 60)], START + 3).await;
     assert!(harness.store.user(alice.service, &by_identity).await.unwrap().is_some());
 }

@@ -109,7 +109,7 @@ impl UserState {
     }
 
     fn written(&mut self, now: Timestamp) {
-        // The state of a user who was forgotten begins anew: above where the last one can have ended.
+        // The state of a user who was forgotten starts again, above where the last one can have ended.
         self.revision = match self.revision {
             0 => u64::try_from(now.as_millis()).unwrap_or(0).max(1),
             known => known + 1,

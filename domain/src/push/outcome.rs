@@ -68,7 +68,7 @@ impl PushOutcome {
     pub fn is_answer(&self) -> bool {
         match self {
             Self::Accepted { .. } | Self::Rejected(_) => true,
-            // Too many for the device (APNs), and a device that is set up anew (SNS).
+            // Too many for the device (APNs), and a device that is being set up again (SNS).
             Self::Unavailable { reason, .. } => matches!(reason.as_str(), "TooManyRequests" | "EndpointGone"),
         }
     }

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// How many devices a user has at most. A dead one makes room for another, or else the one registered longest ago.
 pub const MAX_DEVICES: usize = 50;
 
-/// After this long without a word of its provider a registration is checked when there is an occasion.
+/// A registration that its provider has not confirmed for this long is checked at the next occasion.
 pub const CHECK_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// How long before its end a registration is checked.

@@ -199,7 +199,7 @@ pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
         store.join(&again, &news(&[event], later(6)), &[], later(6)).await.unwrap();
         assert_eq!(by_identity(&*store, &again).await, None);
     }
-    // Somebody who connects anew is somebody new.
+    // A user who connects again is a new user.
     store.join(&again, &news(&[connect(&again, "c-2", later(7))], later(7)), &[], later(7)).await.unwrap();
     assert_eq!(by_identity(&*store, &again).await, Some(again.clone()));
     assert_eq!(online(&*store, &again, later(7)).await, Some(true));

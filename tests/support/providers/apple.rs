@@ -121,7 +121,7 @@ impl Apple {
         self.wire.go_away(after, answered);
     }
 
-    /// Forgets the connections that there are without a word, as a firewall does.
+    /// Drops the open connections silently, as a firewall does.
     pub fn freeze(&self) {
         self.wire.freeze();
     }
