@@ -427,7 +427,10 @@ async fn everything(recording: &Recording) {
     bindings.get(&at(&format!("Bindings/{}", sid(&device)))).await;
     bindings.get(&format!("/v2/Services/{}/Users/erin/Bindings", harness.service)).await;
     bindings.delete(&at(&format!("Bindings/{}", sid(&device)))).await;
-    harness.handle(recording.pushes.take()).await;
+    // One by one: all at once, so many devices of one user contend, and some would be left for a redelivery.
+    for message in recording.pushes.take() {
+        harness.handle(vec![message]).await;
+    }
     bindings.post(&at("Bindings"), &bind("alice", "04")).await;
     users.delete(&at("Users/alice")).await;
 
