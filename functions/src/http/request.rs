@@ -3,7 +3,7 @@
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use bytes::Bytes;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::directory::user::UserRef;
@@ -80,6 +80,11 @@ impl ApiRequest {
     /// What is asked for is not there.
     pub(crate) fn not_found(&self) -> ApiError {
         ApiError::not_found(resource(&self.path))
+    }
+
+    /// Answers a deletion: 204, and 404 if there was nothing to delete.
+    pub(crate) fn deleted(&self, deleted: bool) -> Result<StatusCode, ApiError> {
+        if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(self.not_found()) }
     }
 
     fn segment(&self, name: &str) -> Result<&str, ApiError> {

@@ -191,14 +191,10 @@ async fn delete(
     Port(bindings): Port<dyn Bindings>,
     State(clock): State<Clock>,
     request: ApiRequest,
-) -> Result<Response, ApiError> {
+) -> Result<StatusCode, ApiError> {
     let (service, user) = view.scope(&directory, &*users, &request).await?;
     let binding = find(&*bindings, &request, service.sid, user.as_ref()).await?.sid;
-    if unregister_device(&*bindings, clock, UnregisterDevice { service: service.sid, binding }).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(request.not_found())
-    }
+    request.deleted(unregister_device(&*bindings, clock, UnregisterDevice { service: service.sid, binding }).await?)
 }
 
 /// The binding that the path names, if it is this user's.

@@ -146,12 +146,8 @@ async fn update(
 }
 
 /// Removes a credential. Registrations that name it stay as they are.
-async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<Response, ApiError> {
-    if credentials.delete_credential(request.credential()?).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(request.not_found())
-    }
+async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<StatusCode, ApiError> {
+    request.deleted(credentials.delete_credential(request.credential()?).await?)
 }
 
 /// The credential that the path names.

@@ -92,13 +92,9 @@ async fn fetch(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Res
     Ok(Json(show(&key)).into_response())
 }
 
-async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Response, ApiError> {
+async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<StatusCode, ApiError> {
     authorize(&request)?;
-    if keys.delete_key(request.key()?).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(request.not_found())
-    }
+    request.deleted(keys.delete_key(request.key()?).await?)
 }
 
 fn show(key: &ApiKey) -> Value {

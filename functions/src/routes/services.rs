@@ -89,14 +89,10 @@ async fn delete(
     State(directory): State<ServiceDirectory>,
     Port(ids): Port<dyn Ids>,
     request: ApiRequest,
-) -> Result<Response, ApiError> {
+) -> Result<StatusCode, ApiError> {
     // The routes of services name one.
     let ServiceRef::Sid(sid) = request.service()? else { return Err(request.not_found()) };
-    if directory.delete(&*ids, sid).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(request.not_found())
-    }
+    request.deleted(directory.delete(&*ids, sid).await?)
 }
 
 fn show(request: &ApiRequest, service: &Service) -> Value {

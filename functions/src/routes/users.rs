@@ -208,14 +208,10 @@ async fn delete(
     Port(users): Port<dyn Users>,
     State(clock): State<Clock>,
     request: ApiRequest,
-) -> Result<Response, ApiError> {
+) -> Result<StatusCode, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
     let user = find_user(&*users, service, &request).await?;
-    if users.delete_user(service, user.sid, clock()).await? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(request.not_found())
-    }
+    request.deleted(users.delete_user(service, user.sid, clock()).await?)
 }
 
 /// Conversations are not kept here, so nobody is in any.
