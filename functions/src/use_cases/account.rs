@@ -16,7 +16,7 @@ impl Versioned for StoredAccount<'_> {
         self.0.account().await.map(Some)
     }
 
-    async fn replace(&self, settings: &mut AccountSettings) -> Result<(), StoreError> {
+    async fn replace(&mut self, settings: &mut AccountSettings) -> Result<(), StoreError> {
         self.0.replace_account(settings).await
     }
 }
@@ -29,5 +29,5 @@ pub(crate) async fn update_account<E: From<StoreError>>(
 ) -> Result<AccountSettings, E> {
     let read = accounts.account().await?;
     // There always are settings.
-    Ok(update(&StoredAccount(accounts), ids, read, change).await?.unwrap_or_default())
+    Ok(update(StoredAccount(accounts), ids, read, change).await?.unwrap_or_default())
 }

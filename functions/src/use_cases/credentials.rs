@@ -27,7 +27,7 @@ impl Versioned for StoredCredential<'_> {
         self.credentials.credential(self.sid).await
     }
 
-    async fn replace(&self, credential: &mut Credential) -> Result<(), StoreError> {
+    async fn replace(&mut self, credential: &mut Credential) -> Result<(), StoreError> {
         credential.date_updated = (self.clock)();
         self.credentials.replace_credential(credential).await
     }
@@ -41,7 +41,7 @@ pub(crate) async fn update_credential<E: From<StoreError>>(
     read: Credential,
     change: impl Fn(&mut Credential) -> Result<(), E> + Send + Sync,
 ) -> Result<Option<Credential>, E> {
-    update(&StoredCredential { credentials, sid: read.sid, clock }, ids, read, change).await
+    update(StoredCredential { credentials, sid: read.sid, clock }, ids, read, change).await
 }
 
 /// What there is to choose for a device of whose credential nothing was said.

@@ -99,7 +99,8 @@ impl ServiceDirectory {
         change: impl Fn(&mut Service) -> Result<(), E> + Send + Sync,
     ) -> Result<Option<Service>, E> {
         let service = found.service.clone();
-        update(&StoredService { directory: self, found, clock }, ids, service, change).await
+        let place = StoredService { directory: self, sid: service.sid, found: Some(found), clock };
+        update(place, ids, service, change).await
     }
 
     /// Removes a service with everything in it. Returns whether there was one.
@@ -126,8 +127,9 @@ impl ServiceDirectory {
 
 struct StoredService<'a> {
     directory: &'a ServiceDirectory,
-    /// As it was found first.
-    found: FoundService,
+    sid: ServiceSid,
+    /// The service as it was found; `None` once it is stored.
+    found: Option<FoundService>,
     clock: Clock,
 }
 
@@ -135,12 +137,15 @@ impl Versioned for StoredService<'_> {
     type Record = Service;
 
     async fn read(&self) -> Result<Option<Service>, StoreError> {
-        let found = self.directory.find(ServiceRef::Sid(self.found.service.sid)).await?;
+        let found = self.directory.find(ServiceRef::Sid(self.sid)).await?;
         Ok(found.map(|found| found.service))
     }
 
-    async fn replace(&self, service: &mut Service) -> Result<(), StoreError> {
-        self.directory.store(self.found.clone()).await?;
+    async fn replace(&mut self, service: &mut Service) -> Result<(), StoreError> {
+        // Once only: a service that is deleted before the next attempt must stay deleted.
+        if let Some(found) = self.found.take() {
+            self.directory.store(found).await?;
+        }
         service.date_updated = (self.clock)();
         self.directory.services.replace_service(service).await
     }

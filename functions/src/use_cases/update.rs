@@ -14,7 +14,7 @@ const ATTEMPTS: u32 = 32;
 const MAX_WAIT: Duration = Duration::from_millis(128);
 
 /// Where a record is that has a version.
-pub(crate) trait Versioned: Sync {
+pub(crate) trait Versioned: Send + Sync {
     /// The record.
     type Record: Clone + PartialEq + Send + Sync;
 
@@ -22,14 +22,14 @@ pub(crate) trait Versioned: Sync {
     fn read(&self) -> impl Future<Output = Result<Option<Self::Record>, StoreError>> + Send;
 
     /// Writes it back, unless somebody else has since it was read: that is [`StoreError::Conflict`].
-    fn replace(&self, record: &mut Self::Record) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn replace(&mut self, record: &mut Self::Record) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Changes a record as it was read and writes it back. If somebody else has changed it in between, it is read and changed
 /// again, so that of two changes at the same time none is lost. What changes nothing writes nothing. Returns the record as
 /// it is now; `None` if it is gone.
 pub(crate) async fn update<V, E>(
-    place: &V,
+    mut place: V,
     ids: &dyn Ids,
     read: V::Record,
     change: impl Fn(&mut V::Record) -> Result<(), E> + Send + Sync,

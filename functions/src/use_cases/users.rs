@@ -85,7 +85,7 @@ pub(crate) async fn update_user(
 ) -> Result<Option<User>, StoreError> {
     let UpdateUser { user, profile } = command;
     let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock };
-    update(&place, ids, user, |user| {
+    update(place, ids, user, |user| {
         profile.apply(user);
         Ok(())
     })
@@ -106,7 +106,7 @@ impl Versioned for StoredUser<'_> {
         self.users.user(*service, user).await
     }
 
-    async fn replace(&self, user: &mut User) -> Result<(), StoreError> {
+    async fn replace(&mut self, user: &mut User) -> Result<(), StoreError> {
         user.date_updated = (self.clock)();
         self.users.replace_user(user).await
     }
