@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
-use crate::routes::scope::find_service;
+use crate::routes::scope::update_service;
 use crate::routes::services::{self, MAX_FRIENDLY_NAME, View};
 use crate::routes::settings::{role, set_notification, set_reachability, set_webhooks};
 use crate::use_cases::services::ServiceDirectory;
@@ -30,11 +30,9 @@ async fn update(
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let form = request.form()?;
-    let found = find_service(&directory, &request).await?;
     let now = clock();
-    let change = |service: &mut Service| change(service, &form, now);
-    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    let change = |service: &mut Service, form: &Params| change(service, form, now);
+    let service = update_service(&directory, &*ids, clock, &request, change).await?;
     Ok(Json(show(&request, &service)).into_response())
 }
 

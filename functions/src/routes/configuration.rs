@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
-use crate::http::params::set;
+use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
-use crate::routes::scope::find_service;
+use crate::routes::scope::{find_service, update_service};
 use crate::routes::settings::{role, set_notification, set_reachability, set_webhooks};
 use crate::use_cases::services::ServiceDirectory;
 
@@ -39,18 +39,16 @@ async fn update(
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let form = request.form()?;
-    let found = find_service(&directory, &request).await?;
     let now = clock();
-    let change = |service: &mut Service| {
-        set_reachability(service, &form, now)?;
+    let change = |service: &mut Service, form: &Params| {
+        set_reachability(service, form, now)?;
         let roles = &mut service.default_roles;
-        set(&mut roles.conversation_creator, role(&form, "DefaultConversationCreatorRoleSid")?);
-        set(&mut roles.conversation, role(&form, "DefaultConversationRoleSid")?);
-        set(&mut roles.service_user, role(&form, "DefaultChatServiceRoleSid")?);
-        Ok::<_, ApiError>(())
+        set(&mut roles.conversation_creator, role(form, "DefaultConversationCreatorRoleSid")?);
+        set(&mut roles.conversation, role(form, "DefaultConversationRoleSid")?);
+        set(&mut roles.service_user, role(form, "DefaultChatServiceRoleSid")?);
+        Ok(())
     };
-    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    let service = update_service(&directory, &*ids, clock, &request, change).await?;
     Ok(Json(show(&request, &service)).into_response())
 }
 
@@ -68,18 +66,16 @@ async fn update_notifications(
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let form = request.form()?;
-    let found = find_service(&directory, &request).await?;
-    let change = |service: &mut Service| {
+    let change = |service: &mut Service, form: &Params| {
         let notifications = &mut service.notifications;
         set(&mut notifications.log_enabled, form.boolean("LogEnabled")?);
         set(&mut notifications.badge_count_enabled, form.boolean("NewMessage.BadgeCountEnabled")?);
-        set_notification(&mut notifications.new_message, &form, "NewMessage")?;
-        set_notification(&mut notifications.new_message_with_media, &form, "NewMessage.WithMedia")?;
-        set_notification(&mut notifications.added, &form, "AddedToConversation")?;
-        set_notification(&mut notifications.removed, &form, "RemovedFromConversation")
+        set_notification(&mut notifications.new_message, form, "NewMessage")?;
+        set_notification(&mut notifications.new_message_with_media, form, "NewMessage.WithMedia")?;
+        set_notification(&mut notifications.added, form, "AddedToConversation")?;
+        set_notification(&mut notifications.removed, form, "RemovedFromConversation")
     };
-    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    let service = update_service(&directory, &*ids, clock, &request, change).await?;
     Ok(Json(show_notifications(&request, &service)).into_response())
 }
 
@@ -94,10 +90,8 @@ async fn update_webhooks(
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let form = request.form()?;
-    let found = find_service(&directory, &request).await?;
-    let change = |service: &mut Service| set_webhooks(&mut service.webhooks, &form, "Method", "Filters");
-    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    let change = |service: &mut Service, form: &Params| set_webhooks(&mut service.webhooks, form, "Method", "Filters");
+    let service = update_service(&directory, &*ids, clock, &request, change).await?;
     Ok(Json(show_webhooks(&request, &service)).into_response())
 }
 
