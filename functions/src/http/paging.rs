@@ -4,7 +4,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
-use serde_json::{Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::http::error::ApiError;
 use crate::http::params::Params;
@@ -100,23 +101,46 @@ impl<K: Sid> Listing<K> {
         key: &str,
         page: &Page<T>,
         sid: impl Fn(&T) -> K,
-        items: Vec<Value>,
+        items: Vec<impl Serialize>,
     ) -> Response {
         let absolute = |link: String| format!("{base_url}{link}");
         let links = self.links(path, page, sid);
-        Json(json!({
-            "meta": {
-                "page": self.number,
-                "page_size": self.request.limit,
-                "first_page_url": absolute(links.first),
-                "previous_page_url": links.previous.map(absolute),
-                "url": absolute(links.this),
-                "next_page_url": links.next.map(absolute),
-                "key": key,
-            },
-            key: items,
-        }))
-        .into_response()
+        let meta = Meta {
+            page: self.number,
+            page_size: self.request.limit,
+            first_page_url: absolute(links.first),
+            previous_page_url: links.previous.map(absolute),
+            url: absolute(links.this),
+            next_page_url: links.next.map(absolute),
+            key,
+        };
+        Json(PageBody { meta, items }).into_response()
+    }
+}
+
+struct PageBody<'a, I> {
+    meta: Meta<'a>,
+    items: Vec<I>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    page: u64,
+    page_size: usize,
+    first_page_url: String,
+    previous_page_url: Option<String>,
+    url: String,
+    next_page_url: Option<String>,
+    /// The name of the member that has the items.
+    key: &'a str,
+}
+
+impl<I: Serialize> Serialize for PageBody<'_, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(Some(2))?;
+        body.serialize_entry("meta", &self.meta)?;
+        body.serialize_entry(self.meta.key, &self.items)?;
+        body.end()
     }
 }
 

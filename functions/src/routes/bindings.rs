@@ -19,10 +19,11 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::device::Address;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
+use reachability_domain::push::reason::Reason;
 use reachability_domain::queue::Queue;
-use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, ServiceSid, UserSid};
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -91,51 +92,100 @@ impl View {
         Ok((service, user))
     }
 
-    fn show(self, request: &ApiRequest, user: Option<&User>, binding: &Binding, now: Timestamp) -> Value {
+    fn show<'a>(
+        self,
+        request: &ApiRequest,
+        user: Option<&User>,
+        binding: &'a Binding,
+        now: Timestamp,
+    ) -> BindingResource<'a> {
         let (service, sid) = (binding.service_sid, binding.sid);
         let (status, reason, since) = match binding.death_at(now) {
             Some(death) => ("dead", Some(death.reason), Some(death.at)),
             None => (binding.status(), None, binding.confirmed_at),
         };
-        let mut shown = json!({
-            "sid": sid,
-            "account_sid": request.account_sid,
-            "credential_sid": binding.credential_sid,
-            "date_created": binding.date_created.to_seconds(),
-            "date_updated": binding.date_updated.to_seconds(),
-            "endpoint": binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
-            "identity": binding.identity,
-            "binding_type": binding.channel,
-            "status": status,
-            "status_reason": reason,
-            "status_date": since.map(Timestamp::to_seconds),
-        });
         let base_url = &request.base_url;
-        match self {
-            Self::Service => {
-                shown["chat_service_sid"] = json!(service);
-                shown["message_types"] = json!(["new_message", "added_to_conversation", "removed_from_conversation"]);
-                shown["url"] = json!(format!("{base_url}/v1/Services/{service}/Bindings/{sid}"));
-            }
+        let view = match self {
+            Self::Service => ViewMembers::Conversations {
+                chat_service_sid: service,
+                message_types: ["new_message", "added_to_conversation", "removed_from_conversation"],
+                url: format!("{base_url}/v1/Services/{service}/Bindings/{sid}"),
+            },
             Self::Chat | Self::ChatUser => {
-                shown["service_sid"] = json!(service);
-                shown["message_types"] =
-                    json!(["new_message", "added_to_channel", "removed_from_channel", "invited_to_channel"]);
-                let url = format!("{base_url}/v2/Services/{service}");
-                match user {
-                    Some(user) => {
-                        shown["user_sid"] = json!(user.sid);
-                        shown["url"] = json!(format!("{url}/Users/{}/Bindings/{sid}", user.sid));
-                    }
-                    None => {
-                        shown["url"] = json!(format!("{url}/Bindings/{sid}"));
-                        shown["links"] = json!({ "user": format!("{url}/Users/{}", encode(&binding.identity)) });
-                    }
+                let service_url = format!("{base_url}/v2/Services/{service}");
+                ViewMembers::Chat {
+                    service_sid: service,
+                    message_types: ["new_message", "added_to_channel", "removed_from_channel", "invited_to_channel"],
+                    user_sid: user.map(|user| user.sid),
+                    url: match user {
+                        Some(user) => format!("{service_url}/Users/{}/Bindings/{sid}", user.sid),
+                        None => format!("{service_url}/Bindings/{sid}"),
+                    },
+                    links: user
+                        .is_none()
+                        .then(|| ChatLinks { user: format!("{service_url}/Users/{}", encode(&binding.identity)) }),
                 }
             }
+        };
+        BindingResource {
+            sid,
+            account_sid: request.account_sid,
+            credential_sid: binding.credential_sid,
+            date_created: binding.date_created.to_seconds(),
+            date_updated: binding.date_updated.to_seconds(),
+            endpoint: binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
+            identity: &binding.identity,
+            binding_type: binding.channel,
+            status,
+            status_reason: reason,
+            status_date: since.map(Timestamp::to_seconds),
+            view,
         }
-        shown
     }
+}
+
+#[derive(Serialize)]
+struct BindingResource<'a> {
+    sid: BindingSid,
+    account_sid: AccountSid,
+    credential_sid: Option<CredentialSid>,
+    date_created: String,
+    date_updated: String,
+    endpoint: String,
+    identity: &'a Identity,
+    binding_type: Channel,
+    status: &'static str,
+    status_reason: Option<Reason>,
+    status_date: Option<String>,
+    #[serde(flatten)]
+    view: ViewMembers,
+}
+
+/// The members by which the views differ.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ViewMembers {
+    Conversations {
+        chat_service_sid: ServiceSid,
+        message_types: [&'static str; 3],
+        url: String,
+    },
+    Chat {
+        service_sid: ServiceSid,
+        message_types: [&'static str; 4],
+        /// Only a user's bindings have it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_sid: Option<UserSid>,
+        url: String,
+        /// Only a service's bindings have them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        links: Option<ChatLinks>,
+    },
+}
+
+#[derive(Serialize)]
+struct ChatLinks {
+    user: String,
 }
 
 async fn list(

@@ -12,11 +12,12 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
 use reachability_domain::secret::Secret;
-use reachability_domain::sid::CredentialSid;
+use reachability_domain::sid::{AccountSid, CredentialSid};
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -278,56 +279,90 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn show(request: &ApiRequest, view: View, credential: &Credential) -> Value {
+fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential) -> CredentialResource<'a> {
     let (status, reason, since) = match (&credential.outage, &credential.health) {
-        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(since.to_seconds())),
+        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(*since)),
         (None, Health::Unproven) => ("unproven", None, None),
         (None, Health::Accepted) => ("accepted", None, None),
-        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(at.to_seconds())),
+        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(*at)),
     };
-    let mut shown = json!({
-        "sid": credential.sid,
-        "account_sid": request.account_sid,
-        "friendly_name": credential.friendly_name,
-        "type": credential.channel,
-        // A text, as the vendor shows it.
-        "sandbox": if credential.sandbox { "True" } else { "False" },
-        "date_created": credential.date_created.to_seconds(),
-        "date_updated": credential.date_updated.to_seconds(),
-        "url": format!("{}{}/{}", request.base_url, view.path, credential.sid),
-        "registration_check": credential.check,
-        "status": status,
-        "status_reason": reason,
-        "status_date": since,
-        "method": null,
-        "key_id": null,
-        "team_id": null,
-        "topic": null,
-        "certificate_expires": null,
-        "project_id": null,
-        "client_email": null,
-        "private_key_id": null,
-        "platform_application_arn": null,
-    });
-    let method = match &credential.method {
-        Method::ApnsKey { key_id, team_id, topic } => {
-            json!({ "method": "apns_key", "key_id": key_id, "team_id": team_id, "topic": topic })
-        }
-        Method::ApnsCertificate { topic, not_after } => {
-            json!({ "method": "apns_certificate", "topic": topic, "certificate_expires": not_after.to_seconds() })
-        }
-        Method::ServiceAccount { project_id, client_email, private_key_id } => json!({
-            "method": "service_account",
-            "project_id": project_id,
-            "client_email": client_email,
-            "private_key_id": private_key_id,
-        }),
-        Method::PlatformApplication { arn } => {
-            json!({ "method": "platform_application", "platform_application_arn": arn })
-        }
-    };
-    if let (Value::Object(shown), Value::Object(method)) = (&mut shown, method) {
-        shown.extend(method);
+    CredentialResource {
+        sid: credential.sid,
+        account_sid: request.account_sid,
+        friendly_name: credential.friendly_name.as_deref(),
+        channel: credential.channel,
+        sandbox: if credential.sandbox { "True" } else { "False" },
+        date_created: credential.date_created.to_seconds(),
+        date_updated: credential.date_updated.to_seconds(),
+        url: format!("{}{}/{}", request.base_url, view.path, credential.sid),
+        registration_check: credential.check,
+        status,
+        status_reason: reason,
+        status_date: since.map(Timestamp::to_seconds),
+        method: MethodMembers::of(&credential.method),
     }
-    shown
+}
+
+#[derive(Serialize)]
+struct CredentialResource<'a> {
+    sid: CredentialSid,
+    account_sid: AccountSid,
+    friendly_name: Option<&'a str>,
+    #[serde(rename = "type")]
+    channel: Channel,
+    /// `True` or `False`: a text, as in the vendor's API.
+    sandbox: &'static str,
+    date_created: String,
+    date_updated: String,
+    url: String,
+    registration_check: RegistrationCheck,
+    status: &'static str,
+    status_reason: Option<&'a Reason>,
+    status_date: Option<String>,
+    #[serde(flatten)]
+    method: MethodMembers<'a>,
+}
+
+/// The members that describe the method. A member that the method does not have is null.
+#[derive(Serialize, Default)]
+struct MethodMembers<'a> {
+    method: &'static str,
+    key_id: Option<&'a str>,
+    team_id: Option<&'a str>,
+    topic: Option<&'a str>,
+    certificate_expires: Option<String>,
+    project_id: Option<&'a str>,
+    client_email: Option<&'a str>,
+    private_key_id: Option<&'a str>,
+    platform_application_arn: Option<&'a str>,
+}
+
+impl<'a> MethodMembers<'a> {
+    fn of(method: &'a Method) -> Self {
+        match method {
+            Method::ApnsKey { key_id, team_id, topic } => Self {
+                method: "apns_key",
+                key_id: Some(key_id),
+                team_id: Some(team_id),
+                topic: Some(topic),
+                ..Self::default()
+            },
+            Method::ApnsCertificate { topic, not_after } => Self {
+                method: "apns_certificate",
+                topic: Some(topic),
+                certificate_expires: Some(not_after.to_seconds()),
+                ..Self::default()
+            },
+            Method::ServiceAccount { project_id, client_email, private_key_id } => Self {
+                method: "service_account",
+                project_id: Some(project_id),
+                client_email: Some(client_email),
+                private_key_id: Some(private_key_id),
+                ..Self::default()
+            },
+            Method::PlatformApplication { arn } => {
+                Self { method: "platform_application", platform_application_arn: Some(arn), ..Self::default() }
+            }
+        }
+    }
 }

@@ -8,6 +8,8 @@ use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::params::{Params, set};
 
+/// How long a service's name may be, in characters.
+pub(super) const MAX_FRIENDLY_NAME: usize = 256;
 /// How long a URL of a webhook may be. Ours.
 const MAX_URL: usize = 2_048;
 /// How many events a webhook may name, and how long each name may be. Ours.

@@ -13,10 +13,10 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
-use reachability_domain::sid::UserSid;
+use reachability_domain::sid::{AccountSid, RoleSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -87,41 +87,74 @@ impl View {
     }
 
     /// Shows the only one of whom it was read whether it is reachable.
-    fn show_one(self, request: &ApiRequest, user: &User, reachability: &[Reachability]) -> Value {
+    fn show_one<'a>(self, request: &ApiRequest, user: &'a User, reachability: &[Reachability]) -> UserResource<'a> {
         self.show(request, user, reachability.first().copied().unwrap_or(Reachability::UNKNOWN))
     }
 
-    fn show(self, request: &ApiRequest, user: &User, reachability: Reachability) -> Value {
+    fn show<'a>(self, request: &ApiRequest, user: &'a User, reachability: Reachability) -> UserResource<'a> {
         let url = format!("{}{}", request.base_url, self.path(user));
-        let mut shown = json!({
-            "sid": user.sid,
-            "account_sid": request.account_sid,
-            "role_sid": user.role_sid,
-            "identity": user.identity,
-            "friendly_name": user.friendly_name,
-            "attributes": user.attributes,
-            "is_online": reachability.online,
-            "is_notifiable": reachability.notifiable,
-            "date_created": user.date_created.to_seconds(),
-            "date_updated": user.date_updated.to_seconds(),
-        });
-        match self {
-            Self::Service | Self::Account => {
-                shown["chat_service_sid"] = json!(user.service_sid);
-                shown["links"] = json!({ "user_conversations": format!("{url}/Conversations") });
-            }
-            Self::Chat => {
-                shown["service_sid"] = json!(user.service_sid);
-                shown["joined_channels_count"] = json!(0);
-                shown["links"] = json!({
-                    "user_channels": format!("{url}/Channels"),
-                    "user_bindings": format!("{url}/Bindings"),
-                });
-            }
+        let view = match self {
+            Self::Service | Self::Account => ViewMembers::Conversations {
+                chat_service_sid: user.service_sid,
+                links: ConversationsLinks { user_conversations: format!("{url}/Conversations") },
+            },
+            Self::Chat => ViewMembers::Chat {
+                service_sid: user.service_sid,
+                joined_channels_count: 0,
+                links: ChatLinks { user_channels: format!("{url}/Channels"), user_bindings: format!("{url}/Bindings") },
+            },
+        };
+        UserResource {
+            sid: user.sid,
+            account_sid: request.account_sid,
+            role_sid: user.role_sid,
+            identity: &user.identity,
+            friendly_name: user.friendly_name.as_deref(),
+            attributes: &user.attributes,
+            is_online: reachability.online,
+            is_notifiable: reachability.notifiable,
+            date_created: user.date_created.to_seconds(),
+            date_updated: user.date_updated.to_seconds(),
+            view,
+            url,
         }
-        shown["url"] = json!(url);
-        shown
     }
+}
+
+#[derive(Serialize)]
+struct UserResource<'a> {
+    sid: UserSid,
+    account_sid: AccountSid,
+    role_sid: Option<RoleSid>,
+    identity: &'a Identity,
+    friendly_name: Option<&'a str>,
+    attributes: &'a str,
+    is_online: Option<bool>,
+    is_notifiable: Option<bool>,
+    date_created: String,
+    date_updated: String,
+    #[serde(flatten)]
+    view: ViewMembers,
+    url: String,
+}
+
+/// The members by which the views differ.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ViewMembers {
+    Conversations { chat_service_sid: ServiceSid, links: ConversationsLinks },
+    Chat { service_sid: ServiceSid, joined_channels_count: u32, links: ChatLinks },
+}
+
+#[derive(Serialize)]
+struct ConversationsLinks {
+    user_conversations: String,
+}
+
+#[derive(Serialize)]
+struct ChatLinks {
+    user_channels: String,
+    user_bindings: String,
 }
 
 async fn create(
@@ -227,7 +260,7 @@ async fn list_conversations(
     let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
     let key = view.conversations().to_lowercase();
-    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, vec![]))
+    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, Vec::<()>::new()))
 }
 
 /// The parameters that creating and updating have in common. `IsOnline` and `IsNotifiable` are not among them.
