@@ -80,7 +80,7 @@ fn serve(app: App, routes: Router<App>) -> Router {
 /// The answer to what cannot be read as a request, with a status of 4xx: for the listener, which is the only one to see it.
 pub fn malformed_request(ids: &dyn Ids, status: u16) -> Response<String> {
     let error = ApiError::malformed(status);
-    let mut response = Response::new(error.body().to_string());
+    let mut response = Response::new(serde_json::to_string(&error.body()).unwrap_or_default());
     *response.status_mut() = error.status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -9,7 +9,7 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{Identity, InvalidIdentity};
 use reachability_domain::queue::QueueError;
 use reachability_domain::store::StoreError;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::http::error_code::ErrorCode;
 
@@ -19,8 +19,6 @@ pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     code: ErrorCode,
     message: String,
-    /// What else the body says.
-    more: Map<String, Value>,
     /// What went wrong behind the scenes: for the log, not for the answer.
     source: Option<Box<dyn Error + Send + Sync>>,
     /// A part of the request was not read, so the connection cannot be used for another one.
@@ -29,7 +27,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), source: None, closes: false }
+        Self { status, code, message: message.into(), source: None, closes: false }
     }
 
     /// 400/20001: a parameter without which it cannot be done.
@@ -126,29 +124,29 @@ impl ApiError {
     }
 
     /// The body of the answer.
-    pub(crate) fn body(&self) -> Value {
-        let mut body = json!({
-            "code": self.code.number(),
-            "message": self.message,
-            "more_info": format!("https://www.twilio.com/docs/errors/{}", self.code.number()),
-            "status": self.status.as_u16(),
-        });
-        if let Some(body) = body.as_object_mut() {
-            body.extend(self.more.clone());
+    pub(crate) fn body(&self) -> ErrorBody<'_> {
+        let code = self.code.number();
+        ErrorBody {
+            code,
+            message: &self.message,
+            more_info: format!("https://www.twilio.com/docs/errors/{code}"),
+            status: self.status.as_u16(),
         }
-        body
     }
 
     /// With the connection closed behind it.
     pub(crate) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
+}
 
-    /// With another member in the body.
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
-        self
-    }
+/// The body of an error's answer.
+#[derive(Serialize)]
+pub(crate) struct ErrorBody<'a> {
+    code: u32,
+    message: &'a str,
+    more_info: String,
+    status: u16,
 }
 
 impl From<StoreError> for ApiError {

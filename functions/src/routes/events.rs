@@ -10,12 +10,12 @@ use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::app::{App, Port};
 use crate::http::body::Limit;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
@@ -53,7 +53,7 @@ async fn take(
     for (index, json) in events.into_iter().enumerate() {
         match check(json, sid, now) {
             Ok(event) => messages.push(PresenceMessage::Event(event)),
-            Err(reason) => refused.push(json!({ "index": index, "reason": reason })),
+            Err(reason) => refused.push(RefusedEvent { index, reason }),
         }
     }
     if !messages.is_empty() {
@@ -61,16 +61,33 @@ async fn take(
         directory.store(found).await?;
         queue.send(&messages).await?;
     } else if !refused.is_empty() {
-        return Err(ApiError::refused(ErrorCode::InvalidParameter, "None of the events can be taken")
-            .with("accepted", json!(0))
-            .with("refused", json!(refused)));
+        let error = ApiError::refused(ErrorCode::InvalidParameter, "None of the events can be taken");
+        let body = RefusedBody { error: error.body(), accepted: 0, refused };
+        return Ok((error.status, Json(body)).into_response());
     }
-    let accepted = json!({
-        "accepted": messages.len(),
-        "refused": refused,
-        "reachability_enabled": reachability_enabled,
-    });
-    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+    let body = AcceptedBody { accepted: messages.len(), refused, reachability_enabled };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+#[derive(Serialize)]
+struct AcceptedBody {
+    accepted: usize,
+    refused: Vec<RefusedEvent>,
+    reachability_enabled: bool,
+}
+
+#[derive(Serialize)]
+struct RefusedBody<'a> {
+    #[serde(flatten)]
+    error: ErrorBody<'a>,
+    accepted: usize,
+    refused: Vec<RefusedEvent>,
+}
+
+#[derive(Serialize)]
+struct RefusedEvent {
+    index: usize,
+    reason: String,
 }
 
 /// The events in a body: the elements of an array, or the lines that are not empty.
