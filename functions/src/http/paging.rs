@@ -1,4 +1,4 @@
-//! Lists in pages, as the vendor's helper libraries walk them: by absolute URLs that are followed as they are.
+//! Lists in pages. The vendor's helper libraries get from page to page by absolute URLs, which they follow unchanged.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -10,21 +10,21 @@ use serde::{Serialize, Serializer};
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 
-/// How many items a page has where the request does not say.
+/// The size of a page if the request does not give one.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
-/// What a request asks for of a list.
+/// The page that a request asks for.
 #[derive(Debug)]
 pub(crate) struct Listing<K> {
-    /// The part of the list.
+    /// Where the page begins or ends, and its size.
     pub(crate) request: PageRequest<K>,
-    /// The page's number: the client's own count, sent back.
+    /// The page's number: the client counts, and the answer repeats it.
     number: u64,
-    /// The parameters that are to be repeated in the other pages' URLs, encoded and with `&` before each.
+    /// The parameters that the URLs of the other pages repeat, encoded and with `&` before each.
     filters: String,
 }
 
-/// The links of a page to the others: paths with queries.
+/// The links from a page to the others: paths with queries.
 pub(crate) struct Links {
     pub(crate) first: String,
     pub(crate) previous: Option<String>,
@@ -33,8 +33,8 @@ pub(crate) struct Links {
 }
 
 impl<K: Sid> Listing<K> {
-    /// Reads `PageSize`, `Page` and `PageToken`. A size beyond the limit is taken for the limit, since clients send what
-    /// they want in all as the size of a page.
+    /// Reads `PageSize`, `Page` and `PageToken`. A size over the limit counts as the limit, since clients send the
+    /// number of items that they want in total as the size of a page.
     pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
         let size = match query.get("PageSize") {
             None | Some("") => DEFAULT_PAGE_SIZE,
@@ -54,18 +54,18 @@ impl<K: Sid> Listing<K> {
         })
     }
 
-    /// With parameters that are to be repeated in the other pages' URLs.
+    /// Sets the parameters that the URLs of the other pages repeat.
     pub(crate) fn with_filters(self, filters: String) -> Self {
         Self { filters, ..self }
     }
 
-    /// The links of the page that shows these items, for a list at this path.
+    /// The links of `page`, for a list at this path. `sid` returns an item's sid.
     pub(crate) fn links<T>(&self, path: &str, page: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
         let link = |number: u64, token: Option<String>| {
             let token = token.map(|token| format!("&PageToken={token}")).unwrap_or_default();
             format!("{path}?PageSize={}&Page={number}{token}{}", self.request.limit, self.filters)
         };
-        // The list's ends towards these items, also if there are none because its items have gone.
+        // If all items of the page were deleted, the other pages begin at the sid from the token.
         let (has_previous, has_next, boundary) = match self.request.position {
             Cursor::Start => (false, page.more, None),
             Cursor::After(sid) => (true, page.more, Some(sid)),
@@ -88,12 +88,12 @@ impl<K: Sid> Listing<K> {
         }
     }
 
-    /// The page's number, as the client counts.
+    /// The page's number, which the client counts.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Shows a page of the list at this path.
+    /// Renders `page`, for a list at this path. `items` are its items as the answer shows them.
     pub(crate) fn show<T>(
         &self,
         base_url: &str,
@@ -144,7 +144,8 @@ impl<I: Serialize> Serialize for PageBody<'_, I> {
     }
 }
 
-/// A token is the sid that the page begins behind, as the vendor writes it, or that it ends before.
+/// Parses a token. `PT` and a sid, as the vendor writes it: the page begins after the sid. `PB` and a sid: it ends
+/// before the sid.
 fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
     let (direction, sid) = token.split_at_checked(2)?;
     let sid = sid.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Conversations v1: what belongs to the account, among it the service of the routes that name none.
+//! Conversations v1: the account's configuration, which names the default service, and the account's webhooks.
 
 use axum::Json;
 use axum::Router;
@@ -57,7 +57,7 @@ async fn update(
 
     let default_sid = chosen.unwrap_or(default.service.sid);
     if chosen.is_some() {
-        // It was shown as a service, and stays one if it is not the default any more.
+        // Clients may know the default service so far, so it must still exist when another one is the default.
         directory.store(default).await?;
     }
     let settings = update_account(&*accounts, &*ids, |settings| {
@@ -99,14 +99,14 @@ async fn update_webhooks(
     Ok(Json(show_webhooks(&request, &settings)).into_response())
 }
 
-/// An ISO 8601 duration of at least so many minutes; an empty text clears it, which is `Some(None)`.
+/// An ISO 8601 duration of at least `least_minutes`. An empty text clears the timer, which is `Some(None)`.
 fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<String>>, ApiError> {
     let Some(text) = form.get(name) else { return Ok(None) };
     if text.is_empty() {
         return Ok(Some(None));
     }
     let least = SignedDuration::from_mins(least_minutes);
-    // A day is 24 hours, as far as a timer is concerned.
+    // A timer has no time zone, so a day has 24 hours.
     let duration = text
         .parse::<Span>()
         .ok()

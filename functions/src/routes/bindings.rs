@@ -1,5 +1,5 @@
-//! Bindings: push registrations, of a service and of a user, as Conversations v1 and Chat v2 show them. They are the same
-//! bindings. Neither has a way to make one; that is Notify v1's.
+//! Bindings: push registrations of a service and of a user. Conversations v1 and Chat v2 show the same bindings.
+//! Neither API creates bindings, so creating one is as in Notify v1.
 
 use axum::Json;
 use axum::Router;
@@ -37,7 +37,7 @@ use crate::use_cases::devices::{
 };
 use crate::use_cases::services::ServiceDirectory;
 
-/// How long an app's own name for a device may be, in characters. Ours.
+/// How long an app's own name for a device may be, in characters. The limit is ours, not the vendor's.
 const MAX_ENDPOINT: usize = 256;
 
 /// The parameter that names a credential.
@@ -46,11 +46,11 @@ const CREDENTIAL: &str = "CredentialSid";
 /// Which API shows the bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
-    /// Conversations, those of a service.
+    /// Conversations: the bindings of a service.
     Service,
-    /// Chat, those of a service.
+    /// Chat: the bindings of a service.
     Chat,
-    /// Chat, those of a user.
+    /// Chat: the bindings of a user.
     ChatUser,
 }
 
@@ -77,7 +77,7 @@ impl View {
         }
     }
 
-    /// The service that the path names, and the user whose bindings alone are meant.
+    /// The service that the path names, and the user if the view shows the bindings of one user.
     async fn scope(
         self,
         directory: &ServiceDirectory,
@@ -200,7 +200,7 @@ async fn list(
     let types: Vec<&str> = request.query.all("BindingType").collect();
     let mut filters: String = types.iter().map(|word| format!("&BindingType={word}")).collect();
     let mut filter = BindingFilter::default();
-    // Connections in the app are a type to the vendor, and no registrations here.
+    // For the vendor, a connection of the app is a binding of type `twilsock`. Here, no binding has this type.
     for word in types.iter().filter(|word| **word != "twilsock") {
         filter.channels.push(channel(word)?);
     }
@@ -247,7 +247,7 @@ async fn delete(
     request.deleted(unregister_device(&*bindings, clock, UnregisterDevice { service: service.sid, binding }).await?)
 }
 
-/// The binding that the path names, if it is this user's.
+/// The binding that the path names. If `user` is given, it must be one of this user's bindings.
 async fn find(
     bindings: &dyn Bindings,
     request: &ApiRequest,
@@ -259,7 +259,7 @@ async fn find(
     binding.ok_or_else(|| request.not_found())
 }
 
-/// Registers a device, as Notify does.
+/// Registers a device, as Notify v1 does.
 async fn create(
     State(directory): State<ServiceDirectory>,
     Port(bindings): Port<dyn Bindings>,
@@ -306,7 +306,7 @@ fn channel(word: &str) -> Result<Channel, ApiError> {
     word.parse().map_err(|_| ApiError::refused(ErrorCode::BindingType, "Invalid binding type"))
 }
 
-/// An identity, as a part of a URL.
+/// Encodes an identity for a URL.
 fn encode(identity: &Identity) -> impl std::fmt::Display {
     utf8_percent_encode(identity.as_str(), NON_ALPHANUMERIC)
 }

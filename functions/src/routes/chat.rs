@@ -120,7 +120,7 @@ struct Notifications<'a> {
     invited_to_channel: Notification<'a>,
 }
 
-/// Unlike Conversations, Chat leaves out what is not set.
+/// Unlike Conversations, Chat leaves out a template or a sound that is not set.
 #[derive(Serialize)]
 struct Notification<'a> {
     enabled: bool,
@@ -134,7 +134,7 @@ struct Notification<'a> {
 struct NewMessage<'a> {
     #[serde(flatten)]
     notification: Notification<'a>,
-    /// Left out unless it is true.
+    /// Chat shows it only if it is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     badge_count_enabled: Option<bool>,
 }

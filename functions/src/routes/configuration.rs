@@ -19,7 +19,7 @@ use crate::routes::scope::{find_service, update_service};
 use crate::routes::settings::{role, set_notification, set_reachability, set_webhooks};
 use crate::use_cases::services::ServiceDirectory;
 
-/// A resource of the configuration: all of them are parts of the stored service.
+/// One of the resources of the configuration. All of them are parts of the stored service.
 #[derive(Clone, Copy)]
 struct Part {
     change: fn(&mut Service, &Params, Timestamp) -> Result<(), ApiError>,
@@ -157,7 +157,7 @@ struct NewMessage<'a> {
     with_media: WithMedia<'a>,
 }
 
-/// Has no sound of its own: a message with media has the sound of a new message.
+/// A message with media has no sound of its own: it has the sound of a new message.
 #[derive(Serialize)]
 struct WithMedia<'a> {
     enabled: bool,

@@ -1,4 +1,4 @@
-//! Credentials of push providers: the account's, shown by Conversations v1 and Chat v2. They are the same credentials.
+//! The account's credentials for push providers. Conversations v1 and Chat v2 show the same credentials.
 
 use axum::Json;
 use axum::Router;
@@ -30,10 +30,10 @@ use crate::use_cases::credentials::update_credential;
 /// How long a credential's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 64;
 
-/// How long a key, a certificate or a service account may be, in characters. Ours.
+/// How long a key, a certificate or a service account may be, in characters. The limit is ours, not the vendor's.
 const MAX_MATERIAL: usize = 16 * 1024;
 
-/// What an API has of its own.
+/// What differs between the APIs.
 #[derive(Debug, Clone, Copy)]
 struct View {
     path: &'static str,
@@ -123,7 +123,7 @@ async fn update(
     let channel = form.get("Type").map(channel).transpose()?;
     let read = find(&*credentials, &request).await?;
     if channel.is_some_and(|channel| !channel.is(read.channel)) {
-        return Err(ApiError::unfit("Type", "a credential stays with its channel"));
+        return Err(ApiError::unfit("Type", "the channel of a credential cannot be changed"));
     }
     let given = Given::read(&form, channel.unwrap_or(read.channel))?;
     let sealed = given.map(|given| given.seal(&*vault, read.sid, clock())).transpose()?;
@@ -146,7 +146,7 @@ async fn update(
     Ok(Json(show(&request, view, &credential)).into_response())
 }
 
-/// Removes a credential. Registrations that name it stay as they are.
+/// Removes a credential. Registrations that name it are not changed.
 async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<StatusCode, ApiError> {
     request.deleted(credentials.delete_credential(request.credential()?).await?)
 }
@@ -163,17 +163,17 @@ fn channel(word: &str) -> Result<Channel, ApiError> {
 /// The parameter that names a platform application.
 const PLATFORM_APPLICATION: &str = "PlatformApplicationArn";
 
-/// What a credential is made of, as a form says. It is always given as a whole.
+/// The key material in a form. A form gives all of it or none.
 struct Given {
     material: Material,
-    /// The parameter that is wrong if the error alone does not tell.
+    /// The parameter that an error names if its cause does not tell which one is wrong.
     parameter: &'static str,
-    /// Whether the form has keys besides the ARN of a platform application.
+    /// Whether the form has other keys in addition to the ARN of a platform application.
     has_other_keys: bool,
 }
 
 impl Given {
-    /// `None` if the form says nothing of it.
+    /// `None` if the form has no key material.
     fn read(form: &Params, channel: Channel) -> Result<Option<Self>, ApiError> {
         let given = |name| {
             let text = form.text(name, MAX_MATERIAL, ErrorCode::InvalidParameter);
@@ -213,7 +213,7 @@ impl Given {
                 (material, "PrivateKey")
             }
             Channel::Fcm | Channel::Gcm => {
-                // Each has a name of its own, and means the same.
+                // The vendor has a parameter for FCM and one for GCM. Both take the same here.
                 let name = if given("Secret")?.is_some() { "Secret" } else { "ApiKey" };
                 (Material::ServiceAccount { json: Secret::new(form.required(name)?) }, name)
             }
@@ -221,7 +221,7 @@ impl Given {
         Ok(Some(Self { material, parameter, has_other_keys: false }))
     }
 
-    /// What is stored of it.
+    /// Checks the material. Returns the method and the sealed secret to store.
     fn seal(
         &self,
         vault: &dyn Vault,
@@ -229,9 +229,9 @@ impl Given {
         now: Timestamp,
     ) -> Result<(Method, Option<Sealed>), ApiError> {
         let sealed = vault.seal(sid, &self.material, now);
-        // Which of two mistakes is told: that there are no platform applications at all, or else that there is more.
+        // If the deployment has no platform applications, the error says so: removing the other keys would not help.
         if self.has_other_keys && !matches!(sealed, Err(VaultError::NoPlatformApplications)) {
-            let why = "a platform application has its own keys, and no others are wanted";
+            let why = "a platform application has its own keys, so the form must not have others";
             return Err(ApiError::unfit(self.parameter, why));
         }
         sealed.map_err(|error| match error {
@@ -242,7 +242,7 @@ impl Given {
     }
 }
 
-/// What is wrong with what was given, and by which parameter: `parameter` where the error alone does not tell.
+/// The error for invalid material. It names `parameter` if the cause does not tell which one is wrong.
 fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
     let parameter = match error {
         InvalidMaterial::KeyId => "KeyId",
@@ -260,7 +260,7 @@ fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
     ApiError::unfit(parameter, error)
 }
 
-/// What is not secret: the parameters that creating and updating have in common.
+/// Sets what is not key material. Creating and updating have these parameters in common.
 fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     form.set_text(&mut credential.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
     set(&mut credential.sandbox, form.boolean("Sandbox")?);
@@ -310,7 +310,7 @@ struct CredentialResource<'a> {
     friendly_name: Option<&'a str>,
     #[serde(rename = "type")]
     channel: Channel,
-    /// `True` or `False`: a text, as in the vendor's API.
+    /// `True` or `False`: in the vendor's API this is a text.
     sandbox: &'static str,
     date_created: String,
     date_updated: String,

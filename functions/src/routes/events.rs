@@ -1,4 +1,4 @@
-//! The door for events of an owner's own gateway.
+//! The route that takes events from the owner's gateway.
 
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -21,7 +21,7 @@ use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
 use crate::use_cases::services::ServiceDirectory;
 
-/// How large a batch of events may be, in bytes: some 40,000 events.
+/// How large a batch may be, in bytes: about 40,000 events fit in.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
 pub(crate) fn routes() -> Router<App> {
@@ -31,9 +31,9 @@ pub(crate) fn routes() -> Router<App> {
 /// How many events a batch may hold.
 const MAX_EVENTS: usize = 50_000;
 
-/// Takes a JSON array of events, or one event a line. Those that are well-formed are in the queue when it answers;
-/// handling them may take a moment longer. If there were some and none was taken, the answer is an error. What was
-/// accepted while reachability is off brings nobody online, so the answer says whether it is on.
+/// Takes a JSON array of events, or one event per line. The valid events are in the queue when it answers; the worker
+/// handles them soon after. If it refuses all events, the answer is an error. Events that come while reachability is
+/// off bring nobody online, so the answer says whether it is on.
 async fn take(
     State(directory): State<ServiceDirectory>,
     Port(queue): Port<dyn Queue<PresenceMessage>>,
@@ -57,11 +57,11 @@ async fn take(
         }
     }
     if !messages.is_empty() {
-        // The worker handles events of services that are stored.
+        // The worker handles only events of stored services.
         directory.store(found).await?;
         queue.send(&messages).await?;
     } else if !refused.is_empty() {
-        let error = ApiError::refused(ErrorCode::InvalidParameter, "None of the events can be taken");
+        let error = ApiError::refused(ErrorCode::InvalidParameter, "None of the events is valid");
         let body = RefusedBody { error: error.body(), accepted: 0, refused };
         return Ok((error.status, Json(body)).into_response());
     }

@@ -1,4 +1,4 @@
-//! The 2010 API: API keys. Its lists and dates have forms of their own.
+//! API keys, in the vendor's 2010 API. Its lists and dates have their own format.
 
 use axum::Json;
 use axum::Router;
@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/2010-04-01/Accounts/{account}/Keys/{key}", get(fetch).delete(delete))
 }
 
-/// Keys are made and taken away with the account's own token, so that a leaked key cannot make others.
+/// Allows only the account's auth token, so that nobody can create new keys with a leaked key.
 fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
     if request.account()? != request.account_sid {
         return Err(request.not_found());

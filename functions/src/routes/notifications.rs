@@ -1,4 +1,4 @@
-//! Notifications, in the words of Notify v1: to all devices of some users.
+//! Notifications to all devices of some users, with the parameters of Notify v1.
 
 use axum::Json;
 use axum::Router;
@@ -33,16 +33,16 @@ use crate::routes::settings::MAX_SOUND;
 use crate::use_cases::notifications::{SendNotification, send_notification};
 use crate::use_cases::services::ServiceDirectory;
 
-/// How long a title may be, in characters. Ours.
+/// How long a title may be, in characters. The limit is ours, not the vendor's.
 const MAX_TITLE: usize = 1_024;
 
-/// How long a text may be, in characters. Ours.
+/// How long a text may be, in characters. The limit is ours, not the vendor's.
 const MAX_BODY: usize = 4_096;
 
-/// How large what is sent to a device may be, in bytes. That is what APNs and FCM take.
+/// How large the payload for a device may be, in bytes. APNs and FCM have this limit.
 const MAX_PAYLOAD: usize = 4_096;
 
-/// For how long a provider may keep a notification, in seconds: four weeks, which is what FCM takes.
+/// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit.
 const MAX_TTL: u32 = 2_419_200;
 
 /// How many deliveries a page has at most.
@@ -123,13 +123,13 @@ fn content(form: &Params) -> Result<Content, ApiError> {
     }
     let size = payload_size(&content).map_err(ApiError::internal)?;
     if size > MAX_PAYLOAD {
-        let message = format!("The notification has {size} bytes as a push, and may have {MAX_PAYLOAD}");
+        let message = format!("The notification has {size} bytes as a push, and the limit is {MAX_PAYLOAD}");
         return Err(ApiError::refused(ErrorCode::InvalidParameter, message));
     }
     Ok(content)
 }
 
-/// `Data`: an object, of whose members one is APNs's own.
+/// `Data`: a JSON object. APNs uses its member `aps`, so the request must not.
 fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
     let name = "Data";
     match form.get(name) {
@@ -144,7 +144,7 @@ fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// How large the content is as APNs takes it, in bytes. FCM's form of it is about as large.
+/// The size of the content as a payload of APNs, in bytes. A payload of FCM is about as large.
 fn payload_size(content: &Content) -> serde_json::Result<usize> {
     let alert = Alert { title: content.title.as_deref(), body: content.body.as_deref() };
     let aps = Aps { sound: content.sound.as_deref(), alert };
@@ -203,8 +203,7 @@ fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> Notificatio
     }
 }
 
-/// The members of type `()` are null, and the empty arrays are empty: Notify has these members, and nothing here sets
-/// them.
+/// Notify has some members that nothing here sets. They are null, which is the type `()`, or an empty array.
 #[derive(Serialize)]
 struct NotificationResource<'a> {
     sid: NotificationSid,
@@ -269,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_into_a_push_is_taken() {
+    fn accepts_content_that_fits_into_a_push() {
         let size =
             |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content).unwrap()).ok();
         assert_eq!(size("Body=x&Identity=y"), Some(r#"{"aps":{"alert":{"body":"x"}}}"#.len()));
@@ -280,6 +279,6 @@ mod tests {
         for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
             assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
         }
-        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "there is nothing to tell");
+        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
     }
 }

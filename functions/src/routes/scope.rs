@@ -41,7 +41,7 @@ pub(super) async fn update_service(
     changed.ok_or_else(|| request.not_found())
 }
 
-/// The user of this service whom the path names.
+/// The user of `service` that the path names.
 pub(super) async fn find_user(users: &dyn Users, service: ServiceSid, request: &ApiRequest) -> Result<User, ApiError> {
     users.user(service, &request.user()?).await?.ok_or_else(|| request.not_found())
 }

@@ -63,7 +63,7 @@ enum ServiceResource<'a> {
     Chat(ChatService<'a>),
 }
 
-/// A service with a name and roles of its own.
+/// Creates a service with its own roles.
 async fn create(
     Extension(view): Extension<View>,
     Port(services): Port<dyn Services>,
@@ -80,7 +80,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(view.show(&request, &service))).into_response())
 }
 
-/// Lists the services that are stored. A default service into which nothing was written yet is not among them.
+/// Lists the stored services. The default service is stored, and listed, once something was written into it.
 async fn list(
     Extension(view): Extension<View>,
     Port(services): Port<dyn Services>,
@@ -107,7 +107,7 @@ async fn delete(
     Port(ids): Port<dyn Ids>,
     request: ApiRequest,
 ) -> Result<StatusCode, ApiError> {
-    // The routes of services name one.
+    // The path of this route always names a service.
     let ServiceRef::Sid(sid) = request.service()? else { return Err(request.not_found()) };
     request.deleted(directory.delete(&*ids, sid).await?)
 }

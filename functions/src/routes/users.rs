@@ -1,4 +1,5 @@
-//! Users: of a service, of the account's default service, and as Chat v2 shows them. They are the same users.
+//! Users. Conversations v1 shows the users of a service and those of the account's default service. Chat v2 shows the
+//! same users.
 
 use axum::Json;
 use axum::Router;
@@ -38,11 +39,11 @@ const MAX_ATTRIBUTES: usize = 4_096;
 /// Which API shows the users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
-    /// Conversations, a service's users.
+    /// Conversations: the users of a service.
     Service,
-    /// Conversations, the users of the default service.
+    /// Conversations: the users of the default service.
     Account,
-    /// Chat.
+    /// Chat: the users of a service.
     Chat,
 }
 
@@ -70,7 +71,7 @@ impl View {
         }
     }
 
-    /// What the view calls conversations.
+    /// The view's word for conversations.
     fn conversations(self) -> &'static str {
         match self {
             Self::Service | Self::Account => "Conversations",
@@ -86,7 +87,7 @@ impl View {
         }
     }
 
-    /// Shows the only one of whom it was read whether it is reachable.
+    /// As [`View::show`], with the reachability that was read for this user alone.
     fn show_one<'a>(self, request: &ApiRequest, user: &'a User, reachability: &[Reachability]) -> UserResource<'a> {
         self.show(request, user, reachability.first().copied().unwrap_or(Reachability::UNKNOWN))
     }
@@ -180,7 +181,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(view.show_one(&request, &user, &reachability))).into_response())
 }
 
-/// A list shows no reachability, unless it is asked for.
+/// Lists users. It shows their reachability only if the request asks for it.
 async fn list(
     Extension(view): Extension<View>,
     State(directory): State<ServiceDirectory>,
@@ -247,7 +248,7 @@ async fn delete(
     request.deleted(users.delete_user(service, user.sid, clock()).await?)
 }
 
-/// Conversations are not kept here, so nobody is in any.
+/// Always lists nothing, since conversations are not stored here.
 async fn list_conversations(
     Extension(view): Extension<View>,
     State(directory): State<ServiceDirectory>,
@@ -263,7 +264,7 @@ async fn list_conversations(
     Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, Vec::<()>::new()))
 }
 
-/// The parameters that creating and updating have in common. `IsOnline` and `IsNotifiable` are not among them.
+/// The parameters that creating and updating have in common. Clients cannot set `IsOnline` and `IsNotifiable`.
 fn profile(form: &Params) -> Result<ProfileChange, ApiError> {
     let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)?;
     let attributes = match form.get("Attributes") {

@@ -21,13 +21,13 @@ impl Versioned for StoredAccount<'_> {
     }
 }
 
-/// Changes the account's settings. Returns them as they are now.
+/// Changes the account's settings. Returns the changed settings.
 pub(crate) async fn update_account<E: From<StoreError>>(
     accounts: &dyn Accounts,
     ids: &dyn Ids,
     change: impl Fn(&mut AccountSettings) -> Result<(), E> + Send + Sync,
 ) -> Result<AccountSettings, E> {
     let read = accounts.account().await?;
-    // There always are settings.
+    // The account always has settings.
     Ok(update(StoredAccount(accounts), ids, read, change).await?.unwrap_or_default())
 }
