@@ -1,4 +1,5 @@
-//! What handlers are given: the ports of a deployment, each for those whose signature names it.
+//! The state of the router: the ports and the settings of a deployment. A handler gets the ports that its signature
+//! names.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,16 +21,16 @@ use tokio::sync::watch;
 
 use crate::use_cases::services::ServiceDirectory;
 
-/// What does not go through a port.
+/// The settings of a deployment.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The deployment's account.
     pub account_sid: AccountSid,
-    /// The account's password, which may be replaced by another.
+    /// The account's auth token, which may change while the process runs.
     pub auth_token: watch::Receiver<Secret>,
-    /// What URLs in answers begin with, without a slash at the end; `None` for what the request came to.
+    /// What URLs in answers begin with, without a slash at the end; `None` for the origin that the request was sent to.
     pub public_url: Option<String>,
-    /// Tells the time.
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -43,7 +44,7 @@ struct Inner {
 }
 
 impl App {
-    /// A deployment with these ports.
+    /// The state for a deployment's ports and settings.
     pub fn new(ports: Ports, settings: Settings) -> Self {
         Self(Arc::new(Inner { ports, settings }))
     }
@@ -105,25 +106,25 @@ macro_rules! ports {
 ports! {
     /// The account's settings.
     accounts: dyn Accounts,
-    /// API keys, with which requests are authenticated too.
+    /// API keys, which also authenticate requests.
     api_keys: dyn ApiKeys,
-    /// Services and what is set on them.
+    /// Services and their settings.
     services: dyn Services,
     /// Users' profiles.
     users: dyn Users,
-    /// Users' states, from which reachability is read.
+    /// Users' states, which tell their reachability.
     states: dyn States,
     /// Push registrations.
     bindings: dyn Bindings,
     /// Credentials of push providers.
     credentials: dyn Credentials,
-    /// Notifications and what became of them.
+    /// Notifications and their deliveries.
     notifications: dyn Notifications,
     /// Takes events to the worker.
     events: dyn Queue<PresenceMessage>,
-    /// Takes to the pusher what providers are to be asked.
+    /// Takes messages for the push providers to the worker.
     pushes: dyn Queue<PushMessage>,
-    /// Checks and seals what credentials are made of.
+    /// Checks and seals the key material of credentials.
     vault: dyn Vault,
     /// Makes sids and secrets.
     ids: dyn Ids,

@@ -1,8 +1,9 @@
-//! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability, with
-//! the parts of Notify v1 that registrations need, API keys, and the door for events.
+//! The HTTP functions: the REST API of the vendor's Conversations v1 and Chat v2 as far as it concerns reachability,
+//! with the parts of Notify v1 that push registrations and notifications need, API keys, and the route that takes
+//! events.
 //!
 //! Each route decodes a request into a command (`routes`), which a use case carries out (`use_cases`) over the ports
-//! that the handler's signature names ([`app::Ports`]); `http` has what concerns HTTP alone. There is one implementation
+//! that the handler's signature names ([`app::Ports`]); `http` has what all routes share. There is one implementation
 //! of every route; `router` has all of them.
 
 pub mod app;
@@ -25,7 +26,7 @@ use crate::http::request::ApiRequest;
 use crate::http::request_log;
 use crate::use_cases::services::ServiceDirectory;
 
-/// All routes, and `/healthz`, which answers whoever asks.
+/// All routes, and `/healthz`, which needs no authentication.
 pub fn router(app: App) -> Router {
     serve(
         app,
@@ -33,23 +34,23 @@ pub fn router(app: App) -> Router {
     )
 }
 
-/// What the function `configuration` serves: services with their settings, the account with its keys and credentials, and
-/// the answer to what is not there.
+/// The function `configuration`: services with their settings, and the account with its keys and credentials. It also
+/// answers requests for unknown paths.
 pub fn configuration(app: App) -> Router {
     serve(app, configuration_routes())
 }
 
-/// What the function `users` serves: users.
+/// The function `users`: users with their reachability.
 pub fn users(app: App) -> Router {
     serve(app, routes::users::routes())
 }
 
-/// What the function `events` serves: the door for events.
+/// The function `events`: takes events from the owner's gateway.
 pub fn events(app: App) -> Router {
     serve(app, routes::events::routes())
 }
 
-/// What the function `bindings` serves: push registrations and notifications.
+/// The function `bindings`: push registrations and notifications.
 pub fn bindings(app: App) -> Router {
     serve(app, bindings_routes())
 }
@@ -77,10 +78,10 @@ fn serve(app: App, routes: Router<App>) -> Router {
         .with_state(app)
 }
 
-/// The answer to what cannot be read as a request, with a status of 4xx: for the listener, which is the only one to see it.
+/// The answer to bytes that are not an HTTP request, with a 4xx status. Only the listener sees such bytes.
 pub fn malformed_request(ids: &dyn Ids, status: u16) -> Response<String> {
     let error = ApiError::malformed(status);
-    let mut response = Response::new(error.body().to_string());
+    let mut response = Response::new(serde_json::to_string(&error.body()).unwrap_or_default());
     *response.status_mut() = error.status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -92,7 +93,7 @@ pub fn malformed_request(ids: &dyn Ids, status: u16) -> Response<String> {
 /// Returns its sid.
 ///
 /// # Errors
-/// If the store does not work.
+/// If the store fails.
 pub async fn store_default_service(app: &App) -> Result<ServiceSid, StoreError> {
     let directory: ServiceDirectory = FromRef::from_ref(app);
     directory.store_default((app.settings().clock)()).await

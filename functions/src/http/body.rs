@@ -9,32 +9,32 @@ use tokio::time::timeout;
 
 use crate::http::error::ApiError;
 
-/// How large a body may be, where a route does not say otherwise. A form with every field at its limit fits in.
+/// The largest body, unless a route has another limit. A form with every field at its limit fits in.
 pub(crate) const DEFAULT_LIMIT: Limit = Limit(256 * 1024);
 
-/// How much more is read, and thrown away, of a body that is not wanted. Many clients do not look at the answer before
-/// they have sent everything.
+/// How many bytes over the limit are read and discarded. Many clients read the answer only after they have sent the
+/// whole body.
 const DISCARD: usize = 32 * 1024 * 1024;
 
-/// How long a body may take.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How large a body may be, in bytes. An extension of a request.
+/// The largest body of a route, in bytes: an extension of its requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit(pub(crate) usize);
 
-/// Reads the body whole.
+/// Reads the whole body.
 pub(crate) async fn read(body: Body, Limit(limit): Limit) -> Result<Bytes, ApiError> {
     match timeout(BODY_TIMEOUT, collect(body, limit)).await {
         Err(_) => Err(ApiError::too_slow().closing()),
-        Ok(Err(_)) => Err(ApiError::unreadable("it ended before its end").closing()),
+        Ok(Err(_)) => Err(ApiError::unreadable("the body is incomplete").closing()),
         Ok(Ok(Collected::Whole(bytes))) => Ok(bytes),
         Ok(Ok(Collected::TooLarge)) => Err(ApiError::too_large(limit, "bytes")),
         Ok(Ok(Collected::Endless)) => Err(ApiError::too_large(limit, "bytes").closing()),
     }
 }
 
-/// Reads the body and throws it away. Returns whether all of it was read.
+/// Reads the body and discards it. Returns whether all of it was read.
 pub(crate) async fn discard(body: Body) -> bool {
     let collected = timeout(BODY_TIMEOUT, collect(body, 0)).await;
     matches!(collected, Ok(Ok(Collected::Whole(_) | Collected::TooLarge)))
@@ -42,9 +42,9 @@ pub(crate) async fn discard(body: Body) -> bool {
 
 enum Collected {
     Whole(Bytes),
-    /// It was larger than wanted, and all of it was read.
+    /// The body is over the limit. It was read to its end.
     TooLarge,
-    /// It was much larger than wanted, and was left where it is.
+    /// The body is far over the limit. The rest of it was not read.
     Endless,
 }
 

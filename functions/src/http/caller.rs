@@ -1,4 +1,4 @@
-//! Who is asking: HTTP Basic, with the account's sid and token or an API key's sid and secret.
+//! Authentication by HTTP Basic, with the account's sid and token or an API key's sid and secret.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;
@@ -10,14 +10,14 @@ use subtle::ConstantTimeEq;
 use crate::app::App;
 use crate::http::error::ApiError;
 
-/// Who is asking. A route of the owner names the owner's key, if it matters which one it is.
+/// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caller {
     /// The owner of the deployment.
     Owner(OwnerKey),
 }
 
-/// With what the owner shows who it is.
+/// What the owner authenticated with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnerKey {
     /// The account's auth token.
@@ -26,7 +26,7 @@ pub(crate) enum OwnerKey {
     ApiKey,
 }
 
-/// Finds out who is asking.
+/// Checks the credentials of a request.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
@@ -54,7 +54,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     Some((name.to_owned(), password.to_owned()))
 }
 
-/// In constant time, so that how long it takes does not tell how much of a guess is right.
+/// Compares in constant time, so that the duration does not tell how much of a guess is right.
 fn matches(secret: &Secret, password: &str) -> bool {
     secret.expose().as_bytes().ct_eq(password.as_bytes()).into()
 }

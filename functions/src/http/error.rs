@@ -1,4 +1,4 @@
-//! The errors of the API: the vendor's codes, texts and statuses, in the one form that its helper libraries understand.
+//! The errors of the API, with the vendor's codes, texts and statuses, in the format that its helper libraries read.
 
 use std::error::Error;
 
@@ -9,30 +9,28 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{Identity, InvalidIdentity};
 use reachability_domain::queue::QueueError;
 use reachability_domain::store::StoreError;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::http::error_code::ErrorCode;
 
-/// An answer that says no.
+/// An error that the client is told.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     code: ErrorCode,
     message: String,
-    /// What else the body says.
-    more: Map<String, Value>,
-    /// What went wrong behind the scenes: for the log, not for the answer.
+    /// The internal cause. It is logged, and is not part of the answer.
     source: Option<Box<dyn Error + Send + Sync>>,
-    /// A part of the request was not read, so the connection cannot be used for another one.
+    /// Whether the answer closes the connection, since a part of the request was not read.
     closes: bool,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), source: None, closes: false }
+        Self { status, code, message: message.into(), source: None, closes: false }
     }
 
-    /// 400/20001: a parameter without which it cannot be done.
+    /// 400/20001: a required parameter is missing.
     pub(crate) fn missing(parameter: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -41,17 +39,17 @@ impl ApiError {
         )
     }
 
-    /// 400/20001: a parameter's value is not one it can have.
+    /// 400/20001: a parameter has an invalid value. `expected` describes the valid ones.
     pub(crate) fn invalid(parameter: &str, expected: impl std::fmt::Display) -> Self {
         Self::unfit(parameter, format_args!("expected {expected}"))
     }
 
-    /// As [`ApiError::invalid`], where more can be said than what is expected.
+    /// As [`ApiError::invalid`], with the reason instead of the valid values.
     pub(crate) fn unfit(parameter: &str, why: impl std::fmt::Display) -> Self {
         Self::refused(ErrorCode::InvalidParameter, format!("Invalid value for parameter {parameter}: {why}"))
     }
 
-    /// 400 with a code of its own.
+    /// 400 with a specific code.
     pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
@@ -61,12 +59,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidParameter, format!("The request cannot be read: {why}"))
     }
 
-    /// 408/20001: the body did not come.
+    /// 408/20001: the body did not arrive in time.
     pub(crate) fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidParameter, "The request body did not come in time")
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidParameter, "The request body did not arrive in time")
     }
 
-    /// 413/20001: there is more than `limit` of something.
+    /// 413/20001: the request has more than `limit` of something.
     pub(crate) fn too_large(limit: usize, of: &str) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -75,24 +73,24 @@ impl ApiError {
         )
     }
 
-    /// Any 4xx/20001: what came is not a request.
+    /// Any 4xx/20001: the request is not valid HTTP.
     pub(crate) fn malformed(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         let reason = status.canonical_reason().unwrap_or("Bad Request");
         Self::new(status, ErrorCode::InvalidParameter, format!("The request cannot be read as HTTP: {reason}"))
     }
 
-    /// 401/20003: who is asking is not known.
+    /// 401/20003: the credentials are missing or wrong.
     pub(crate) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "Authenticate")
     }
 
-    /// 403/20403: who is asking may not.
+    /// 403/20403: the caller is not allowed to do this.
     pub(crate) fn forbidden(message: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
     }
 
-    /// 404/20404. The resource is the path without its version, as the vendor says it.
+    /// 404/20404. The resource is the path without its version, as in the vendor's errors.
     pub(crate) fn not_found(resource: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -101,7 +99,7 @@ impl ApiError {
         )
     }
 
-    /// 405/20004.
+    /// 405/20004: the path does not have this method.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed")
     }
@@ -111,14 +109,14 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, ErrorCode::UserExists, "User already exists")
     }
 
-    /// 500/20500.
+    /// 500/20500: an internal error.
     pub(crate) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error =
             Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, "An internal server error has occurred");
         Self { source: Some(source.into()), ..error }
     }
 
-    /// 503/20503.
+    /// 503/20503: the store or a queue is not available.
     fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Service unavailable. Please try again");
@@ -126,40 +124,40 @@ impl ApiError {
     }
 
     /// The body of the answer.
-    pub(crate) fn body(&self) -> Value {
-        let mut body = json!({
-            "code": self.code.number(),
-            "message": self.message,
-            "more_info": format!("https://www.twilio.com/docs/errors/{}", self.code.number()),
-            "status": self.status.as_u16(),
-        });
-        if let Some(body) = body.as_object_mut() {
-            body.extend(self.more.clone());
+    pub(crate) fn body(&self) -> ErrorBody<'_> {
+        let code = self.code.number();
+        ErrorBody {
+            code,
+            message: &self.message,
+            more_info: format!("https://www.twilio.com/docs/errors/{code}"),
+            status: self.status.as_u16(),
         }
-        body
     }
 
-    /// With the connection closed behind it.
+    /// The same error, with an answer that closes the connection.
     pub(crate) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
+}
 
-    /// With another member in the body.
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
-        self
-    }
+/// The body of an error's answer.
+#[derive(Serialize)]
+pub(crate) struct ErrorBody<'a> {
+    code: u32,
+    message: &'a str,
+    more_info: String,
+    status: u16,
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            // Somebody else was faster, again and again.
+            // Others changed the same record at every attempt.
             StoreError::Conflict => {
                 Self::new(StatusCode::CONFLICT, ErrorCode::ConflictingModification, "Conflicting modification")
             }
             StoreError::Unavailable(_) => Self::unavailable(error),
-            // Where these can happen, the handler has an answer of its own.
+            // A handler that expects one of these answers it itself.
             StoreError::Exists | StoreError::Missing | StoreError::Corrupt(_) => Self::internal(error),
         }
     }
@@ -190,7 +188,7 @@ impl From<InvalidIdentity> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let Some(source) = &self.source {
-            // The one place that knows both what went wrong and what was answered.
+            // Only this place knows both the cause and the answer.
             tracing::error!(http.status = self.status.as_u16(), error = %ErrorChain(source.as_ref()), "a request failed");
         }
         let mut response = (self.status, Json(self.body())).into_response();

@@ -1,24 +1,24 @@
-//! The numbers of the vendor's catalogue of errors that are answered with here.
+//! The numbers from the vendor's error catalogue that the API answers with.
 
-/// A number of the vendor's catalogue of errors. `https://www.twilio.com/docs/errors/` has a page about each.
+/// A number from the vendor's error catalogue. `https://www.twilio.com/docs/errors/` has a page for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum ErrorCode {
-    /// A parameter is missing or has a value that it cannot have, or the request cannot be read.
+    /// A parameter is missing or has an invalid value, or the request cannot be read.
     InvalidParameter = 20001,
     /// The credentials are missing or wrong.
     Unauthorized = 20003,
     /// The resource has no such method.
     MethodNotAllowed = 20004,
-    /// The caller is known, and may not do this.
+    /// The caller is not allowed to do this.
     Forbidden = 20403,
     /// There is no such resource.
     NotFound = 20404,
-    /// Something went wrong behind the scenes. Trying again may not help.
+    /// An internal error. Trying again may not help.
     Internal = 20500,
     /// The store or a queue is not available. Trying again helps.
     Unavailable = 20503,
-    /// Chat: a service is to have an empty name.
+    /// Chat: the new name of a service is empty.
     FriendlyNameNotProvided = 50000,
     /// The name of a service or of a user is too long.
     FriendlyNameTooLong = 50003,
@@ -30,17 +30,17 @@ pub(crate) enum ErrorCode {
     NotificationTemplateTooLong = 50058,
     /// The name of a notification setting's sound is too long.
     NotificationSoundTooLong = 50059,
-    /// The number of times that a webhook is tried again is out of range.
+    /// The number of retries of a webhook is out of range.
     WebhookRetryCount = 50065,
-    /// The identity is taken by another user of the service.
+    /// Another user of the service has the identity.
     UserExists = 50201,
     /// An identity has the form of a user's sid.
     IdentityLooksLikeSid = 50206,
     /// An identity has too many characters.
     IdentityTooLong = 50207,
-    /// The push channel of a binding is not one that there is.
+    /// The push channel of a binding is unknown.
     BindingType = 50209,
-    /// Others changed the same record, again and again.
+    /// Others changed the same record at every attempt.
     ConflictingModification = 50213,
     /// A user's attributes are too long.
     AttributesTooLong = 50303,
@@ -49,7 +49,6 @@ pub(crate) enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The number.
     pub(crate) fn number(self) -> u32 {
         self as u32
     }

@@ -1,4 +1,4 @@
-//! What concerns HTTP alone: requests that are authenticated, read and decoded, errors, pages, and the request log.
+//! What all routes share: authenticating, reading and decoding requests, errors, pages, and the request log.
 
 pub(crate) mod body;
 pub(crate) mod caller;

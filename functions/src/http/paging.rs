@@ -1,29 +1,30 @@
-//! Lists in pages, as the vendor's helper libraries walk them: by absolute URLs that are followed as they are.
+//! Lists in pages. The vendor's helper libraries get from page to page by absolute URLs, which they follow unchanged.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
-use serde_json::{Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 
-/// How many items a page has where the request does not say.
+/// The size of a page if the request does not give one.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
-/// What a request asks for of a list.
+/// The page that a request asks for.
 #[derive(Debug)]
 pub(crate) struct Listing<K> {
-    /// The part of the list.
+    /// Where the page begins or ends, and its size.
     pub(crate) request: PageRequest<K>,
-    /// The page's number: the client's own count, sent back.
+    /// The page's number: the client counts, and the answer repeats it.
     number: u64,
-    /// The parameters that are to be repeated in the other pages' URLs, encoded and with `&` before each.
+    /// The parameters that the URLs of the other pages repeat, encoded and with `&` before each.
     filters: String,
 }
 
-/// The links of a page to the others: paths with queries.
+/// The links from a page to the others: paths with queries.
 pub(crate) struct Links {
     pub(crate) first: String,
     pub(crate) previous: Option<String>,
@@ -32,8 +33,8 @@ pub(crate) struct Links {
 }
 
 impl<K: Sid> Listing<K> {
-    /// Reads `PageSize`, `Page` and `PageToken`. A size beyond the limit is taken for the limit, since clients send what
-    /// they want in all as the size of a page.
+    /// Reads `PageSize`, `Page` and `PageToken`. A size over the limit counts as the limit, since clients send the
+    /// number of items that they want in total as the size of a page.
     pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
         let size = match query.get("PageSize") {
             None | Some("") => DEFAULT_PAGE_SIZE,
@@ -53,18 +54,18 @@ impl<K: Sid> Listing<K> {
         })
     }
 
-    /// With parameters that are to be repeated in the other pages' URLs.
+    /// Sets the parameters that the URLs of the other pages repeat.
     pub(crate) fn with_filters(self, filters: String) -> Self {
         Self { filters, ..self }
     }
 
-    /// The links of the page that shows these items, for a list at this path.
+    /// The links of `page`, for a list at this path. `sid` returns an item's sid.
     pub(crate) fn links<T>(&self, path: &str, page: &Page<T>, sid: impl Fn(&T) -> K) -> Links {
         let link = |number: u64, token: Option<String>| {
             let token = token.map(|token| format!("&PageToken={token}")).unwrap_or_default();
             format!("{path}?PageSize={}&Page={number}{token}{}", self.request.limit, self.filters)
         };
-        // The list's ends towards these items, also if there are none because its items have gone.
+        // If all items of the page were deleted, the other pages begin at the sid from the token.
         let (has_previous, has_next, boundary) = match self.request.position {
             Cursor::Start => (false, page.more, None),
             Cursor::After(sid) => (true, page.more, Some(sid)),
@@ -87,12 +88,12 @@ impl<K: Sid> Listing<K> {
         }
     }
 
-    /// The page's number, as the client counts.
+    /// The page's number, which the client counts.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Shows a page of the list at this path.
+    /// Renders `page`, for a list at this path. `items` are its items as the answer shows them.
     pub(crate) fn show<T>(
         &self,
         base_url: &str,
@@ -100,27 +101,51 @@ impl<K: Sid> Listing<K> {
         key: &str,
         page: &Page<T>,
         sid: impl Fn(&T) -> K,
-        items: Vec<Value>,
+        items: Vec<impl Serialize>,
     ) -> Response {
         let absolute = |link: String| format!("{base_url}{link}");
         let links = self.links(path, page, sid);
-        Json(json!({
-            "meta": {
-                "page": self.number,
-                "page_size": self.request.limit,
-                "first_page_url": absolute(links.first),
-                "previous_page_url": links.previous.map(absolute),
-                "url": absolute(links.this),
-                "next_page_url": links.next.map(absolute),
-                "key": key,
-            },
-            key: items,
-        }))
-        .into_response()
+        let meta = Meta {
+            page: self.number,
+            page_size: self.request.limit,
+            first_page_url: absolute(links.first),
+            previous_page_url: links.previous.map(absolute),
+            url: absolute(links.this),
+            next_page_url: links.next.map(absolute),
+            key,
+        };
+        Json(PageBody { meta, items }).into_response()
     }
 }
 
-/// A token is the sid that the page begins behind, as the vendor writes it, or that it ends before.
+struct PageBody<'a, I> {
+    meta: Meta<'a>,
+    items: Vec<I>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    page: u64,
+    page_size: usize,
+    first_page_url: String,
+    previous_page_url: Option<String>,
+    url: String,
+    next_page_url: Option<String>,
+    /// The name of the member that has the items.
+    key: &'a str,
+}
+
+impl<I: Serialize> Serialize for PageBody<'_, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(Some(2))?;
+        body.serialize_entry("meta", &self.meta)?;
+        body.serialize_entry(self.meta.key, &self.items)?;
+        body.end()
+    }
+}
+
+/// Parses a token. `PT` and a sid, as the vendor writes it: the page begins after the sid. `PB` and a sid: it ends
+/// before the sid.
 fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
     let (direction, sid) = token.split_at_checked(2)?;
     let sid = sid.parse().ok()?;

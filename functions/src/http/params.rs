@@ -1,4 +1,4 @@
-//! Parameters: of a form in the body, or of the query.
+//! The parameters of a form or of a query.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use reachability_domain::identity::is_longer_than;
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 
-/// Names and values, in their order. Names are case-sensitive; what nobody asks for is ignored.
+/// Names and values, in the order of the request. Names are case-sensitive, and unknown names are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Reads `application/x-www-form-urlencoded`. Text that is not UTF-8 is refused rather than replaced.
+    /// Reads `application/x-www-form-urlencoded`. Refuses text that is not UTF-8.
     pub(crate) fn parse(encoded: &str) -> Result<Self, ApiError> {
         let decode = |text: &str| {
             percent_decode_str(&text.replace('+', " "))
@@ -32,22 +32,22 @@ impl Params {
             .map(Self)
     }
 
-    /// A parameter's first value.
+    /// The first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// A parameter's values.
+    /// All values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter that must be there and not be empty.
+    /// A parameter that must be present and not empty.
     pub(crate) fn required(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).filter(|value| !value.is_empty()).ok_or_else(|| ApiError::missing(name))
     }
 
-    /// A parameter of some type; `expected` says in words what it takes.
+    /// A parameter of type `T`. `expected` describes the valid values, for the error.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
         self.get(name).map(|value| value.parse().map_err(|_| ApiError::invalid(name, expected))).transpose()
     }
@@ -72,7 +72,7 @@ impl Params {
         }
     }
 
-    /// A text of at most so many characters.
+    /// A text of at most `limit` characters.
     pub(crate) fn text(&self, name: &str, limit: usize, too_long: ErrorCode) -> Result<Option<&str>, ApiError> {
         match self.get(name) {
             Some(text) if is_longer_than(text, limit) => {
@@ -82,7 +82,7 @@ impl Params {
         }
     }
 
-    /// As [`Params::text`], into what is stored: an empty text clears it.
+    /// Sets `target` to a text of at most `limit` characters. An empty text clears it.
     pub(crate) fn set_text(
         &self,
         target: &mut Option<String>,
@@ -97,7 +97,7 @@ impl Params {
     }
 }
 
-/// Sets what is stored, if there is something to set.
+/// Sets `target` if the request gives a value.
 pub(crate) fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
@@ -120,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_utf_8() {
+    fn refuses_text_that_is_not_utf_8() {
         assert!(Params::parse("Identity=%FF").is_err());
         assert!(Params::parse("%C3=1").is_err());
     }
 
     #[test]
-    fn booleans_come_in_either_case() {
+    fn accepts_booleans_in_either_case() {
         for (text, value) in [("true", Some(true)), ("True", Some(true)), ("FALSE", Some(false))] {
             assert_eq!(Params::parse(&format!("On={text}")).unwrap().boolean("On").unwrap(), value);
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_a_range() {
+    fn refuses_numbers_out_of_range() {
         let number = |text: &str| Params::parse(&format!("N={text}")).unwrap().number("N", 1..=3);
         assert_eq!(number("2").unwrap(), Some(2));
         for text in ["", "0", "4", "-1", "1.5", "99999999999"] {

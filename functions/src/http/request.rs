@@ -1,4 +1,4 @@
-//! A request that has been authenticated, read and decoded.
+//! The request as handlers get it.
 
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
@@ -15,7 +15,7 @@ use crate::http::caller::{Caller, authenticate};
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 
-/// A request that has been authenticated, read and decoded. As an argument of a handler it is the last, since it takes
+/// A request that has been authenticated, read and decoded. Handlers take it as their last argument, since it consumes
 /// the body.
 pub(crate) struct ApiRequest {
     pub(crate) caller: Caller,
@@ -40,13 +40,13 @@ impl FromRequest<App> for ApiRequest {
         let caller = match authenticate(app, request.headers()).await {
             Ok(caller) => caller,
             Err(error) => {
-                // Who asks before sending a body has not sent one.
+                // A client that sends `Expect` waits before it sends the body, so there is none to read.
                 let asks_first = request.headers().contains_key(header::EXPECT);
                 let is_read = !asks_first && body::discard(request.into_body()).await;
                 return Err(if is_read { error } else { error.closing() });
             }
         };
-        // Each segment is decoded once, after the path was split: a slash can be a part of a name.
+        // Each segment is decoded after the path was split, since a name can contain a slash.
         let params: Result<RawPathParams, _> = request.extract_parts().await;
         let segments =
             params.map(|params| params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
@@ -58,7 +58,7 @@ impl FromRequest<App> for ApiRequest {
             caller,
             account_sid: settings.account_sid,
             base_url: settings.public_url.clone().unwrap_or_else(|| requested_origin(&parts.headers, &parts.uri)),
-            // A name that is not UTF-8 is nobody's.
+            // Nothing has a name that is not UTF-8.
             segments: segments.map_err(|_| ApiError::not_found(resource(&path)))?,
             query: Params::parse(parts.uri.query().unwrap_or_default())?,
             is_form: is_form(&parts.headers),
@@ -69,7 +69,7 @@ impl FromRequest<App> for ApiRequest {
 }
 
 impl ApiRequest {
-    /// The form in the body. A body that is no form has no parameters.
+    /// The form in the body. A body of another type has no parameters.
     pub(crate) fn form(&self) -> Result<Params, ApiError> {
         if !self.is_form {
             return Ok(Params::default());
@@ -77,12 +77,12 @@ impl ApiRequest {
         Params::parse(std::str::from_utf8(&self.body).map_err(|_| ApiError::unreadable("it is not UTF-8"))?)
     }
 
-    /// What is asked for is not there.
+    /// The error for a path that names nothing.
     pub(crate) fn not_found(&self) -> ApiError {
         ApiError::not_found(resource(&self.path))
     }
 
-    /// Answers a deletion: 204, and 404 if there was nothing to delete.
+    /// Answers a deletion: 204, or 404 if there was nothing to delete.
     pub(crate) fn deleted(&self, deleted: bool) -> Result<StatusCode, ApiError> {
         if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(self.not_found()) }
     }
@@ -92,7 +92,7 @@ impl ApiRequest {
         found.map(|(_, value)| value.as_str()).ok_or_else(|| self.not_found())
     }
 
-    /// The sid in a segment of the path. What is no sid is nobody's.
+    /// The sid in a segment of the path. Text that is not a sid names nothing.
     fn sid<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
         self.segment(name)?.parse().map_err(|_| self.not_found())
     }
@@ -102,7 +102,7 @@ impl ApiRequest {
         self.sid("account")
     }
 
-    /// The service that the path names; the account's default one if it names none.
+    /// The service that the path names, or the account's default one if it names none.
     pub(crate) fn service(&self) -> Result<ServiceRef, ApiError> {
         if self.segments.iter().all(|(name, _)| name != "service") {
             return Ok(ServiceRef::Default);
@@ -110,7 +110,7 @@ impl ApiRequest {
         self.sid("service").map(ServiceRef::Sid)
     }
 
-    /// The user whom the path names.
+    /// The user that the path names.
     pub(crate) fn user(&self) -> Result<UserRef, ApiError> {
         self.segment("user")?.parse().map_err(|_| self.not_found())
     }
@@ -143,7 +143,7 @@ fn resource(path: &str) -> &str {
     rest.filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// Whether the body is, or may be, a form.
+/// Whether the body is a form. A body of unknown type counts as one.
 fn is_form(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_none_or(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -152,10 +152,10 @@ fn is_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Where the request came to, as the client sees it: through a proxy that says so, perhaps below a path, or directly.
+/// The origin that the client sent the request to, with a proxy's path prefix. A proxy tells both in its headers.
 fn requested_origin(headers: &HeaderMap, uri: &Uri) -> String {
     let header = |name: &str| {
-        // Of several proxies the first one is the client's.
+        // Each proxy appends its value, so the first value is what the client used.
         let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
         (!value.is_empty()).then_some(value)
     };

@@ -10,10 +10,10 @@ use reachability_domain::ids::Ids;
 use reachability_domain::sid::RequestSid;
 use tracing::{Instrument, info, info_span};
 
-/// Names the request, in its answer and in everything that is logged of it.
+/// Gives the request an id, which its answer and its log lines have, and logs the answer.
 pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next: Next) -> Response {
     let id: RequestSid = ids.random_sid();
-    // The route, not the path: a path names people.
+    // The route and not the path, since a path can contain a user's identity.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let span = info_span!("request", request.id = %id);
@@ -38,7 +38,7 @@ pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next:
     .await
 }
 
-/// Puts a request's id into the headers of its answer.
+/// Sets the request's id in the headers of an answer.
 pub(crate) fn set_request_id(headers: &mut HeaderMap, id: RequestSid) {
     set(headers, "twilio-request-id", id.to_string());
 }

@@ -1,4 +1,4 @@
-//! Conversations v1: what belongs to the account, among it the service of the routes that name none.
+//! Conversations v1: the account's configuration, which names the default service, and the account's webhooks.
 
 use axum::Json;
 use axum::Router;
@@ -8,10 +8,10 @@ use axum::routing::get;
 use jiff::{SignedDuration, Span};
 use reachability_domain::directory::account::{AccountSettings, WebhookTarget};
 use reachability_domain::directory::ports::Accounts;
-use reachability_domain::directory::service::ServiceRef;
+use reachability_domain::directory::service::{ServiceRef, WebhookMethod};
 use reachability_domain::ids::Ids;
-use reachability_domain::sid::{MessagingServiceSid, ServiceSid};
-use serde_json::{Value, json};
+use reachability_domain::sid::{AccountSid, MessagingServiceSid, ServiceSid};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -57,7 +57,7 @@ async fn update(
 
     let default_sid = chosen.unwrap_or(default.service.sid);
     if chosen.is_some() {
-        // It was shown as a service, and stays one if it is not the default any more.
+        // Clients may know the default service so far, so it must still exist when another one is the default.
         directory.store(default).await?;
     }
     let settings = update_account(&*accounts, &*ids, |settings| {
@@ -99,14 +99,14 @@ async fn update_webhooks(
     Ok(Json(show_webhooks(&request, &settings)).into_response())
 }
 
-/// An ISO 8601 duration of at least so many minutes; an empty text clears it, which is `Some(None)`.
+/// An ISO 8601 duration of at least `least_minutes`. An empty text clears the timer, which is `Some(None)`.
 fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<String>>, ApiError> {
     let Some(text) = form.get(name) else { return Ok(None) };
     if text.is_empty() {
         return Ok(Some(None));
     }
     let least = SignedDuration::from_mins(least_minutes);
-    // A day is 24 hours, as far as a timer is concerned.
+    // A timer has no time zone, so a day has 24 hours.
     let duration = text
         .parse::<Span>()
         .ok()
@@ -118,30 +118,63 @@ fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<
     Ok(Some(Some(text.to_owned())))
 }
 
-fn show(request: &ApiRequest, settings: &AccountSettings, service: ServiceSid) -> Value {
-    let base_url = &request.base_url;
-    json!({
-        "account_sid": request.account_sid,
-        "default_chat_service_sid": service,
-        "default_messaging_service_sid": settings.default_messaging_service_sid,
-        "default_inactive_timer": settings.default_inactive_timer,
-        "default_closed_timer": settings.default_closed_timer,
-        "url": format!("{base_url}/v1/Configuration"),
-        "links": {
-            "service": format!("{base_url}/v1/Services/{service}/Configuration"),
-            "webhooks": format!("{base_url}/v1/Configuration/Webhooks"),
-        },
-    })
+#[derive(Serialize)]
+struct ConfigurationResource<'a> {
+    account_sid: AccountSid,
+    default_chat_service_sid: ServiceSid,
+    default_messaging_service_sid: Option<MessagingServiceSid>,
+    default_inactive_timer: Option<&'a str>,
+    default_closed_timer: Option<&'a str>,
+    url: String,
+    links: ConfigurationLinks,
 }
 
-fn show_webhooks(request: &ApiRequest, settings: &AccountSettings) -> Value {
-    json!({
-        "account_sid": request.account_sid,
-        "pre_webhook_url": settings.webhooks.pre_webhook_url,
-        "post_webhook_url": settings.webhooks.post_webhook_url,
-        "filters": settings.webhooks.filters,
-        "method": settings.webhooks.method,
-        "target": settings.webhook_target,
-        "url": format!("{}/v1/Configuration/Webhooks", request.base_url),
-    })
+#[derive(Serialize)]
+struct ConfigurationLinks {
+    service: String,
+    webhooks: String,
+}
+
+fn show<'a>(
+    request: &ApiRequest,
+    settings: &'a AccountSettings,
+    default_service: ServiceSid,
+) -> ConfigurationResource<'a> {
+    let base_url = &request.base_url;
+    ConfigurationResource {
+        account_sid: request.account_sid,
+        default_chat_service_sid: default_service,
+        default_messaging_service_sid: settings.default_messaging_service_sid,
+        default_inactive_timer: settings.default_inactive_timer.as_deref(),
+        default_closed_timer: settings.default_closed_timer.as_deref(),
+        url: format!("{base_url}/v1/Configuration"),
+        links: ConfigurationLinks {
+            service: format!("{base_url}/v1/Services/{default_service}/Configuration"),
+            webhooks: format!("{base_url}/v1/Configuration/Webhooks"),
+        },
+    }
+}
+
+#[derive(Serialize)]
+struct WebhooksResource<'a> {
+    account_sid: AccountSid,
+    pre_webhook_url: Option<&'a str>,
+    post_webhook_url: Option<&'a str>,
+    filters: Option<&'a [String]>,
+    method: Option<WebhookMethod>,
+    target: Option<WebhookTarget>,
+    url: String,
+}
+
+fn show_webhooks<'a>(request: &ApiRequest, settings: &'a AccountSettings) -> WebhooksResource<'a> {
+    let webhooks = &settings.webhooks;
+    WebhooksResource {
+        account_sid: request.account_sid,
+        pre_webhook_url: webhooks.pre_webhook_url.as_deref(),
+        post_webhook_url: webhooks.post_webhook_url.as_deref(),
+        filters: webhooks.filters.as_deref(),
+        method: webhooks.method,
+        target: settings.webhook_target,
+        url: format!("{}/v1/Configuration/Webhooks", request.base_url),
+    }
 }

@@ -1,5 +1,5 @@
-//! Bindings: push registrations, of a service and of a user, as Conversations v1 and Chat v2 show them. They are the same
-//! bindings. Neither has a way to make one; that is Notify v1's.
+//! Bindings: push registrations of a service and of a user. Conversations v1 and Chat v2 show the same bindings.
+//! Neither API creates bindings, so creating one is as in Notify v1.
 
 use axum::Json;
 use axum::Router;
@@ -19,10 +19,11 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::device::Address;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
+use reachability_domain::push::reason::Reason;
 use reachability_domain::queue::Queue;
-use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, ServiceSid, UserSid};
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -36,7 +37,7 @@ use crate::use_cases::devices::{
 };
 use crate::use_cases::services::ServiceDirectory;
 
-/// How long an app's own name for a device may be, in characters. Ours.
+/// How long an app's own name for a device may be, in characters. The limit is ours, not the vendor's.
 const MAX_ENDPOINT: usize = 256;
 
 /// The parameter that names a credential.
@@ -45,11 +46,11 @@ const CREDENTIAL: &str = "CredentialSid";
 /// Which API shows the bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
-    /// Conversations, those of a service.
+    /// Conversations: the bindings of a service.
     Service,
-    /// Chat, those of a service.
+    /// Chat: the bindings of a service.
     Chat,
-    /// Chat, those of a user.
+    /// Chat: the bindings of a user.
     ChatUser,
 }
 
@@ -76,7 +77,7 @@ impl View {
         }
     }
 
-    /// The service that the path names, and the user whose bindings alone are meant.
+    /// The service that the path names, and the user if the view shows the bindings of one user.
     async fn scope(
         self,
         directory: &ServiceDirectory,
@@ -91,51 +92,100 @@ impl View {
         Ok((service, user))
     }
 
-    fn show(self, request: &ApiRequest, user: Option<&User>, binding: &Binding, now: Timestamp) -> Value {
+    fn show<'a>(
+        self,
+        request: &ApiRequest,
+        user: Option<&User>,
+        binding: &'a Binding,
+        now: Timestamp,
+    ) -> BindingResource<'a> {
         let (service, sid) = (binding.service_sid, binding.sid);
         let (status, reason, since) = match binding.death_at(now) {
             Some(death) => ("dead", Some(death.reason), Some(death.at)),
             None => (binding.status(), None, binding.confirmed_at),
         };
-        let mut shown = json!({
-            "sid": sid,
-            "account_sid": request.account_sid,
-            "credential_sid": binding.credential_sid,
-            "date_created": binding.date_created.to_seconds(),
-            "date_updated": binding.date_updated.to_seconds(),
-            "endpoint": binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
-            "identity": binding.identity,
-            "binding_type": binding.channel,
-            "status": status,
-            "status_reason": reason,
-            "status_date": since.map(Timestamp::to_seconds),
-        });
         let base_url = &request.base_url;
-        match self {
-            Self::Service => {
-                shown["chat_service_sid"] = json!(service);
-                shown["message_types"] = json!(["new_message", "added_to_conversation", "removed_from_conversation"]);
-                shown["url"] = json!(format!("{base_url}/v1/Services/{service}/Bindings/{sid}"));
-            }
+        let view = match self {
+            Self::Service => ViewMembers::Conversations {
+                chat_service_sid: service,
+                message_types: ["new_message", "added_to_conversation", "removed_from_conversation"],
+                url: format!("{base_url}/v1/Services/{service}/Bindings/{sid}"),
+            },
             Self::Chat | Self::ChatUser => {
-                shown["service_sid"] = json!(service);
-                shown["message_types"] =
-                    json!(["new_message", "added_to_channel", "removed_from_channel", "invited_to_channel"]);
-                let url = format!("{base_url}/v2/Services/{service}");
-                match user {
-                    Some(user) => {
-                        shown["user_sid"] = json!(user.sid);
-                        shown["url"] = json!(format!("{url}/Users/{}/Bindings/{sid}", user.sid));
-                    }
-                    None => {
-                        shown["url"] = json!(format!("{url}/Bindings/{sid}"));
-                        shown["links"] = json!({ "user": format!("{url}/Users/{}", encode(&binding.identity)) });
-                    }
+                let service_url = format!("{base_url}/v2/Services/{service}");
+                ViewMembers::Chat {
+                    service_sid: service,
+                    message_types: ["new_message", "added_to_channel", "removed_from_channel", "invited_to_channel"],
+                    user_sid: user.map(|user| user.sid),
+                    url: match user {
+                        Some(user) => format!("{service_url}/Users/{}/Bindings/{sid}", user.sid),
+                        None => format!("{service_url}/Bindings/{sid}"),
+                    },
+                    links: user
+                        .is_none()
+                        .then(|| ChatLinks { user: format!("{service_url}/Users/{}", encode(&binding.identity)) }),
                 }
             }
+        };
+        BindingResource {
+            sid,
+            account_sid: request.account_sid,
+            credential_sid: binding.credential_sid,
+            date_created: binding.date_created.to_seconds(),
+            date_updated: binding.date_updated.to_seconds(),
+            endpoint: binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
+            identity: &binding.identity,
+            binding_type: binding.channel,
+            status,
+            status_reason: reason,
+            status_date: since.map(Timestamp::to_seconds),
+            view,
         }
-        shown
     }
+}
+
+#[derive(Serialize)]
+struct BindingResource<'a> {
+    sid: BindingSid,
+    account_sid: AccountSid,
+    credential_sid: Option<CredentialSid>,
+    date_created: String,
+    date_updated: String,
+    endpoint: String,
+    identity: &'a Identity,
+    binding_type: Channel,
+    status: &'static str,
+    status_reason: Option<Reason>,
+    status_date: Option<String>,
+    #[serde(flatten)]
+    view: ViewMembers,
+}
+
+/// The members by which the views differ.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ViewMembers {
+    Conversations {
+        chat_service_sid: ServiceSid,
+        message_types: [&'static str; 3],
+        url: String,
+    },
+    Chat {
+        service_sid: ServiceSid,
+        message_types: [&'static str; 4],
+        /// Only a user's bindings have it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_sid: Option<UserSid>,
+        url: String,
+        /// Only a service's bindings have them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        links: Option<ChatLinks>,
+    },
+}
+
+#[derive(Serialize)]
+struct ChatLinks {
+    user: String,
 }
 
 async fn list(
@@ -150,7 +200,7 @@ async fn list(
     let types: Vec<&str> = request.query.all("BindingType").collect();
     let mut filters: String = types.iter().map(|word| format!("&BindingType={word}")).collect();
     let mut filter = BindingFilter::default();
-    // Connections in the app are a type to the vendor, and no registrations here.
+    // For the vendor, a connection of the app is a binding of type `twilsock`. Here, no binding has this type.
     for word in types.iter().filter(|word| **word != "twilsock") {
         filter.channels.push(channel(word)?);
     }
@@ -197,7 +247,7 @@ async fn delete(
     request.deleted(unregister_device(&*bindings, clock, UnregisterDevice { service: service.sid, binding }).await?)
 }
 
-/// The binding that the path names, if it is this user's.
+/// The binding that the path names. If `user` is given, it must be one of this user's bindings.
 async fn find(
     bindings: &dyn Bindings,
     request: &ApiRequest,
@@ -209,7 +259,7 @@ async fn find(
     binding.ok_or_else(|| request.not_found())
 }
 
-/// Registers a device, as Notify does.
+/// Registers a device, as Notify v1 does.
 async fn create(
     State(directory): State<ServiceDirectory>,
     Port(bindings): Port<dyn Bindings>,
@@ -256,7 +306,7 @@ fn channel(word: &str) -> Result<Channel, ApiError> {
     word.parse().map_err(|_| ApiError::refused(ErrorCode::BindingType, "Invalid binding type"))
 }
 
-/// An identity, as a part of a URL.
+/// Encodes an identity for a URL.
 fn encode(identity: &Identity) -> impl std::fmt::Display {
     utf8_percent_encode(identity.as_str(), NON_ALPHANUMERIC)
 }

@@ -1,27 +1,27 @@
-//! Chat v2: services and all that can be set on them. Its users are with [`crate::routes::users`].
+//! Chat v2: a service with all its settings. [`crate::routes::services`] has the routes that Conversations has too.
 
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use reachability_domain::directory::service::{NotificationSetting, Service};
+use reachability_domain::directory::service::{NotificationSetting, Service, WebhookMethod};
 use reachability_domain::ids::Ids;
+use reachability_domain::sid::{AccountSid, RoleSid, ServiceSid};
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
-use crate::routes::scope::find_service;
-use crate::routes::services::{self, MAX_FRIENDLY_NAME, View};
-use crate::routes::settings::{role, set_notification, set_reachability, set_webhooks};
+use crate::routes::scope::update_service;
+use crate::routes::settings::{MAX_FRIENDLY_NAME, role, set_notification, set_reachability, set_webhooks};
 use crate::use_cases::services::ServiceDirectory;
 
 pub(crate) fn routes() -> Router<App> {
-    services::routes_at("/v2/Services", View { show }).route("/v2/Services/{service}", post(update))
+    Router::new().route("/v2/Services/{service}", post(update))
 }
 
 async fn update(
@@ -30,11 +30,9 @@ async fn update(
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let form = request.form()?;
-    let found = find_service(&directory, &request).await?;
     let now = clock();
-    let change = |service: &mut Service| change(service, &form, now);
-    let service = directory.update(&*ids, clock, found, change).await?.ok_or_else(|| request.not_found())?;
+    let change = |service: &mut Service, form: &Params| change(service, form, now);
+    let service = update_service(&directory, &*ids, clock, &request, change).await?;
     Ok(Json(show(&request, &service)).into_response())
 }
 
@@ -80,64 +78,127 @@ fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), Ap
     Ok(())
 }
 
-fn show(request: &ApiRequest, service: &Service) -> Value {
-    let url = format!("{}/v2/Services/{}", request.base_url, service.sid);
-    let notifications = &service.notifications;
-    let mut new_message = show_notification(&notifications.new_message);
-    if notifications.badge_count_enabled {
-        new_message.insert("badge_count_enabled".to_owned(), json!(true));
-    }
-    json!({
-        "sid": service.sid,
-        "account_sid": request.account_sid,
-        "friendly_name": service.friendly_name,
-        "date_created": service.date_created.to_seconds(),
-        "date_updated": service.date_updated.to_seconds(),
-        "default_service_role_sid": service.default_roles.service_user,
-        "default_channel_role_sid": service.default_roles.conversation,
-        "default_channel_creator_role_sid": service.default_roles.conversation_creator,
-        "read_status_enabled": service.chat.read_status_enabled,
-        "reachability_enabled": service.configuration.reachability_enabled,
-        "typing_indicator_timeout": service.chat.typing_indicator_timeout,
-        "consumption_report_interval": service.chat.consumption_report_interval,
-        "limits": {
-            "channel_members": service.chat.channel_members,
-            "user_channels": service.chat.user_channels,
-        },
-        "pre_webhook_url": service.webhooks.pre_webhook_url,
-        "post_webhook_url": service.webhooks.post_webhook_url,
-        "webhook_method": service.webhooks.method,
-        "webhook_filters": service.webhooks.filters,
-        "pre_webhook_retry_count": service.chat.pre_webhook_retry_count,
-        "post_webhook_retry_count": service.chat.post_webhook_retry_count,
-        "notifications": {
-            "log_enabled": notifications.log_enabled,
-            "new_message": new_message,
-            "added_to_channel": show_notification(&notifications.added),
-            "removed_from_channel": show_notification(&notifications.removed),
-            "invited_to_channel": show_notification(&notifications.invited),
-        },
-        "media": {
-            "size_limit_mb": 150,
-            "compatibility_message": service.chat.media_compatibility_message,
-        },
-        "url": url,
-        "links": {
-            "channels": format!("{url}/Channels"),
-            "users": format!("{url}/Users"),
-            "roles": format!("{url}/Roles"),
-            "bindings": format!("{url}/Bindings"),
-        },
-    })
+#[derive(Serialize)]
+pub(super) struct ChatService<'a> {
+    sid: ServiceSid,
+    account_sid: AccountSid,
+    friendly_name: &'a str,
+    date_created: String,
+    date_updated: String,
+    default_service_role_sid: RoleSid,
+    default_channel_role_sid: RoleSid,
+    default_channel_creator_role_sid: RoleSid,
+    read_status_enabled: bool,
+    reachability_enabled: bool,
+    typing_indicator_timeout: u32,
+    consumption_report_interval: u32,
+    limits: Limits,
+    pre_webhook_url: Option<&'a str>,
+    post_webhook_url: Option<&'a str>,
+    webhook_method: Option<WebhookMethod>,
+    webhook_filters: Option<&'a [String]>,
+    pre_webhook_retry_count: u32,
+    post_webhook_retry_count: u32,
+    notifications: Notifications<'a>,
+    media: Media<'a>,
+    url: String,
+    links: Links,
 }
 
-/// Chat shows of a notification what was set.
-fn show_notification(notification: &NotificationSetting) -> Map<String, Value> {
-    let mut shown = Map::from_iter([("enabled".to_owned(), json!(notification.enabled))]);
-    for (name, text) in [("template", &notification.template), ("sound", &notification.sound)] {
-        if let Some(text) = text {
-            shown.insert(name.to_owned(), json!(text));
-        }
+#[derive(Serialize)]
+struct Limits {
+    channel_members: u32,
+    user_channels: u32,
+}
+
+#[derive(Serialize)]
+struct Notifications<'a> {
+    log_enabled: bool,
+    new_message: NewMessage<'a>,
+    added_to_channel: Notification<'a>,
+    removed_from_channel: Notification<'a>,
+    invited_to_channel: Notification<'a>,
+}
+
+/// Unlike Conversations, Chat leaves out a template or a sound that is not set.
+#[derive(Serialize)]
+struct Notification<'a> {
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sound: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct NewMessage<'a> {
+    #[serde(flatten)]
+    notification: Notification<'a>,
+    /// Chat shows it only if it is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    badge_count_enabled: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Media<'a> {
+    size_limit_mb: u32,
+    compatibility_message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Links {
+    channels: String,
+    users: String,
+    roles: String,
+    bindings: String,
+}
+
+impl<'a> Notification<'a> {
+    fn of(setting: &'a NotificationSetting) -> Self {
+        Self { enabled: setting.enabled, template: setting.template.as_deref(), sound: setting.sound.as_deref() }
     }
-    shown
+}
+
+pub(super) fn show<'a>(request: &ApiRequest, service: &'a Service) -> ChatService<'a> {
+    let url = format!("{}/v2/Services/{}", request.base_url, service.sid);
+    let Service { default_roles, notifications, webhooks, chat, .. } = service;
+    ChatService {
+        sid: service.sid,
+        account_sid: request.account_sid,
+        friendly_name: &service.friendly_name,
+        date_created: service.date_created.to_seconds(),
+        date_updated: service.date_updated.to_seconds(),
+        default_service_role_sid: default_roles.service_user,
+        default_channel_role_sid: default_roles.conversation,
+        default_channel_creator_role_sid: default_roles.conversation_creator,
+        read_status_enabled: chat.read_status_enabled,
+        reachability_enabled: service.configuration.reachability_enabled,
+        typing_indicator_timeout: chat.typing_indicator_timeout,
+        consumption_report_interval: chat.consumption_report_interval,
+        limits: Limits { channel_members: chat.channel_members, user_channels: chat.user_channels },
+        pre_webhook_url: webhooks.pre_webhook_url.as_deref(),
+        post_webhook_url: webhooks.post_webhook_url.as_deref(),
+        webhook_method: webhooks.method,
+        webhook_filters: webhooks.filters.as_deref(),
+        pre_webhook_retry_count: chat.pre_webhook_retry_count,
+        post_webhook_retry_count: chat.post_webhook_retry_count,
+        notifications: Notifications {
+            log_enabled: notifications.log_enabled,
+            new_message: NewMessage {
+                notification: Notification::of(&notifications.new_message),
+                badge_count_enabled: notifications.badge_count_enabled.then_some(true),
+            },
+            added_to_channel: Notification::of(&notifications.added),
+            removed_from_channel: Notification::of(&notifications.removed),
+            invited_to_channel: Notification::of(&notifications.invited),
+        },
+        media: Media { size_limit_mb: 150, compatibility_message: &chat.media_compatibility_message },
+        links: Links {
+            channels: format!("{url}/Channels"),
+            users: format!("{url}/Users"),
+            roles: format!("{url}/Roles"),
+            bindings: format!("{url}/Bindings"),
+        },
+        url,
+    }
 }

@@ -1,4 +1,4 @@
-//! Credentials of push providers: the account's, shown by Conversations v1 and Chat v2. They are the same credentials.
+//! The account's credentials for push providers. Conversations v1 and Chat v2 show the same credentials.
 
 use axum::Json;
 use axum::Router;
@@ -12,11 +12,12 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
 use reachability_domain::secret::Secret;
-use reachability_domain::sid::CredentialSid;
+use reachability_domain::sid::{AccountSid, CredentialSid};
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -29,10 +30,10 @@ use crate::use_cases::credentials::update_credential;
 /// How long a credential's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 64;
 
-/// How long a key, a certificate or a service account may be, in characters. Ours.
+/// How long a key, a certificate or a service account may be, in characters. The limit is ours, not the vendor's.
 const MAX_MATERIAL: usize = 16 * 1024;
 
-/// What an API has of its own.
+/// What differs between the APIs.
 #[derive(Debug, Clone, Copy)]
 struct View {
     path: &'static str,
@@ -122,7 +123,7 @@ async fn update(
     let channel = form.get("Type").map(channel).transpose()?;
     let read = find(&*credentials, &request).await?;
     if channel.is_some_and(|channel| !channel.is(read.channel)) {
-        return Err(ApiError::unfit("Type", "a credential stays with its channel"));
+        return Err(ApiError::unfit("Type", "the channel of a credential cannot be changed"));
     }
     let given = Given::read(&form, channel.unwrap_or(read.channel))?;
     let sealed = given.map(|given| given.seal(&*vault, read.sid, clock())).transpose()?;
@@ -145,7 +146,7 @@ async fn update(
     Ok(Json(show(&request, view, &credential)).into_response())
 }
 
-/// Removes a credential. Registrations that name it stay as they are.
+/// Removes a credential. Registrations that name it are not changed.
 async fn delete(Port(credentials): Port<dyn Credentials>, request: ApiRequest) -> Result<StatusCode, ApiError> {
     request.deleted(credentials.delete_credential(request.credential()?).await?)
 }
@@ -162,17 +163,17 @@ fn channel(word: &str) -> Result<Channel, ApiError> {
 /// The parameter that names a platform application.
 const PLATFORM_APPLICATION: &str = "PlatformApplicationArn";
 
-/// What a credential is made of, as a form says. It is always given as a whole.
+/// The key material in a form. A form gives all of it or none.
 struct Given {
     material: Material,
-    /// The parameter that is wrong if the error alone does not tell.
+    /// The parameter that an error names if its cause does not tell which one is wrong.
     parameter: &'static str,
-    /// Whether the form has keys besides the ARN of a platform application.
+    /// Whether the form has other keys in addition to the ARN of a platform application.
     has_other_keys: bool,
 }
 
 impl Given {
-    /// `None` if the form says nothing of it.
+    /// `None` if the form has no key material.
     fn read(form: &Params, channel: Channel) -> Result<Option<Self>, ApiError> {
         let given = |name| {
             let text = form.text(name, MAX_MATERIAL, ErrorCode::InvalidParameter);
@@ -212,7 +213,7 @@ impl Given {
                 (material, "PrivateKey")
             }
             Channel::Fcm | Channel::Gcm => {
-                // Each has a name of its own, and means the same.
+                // The vendor has a parameter for FCM and one for GCM. Both take the same here.
                 let name = if given("Secret")?.is_some() { "Secret" } else { "ApiKey" };
                 (Material::ServiceAccount { json: Secret::new(form.required(name)?) }, name)
             }
@@ -220,7 +221,7 @@ impl Given {
         Ok(Some(Self { material, parameter, has_other_keys: false }))
     }
 
-    /// What is stored of it.
+    /// Checks the material. Returns the method and the sealed secret to store.
     fn seal(
         &self,
         vault: &dyn Vault,
@@ -228,9 +229,9 @@ impl Given {
         now: Timestamp,
     ) -> Result<(Method, Option<Sealed>), ApiError> {
         let sealed = vault.seal(sid, &self.material, now);
-        // Which of two mistakes is told: that there are no platform applications at all, or else that there is more.
+        // If the deployment has no platform applications, the error says so: removing the other keys would not help.
         if self.has_other_keys && !matches!(sealed, Err(VaultError::NoPlatformApplications)) {
-            let why = "a platform application has its own keys, and no others are wanted";
+            let why = "a platform application has its own keys, so the form must not have others";
             return Err(ApiError::unfit(self.parameter, why));
         }
         sealed.map_err(|error| match error {
@@ -241,7 +242,7 @@ impl Given {
     }
 }
 
-/// What is wrong with what was given, and by which parameter: `parameter` where the error alone does not tell.
+/// The error for invalid material. It names `parameter` if the cause does not tell which one is wrong.
 fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
     let parameter = match error {
         InvalidMaterial::KeyId => "KeyId",
@@ -259,7 +260,7 @@ fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
     ApiError::unfit(parameter, error)
 }
 
-/// What is not secret: the parameters that creating and updating have in common.
+/// Sets what is not key material. Creating and updating have these parameters in common.
 fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     form.set_text(&mut credential.friendly_name, "FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
     set(&mut credential.sandbox, form.boolean("Sandbox")?);
@@ -278,56 +279,90 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn show(request: &ApiRequest, view: View, credential: &Credential) -> Value {
+fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential) -> CredentialResource<'a> {
     let (status, reason, since) = match (&credential.outage, &credential.health) {
-        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(since.to_seconds())),
+        (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(*since)),
         (None, Health::Unproven) => ("unproven", None, None),
         (None, Health::Accepted) => ("accepted", None, None),
-        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(at.to_seconds())),
+        (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(*at)),
     };
-    let mut shown = json!({
-        "sid": credential.sid,
-        "account_sid": request.account_sid,
-        "friendly_name": credential.friendly_name,
-        "type": credential.channel,
-        // A text, as the vendor shows it.
-        "sandbox": if credential.sandbox { "True" } else { "False" },
-        "date_created": credential.date_created.to_seconds(),
-        "date_updated": credential.date_updated.to_seconds(),
-        "url": format!("{}{}/{}", request.base_url, view.path, credential.sid),
-        "registration_check": credential.check,
-        "status": status,
-        "status_reason": reason,
-        "status_date": since,
-        "method": null,
-        "key_id": null,
-        "team_id": null,
-        "topic": null,
-        "certificate_expires": null,
-        "project_id": null,
-        "client_email": null,
-        "private_key_id": null,
-        "platform_application_arn": null,
-    });
-    let method = match &credential.method {
-        Method::ApnsKey { key_id, team_id, topic } => {
-            json!({ "method": "apns_key", "key_id": key_id, "team_id": team_id, "topic": topic })
-        }
-        Method::ApnsCertificate { topic, not_after } => {
-            json!({ "method": "apns_certificate", "topic": topic, "certificate_expires": not_after.to_seconds() })
-        }
-        Method::ServiceAccount { project_id, client_email, private_key_id } => json!({
-            "method": "service_account",
-            "project_id": project_id,
-            "client_email": client_email,
-            "private_key_id": private_key_id,
-        }),
-        Method::PlatformApplication { arn } => {
-            json!({ "method": "platform_application", "platform_application_arn": arn })
-        }
-    };
-    if let (Value::Object(shown), Value::Object(method)) = (&mut shown, method) {
-        shown.extend(method);
+    CredentialResource {
+        sid: credential.sid,
+        account_sid: request.account_sid,
+        friendly_name: credential.friendly_name.as_deref(),
+        channel: credential.channel,
+        sandbox: if credential.sandbox { "True" } else { "False" },
+        date_created: credential.date_created.to_seconds(),
+        date_updated: credential.date_updated.to_seconds(),
+        url: format!("{}{}/{}", request.base_url, view.path, credential.sid),
+        registration_check: credential.check,
+        status,
+        status_reason: reason,
+        status_date: since.map(Timestamp::to_seconds),
+        method: MethodMembers::of(&credential.method),
     }
-    shown
+}
+
+#[derive(Serialize)]
+struct CredentialResource<'a> {
+    sid: CredentialSid,
+    account_sid: AccountSid,
+    friendly_name: Option<&'a str>,
+    #[serde(rename = "type")]
+    channel: Channel,
+    /// `True` or `False`: in the vendor's API this is a text.
+    sandbox: &'static str,
+    date_created: String,
+    date_updated: String,
+    url: String,
+    registration_check: RegistrationCheck,
+    status: &'static str,
+    status_reason: Option<&'a Reason>,
+    status_date: Option<String>,
+    #[serde(flatten)]
+    method: MethodMembers<'a>,
+}
+
+/// The members that describe the method. A member that the method does not have is null.
+#[derive(Serialize, Default)]
+struct MethodMembers<'a> {
+    method: &'static str,
+    key_id: Option<&'a str>,
+    team_id: Option<&'a str>,
+    topic: Option<&'a str>,
+    certificate_expires: Option<String>,
+    project_id: Option<&'a str>,
+    client_email: Option<&'a str>,
+    private_key_id: Option<&'a str>,
+    platform_application_arn: Option<&'a str>,
+}
+
+impl<'a> MethodMembers<'a> {
+    fn of(method: &'a Method) -> Self {
+        match method {
+            Method::ApnsKey { key_id, team_id, topic } => Self {
+                method: "apns_key",
+                key_id: Some(key_id),
+                team_id: Some(team_id),
+                topic: Some(topic),
+                ..Self::default()
+            },
+            Method::ApnsCertificate { topic, not_after } => Self {
+                method: "apns_certificate",
+                topic: Some(topic),
+                certificate_expires: Some(not_after.to_seconds()),
+                ..Self::default()
+            },
+            Method::ServiceAccount { project_id, client_email, private_key_id } => Self {
+                method: "service_account",
+                project_id: Some(project_id),
+                client_email: Some(client_email),
+                private_key_id: Some(private_key_id),
+                ..Self::default()
+            },
+            Method::PlatformApplication { arn } => {
+                Self { method: "platform_application", platform_application_arn: Some(arn), ..Self::default() }
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The door for events of an owner's own gateway.
+//! The route that takes events from the owner's gateway.
 
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -10,18 +10,18 @@ use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::app::{App, Port};
 use crate::http::body::Limit;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
 use crate::use_cases::services::ServiceDirectory;
 
-/// How large a batch of events may be, in bytes: some 40,000 events.
+/// How large a batch may be, in bytes: about 40,000 events fit in.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
 pub(crate) fn routes() -> Router<App> {
@@ -31,9 +31,9 @@ pub(crate) fn routes() -> Router<App> {
 /// How many events a batch may hold.
 const MAX_EVENTS: usize = 50_000;
 
-/// Takes a JSON array of events, or one event a line. Those that are well-formed are in the queue when it answers;
-/// handling them may take a moment longer. If there were some and none was taken, the answer is an error. What was
-/// accepted while reachability is off brings nobody online, so the answer says whether it is on.
+/// Takes a JSON array of events, or one event per line. The valid events are in the queue when it answers; the worker
+/// handles them soon after. If it refuses all events, the answer is an error. Events that come while reachability is
+/// off bring nobody online, so the answer says whether it is on.
 async fn take(
     State(directory): State<ServiceDirectory>,
     Port(queue): Port<dyn Queue<PresenceMessage>>,
@@ -53,24 +53,41 @@ async fn take(
     for (index, json) in events.into_iter().enumerate() {
         match check(json, sid, now) {
             Ok(event) => messages.push(PresenceMessage::Event(event)),
-            Err(reason) => refused.push(json!({ "index": index, "reason": reason })),
+            Err(reason) => refused.push(RefusedEvent { index, reason }),
         }
     }
     if !messages.is_empty() {
-        // The worker handles events of services that are stored.
+        // The worker handles only events of stored services.
         directory.store(found).await?;
         queue.send(&messages).await?;
     } else if !refused.is_empty() {
-        return Err(ApiError::refused(ErrorCode::InvalidParameter, "None of the events can be taken")
-            .with("accepted", json!(0))
-            .with("refused", json!(refused)));
+        let error = ApiError::refused(ErrorCode::InvalidParameter, "None of the events is valid");
+        let body = RefusedBody { error: error.body(), accepted: 0, refused };
+        return Ok((error.status, Json(body)).into_response());
     }
-    let accepted = json!({
-        "accepted": messages.len(),
-        "refused": refused,
-        "reachability_enabled": reachability_enabled,
-    });
-    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+    let body = AcceptedBody { accepted: messages.len(), refused, reachability_enabled };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+#[derive(Serialize)]
+struct AcceptedBody {
+    accepted: usize,
+    refused: Vec<RefusedEvent>,
+    reachability_enabled: bool,
+}
+
+#[derive(Serialize)]
+struct RefusedBody<'a> {
+    #[serde(flatten)]
+    error: ErrorBody<'a>,
+    accepted: usize,
+    refused: Vec<RefusedEvent>,
+}
+
+#[derive(Serialize)]
+struct RefusedEvent {
+    index: usize,
+    reason: String,
 }
 
 /// The events in a body: the elements of an array, or the lines that are not empty.

@@ -1,14 +1,14 @@
-//! The parameter `Identity`, where it may be given several times.
+//! The parameter `Identity`, which some routes take several times.
 
 use reachability_domain::identity::Identity;
 
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 
-/// How many identities a request may name. Ours.
+/// How many identities a request may name. The limit is ours, not the vendor's.
 const MAX_IDENTITIES: usize = 100;
 
-/// The identities that are asked for, each once.
+/// The identities that a request names, without repetitions.
 pub(super) fn identities(params: &Params) -> Result<Vec<Identity>, ApiError> {
     let mut identities = vec![];
     for identity in params.all("Identity") {

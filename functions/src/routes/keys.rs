@@ -1,4 +1,4 @@
-//! The 2010 API: API keys. Its lists and dates have forms of their own.
+//! API keys, in the vendor's 2010 API. Its lists and dates have their own format.
 
 use axum::Json;
 use axum::Router;
@@ -12,7 +12,7 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::sid::KeySid;
 use reachability_domain::time::Clock;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::caller::{Caller, OwnerKey};
@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/2010-04-01/Accounts/{account}/Keys/{key}", get(fetch).delete(delete))
 }
 
-/// Keys are made and taken away with the account's own token, so that a leaked key cannot make others.
+/// Allows only the account's auth token, so that nobody can create new keys with a leaked key.
 fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
     if request.account()? != request.account_sid {
         return Err(request.not_found());
@@ -59,9 +59,7 @@ async fn create(
         date_created: clock(),
     };
     keys.create_key(&key).await?;
-    let mut shown = show(&key);
-    // This once.
-    shown["secret"] = json!(key.secret.expose());
+    let shown = KeyResource { secret: Some(key.secret.expose()), ..show(&key) };
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
@@ -72,17 +70,17 @@ async fn list(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Resp
     let links = listing.links(&request.path, &page, |key| key.sid);
     let start = listing.number().saturating_mul(listing.request.limit as u64);
     let last = page.items.len().saturating_sub(1) as u64;
-    Ok(Json(json!({
-        "keys": page.items.iter().map(show).collect::<Vec<_>>(),
-        "page": listing.number(),
-        "page_size": listing.request.limit,
-        "start": start,
-        "end": start.saturating_add(last),
-        "uri": links.this,
-        "first_page_uri": links.first,
-        "previous_page_uri": links.previous,
-        "next_page_uri": links.next,
-    }))
+    Ok(Json(KeyPage {
+        keys: page.items.iter().map(show).collect(),
+        page: listing.number(),
+        page_size: listing.request.limit,
+        start,
+        end: start.saturating_add(last),
+        uri: links.this,
+        first_page_uri: links.first,
+        previous_page_uri: links.previous,
+        next_page_uri: links.next,
+    })
     .into_response())
 }
 
@@ -97,11 +95,38 @@ async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<St
     request.deleted(keys.delete_key(request.key()?).await?)
 }
 
-fn show(key: &ApiKey) -> Value {
-    json!({
-        "sid": key.sid,
-        "friendly_name": key.friendly_name,
-        "date_created": key.date_created.to_rfc2822(),
-        "date_updated": key.date_created.to_rfc2822(),
-    })
+#[derive(Serialize)]
+struct KeyPage<'a> {
+    keys: Vec<KeyResource<'a>>,
+    page: u64,
+    page_size: usize,
+    start: u64,
+    end: u64,
+    uri: String,
+    first_page_uri: String,
+    previous_page_uri: Option<String>,
+    next_page_uri: Option<String>,
+}
+
+#[derive(Serialize)]
+struct KeyResource<'a> {
+    sid: KeySid,
+    friendly_name: &'a str,
+    date_created: String,
+    date_updated: String,
+    /// Only the answer to the creation has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+}
+
+fn show(key: &ApiKey) -> KeyResource<'_> {
+    let date = key.date_created.to_rfc2822();
+    KeyResource {
+        sid: key.sid,
+        friendly_name: &key.friendly_name,
+        date_created: date.clone(),
+        // A key is never changed.
+        date_updated: date,
+        secret: None,
+    }
 }

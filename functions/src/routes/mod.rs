@@ -1,5 +1,5 @@
-//! The routes. They decode requests into commands and show what comes of them; what is done is in
-//! [`crate::use_cases`].
+//! The routes. They decode requests into commands and render the results; [`crate::use_cases`] carries the commands
+//! out.
 
 pub(crate) mod account;
 pub(crate) mod bindings;

@@ -1,4 +1,4 @@
-//! Notifications, in the words of Notify v1: to all devices of some users.
+//! Notifications to all devices of some users, with the parameters of Notify v1.
 
 use axum::Json;
 use axum::Router;
@@ -6,16 +6,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
+use reachability_domain::push::channel::Channel;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
 use reachability_domain::push::ports::Notifications;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::queue::Queue;
-use reachability_domain::sid::BindingSid;
+use reachability_domain::sid::{AccountSid, BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::time::Clock;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -29,16 +33,16 @@ use crate::routes::settings::MAX_SOUND;
 use crate::use_cases::notifications::{SendNotification, send_notification};
 use crate::use_cases::services::ServiceDirectory;
 
-/// How long a title may be, in characters. Ours.
+/// How long a title may be, in characters. The limit is ours, not the vendor's.
 const MAX_TITLE: usize = 1_024;
 
-/// How long a text may be, in characters. Ours.
+/// How long a text may be, in characters. The limit is ours, not the vendor's.
 const MAX_BODY: usize = 4_096;
 
-/// How large what is sent to a device may be, in bytes. That is what APNs and FCM take.
+/// How large the payload for a device may be, in bytes. APNs and FCM have this limit.
 const MAX_PAYLOAD: usize = 4_096;
 
-/// For how long a provider may keep a notification, in seconds: four weeks, which is what FCM takes.
+/// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit.
 const MAX_TTL: u32 = 2_419_200;
 
 /// How many deliveries a page has at most.
@@ -117,15 +121,15 @@ fn content(form: &Params) -> Result<Content, ApiError> {
     if content.title.is_none() && content.body.is_none() && content.data.is_empty() {
         return Err(ApiError::missing("Title, Body or Data"));
     }
-    let size = payload_size(&content);
+    let size = payload_size(&content).map_err(ApiError::internal)?;
     if size > MAX_PAYLOAD {
-        let message = format!("The notification has {size} bytes as a push, and may have {MAX_PAYLOAD}");
+        let message = format!("The notification has {size} bytes as a push, and the limit is {MAX_PAYLOAD}");
         return Err(ApiError::refused(ErrorCode::InvalidParameter, message));
     }
     Ok(content)
 }
 
-/// `Data`: an object, of whose members one is APNs's own.
+/// `Data`: a JSON object. APNs uses its member `aps`, so the request must not.
 fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
     let name = "Data";
     match form.get(name) {
@@ -140,65 +144,123 @@ fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// How large the content is as APNs takes it, in bytes. FCM's form of it is about as large.
-fn payload_size(content: &Content) -> usize {
-    fn member(name: &str, text: Option<&String>) -> Option<(String, Value)> {
-        text.map(|text| (name.to_owned(), json!(text)))
-    }
-    let alert = [member("title", content.title.as_ref()), member("body", content.body.as_ref())];
-    let alert: Map<_, _> = alert.into_iter().flatten().collect();
-    let mut aps = Map::from_iter(member("sound", content.sound.as_ref()));
-    aps.insert("alert".to_owned(), alert.into());
-    let mut payload = content.data.clone();
-    payload.insert("aps".to_owned(), aps.into());
-    Value::from(payload).to_string().len()
+/// The size of the content as a payload of APNs, in bytes. A payload of FCM is about as large.
+fn payload_size(content: &Content) -> serde_json::Result<usize> {
+    let alert = Alert { title: content.title.as_deref(), body: content.body.as_deref() };
+    let aps = Aps { sound: content.sound.as_deref(), alert };
+    serde_json::to_vec(&Payload { data: &content.data, aps }).map(|payload| payload.len())
 }
 
-fn show(request: &ApiRequest, notification: &Notification) -> Value {
+#[derive(Serialize)]
+struct Payload<'a> {
+    #[serde(flatten)]
+    data: &'a Map<String, Value>,
+    aps: Aps<'a>,
+}
+
+#[derive(Serialize)]
+struct Aps<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sound: Option<&'a str>,
+    alert: Alert<'a>,
+}
+
+#[derive(Serialize)]
+struct Alert<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+}
+
+fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> NotificationResource<'a> {
     let content = &notification.content;
     let (service, sid) = (notification.service_sid, notification.sid);
     let url = format!("{}/v1/Services/{service}/Notifications/{sid}", request.base_url);
-    json!({
-        "sid": sid,
-        "account_sid": request.account_sid,
-        "service_sid": service,
-        "date_created": notification.date_created.to_seconds(),
-        "identities": notification.identities,
-        "tags": [],
-        "segments": [],
-        "priority": content.priority,
-        "ttl": notification.ttl_seconds,
-        "title": content.title,
-        "body": content.body,
-        "sound": content.sound,
-        "action": null,
-        "data": (!content.data.is_empty()).then_some(&content.data),
-        "apn": null,
-        "gcm": null,
-        "fcm": null,
-        "sms": null,
-        "facebook_messenger": null,
-        "alexa": null,
-        "url": url,
-        "links": { "deliveries": format!("{url}/Deliveries") },
-    })
+    NotificationResource {
+        sid,
+        account_sid: request.account_sid,
+        service_sid: service,
+        date_created: notification.date_created.to_seconds(),
+        identities: &notification.identities,
+        tags: [],
+        segments: [],
+        priority: content.priority,
+        ttl: notification.ttl_seconds,
+        title: content.title.as_deref(),
+        body: content.body.as_deref(),
+        sound: content.sound.as_deref(),
+        action: (),
+        data: (!content.data.is_empty()).then_some(&content.data),
+        apn: (),
+        gcm: (),
+        fcm: (),
+        sms: (),
+        facebook_messenger: (),
+        alexa: (),
+        links: NotificationLinks { deliveries: format!("{url}/Deliveries") },
+        url,
+    }
 }
 
-fn show_delivery(delivery: &Delivery) -> Value {
+/// Notify has some members that nothing here sets. They are null, which is the type `()`, or an empty array.
+#[derive(Serialize)]
+struct NotificationResource<'a> {
+    sid: NotificationSid,
+    account_sid: AccountSid,
+    service_sid: ServiceSid,
+    date_created: String,
+    identities: &'a [Identity],
+    tags: [(); 0],
+    segments: [(); 0],
+    priority: Priority,
+    ttl: Option<u32>,
+    title: Option<&'a str>,
+    body: Option<&'a str>,
+    sound: Option<&'a str>,
+    action: (),
+    data: Option<&'a Map<String, Value>>,
+    apn: (),
+    gcm: (),
+    fcm: (),
+    sms: (),
+    facebook_messenger: (),
+    alexa: (),
+    url: String,
+    links: NotificationLinks,
+}
+
+#[derive(Serialize)]
+struct NotificationLinks {
+    deliveries: String,
+}
+
+fn show_delivery(delivery: &Delivery) -> DeliveryResource<'_> {
     let (reason, id) = match &delivery.status {
         DeliveryStatus::Queued { reason } => (reason.as_ref(), None),
         DeliveryStatus::Accepted { id } => (None, id.as_deref()),
         DeliveryStatus::Failed { reason } => (Some(reason), None),
     };
-    json!({
-        "binding_sid": delivery.binding_sid,
-        "identity": delivery.identity,
-        "binding_type": delivery.channel,
-        "status": delivery.status.as_str(),
-        "reason": reason,
-        "provider_message_id": id,
-        "date_updated": delivery.date_updated.to_seconds(),
-    })
+    DeliveryResource {
+        binding_sid: delivery.binding_sid,
+        identity: &delivery.identity,
+        binding_type: delivery.channel,
+        status: delivery.status.as_str(),
+        reason,
+        provider_message_id: id,
+        date_updated: delivery.date_updated.to_seconds(),
+    }
+}
+
+#[derive(Serialize)]
+struct DeliveryResource<'a> {
+    binding_sid: BindingSid,
+    identity: &'a Identity,
+    binding_type: Channel,
+    status: &'static str,
+    reason: Option<&'a Reason>,
+    provider_message_id: Option<&'a str>,
+    date_updated: String,
 }
 
 #[cfg(test)]
@@ -206,8 +268,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_into_a_push_is_taken() {
-        let size = |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content)).ok();
+    fn accepts_content_that_fits_into_a_push() {
+        let size =
+            |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content).unwrap()).ok();
         assert_eq!(size("Body=x&Identity=y"), Some(r#"{"aps":{"alert":{"body":"x"}}}"#.len()));
         assert_eq!(
             size("Title=%C3%BC&Sound=s&Data=%7B%22a%22%3A%5B1%5D%7D"),
@@ -216,6 +279,6 @@ mod tests {
         for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
             assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
         }
-        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "there is nothing to tell");
+        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
     }
 }

@@ -1,4 +1,4 @@
-//! Services, as Conversations v1 shows them, and what Chat v2 does with them in the same way.
+//! Services, as Conversations v1 and Chat v2 show them. They are the same services.
 
 use axum::Json;
 use axum::Router;
@@ -10,43 +10,60 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::{DefaultRoles, Service, ServiceRef};
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
-use reachability_domain::sid::ServiceSid;
+use reachability_domain::sid::{AccountSid, ServiceSid};
 use reachability_domain::time::Clock;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
+use crate::routes::chat::{self, ChatService};
 use crate::routes::scope::find_service;
+use crate::routes::settings::MAX_FRIENDLY_NAME;
 use crate::use_cases::services::ServiceDirectory;
-
-/// How long a service's name may be, in characters.
-pub(super) const MAX_FRIENDLY_NAME: usize = 256;
 
 /// How many services a page has at most.
 const MAX_PAGE_SIZE: usize = 100;
 
-/// How an API shows a service.
-#[derive(Clone, Copy)]
-pub(super) struct View {
-    pub(super) show: fn(&ApiRequest, &Service) -> Value,
+/// Which API shows the services.
+#[derive(Debug, Clone, Copy)]
+enum View {
+    Conversations,
+    Chat,
 }
 
 pub(crate) fn routes() -> Router<App> {
-    routes_at("/v1/Services", View { show })
+    [(View::Conversations, "/v1/Services"), (View::Chat, "/v2/Services")].into_iter().fold(
+        Router::new(),
+        |router, (view, path)| {
+            let routes = Router::new()
+                .route(path, get(list).post(create))
+                .route(&format!("{path}/{{service}}"), get(fetch).delete(delete));
+            router.merge(routes.layer(Extension(view)))
+        },
+    )
 }
 
-/// What Conversations and Chat have in common.
-pub(super) fn routes_at(path: &str, view: View) -> Router<App> {
-    Router::new()
-        .route(path, get(list).post(create))
-        .route(&format!("{path}/{{service}}"), get(fetch).delete(delete))
-        .layer(Extension(view))
+impl View {
+    fn show<'a>(self, request: &ApiRequest, service: &'a Service) -> ServiceResource<'a> {
+        match self {
+            Self::Conversations => ServiceResource::Conversations(show(request, service)),
+            Self::Chat => ServiceResource::Chat(chat::show(request, service)),
+        }
+    }
 }
 
-/// A service with a name and roles of its own.
+#[derive(Serialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there are at most a page of them, for a short time")]
+enum ServiceResource<'a> {
+    Conversations(ConversationsService<'a>),
+    Chat(ChatService<'a>),
+}
+
+/// Creates a service with its own roles.
 async fn create(
     Extension(view): Extension<View>,
     Port(services): Port<dyn Services>,
@@ -60,10 +77,10 @@ async fn create(
     let roles = DefaultRoles { conversation_creator: ids.sid(), conversation: ids.sid(), service_user: ids.sid() };
     let service = Service::new(ids.sid(), friendly_name.unwrap_or_default().to_owned(), roles, clock());
     services.create_service(&service).await?;
-    Ok((StatusCode::CREATED, Json((view.show)(&request, &service))).into_response())
+    Ok((StatusCode::CREATED, Json(view.show(&request, &service))).into_response())
 }
 
-/// Lists the services that are stored. A default service into which nothing was written yet is not among them.
+/// Lists the stored services. The default service is stored, and listed, once something was written into it.
 async fn list(
     Extension(view): Extension<View>,
     Port(services): Port<dyn Services>,
@@ -71,7 +88,7 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let listing = Listing::<ServiceSid>::of(&request.query, MAX_PAGE_SIZE)?;
     let page: Page<Service> = services.services(listing.request).await?;
-    let items = page.items.iter().map(|service| (view.show)(&request, service)).collect();
+    let items = page.items.iter().map(|service| view.show(&request, service)).collect();
     Ok(listing.show(&request.base_url, &request.path, "services", &page, |service| service.sid, items))
 }
 
@@ -81,7 +98,7 @@ async fn fetch(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let found = find_service(&directory, &request).await?;
-    Ok(Json((view.show)(&request, &found.service)).into_response())
+    Ok(Json(view.show(&request, &found.service)).into_response())
 }
 
 /// Removes a service with everything in it.
@@ -90,28 +107,50 @@ async fn delete(
     Port(ids): Port<dyn Ids>,
     request: ApiRequest,
 ) -> Result<StatusCode, ApiError> {
-    // The routes of services name one.
+    // The path of this route always names a service.
     let ServiceRef::Sid(sid) = request.service()? else { return Err(request.not_found()) };
     request.deleted(directory.delete(&*ids, sid).await?)
 }
 
-fn show(request: &ApiRequest, service: &Service) -> Value {
+#[derive(Serialize)]
+struct ConversationsService<'a> {
+    sid: ServiceSid,
+    account_sid: AccountSid,
+    friendly_name: &'a str,
+    date_created: String,
+    date_updated: String,
+    url: String,
+    links: Links,
+}
+
+#[derive(Serialize)]
+struct Links {
+    conversations: String,
+    users: String,
+    roles: String,
+    bindings: String,
+    configuration: String,
+    participant_conversations: String,
+    conversation_with_participants: String,
+}
+
+fn show<'a>(request: &ApiRequest, service: &'a Service) -> ConversationsService<'a> {
     let url = format!("{}/v1/Services/{}", request.base_url, service.sid);
-    json!({
-        "sid": service.sid,
-        "account_sid": request.account_sid,
-        "friendly_name": service.friendly_name,
-        "date_created": service.date_created.to_seconds(),
-        "date_updated": service.date_updated.to_seconds(),
-        "url": url,
-        "links": {
-            "conversations": format!("{url}/Conversations"),
-            "users": format!("{url}/Users"),
-            "roles": format!("{url}/Roles"),
-            "bindings": format!("{url}/Bindings"),
-            "configuration": format!("{url}/Configuration"),
-            "participant_conversations": format!("{url}/ParticipantConversations"),
-            "conversation_with_participants": format!("{url}/ConversationWithParticipants"),
+    ConversationsService {
+        sid: service.sid,
+        account_sid: request.account_sid,
+        friendly_name: &service.friendly_name,
+        date_created: service.date_created.to_seconds(),
+        date_updated: service.date_updated.to_seconds(),
+        links: Links {
+            conversations: format!("{url}/Conversations"),
+            users: format!("{url}/Users"),
+            roles: format!("{url}/Roles"),
+            bindings: format!("{url}/Bindings"),
+            configuration: format!("{url}/Configuration"),
+            participant_conversations: format!("{url}/ParticipantConversations"),
+            conversation_with_participants: format!("{url}/ConversationWithParticipants"),
         },
-    })
+        url,
+    }
 }

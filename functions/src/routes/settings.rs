@@ -8,16 +8,18 @@ use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::params::{Params, set};
 
-/// How long a URL of a webhook may be. Ours.
+/// How long a service's name may be, in characters.
+pub(super) const MAX_FRIENDLY_NAME: usize = 256;
+/// How long a URL of a webhook may be. The limit is ours, not the vendor's.
 const MAX_URL: usize = 2_048;
-/// How many events a webhook may name, and how long each name may be. Ours.
+/// How many events a webhook may name. The limit is ours, not the vendor's.
 const MAX_FILTERS: usize = 64;
-/// How long a notification's text may be, in characters. Ours.
+/// How long a notification's text may be, in characters. The limit is ours, not the vendor's.
 const MAX_TEMPLATE: usize = 2_048;
-/// How long the name of a sound may be, in characters. Ours.
+/// How long the name of a sound may be, in characters. The limit is ours, not the vendor's.
 pub(super) const MAX_SOUND: usize = 256;
 
-/// `ReachabilityEnabled`, which Conversations and Chat spell alike.
+/// Sets reachability from `ReachabilityEnabled`.
 pub(super) fn set_reachability(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     if let Some(enabled) = form.boolean("ReachabilityEnabled")? {
         service.configuration.set_reachability_enabled(enabled, now);
@@ -30,7 +32,7 @@ pub(super) fn role(form: &Params, name: &str) -> Result<Option<RoleSid>, ApiErro
     form.parsed(name, "RL followed by 32 hexadecimal digits")
 }
 
-/// `{prefix}.Enabled`, `.Template` and `.Sound`.
+/// Sets a notification from `{prefix}.Enabled`, `.Template` and `.Sound`.
 pub(super) fn set_notification(target: &mut NotificationSetting, form: &Params, prefix: &str) -> Result<(), ApiError> {
     set(&mut target.enabled, form.boolean(&format!("{prefix}.Enabled"))?);
     form.set_text(
@@ -42,7 +44,8 @@ pub(super) fn set_notification(target: &mut NotificationSetting, form: &Params, 
     form.set_text(&mut target.sound, &format!("{prefix}.Sound"), MAX_SOUND, ErrorCode::NotificationSoundTooLong)
 }
 
-/// `PreWebhookUrl`, `PostWebhookUrl`, and the method and the filters by the names that the API at hand has for them.
+/// Sets the webhooks from `PreWebhookUrl` and `PostWebhookUrl`, and from the parameters `method` and `filters`, which
+/// have another name in each API.
 pub(super) fn set_webhooks(target: &mut Webhooks, form: &Params, method: &str, filters: &str) -> Result<(), ApiError> {
     for (url, name) in
         [(&mut target.pre_webhook_url, "PreWebhookUrl"), (&mut target.post_webhook_url, "PostWebhookUrl")]

@@ -1,4 +1,5 @@
-//! Users: of a service, of the account's default service, and as Chat v2 shows them. They are the same users.
+//! Users. Conversations v1 shows the users of a service and those of the account's default service. Chat v2 shows the
+//! same users.
 
 use axum::Json;
 use axum::Router;
@@ -13,10 +14,10 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
-use reachability_domain::sid::UserSid;
+use reachability_domain::sid::{AccountSid, RoleSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
@@ -38,11 +39,11 @@ const MAX_ATTRIBUTES: usize = 4_096;
 /// Which API shows the users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
-    /// Conversations, a service's users.
+    /// Conversations: the users of a service.
     Service,
-    /// Conversations, the users of the default service.
+    /// Conversations: the users of the default service.
     Account,
-    /// Chat.
+    /// Chat: the users of a service.
     Chat,
 }
 
@@ -70,7 +71,7 @@ impl View {
         }
     }
 
-    /// What the view calls conversations.
+    /// The view's word for conversations.
     fn conversations(self) -> &'static str {
         match self {
             Self::Service | Self::Account => "Conversations",
@@ -86,42 +87,75 @@ impl View {
         }
     }
 
-    /// Shows the only one of whom it was read whether it is reachable.
-    fn show_one(self, request: &ApiRequest, user: &User, reachability: &[Reachability]) -> Value {
+    /// As [`View::show`], with the reachability that was read for this user alone.
+    fn show_one<'a>(self, request: &ApiRequest, user: &'a User, reachability: &[Reachability]) -> UserResource<'a> {
         self.show(request, user, reachability.first().copied().unwrap_or(Reachability::UNKNOWN))
     }
 
-    fn show(self, request: &ApiRequest, user: &User, reachability: Reachability) -> Value {
+    fn show<'a>(self, request: &ApiRequest, user: &'a User, reachability: Reachability) -> UserResource<'a> {
         let url = format!("{}{}", request.base_url, self.path(user));
-        let mut shown = json!({
-            "sid": user.sid,
-            "account_sid": request.account_sid,
-            "role_sid": user.role_sid,
-            "identity": user.identity,
-            "friendly_name": user.friendly_name,
-            "attributes": user.attributes,
-            "is_online": reachability.online,
-            "is_notifiable": reachability.notifiable,
-            "date_created": user.date_created.to_seconds(),
-            "date_updated": user.date_updated.to_seconds(),
-        });
-        match self {
-            Self::Service | Self::Account => {
-                shown["chat_service_sid"] = json!(user.service_sid);
-                shown["links"] = json!({ "user_conversations": format!("{url}/Conversations") });
-            }
-            Self::Chat => {
-                shown["service_sid"] = json!(user.service_sid);
-                shown["joined_channels_count"] = json!(0);
-                shown["links"] = json!({
-                    "user_channels": format!("{url}/Channels"),
-                    "user_bindings": format!("{url}/Bindings"),
-                });
-            }
+        let view = match self {
+            Self::Service | Self::Account => ViewMembers::Conversations {
+                chat_service_sid: user.service_sid,
+                links: ConversationsLinks { user_conversations: format!("{url}/Conversations") },
+            },
+            Self::Chat => ViewMembers::Chat {
+                service_sid: user.service_sid,
+                joined_channels_count: 0,
+                links: ChatLinks { user_channels: format!("{url}/Channels"), user_bindings: format!("{url}/Bindings") },
+            },
+        };
+        UserResource {
+            sid: user.sid,
+            account_sid: request.account_sid,
+            role_sid: user.role_sid,
+            identity: &user.identity,
+            friendly_name: user.friendly_name.as_deref(),
+            attributes: &user.attributes,
+            is_online: reachability.online,
+            is_notifiable: reachability.notifiable,
+            date_created: user.date_created.to_seconds(),
+            date_updated: user.date_updated.to_seconds(),
+            view,
+            url,
         }
-        shown["url"] = json!(url);
-        shown
     }
+}
+
+#[derive(Serialize)]
+struct UserResource<'a> {
+    sid: UserSid,
+    account_sid: AccountSid,
+    role_sid: Option<RoleSid>,
+    identity: &'a Identity,
+    friendly_name: Option<&'a str>,
+    attributes: &'a str,
+    is_online: Option<bool>,
+    is_notifiable: Option<bool>,
+    date_created: String,
+    date_updated: String,
+    #[serde(flatten)]
+    view: ViewMembers,
+    url: String,
+}
+
+/// The members by which the views differ.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ViewMembers {
+    Conversations { chat_service_sid: ServiceSid, links: ConversationsLinks },
+    Chat { service_sid: ServiceSid, joined_channels_count: u32, links: ChatLinks },
+}
+
+#[derive(Serialize)]
+struct ConversationsLinks {
+    user_conversations: String,
+}
+
+#[derive(Serialize)]
+struct ChatLinks {
+    user_channels: String,
+    user_bindings: String,
 }
 
 async fn create(
@@ -147,7 +181,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(view.show_one(&request, &user, &reachability))).into_response())
 }
 
-/// A list shows no reachability, unless it is asked for.
+/// Lists users. It shows their reachability only if the request asks for it.
 async fn list(
     Extension(view): Extension<View>,
     State(directory): State<ServiceDirectory>,
@@ -214,7 +248,7 @@ async fn delete(
     request.deleted(users.delete_user(service, user.sid, clock()).await?)
 }
 
-/// Conversations are not kept here, so nobody is in any.
+/// Always lists nothing, since conversations are not stored here.
 async fn list_conversations(
     Extension(view): Extension<View>,
     State(directory): State<ServiceDirectory>,
@@ -227,10 +261,10 @@ async fn list_conversations(
     let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
     let key = view.conversations().to_lowercase();
-    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, vec![]))
+    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, Vec::<()>::new()))
 }
 
-/// The parameters that creating and updating have in common. `IsOnline` and `IsNotifiable` are not among them.
+/// The parameters that creating and updating have in common. Clients cannot set `IsOnline` and `IsNotifiable`.
 fn profile(form: &Params) -> Result<ProfileChange, ApiError> {
     let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)?;
     let attributes = match form.get("Attributes") {

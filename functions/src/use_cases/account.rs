@@ -16,18 +16,18 @@ impl Versioned for StoredAccount<'_> {
         self.0.account().await.map(Some)
     }
 
-    async fn replace(&self, settings: &mut AccountSettings) -> Result<(), StoreError> {
+    async fn replace(&mut self, settings: &mut AccountSettings) -> Result<(), StoreError> {
         self.0.replace_account(settings).await
     }
 }
 
-/// Changes the account's settings. Returns them as they are now.
+/// Changes the account's settings. Returns the changed settings.
 pub(crate) async fn update_account<E: From<StoreError>>(
     accounts: &dyn Accounts,
     ids: &dyn Ids,
     change: impl Fn(&mut AccountSettings) -> Result<(), E> + Send + Sync,
 ) -> Result<AccountSettings, E> {
     let read = accounts.account().await?;
-    // There always are settings.
-    Ok(update(&StoredAccount(accounts), ids, read, change).await?.unwrap_or_default())
+    // The account always has settings.
+    Ok(update(StoredAccount(accounts), ids, read, change).await?.unwrap_or_default())
 }

@@ -27,13 +27,13 @@ impl Versioned for StoredCredential<'_> {
         self.credentials.credential(self.sid).await
     }
 
-    async fn replace(&self, credential: &mut Credential) -> Result<(), StoreError> {
+    async fn replace(&mut self, credential: &mut Credential) -> Result<(), StoreError> {
         credential.date_updated = (self.clock)();
         self.credentials.replace_credential(credential).await
     }
 }
 
-/// Changes a credential, given as it was read. Returns it as it is now; `None` if it is gone.
+/// Changes a credential that was read. Returns the changed credential, or `None` if it was deleted.
 pub(crate) async fn update_credential<E: From<StoreError>>(
     credentials: &dyn Credentials,
     ids: &dyn Ids,
@@ -41,17 +41,17 @@ pub(crate) async fn update_credential<E: From<StoreError>>(
     read: Credential,
     change: impl Fn(&mut Credential) -> Result<(), E> + Send + Sync,
 ) -> Result<Option<Credential>, E> {
-    update(&StoredCredential { credentials, sid: read.sid, clock }, ids, read, change).await
+    update(StoredCredential { credentials, sid: read.sid, clock }, ids, read, change).await
 }
 
-/// What there is to choose for a device of whose credential nothing was said.
+/// The credentials to choose from when a registration names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnlyCredential {
     /// The account has none for the channel.
     None,
     /// The account has one for the channel.
     One(CredentialSid),
-    /// There are several, and nothing tells which one is meant.
+    /// The account has several for the channel.
     Several,
 }
 

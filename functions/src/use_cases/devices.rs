@@ -19,7 +19,7 @@ use crate::use_cases::credentials::{OnlyCredential, only_credential};
 use crate::use_cases::failure::Failure;
 use crate::use_cases::services::{FoundService, ServiceDirectory};
 
-/// The ports that registering a device takes.
+/// The ports that [`register_device`] needs.
 pub(crate) struct RegisterPorts<'a> {
     pub(crate) directory: &'a ServiceDirectory,
     pub(crate) bindings: &'a dyn Bindings,
@@ -29,17 +29,16 @@ pub(crate) struct RegisterPorts<'a> {
     pub(crate) clock: Clock,
 }
 
-/// A device is to be registered for a user.
+/// The command to register a device for a user.
 pub(crate) struct RegisterDevice {
-    /// In this service.
     pub(crate) service: FoundService,
-    /// For this user, who is made if there is none.
+    /// The user, who is created if there is none.
     pub(crate) identity: Identity,
     /// The channel through which the device is reached.
     pub(crate) channel: Channel,
     /// The device's token.
     pub(crate) address: Address,
-    /// What its provider is talked to with; `None` for the account's only credential for the channel.
+    /// The credential for the provider; `None` for the account's only credential for the channel.
     pub(crate) credential_sid: Option<CredentialSid>,
     /// The app's own name for the device.
     pub(crate) endpoint: Option<String>,
@@ -52,10 +51,10 @@ pub(crate) enum RegisterError {
     #[error("there is no such credential for {}", .0.as_str())]
     UnknownCredential(Channel),
     /// No credential is named, and the account has several for the channel.
-    #[error("it is not said which credential is meant")]
+    #[error("several credentials fit, and none is named")]
     SeveralCredentials,
     /// The service was deleted.
-    #[error("the service is gone")]
+    #[error("the service was deleted")]
     NoService,
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -73,8 +72,8 @@ impl From<QueueError> for RegisterError {
     }
 }
 
-/// Registers a device for a user, again and again if the app likes, and has its provider asked whether the registration
-/// is good unless it has lately said so. Returns the binding.
+/// Registers a device for a user, or renews its registration. Queues a probe, which asks the provider whether the
+/// registration is good, unless the provider lately said so. Returns the binding.
 pub(crate) async fn register_device(
     ports: RegisterPorts<'_>,
     command: RegisterDevice,
@@ -114,7 +113,7 @@ pub(crate) async fn register_device(
     Ok(binding)
 }
 
-/// The credential that is named, if it fits; if none is named, the account's only one for the channel.
+/// The named credential, if it fits the channel. If none is named, the account's only credential for the channel.
 async fn choose_credential(
     credentials: &dyn Credentials,
     channel: Channel,
@@ -132,16 +131,14 @@ async fn choose_credential(
     }
 }
 
-/// A device is to be unregistered.
+/// The command to unregister a device.
 pub(crate) struct UnregisterDevice {
-    /// In this service.
     pub(crate) service: ServiceSid,
-    /// The registration.
     pub(crate) binding: BindingSid,
 }
 
-/// Unregisters a device. Returns whether it was registered: somebody else may have unregistered it, or have the device by
-/// now.
+/// Unregisters a device. Returns whether it was registered: another request may have unregistered it, or registered it
+/// for another user.
 pub(crate) async fn unregister_device(
     bindings: &dyn Bindings,
     clock: Clock,

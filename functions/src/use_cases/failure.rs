@@ -1,9 +1,9 @@
-//! Why something was not done although nothing is wrong with it.
+//! Failures of the ports.
 
 use reachability_domain::queue::QueueError;
 use reachability_domain::store::StoreError;
 
-/// What is behind the ports did not do its part.
+/// The store or a queue failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]

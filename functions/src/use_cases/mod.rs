@@ -1,4 +1,4 @@
-//! What can be done, as functions over ports: whoever asks for it, over whatever protocol.
+//! The use cases, as functions over ports. They do not depend on HTTP.
 
 pub(crate) mod account;
 pub(crate) mod credentials;

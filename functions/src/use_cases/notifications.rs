@@ -12,19 +12,18 @@ use reachability_domain::time::Clock;
 use crate::use_cases::failure::Failure;
 use crate::use_cases::services::{FoundService, ServiceDirectory};
 
-/// A notification is to be sent.
+/// The command to send a notification.
 pub(crate) struct SendNotification {
-    /// In this service.
     pub(crate) service: FoundService,
-    /// To all devices of these users.
+    /// The users to whose devices it is sent.
     pub(crate) identities: Vec<Identity>,
-    /// What it says.
     pub(crate) content: Content,
     /// For how long providers may keep it, in seconds.
     pub(crate) ttl_seconds: Option<u32>,
 }
 
-/// Takes a notification. It is sent soon; what becomes of it on each device is told by its deliveries.
+/// Stores a notification and queues it for the worker, which sends it. Its deliveries tell what happened on each
+/// device.
 pub(crate) async fn send_notification(
     directory: &ServiceDirectory,
     notifications: &dyn Notifications,

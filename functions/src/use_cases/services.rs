@@ -1,4 +1,4 @@
-//! Finding, changing and deleting services, the account's default one among them.
+//! Finding, changing and deleting services, including the account's default one.
 
 use std::sync::Arc;
 
@@ -16,16 +16,15 @@ use reachability_domain::time::{Clock, Timestamp};
 use crate::use_cases::account::update_account;
 use crate::use_cases::update::{Versioned, update};
 
-/// A service, which may be shown, and not be stored yet.
+/// A service that was found. A default service is found, and can be shown, before it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundService {
-    /// The service.
     pub(crate) service: Service,
-    /// Whether it is stored. Only a default service need not be.
+    /// False only for a default service into which nothing was written yet.
     is_stored: bool,
 }
 
-/// Where services are found: the account's settings say which one is the default, and the others lie by their sids.
+/// Finds and stores services. The account's settings say which one is the default.
 #[derive(Clone)]
 pub(crate) struct ServiceDirectory {
     account_sid: AccountSid,
@@ -38,7 +37,7 @@ impl ServiceDirectory {
         Self { account_sid, accounts, services }
     }
 
-    /// A service; `None` if there is none. Writes nothing.
+    /// A service, or `None` if it does not exist. Writes nothing.
     pub(crate) async fn find(&self, which: ServiceRef) -> Result<Option<FoundService>, StoreError> {
         match which {
             ServiceRef::Default => self.default_service().await.map(Some),
@@ -50,7 +49,8 @@ impl ServiceDirectory {
         }
     }
 
-    /// The service of the routes that name none: the one that the owner has chosen, or else the one whose sid is derived.
+    /// The service of the routes that name none: the one that the owner chose, or else the one whose sid is derived
+    /// from the account's.
     pub(crate) async fn default_service(&self) -> Result<FoundService, StoreError> {
         self.default_of(&self.accounts.account().await?).await
     }
@@ -69,11 +69,11 @@ impl ServiceDirectory {
         })
     }
 
-    /// Stores a service if it is not stored yet, as everything does that writes into it.
+    /// Stores a service if it is not stored yet. Whatever writes into a service stores it first.
     pub(crate) async fn store(&self, found: FoundService) -> Result<Service, StoreError> {
         if !found.is_stored {
             match self.services.create_service(&found.service).await {
-                // Of several first writes at the same time one is the first.
+                // Another request has stored it in the meantime.
                 Ok(()) | Err(StoreError::Exists) => {}
                 Err(error) => return Err(error),
             }
@@ -81,7 +81,7 @@ impl ServiceDirectory {
         Ok(found.service)
     }
 
-    /// Stores the default service if it is not stored yet, as one that is made now. Returns its sid.
+    /// Stores the default service if it is not stored yet, with `now` as its date of creation. Returns its sid.
     pub(crate) async fn store_default(&self, now: Timestamp) -> Result<ServiceSid, StoreError> {
         let mut found = self.default_service().await?;
         if !found.is_stored {
@@ -90,7 +90,7 @@ impl ServiceDirectory {
         self.store(found).await.map(|service| service.sid)
     }
 
-    /// Changes a service, given as it was found. Returns it as it is now; `None` if it is gone.
+    /// Changes a service that was found. Returns the changed service, or `None` if it was deleted.
     pub(crate) async fn update<E: From<StoreError>>(
         &self,
         ids: &dyn Ids,
@@ -99,20 +99,21 @@ impl ServiceDirectory {
         change: impl Fn(&mut Service) -> Result<(), E> + Send + Sync,
     ) -> Result<Option<Service>, E> {
         let service = found.service.clone();
-        update(&StoredService { directory: self, found, clock }, ids, service, change).await
+        let place = StoredService { directory: self, sid: service.sid, found: Some(found), clock };
+        update(place, ids, service, change).await
     }
 
     /// Removes a service with everything in it. Returns whether there was one.
     ///
-    /// That a default service was deleted is remembered, also of one that was never stored, so that there is another one
-    /// from now on and its sid is not used again.
+    /// If it is the default service, even one that was never stored, the account's settings remember its sid: the next
+    /// default service gets another sid.
     pub(crate) async fn delete(&self, ids: &dyn Ids, sid: ServiceSid) -> Result<bool, StoreError> {
         let settings = self.accounts.account().await?;
         let is_default = self.default_of(&settings).await?.service.sid == sid;
         if is_default {
             let chosen = settings.default_chat_service_sid;
             update_account(&*self.accounts, ids, |settings| {
-                // Unless the owner chooses another at the same time.
+                // If they differ, the owner has chosen another service in the meantime.
                 if settings.default_chat_service_sid == chosen {
                     settings.default_chat_service_sid = Some(sid);
                 }
@@ -126,8 +127,9 @@ impl ServiceDirectory {
 
 struct StoredService<'a> {
     directory: &'a ServiceDirectory,
-    /// As it was found first.
-    found: FoundService,
+    sid: ServiceSid,
+    /// The service as it was found; `None` after the first attempt, which stores it.
+    found: Option<FoundService>,
     clock: Clock,
 }
 
@@ -135,12 +137,15 @@ impl Versioned for StoredService<'_> {
     type Record = Service;
 
     async fn read(&self) -> Result<Option<Service>, StoreError> {
-        let found = self.directory.find(ServiceRef::Sid(self.found.service.sid)).await?;
+        let found = self.directory.find(ServiceRef::Sid(self.sid)).await?;
         Ok(found.map(|found| found.service))
     }
 
-    async fn replace(&self, service: &mut Service) -> Result<(), StoreError> {
-        self.directory.store(self.found.clone()).await?;
+    async fn replace(&mut self, service: &mut Service) -> Result<(), StoreError> {
+        // Only the first attempt stores it: a service that is deleted before the next attempt must stay deleted.
+        if let Some(found) = self.found.take() {
+            self.directory.store(found).await?;
+        }
         service.date_updated = (self.clock)();
         self.directory.services.replace_service(service).await
     }

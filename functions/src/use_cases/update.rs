@@ -7,29 +7,29 @@ use reachability_domain::ids::Ids;
 use reachability_domain::store::StoreError;
 use tokio::time::sleep;
 
-/// How often a change is tried when others change the same record, after waiting for a random time that grows.
+/// How often a change is tried when others change the same record. It waits between two attempts, for a random time
+/// that grows.
 const ATTEMPTS: u32 = 32;
 
-/// How long it waits at most.
+/// The longest wait between two attempts.
 const MAX_WAIT: Duration = Duration::from_millis(128);
 
-/// Where a record is that has a version.
-pub(crate) trait Versioned: Sync {
-    /// The record.
+/// The place of a record that has a version.
+pub(crate) trait Versioned: Send + Sync {
     type Record: Clone + PartialEq + Send + Sync;
 
-    /// Reads it; `None` if it is not there.
+    /// Reads the record; `None` if it does not exist.
     fn read(&self) -> impl Future<Output = Result<Option<Self::Record>, StoreError>> + Send;
 
-    /// Writes it back, unless somebody else has since it was read: that is [`StoreError::Conflict`].
-    fn replace(&self, record: &mut Self::Record) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Writes the record back. [`StoreError::Conflict`] if it was written since it was read.
+    fn replace(&mut self, record: &mut Self::Record) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Changes a record as it was read and writes it back. If somebody else has changed it in between, it is read and changed
-/// again, so that of two changes at the same time none is lost. What changes nothing writes nothing. Returns the record as
-/// it is now; `None` if it is gone.
+/// Changes a record that was read and writes it back. If somebody else has changed the record in between, reads it and
+/// changes it again, so that neither change is lost. Writes nothing if the change makes no difference. Returns the
+/// changed record, or `None` if it was deleted.
 pub(crate) async fn update<V, E>(
-    place: &V,
+    mut place: V,
     ids: &dyn Ids,
     read: V::Record,
     change: impl Fn(&mut V::Record) -> Result<(), E> + Send + Sync,
@@ -47,7 +47,7 @@ where
         }
         match place.replace(&mut changed).await {
             Ok(()) => return Ok(Some(changed)),
-            // If it is gone, reading it again tells.
+            // If it was deleted, the next read finds nothing.
             Err(StoreError::Conflict | StoreError::Missing) => {}
             Err(error) => return Err(error.into()),
         }

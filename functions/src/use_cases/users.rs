@@ -14,14 +14,13 @@ use reachability_domain::time::Clock;
 use crate::use_cases::services::{FoundService, ServiceDirectory};
 use crate::use_cases::update::{Versioned, update};
 
-/// What is to be set of a user's profile; `None` leaves it as it is. Reachability is not a part of it.
+/// The fields to set in a user's profile; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ProfileChange {
     /// The name to show; `Some(None)` clears it.
     pub(crate) friendly_name: Option<Option<String>>,
     /// The app's own JSON text.
     pub(crate) attributes: Option<String>,
-    /// The role.
     pub(crate) role_sid: Option<RoleSid>,
 }
 
@@ -39,20 +38,17 @@ impl ProfileChange {
     }
 }
 
-/// A user is to be created.
+/// The command to create a user.
 pub(crate) struct CreateUser {
-    /// In this service.
     pub(crate) service: FoundService,
-    /// By this name.
     pub(crate) identity: Identity,
-    /// With this profile.
     pub(crate) profile: ProfileChange,
 }
 
 /// Creates a user. Returns the service and the user.
 ///
 /// # Errors
-/// [`StoreError::Exists`] if the identity is taken, [`StoreError::Missing`] if the service is gone.
+/// [`StoreError::Exists`] if the identity is taken, [`StoreError::Missing`] if the service was deleted.
 pub(crate) async fn create_user(
     directory: &ServiceDirectory,
     users: &dyn Users,
@@ -68,15 +64,14 @@ pub(crate) async fn create_user(
     Ok((service, user))
 }
 
-/// A user's profile is to be changed.
+/// The command to change a user's profile.
 pub(crate) struct UpdateUser {
     /// The user as it was read.
     pub(crate) user: User,
-    /// What is to be set.
     pub(crate) profile: ProfileChange,
 }
 
-/// Changes a user's profile. Returns the user as it is now; `None` if it is gone.
+/// Changes a user's profile. Returns the changed user, or `None` if the user was deleted.
 pub(crate) async fn update_user(
     users: &dyn Users,
     ids: &dyn Ids,
@@ -85,7 +80,7 @@ pub(crate) async fn update_user(
 ) -> Result<Option<User>, StoreError> {
     let UpdateUser { user, profile } = command;
     let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock };
-    update(&place, ids, user, |user| {
+    update(place, ids, user, |user| {
         profile.apply(user);
         Ok(())
     })
@@ -106,13 +101,13 @@ impl Versioned for StoredUser<'_> {
         self.users.user(*service, user).await
     }
 
-    async fn replace(&self, user: &mut User) -> Result<(), StoreError> {
+    async fn replace(&mut self, user: &mut User) -> Result<(), StoreError> {
         user.date_updated = (self.clock)();
         self.users.replace_user(user).await
     }
 }
 
-/// Whether users of a service are reachable now, in the given order.
+/// Reads whether users of a service are reachable now. The result has the order of `users`.
 pub(crate) async fn read_reachability(
     states: &dyn States,
     clock: Clock,
