@@ -9,10 +9,10 @@ use crate::time::Timestamp;
 
 /// A message of a queue.
 pub trait Message: Sized + Send + Sync + 'static {
-    /// Reads a message's body.
-    /// If it is not a message of this queue.
+    /// Parses a message's body.
+    ///
     /// # Errors
-    /// If it is no message of this queue.
+    /// If it is not a message of this queue.
     fn parse(body: &[u8]) -> Result<Self, InvalidMessage>;
 
     /// Serializes the message in the form that [`Message::parse`] reads.

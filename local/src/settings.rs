@@ -122,7 +122,7 @@ pub(crate) struct Grace {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplaySettings {
-    /// File of events, one JSON object a line, plain or gzip; - for standard input
+    /// File of events, one JSON object per line, plain or gzip; - for standard input
     pub(crate) file: PathBuf,
 
     /// Show the users at this time (RFC 3339) and skip later events [default: the last event's time plus the grace

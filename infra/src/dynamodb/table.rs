@@ -40,7 +40,7 @@ pub(super) struct Table {
 /// The result of a transaction.
 pub(super) enum Transacted {
     Done,
-    /// Not done: conditions did not hold. For each item, whether its own condition failed to hold.
+    /// Not done: conditions did not hold. For each item, whether its own condition held.
     Refused(Vec<bool>),
     /// Not done: another writer was writing one of the items, or the table was throttled.
     NotNow,
