@@ -1,8 +1,9 @@
-//! Sids that are derived from what they stand for.
+//! Deterministic 128-bit ids: the same input always gives the same sid.
 
 use sha2::{Digest, Sha256};
 
-/// The first bits of the SHA-256 of some parts, none of which can be mistaken for a part of another.
+/// The first 128 bits of SHA-256 over the parts. Each part is prefixed with its length, so ("ab", "c") and ("a", "bc")
+/// differ.
 pub(crate) fn hash(parts: &[&[u8]]) -> u128 {
     let mut hasher = Sha256::new();
     for part in parts {

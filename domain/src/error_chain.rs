@@ -1,11 +1,11 @@
-//! Errors on one line.
+//! Formats an error and its causes on one line.
 //!
-//! An error does not repeat its cause in its own text: whoever writes it down writes the chain.
+//! An error's own text does not repeat its cause, so logs and responses must print the whole chain.
 
 use std::error::Error;
 use std::fmt;
 
-/// An error followed by what caused it, separated by colons.
+/// Displays an error and its causes, separated by colons.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {

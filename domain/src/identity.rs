@@ -1,4 +1,4 @@
-//! Names that the owner's app chooses: identities of users and ids of connections.
+//! Names chosen by the owner's app: identities of users and ids of connections.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::sid::{ServiceSid, UserSid};
 
-/// Why a text cannot be an identity.
+/// Why a text is not a valid identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
-    /// Nothing, or nothing but what an empty form field sends.
+    /// The text is empty. (An empty form field arrives as an empty text.)
     #[error("identity is empty")]
     Empty,
-    /// More than [`Identity::MAX_CHARS`] characters.
+    /// Longer than [`Identity::MAX_CHARS`] characters.
     #[error("identity is longer than {} characters", Identity::MAX_CHARS)]
     TooLong,
-    /// `US` and 32 hexadecimal digits: it could not be told from a user's sid in a path.
+    /// `US` and 32 hexadecimal digits: a path could not distinguish it from a user's sid.
     #[error("identity looks like a user sid")]
     LooksLikeSid,
 }
 
-/// The name by which an app knows a user: 1 to 256 characters, case-sensitive, never changed, unique in its service.
+/// The app's name for a user: 1 to 256 characters, case-sensitive, immutable, unique in its service.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Identity(Arc<str>);
@@ -72,24 +72,24 @@ impl<'de> Deserialize<'de> for Identity {
     }
 }
 
-/// Why a text cannot be a connection's id.
+/// Why a text is not a valid connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConnectionId {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("connection_id is empty")]
     Empty,
-    /// More than [`ConnectionId::MAX_BYTES`] bytes.
+    /// Longer than [`ConnectionId::MAX_BYTES`] bytes.
     #[error("connection_id is longer than {} bytes", ConnectionId::MAX_BYTES)]
     TooLong,
 }
 
-/// The name by which a gateway knows one connection: 1 to 128 bytes, never used twice for the same user.
+/// The gateway's name for a connection: 1 to 128 bytes. A gateway must not reuse it for the same user.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConnectionId(Arc<str>);
 
 impl ConnectionId {
-    /// Ours: it becomes a part of the user's record, which is meant to stay small.
+    /// This project's limit: the id is part of the user's record, which should stay small.
     pub const MAX_BYTES: usize = 128;
 
     /// The id as text.
@@ -129,17 +129,17 @@ impl<'de> Deserialize<'de> for ConnectionId {
     }
 }
 
-/// Where a user's state lies: the same identity in two services is two users.
+/// The key of a user's state. The same identity in two services is two users.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UserKey {
-    /// The service.
+    /// The user's service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// The user's name in it.
+    /// The user's identity in that service.
     pub identity: Identity,
 }
 
-/// Whether a text has more than `limit` characters, without counting a long one to its end.
+/// Whether a text has more than `limit` characters. Stops counting after the limit.
 pub fn is_longer_than(text: &str, limit: usize) -> bool {
     text.len() > limit && text.chars().nth(limit).is_some()
 }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_counted_in_characters() {
+    fn identity_length_is_in_characters() {
         assert!("ü".repeat(256).parse::<Identity>().is_ok());
         assert_eq!("ü".repeat(257).parse::<Identity>(), Err(InvalidIdentity::TooLong));
         assert_eq!("".parse::<Identity>(), Err(InvalidIdentity::Empty));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_id_is_counted_in_bytes() {
+    fn connection_id_length_is_in_bytes() {
         assert!("c".repeat(128).parse::<ConnectionId>().is_ok());
         assert_eq!("ü".repeat(65).parse::<ConnectionId>(), Err(InvalidConnectionId::TooLong));
         assert_eq!("".parse::<ConnectionId>(), Err(InvalidConnectionId::Empty));

@@ -1,4 +1,4 @@
-//! The port of ids, secrets and chance.
+//! The port for ids, secrets and random delays.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,40 +6,40 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::sid::Sid;
 
-/// The operating system has no randomness to give.
+/// The operating system returned no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the operating system has no randomness to give")]
+#[error("the operating system returned no random bytes")]
 pub struct NoRandomness(#[source] pub Box<dyn Error + Send + Sync>);
 
-/// Makes ids that were never used before.
+/// Generates unique ids.
 pub trait Ids: Send + Sync {
-    /// 128 bits, greater than all that the same process made before.
+    /// A 128-bit id, greater than every id that this process generated before.
     fn ordered(&self) -> u128;
 
-    /// 128 bits that tell nothing.
+    /// A 128-bit id that reveals nothing, such as a creation time.
     fn random(&self) -> u128;
 
     /// A secret of 128 random bits, as 32 hexadecimal digits.
     ///
     /// # Errors
-    /// If there is no randomness.
+    /// If the operating system returns no random bytes.
     fn secret(&self) -> Result<Secret, NoRandomness>;
 }
 
 impl dyn Ids + '_ {
-    /// A sid. Lists are ordered by sid, and with these in the order of making.
+    /// A new sid for a resource that is listed. Lists are ordered by sid, so this gives the order of creation.
     pub fn sid<S: Sid>(&self) -> S {
         S::from_bits(self.ordered())
     }
 
-    /// A sid that tells nothing: for what is not listed.
+    /// A new sid that reveals no creation time: for resources that are not listed.
     pub fn random_sid<S: Sid>(&self) -> S {
         S::from_bits(self.random())
     }
 
-    /// A random time up to `most`, so that those who wait for one another do not meet again.
+    /// A random delay up to `most`, so that competing writers do not retry at the same moment.
     pub fn jitter(&self, most: Duration) -> Duration {
-        // The upper bits of a random UUID have its version in them, the lower ones are random.
+        // The upper bits of a random UUID contain its version; the lower bits are random.
         most.mul_f64((self.random() & 0xFFFF) as f64 / 65_536.0)
     }
 }

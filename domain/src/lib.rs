@@ -1,15 +1,15 @@
 //! The rules of reachability, pure: no I/O, no clock, no vendor.
 //!
-//! For every user of a chat service: is the user *online* (a live connection), and *notifiable* (a push registration that
-//! can still be reached)? The modules, in reading order:
+//! For every user of a chat service: is the user *online* (has a live connection), and *notifiable* (has a push
+//! registration that still works)? The modules, in reading order:
 //!
-//! * [`sid`], [`identity`], [`time`], [`secret`]: what everything else is made of
+//! * [`sid`], [`identity`], [`time`], [`secret`]: basic types
 //! * [`directory`]: the account, its API keys, services with their configuration, users
-//! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and what the outside is told
-//! * [`push`]: devices that registered for push, the credentials that providers are talked to with, and what they say
-//! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: what the ports have in common; each subject has its own in
-//!   `ports`
-//! * [`error_chain`]: how errors are written down
+//! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and published changes
+//! * [`push`]: device registrations, credentials of push providers, and the providers' responses
+//! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
+//!   in that subject's `ports`
+//! * [`error_chain`]: formatting of errors
 
 mod digest;
 pub mod directory;

@@ -1,4 +1,4 @@
-//! What is counted and measured, and the port that takes it.
+//! Counters and measurements, and the port that records them.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,59 +7,59 @@ use crate::presence::change::Change;
 use crate::presence::outcome::EventOutcome;
 use crate::push::binding::Death;
 
-/// The counters. Their names are those of the metrics in CloudWatch.
+/// The counters. Each name is the metric's name in CloudWatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
-    /// Events that said something new.
+    /// Events that changed the state.
     EventsApplied,
-    /// Events that were delivered again.
+    /// Events that were already known: repeated deliveries.
     EventsDuplicate,
-    /// Events that were overtaken by others.
+    /// Events that arrived after a later event on the same connection.
     EventsStale,
-    /// Connects and renewals of services whose reachability is off.
+    /// Connects and renewals that arrived while the service's reachability was off.
     EventsDisabled,
-    /// Messages that cannot be handled.
+    /// Messages that can never be handled.
     EventsRefused,
     /// Changes of users to online.
     ChangesOnline,
     /// Changes of users to offline.
     ChangesOffline,
-    /// Changes of users of whom nothing is known any more.
+    /// Changes of users to unknown.
     ChangesUnknown,
     /// Changes of users to notifiable.
     ChangesNotifiable,
     /// Changes of users to not notifiable.
     ChangesNotNotifiable,
-    /// Pushes that a provider took.
+    /// Pushes that a provider accepted.
     PushesAccepted,
-    /// Pushes that a provider refused.
+    /// Pushes that a provider rejected.
     PushesRejected,
-    /// Pushes to a provider that is down or busy.
+    /// Pushes that failed because the provider was down or busy.
     PushesUnavailable,
-    /// Pushes that were refused for the credential. An alarm looks at it.
+    /// Pushes that a provider rejected because of the credential. An alarm watches this metric.
     CredentialsRejected,
-    /// Registrations that ended by APNs's `Unregistered`.
+    /// Registrations that ended with APNs's `Unregistered`.
     DeathsUnregistered,
-    /// Registrations that ended by APNs's `ExpiredToken`.
+    /// Registrations that ended with APNs's `ExpiredToken`.
     DeathsExpiredToken,
-    /// Registrations that ended by APNs's `BadDeviceToken`.
+    /// Registrations that ended with APNs's `BadDeviceToken`.
     DeathsBadDeviceToken,
-    /// Registrations that ended by FCM's `UNREGISTERED`.
+    /// Registrations that ended with FCM's `UNREGISTERED`.
     DeathsUnregisteredFcm,
-    /// Registrations that ended by SNS's disabling of their endpoint.
+    /// Registrations that ended because SNS disabled their endpoint.
     DeathsEndpointDisabled,
-    /// Registrations that ended because they were not made again for a year.
+    /// Registrations that ended because the device did not register again for a year.
     DeathsExpired,
-    /// Registrations that ended by another word of a provider.
+    /// Registrations that ended for any other reason.
     DeathsOther,
-    /// Providers' words of death that came to nothing, since the device has registered again.
+    /// Dead-token responses that were ignored because the device had registered again.
     DeathsIgnored,
-    /// Requests to AWS that were sent again.
+    /// Requests to AWS that were retried.
     WriteRetries,
 }
 
 impl Counter {
-    /// All of them.
+    /// All counters.
     pub const ALL: [Self; 23] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
@@ -113,22 +113,22 @@ impl From<&Death> for Counter {
     }
 }
 
-/// Counts and measures.
+/// Records counters and measurements.
 pub trait Metrics: Debug + Send + Sync {
-    /// Counts one more.
+    /// Increments a counter.
     fn add(&self, counter: Counter);
 
-    /// How old an event was when it was applied.
+    /// Records the age of an event at the time it was applied.
     fn event_age(&self, age: Duration);
 }
 
 impl dyn Metrics + '_ {
-    /// Counts one more.
+    /// Increments the counter of an outcome.
     pub fn count(&self, counter: impl Into<Counter>) {
         self.add(counter.into());
     }
 
-    /// Counts a change: for what is different after it.
+    /// Increments the counters of the values that differ after a change.
     pub fn count_change(&self, change: &Change) {
         if change.before.online != change.after.online {
             self.count(match change.after.online {

@@ -1,54 +1,54 @@
-//! Pages of lists that are ordered by sid: a cursor, how many items, and what was found.
+//! Pagination of lists that are ordered by sid.
 
 use std::ops::{Bound, RangeBounds};
 
-/// Where in a list, ordered by sid, to begin.
+/// The position in a list at which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor<K> {
-    /// At its beginning.
+    /// The beginning of the list.
     Start,
-    /// Right behind this sid, whether or not it is still there.
+    /// Directly after this sid, whether or not the item still exists.
     After(K),
-    /// With what comes right before this sid.
+    /// Directly before this sid, reading backward.
     Before(K),
 }
 
-/// Which part of a list is asked for.
+/// A request for one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest<K> {
-    /// Where it begins.
+    /// The position at which the page begins.
     pub position: Cursor<K>,
-    /// How many items at most.
+    /// Maximum number of items.
     pub limit: usize,
 }
 
-/// What was found for a [`PageRequest`].
+/// The page that answers a [`PageRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// In ascending order of sid, whichever way the list was read.
+    /// In ascending order of sid, whatever the direction of the request.
     pub items: Vec<T>,
-    /// Whether there are more in the direction of the request: behind, or (for [`Cursor::Before`]) before these.
+    /// Whether more items exist in the direction of the request: after this page, or before it for [`Cursor::Before`].
     pub more: bool,
 }
 
 impl<T> Page<T> {
-    /// Nothing, and nothing more.
+    /// A page without items.
     pub const EMPTY: Self = Self { items: Vec::new(), more: false };
 }
 
 impl<K> PageRequest<K> {
-    /// Whether the list is read from its end: then a store gives the items in descending order.
+    /// Whether the request reads backward. A store must then read the items in descending order.
     pub fn is_backward(&self) -> bool {
         matches!(self.position, Cursor::Before(_))
     }
 
-    /// How many items a store reads: one more than the page has, which tells whether there are more.
+    /// How many items a store must read: one more than the page holds, to find out whether more exist.
     pub fn read_limit(&self) -> usize {
         self.limit.saturating_add(1)
     }
 
-    /// The page, from the items that a store has read: from the cursor on, in the direction of the request, up to
-    /// [`PageRequest::read_limit`].
+    /// Builds the page from the items that a store has read: starting at the cursor, in the direction of the request,
+    /// up to [`PageRequest::read_limit`] items.
     pub fn page_of_read<T>(&self, mut read: Vec<T>) -> Page<T> {
         let more = read.len() > self.limit;
         read.truncate(self.limit);
@@ -60,7 +60,7 @@ impl<K> PageRequest<K> {
 }
 
 impl<K: Copy + Ord> PageRequest<K> {
-    /// The sids that the page can have.
+    /// The range of sids that the page can contain.
     pub fn bounds(&self) -> (Bound<K>, Bound<K>) {
         match self.position {
             Cursor::Start => (Bound::Unbounded, Bound::Unbounded),
@@ -69,8 +69,8 @@ impl<K: Copy + Ord> PageRequest<K> {
         }
     }
 
-    /// The page, from items that were read in any order: the whole list, or the first [`PageRequest::read_limit`] of each
-    /// of its parts.
+    /// Builds the page from items in any order: the whole list, or the first [`PageRequest::read_limit`] items of each
+    /// of its shards.
     pub fn page_of_all<T>(&self, mut items: Vec<T>, sid: impl Fn(&T) -> K) -> Page<T> {
         let bounds = self.bounds();
         items.retain(|item| bounds.contains(&sid(item)));

@@ -1,4 +1,4 @@
-//! The queue port: what waits to be handled. Each queue has messages of a type of its own.
+//! The queue port. Each queue has its own message type.
 
 use std::error::Error;
 
@@ -7,43 +7,43 @@ use async_trait::async_trait;
 use crate::presence::event::InvalidEvent;
 use crate::time::Timestamp;
 
-/// What a queue holds.
+/// A message of a queue.
 pub trait Message: Sized + Send + Sync + 'static {
-    /// Reads a message's body.
+    /// Parses a message's body.
     ///
     /// # Errors
-    /// If it is no message of this queue.
+    /// If it is not a message of this queue.
     fn parse(body: &[u8]) -> Result<Self, InvalidMessage>;
 
-    /// Writes the body as [`Message::parse`] reads it.
+    /// Serializes the message in the form that [`Message::parse`] reads.
     fn to_json(&self) -> String;
 
-    /// When to deliver it: `None` for at once.
+    /// When to deliver it; `None` for immediately.
     fn due_at(&self) -> Option<Timestamp>;
 }
 
-/// Why a body is no message of its queue.
+/// Why a body is not a message of its queue.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMessage {
-    /// It should be an event, and is none.
+    /// An invalid event.
     #[error(transparent)]
     Event(#[from] InvalidEvent),
-    /// It is not JSON, or not of this form.
+    /// Not JSON, or not in the form of any message.
     #[error("malformed JSON: {0}")]
     Json(String),
 }
 
-/// The queue could not be reached or did not take the messages. Some may have been taken; sending all again is harmless.
+/// The queue is unreachable or rejected messages. Some may have been accepted; sending all of them again is harmless.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue is not available")]
 pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
 
-/// Takes messages and delivers each at least once, in any order.
+/// Delivers each message at least once, in any order.
 #[async_trait]
 pub trait Queue<M>: Send + Sync {
-    /// Sends messages. Once it returns they are not lost.
+    /// Sends messages. When it returns, they are stored durably.
     ///
     /// # Errors
-    /// If any of them was not taken.
+    /// If any message was not accepted.
     async fn send(&self, messages: &[M]) -> Result<(), QueueError>;
 }

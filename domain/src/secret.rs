@@ -1,21 +1,21 @@
-//! Texts that must not be shown.
+//! Secret texts.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that must not be shown: it prints as `***`. Storing it writes it out.
+/// A secret text. `Debug` prints `***`; serializing writes the plain text, for stores.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text in.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text. Not for logs, errors or answers, but for the one that makes it.
+    /// The plain text. Never use it in logs or errors, nor in responses except the one that creates the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }

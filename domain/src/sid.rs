@@ -1,36 +1,36 @@
 //! Typed resource ids: two letters that name the kind, then 32 hexadecimal digits.
 //!
-//! Each kind is a type of its own, so a service sid cannot be passed for a user sid. Digits are accepted in either case
-//! and written in lower case, as the vendor writes them.
+//! Each kind has its own type, so a service sid cannot be passed as a user sid. Parsing accepts digits in either case;
+//! formatting writes lower case, as the vendor does.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The text is not a sid of the kind that was asked for.
+/// The text is not a sid of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a sid: expected {prefix} followed by 32 hexadecimal digits")]
 pub struct InvalidSid {
-    /// The two letters that were expected.
+    /// The expected two letters.
     pub prefix: &'static str,
 }
 
-/// What all kinds of sid have in common.
+/// Common interface of all kinds of sid.
 pub trait Sid: Copy + Ord + fmt::Display + FromStr<Err = InvalidSid> + Send + Sync + 'static {
     /// The two letters that name the kind.
     const PREFIX: &'static str;
 
-    /// The sid with these digits.
+    /// The sid with these 128 bits.
     fn from_bits(bits: u128) -> Self;
 
-    /// The digits as a number. Sids are ordered by it.
+    /// The sid's 128 bits. Sids are ordered by this number.
     fn bits(self) -> u128;
 }
 
 fn parse(prefix: &'static str, text: &str) -> Result<u128, InvalidSid> {
     text.strip_prefix(prefix)
-        // `from_str_radix` takes a sign, a sid does not.
+        // `from_str_radix` accepts a sign; a sid has none.
         .filter(|digits| digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
         .and_then(|digits| u128::from_str_radix(digits, 16).ok())
         .ok_or(InvalidSid { prefix })
@@ -96,19 +96,19 @@ sids! {
     ServiceSid = "IS";
     /// A user of a service.
     UserSid = "US";
-    /// A role. Only its sid is known here.
+    /// A role. This project stores only its sid.
     RoleSid = "RL";
     /// An API key.
     KeySid = "SK";
-    /// A messaging service. Only its sid is known here.
+    /// A messaging service. This project stores only its sid.
     MessagingServiceSid = "MG";
     /// A push registration of a device.
     BindingSid = "BS";
-    /// What lets us talk to a push provider for an app.
+    /// A credential of a push provider.
     CredentialSid = "CR";
     /// A notification that was sent.
     NotificationSid = "NT";
-    /// A request, as answered in `Twilio-Request-Id`.
+    /// A request, as returned in `Twilio-Request-Id`.
     RequestSid = "RQ";
 }
 

@@ -1,23 +1,23 @@
-//! Why a store did not do what it was asked for.
+//! Errors of the stores.
 
 use std::error::Error;
 
-/// Why the store did not do it. Unless it says otherwise, nothing was changed.
+/// Why a store operation failed. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is one already.
-    #[error("it exists already")]
+    /// A record with this key exists.
+    #[error("the record already exists")]
     Exists,
-    /// The service, or the record that was to be replaced, is not there.
-    #[error("it does not exist")]
+    /// The service, or the record to replace, does not exist.
+    #[error("the record does not exist")]
     Missing,
-    /// Somebody else replaced the record since it was read. Reading it again and deciding again is the way on.
-    #[error("it was changed by somebody else in between")]
+    /// Another writer replaced the record since it was read. The caller should read it again and retry.
+    #[error("another writer changed the record in between")]
     Conflict,
-    /// The store could not be reached or did not work. Trying again later may help; it may have been done nevertheless.
+    /// The store is unreachable or failed. A retry may help; the operation may have succeeded.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// What is stored cannot be read.
+    /// A stored record cannot be parsed.
     #[error("a stored record cannot be read")]
     Corrupt(#[source] Box<dyn Error + Send + Sync>),
 }

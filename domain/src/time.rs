@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The text is not a point in time with its offset, as RFC 3339 writes it.
+/// The text is not an RFC 3339 time with an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: expected RFC 3339 with an offset, such as 2026-11-20T10:00:00.000Z")]
 pub struct InvalidTime;
 
-/// Tells the time.
+/// Returns the current time.
 pub type Clock = fn() -> Timestamp;
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z. Stored as that number, written to people as RFC 3339.
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. Stored as that number, shown as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Before everything that can happen.
+    /// Earlier than every real time.
     pub const MIN: Self = Self(i64::MIN);
-    /// After everything that can happen: the end of a lease that never runs out.
+    /// Later than every real time: the end of a lease that never expires.
     pub const MAX: Self = Self(i64::MAX);
 
     /// From milliseconds since the epoch.
@@ -35,28 +35,28 @@ impl Timestamp {
         self.0
     }
 
-    /// This much later; [`Timestamp::MAX`] where there is no such time.
+    /// This time plus a duration; [`Timestamp::MAX`] on overflow.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How much later than `earlier` this is; zero if it is not.
+    /// The duration since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// `2026-11-20T10:00:00Z`: the only form of a date that the vendor's helper libraries parse.
+    /// `2026-11-20T10:00:00Z`: the only date format that the vendor's helper libraries parse.
     pub fn to_seconds(self) -> String {
         self.civil().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
-    /// `Fri, 20 Nov 2026 10:00:00 +0000`: the dates of the vendor's 2010 API.
+    /// `Fri, 20 Nov 2026 10:00:00 +0000`: the date format of the vendor's 2010 API.
     pub fn to_rfc2822(self) -> String {
         self.civil().strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
     }
 
-    /// The same on a calendar, which ends at the years -9999 and 9999.
+    /// The calendar date and time, clamped to the years -9999 to 9999.
     fn civil(self) -> jiff::Zoned {
         let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(end).to_zoned(jiff::tz::TimeZone::UTC)
@@ -67,7 +67,7 @@ impl FromStr for Timestamp {
     type Err = InvalidTime;
 
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        // The library also takes forms that RFC 3339 does not have, so what every RFC 3339 date begins with is asked first.
+        // The library accepts more forms than RFC 3339 has, so the beginning is checked first.
         let bytes = text.as_bytes();
         let date_and_time = bytes.len() >= "2026-11-20T10:00:00Z".len()
             && bytes.len() <= "2026-11-20T10:00:00.000000000+00:00".len()
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_offset_or_is_no_date() {
+    fn refuses_a_missing_offset_and_an_invalid_date() {
         for text in [
             "",
             "now",
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_do_not_overflow() {
+    fn minimum_and_maximum_do_not_overflow() {
         let day = Duration::from_secs(86_400);
         assert_eq!(Timestamp::MAX.plus(day), Timestamp::MAX);
         assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What all clients of AWS share.
+//! Shared configuration of all AWS clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,32 +16,32 @@ use aws_smithy_runtime_api::client::retries::RequestAttempts;
 
 use reachability_domain::metrics::{Counter, Metrics};
 
-/// How often a request is made at most. Waits between them grow and are random.
+/// Maximum number of attempts per request. The backoff between them grows and is random.
 const ATTEMPTS: u32 = 5;
 
-/// How long the first wait is at most.
+/// The longest first backoff.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 
-/// How long any wait is at most.
+/// The longest backoff.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a connection may take to be made.
+/// Timeout for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an attempt may take. What is asked here takes milliseconds; what takes longer is lost.
+/// Timeout of one attempt. Healthy requests take milliseconds.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How long a request may take with all its attempts: less than the functions that make it may.
+/// Timeout of a request with all its attempts: shorter than the timeout of the functions.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The configuration of clients, from a function's environment: credentials, region and, if it says so, another endpoint
-/// than that of AWS. Made once, and shared: connections, and the roots of trust that take a while to read, are kept in it.
+/// The clients' configuration, from a function's environment: credentials, region and, if set, another endpoint. Load
+/// it once and share it: it holds the connections and the root certificates, which take a while to load.
 pub async fn config() -> SdkConfig {
-    // A function has its credentials there. Looking for others would take time, and find none.
+    // Lambda puts the credentials into the environment. Searching other sources would take time and find none.
     loader().credentials_provider(EnvironmentVariableCredentialsProvider::new()).load().await
 }
 
-/// What all configurations have in common: how long is waited, and how often it is tried.
+/// Settings that all configurations share: timeouts and retries.
 pub fn loader() -> ConfigLoader {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let timeouts = TimeoutConfig::builder()
@@ -58,7 +58,7 @@ pub fn loader() -> ConfigLoader {
         .retry_config(retries)
 }
 
-/// A JSON text without the two characters that SQS and SNS refuse: escaped, which says the same.
+/// Escapes the two characters in a JSON text that SQS and SNS reject. The JSON value stays the same.
 pub(crate) fn sendable(json: String) -> String {
     if !json.contains(['\u{FFFE}', '\u{FFFF}']) {
         return json;
@@ -66,7 +66,7 @@ pub(crate) fn sendable(json: String) -> String {
     json.replace('\u{FFFE}', "\\ufffe").replace('\u{FFFF}', "\\uffff")
 }
 
-/// Counts the requests that are made again, because they were throttled or something else went wrong on the way.
+/// Counts requests that are retried because of throttling or another error.
 #[derive(Debug)]
 pub(crate) struct CountRetries(pub(crate) Arc<dyn Metrics>);
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_sent_is_escaped() {
+    fn rejected_characters_are_escaped() {
         let json = serde_json::json!({ "identity": "a\u{FFFE}b\u{FFFF}\u{FFFD}\u{1F600}\u{0}" }).to_string();
         let sendable = sendable(json.clone());
         assert!(!sendable.contains(['\u{FFFE}', '\u{FFFF}', '\u{0}']));

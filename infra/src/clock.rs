@@ -1,10 +1,10 @@
-//! The machine's clock. Rules take `now` as a parameter; this is where it comes from.
+//! The machine's clock. The rules take `now` as a parameter; adapters and functions read it here.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reachability_domain::time::Timestamp;
 
-/// The time.
+/// The current time.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,36 +1,36 @@
-//! A function's environment, which is where its settings are.
+//! A function's settings, read from environment variables.
 
 use std::env;
 use std::str::FromStr;
 
-/// A setting that a function cannot do without is not there, or not what it should be.
+/// A required setting is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    /// It is not there, or empty.
+    /// The variable is missing or empty.
     #[error("{0} is not set")]
     Missing(&'static str),
-    /// It is not what it should be.
-    #[error("{0} is not what it should be")]
+    /// The variable cannot be parsed.
+    #[error("{0} is invalid")]
     Invalid(&'static str),
 }
 
-/// A setting; `None` if it is not there, or empty.
+/// An optional setting; `None` if the variable is missing or empty.
 pub fn optional(name: &'static str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A setting.
+/// A required setting.
 ///
 /// # Errors
-/// If it is not there, or empty.
+/// If the variable is missing or empty.
 pub fn text(name: &'static str) -> Result<String, EnvironmentError> {
     optional(name).ok_or(EnvironmentError::Missing(name))
 }
 
-/// A setting that is a number, a sid or the like.
+/// A required setting that is parsed, such as a number or a sid.
 ///
 /// # Errors
-/// If it is not there, or is none.
+/// If the variable is missing, empty or invalid.
 pub fn parsed<T: FromStr>(name: &'static str) -> Result<T, EnvironmentError> {
     text(name)?.parse().map_err(|_| EnvironmentError::Invalid(name))
 }

@@ -1,4 +1,4 @@
-//! Ids and secrets, made from the operating system's randomness.
+//! Ids and secrets from the operating system's random generator.
 
 use std::fmt::Write;
 
@@ -6,13 +6,13 @@ use reachability_domain::ids::{Ids, NoRandomness};
 use reachability_domain::secret::Secret;
 use uuid::Uuid;
 
-/// UUIDs, and the operating system's randomness.
+/// Generates UUIDs and secrets.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Uuids;
 
 impl Ids for Uuids {
     fn ordered(&self) -> u128 {
-        // The first bits are the time, the others random: UUID version 7.
+        // UUID version 7: it begins with the time; the rest is random.
         Uuid::now_v7().as_u128()
     }
 
@@ -30,7 +30,7 @@ impl Ids for Uuids {
     }
 }
 
-/// A random time up to `most`, so that those who wait for one another do not meet again.
+/// A random delay up to `most`, so that competing writers do not retry at the same moment.
 #[cfg(any(feature = "aws", feature = "push"))]
 pub(crate) fn jitter(most: std::time::Duration) -> std::time::Duration {
     (&Uuids as &dyn Ids).jitter(most)

@@ -1,4 +1,4 @@
-//! A store in plain memory: for tests and replays.
+//! An in-memory store: for tests and replays.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSi
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-/// Everything, behind one lock. Nothing outlives it.
+/// All records, behind one lock.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     contents: Mutex<Contents>,
@@ -40,14 +40,14 @@ struct Contents {
     notifications: BTreeMap<NotificationSid, Sent>,
 }
 
-/// A notification with what became of it.
+/// A notification with its deliveries.
 #[derive(Debug)]
 struct Sent {
     notification: Notification,
     deliveries: BTreeMap<BindingSid, Delivery>,
 }
 
-/// A service with what is in it.
+/// A service with its records.
 #[derive(Debug)]
 struct Scope {
     service: Service,
@@ -59,7 +59,8 @@ struct Scope {
 
 impl MemoryStore {
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Nothing panics while it holds the lock, and if it did, every write is one assignment.
+        // No code panics while it holds the lock. If it did, the contents would still be consistent: every write is one
+        // assignment.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,7 +72,7 @@ impl Scope {
     }
 }
 
-/// A page of a map.
+/// One page of a map.
 fn list<K: Ord + Copy, V, T: Clone>(map: &BTreeMap<K, V>, page: PageRequest<K>, item: impl Fn(&V) -> &T) -> Page<T> {
     let range = map.range(page.bounds()).map(|(_, value)| item(value).clone());
     page.page_of_read(if page.is_backward() {

@@ -1,5 +1,5 @@
-//! What is counted and measured, for CloudWatch: collected while a batch is handled, and written as one line of the
-//! embedded metric format, which costs no request.
+//! Metrics for CloudWatch: collected while a batch is handled, then written as one line in the embedded metric format,
+//! which costs no request.
 
 use std::array;
 use std::io::{self, Write};
@@ -11,13 +11,13 @@ use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The name of the metric that tells how old events are when they are applied, in milliseconds.
+/// The metric for the age of events when they are applied, in milliseconds.
 const EVENT_AGE: &str = "EventAge";
 
-/// How many values of one metric a line may hold.
+/// Maximum number of values per metric and line.
 const MAX_VALUES: usize = 100;
 
-/// Counts and measures, until they are taken.
+/// Collects metrics until they are written.
 #[derive(Debug, Default)]
 pub struct EmfMetrics {
     counts: [AtomicU64; Counter::ALL.len()],
@@ -29,7 +29,7 @@ impl Metrics for EmfMetrics {
         self.counts[counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Of very many some are left out.
+    /// Drops values beyond a limit.
     fn event_age(&self, age: Duration) {
         let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
         if ages.len() < MAX_VALUES {
@@ -39,21 +39,21 @@ impl Metrics for EmfMetrics {
 }
 
 impl EmfMetrics {
-    /// How many were counted since they were last written.
+    /// The count since the last write.
     pub fn counted(&self, counter: Counter) -> u64 {
         self.counts[counter as usize].load(Ordering::Relaxed)
     }
 
-    /// Writes what was counted since the last time to standard output, which is where CloudWatch reads it, as what
-    /// happened in a deployment of this name.
+    /// Writes the metrics collected since the last write as one line to standard output, where CloudWatch reads it.
+    /// `stack` becomes the metrics' dimension.
     pub fn write(&self, stack: &str, now: Timestamp) {
         if let Some(line) = self.take_line(stack, now) {
-            // Nobody is listening if it fails.
+            // Standard output may be closed.
             let _ = writeln!(io::stdout(), "{line}");
         }
     }
 
-    /// Takes out what was counted since the last time, as a line; `None` if there was nothing.
+    /// Takes the metrics since the last call as one line; `None` if there are none.
     fn take_line(&self, stack: &str, now: Timestamp) -> Option<String> {
         let counts: [u64; Counter::ALL.len()] = array::from_fn(|i| self.counts[i].swap(0, Ordering::Relaxed));
         let ages = std::mem::take(&mut *self.ages.lock().unwrap_or_else(PoisonError::into_inner));
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_what_happened_since_the_last_one() {
+    fn a_line_has_the_metrics_since_the_last_one() {
         let metrics = EmfMetrics::default();
         let now = Timestamp::from_millis(1_795_132_800_000);
         assert_eq!(metrics.take_line("test", now), None);

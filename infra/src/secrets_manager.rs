@@ -1,25 +1,25 @@
-//! Secrets Manager: where a deployment on AWS keeps the account's password.
+//! Secrets Manager: stores the auth token and the credentials key of a deployment on AWS.
 
 use std::error::Error;
 
 use aws_sdk_secretsmanager::Client;
 use reachability_domain::secret::Secret;
 
-/// The secret could not be read.
+/// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager did not give it.
+    /// The request failed.
     #[error("the secret is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// It is there, and there is no text in it.
+    /// The secret exists, but has no text value.
     #[error("the secret holds no text")]
     Empty,
 }
 
-/// Reads a secret as it is now.
+/// Reads the current value of a secret.
 ///
 /// # Errors
-/// If it cannot be read, or there is no text in it.
+/// If the request fails, or the secret has no text value.
 pub async fn read(client: &Client, id: &str) -> Result<Secret, SecretError> {
     let answer = client.get_secret_value().secret_id(id).send().await;
     let answer = answer.map_err(|error| SecretError::Unavailable(error.into()))?;

@@ -1,5 +1,5 @@
-//! What services need where several processes go by copies of them, and their store leaves records behind: around the
-//! store, behind the same port.
+//! A decorator around the service store, for deployments in which several processes cache services and the store leaves
+//! records of deleted services behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,13 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::{Clock, Timestamp};
 use tokio::time::sleep;
 
-/// How long a service's reachability stays off at least once it is switched off: for as long as anybody may go by an
-/// older configuration.
+/// How long reachability stays off at least after it was switched off: until every cached configuration has expired.
 const OFF_AT_LEAST: Duration = Duration::from_secs(2 * Configuration::MAX_AGE.as_secs());
 
-/// How long after a service was deleted what is left of it is removed: when nobody takes it for one that exists.
+/// How long after its deletion a service's records are removed: when every cached copy has expired.
 const PURGE_AFTER: Duration = Duration::from_secs(60);
 
-/// Services of a deployment of several processes.
+/// Services of a deployment with several processes.
 pub struct SharedServices {
     store: Arc<dyn Services>,
     events: Arc<dyn Queue<PresenceMessage>>,
@@ -31,7 +30,7 @@ pub struct SharedServices {
 }
 
 impl SharedServices {
-    /// Those of this store, whose left-overs are removed by whoever handles this queue.
+    /// Wraps this store. The consumer of the queue removes the records of deleted services.
     pub fn new(store: Arc<dyn Services>, events: Arc<dyn Queue<PresenceMessage>>, clock: Clock) -> Self {
         Self { store, events, clock }
     }
@@ -51,8 +50,8 @@ impl Services for SharedServices {
         self.store.services(page).await
     }
 
-    /// Waits before reachability is on again until everybody knows that it was off. Whoever missed that would take the
-    /// events of this time around for those of the last.
+    /// Before switching reachability on again, waits until every process has seen that it was off. A process that
+    /// missed that would count events of the new generation for the old one.
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
         let rest = still_off(&service.configuration, (self.clock)());
         if !rest.is_zero() {
@@ -61,9 +60,10 @@ impl Services for SharedServices {
         self.store.replace_service(service).await
     }
 
-    /// Has what the service leaves behind removed.
+    /// Queues the removal of the service's records.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
-        // Asked for first: it does nothing as long as the service is there, and nobody would ask for it later.
+        // Queued before the deletion: a purge does nothing while the service exists, and after the deletion a retry
+        // would not queue it.
         let due_at = (self.clock)().plus(PURGE_AFTER);
         let purge = PresenceMessage::Purge(Purge { service: sid, due_at });
         self.events.send(&[purge]).await.map_err(|error| StoreError::Unavailable(error.into()))?;
@@ -71,10 +71,10 @@ impl Services for SharedServices {
     }
 }
 
-/// For how much longer reachability has to stay off before it is switched on like this.
+/// How much longer reachability must stay off before this configuration may switch it on.
 fn still_off(configuration: &Configuration, now: Timestamp) -> Duration {
     match (configuration.reachability_enabled, configuration.disabled_at) {
-        // Clocks differ: it is never longer than that.
+        // Clocks differ, so the wait is limited.
         (true, Some(disabled_at)) => disabled_at.plus(OFF_AT_LEAST).since(now).min(OFF_AT_LEAST),
         _ => Duration::ZERO,
     }
@@ -93,7 +93,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_171_200_000);
 
-    /// Keeps what was sent, and whether the service was still there then.
+    /// Records the messages sent, and whether the service still existed then.
     struct Sent {
         store: Arc<MemoryStore>,
         messages: Mutex<Vec<(PresenceMessage, bool)>>,
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn reachability_stays_off_for_as_long_as_anybody_may_go_by_an_older_configuration() {
+    fn reachability_stays_off_until_cached_configurations_expire() {
         let rest = |enabled, disabled_at: Option<i64>, now: i64| {
             let at = |millis: i64| Timestamp::from_millis(NOW.as_millis() + millis);
             let configuration = Configuration {
@@ -125,12 +125,12 @@ mod tests {
         assert_eq!(rest(true, Some(0), 2_500), 3_500);
         assert_eq!(rest(true, Some(0), 6_000), 0);
         assert_eq!(rest(true, Some(0), 60_000), 0);
-        assert_eq!(rest(true, Some(90_000), 0), 6_000, "by a clock that is ahead");
+        assert_eq!(rest(true, Some(90_000), 0), 6_000, "another clock is ahead");
         assert_eq!(rest(false, Some(0), 0), 0, "it stays off");
     }
 
     #[tokio::test]
-    async fn what_a_service_leaves_behind_is_removed_later() {
+    async fn records_of_a_deleted_service_are_removed_later() {
         let store = Arc::new(MemoryStore::default());
         let queue = Arc::new(Sent { store: store.clone(), messages: Mutex::default() });
         let services = SharedServices::new(store.clone(), queue.clone(), || NOW);
@@ -139,7 +139,7 @@ mod tests {
         assert!(services.delete_service(sid).await.unwrap());
         assert!(services.service(sid).await.unwrap().is_none());
         let purge = PresenceMessage::Purge(Purge { service: sid, due_at: NOW.plus(PURGE_AFTER) });
-        assert_eq!(*queue.messages.lock().unwrap(), [(purge, true)], "it is asked for before the service is gone");
-        assert!(!services.delete_service(sid).await.unwrap(), "there is none any more");
+        assert_eq!(*queue.messages.lock().unwrap(), [(purge, true)], "the purge is queued before the deletion");
+        assert!(!services.delete_service(sid).await.unwrap(), "the service is already deleted");
     }
 }

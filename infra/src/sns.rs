@@ -1,4 +1,4 @@
-//! SNS: where a deployment on AWS tells its owner of changes.
+//! SNS: publishes changes of a deployment on AWS.
 
 use std::error::Error;
 
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use crate::aws;
 
-/// How many messages a request takes.
+/// Maximum number of messages per request.
 const BATCH: usize = 10;
 
-/// How many requests are made at a time.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 32;
 
-/// A topic.
+/// An SNS topic.
 #[derive(Debug, Clone)]
 pub struct Topic {
     client: Client,
@@ -26,7 +26,7 @@ pub struct Topic {
 
 #[async_trait]
 impl Sink for Topic {
-    /// Each message has its members `service_sid` and `type` as attributes too, for filters.
+    /// Publishes `service_sid` and `type` as message attributes too, for filter policies.
     async fn tell(&self, notices: &[Notice]) -> Result<(), SinkError> {
         let messages: Vec<Value> = notices.iter().map(Notice::to_json).collect();
         let publish = |(batch, messages)| async move {
@@ -48,7 +48,7 @@ impl Sink for Topic {
 }
 
 impl Topic {
-    /// The topic of this name.
+    /// The topic with this ARN.
     pub fn new(client: Client, arn: String) -> Self {
         Self { client, arn }
     }

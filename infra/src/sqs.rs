@@ -1,4 +1,4 @@
-//! SQS: the queue of a deployment on AWS, and where messages end that nobody can handle.
+//! SQS: the queues and the dead-letter queues of a deployment on AWS.
 
 use std::error::Error;
 use std::marker::PhantomData;
@@ -14,22 +14,22 @@ use tokio::time::sleep;
 
 use crate::{aws, ids};
 
-/// How many messages a request takes.
+/// Maximum number of messages per request.
 const BATCH: usize = 10;
 
-/// How many requests are made at a time.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 32;
 
-/// How often messages that were not taken are sent again.
+/// Maximum number of attempts for messages that SQS rejected.
 const ATTEMPTS: u32 = 4;
 
-/// How long a message can be held back.
+/// The longest delay that SQS supports.
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// How long the reason of a dead letter may be, in bytes.
+/// Maximum length of a dead letter's reason, in bytes.
 const MAX_REASON: usize = 1_024;
 
-/// A queue of a deployment.
+/// An SQS queue.
 #[derive(Debug)]
 pub struct SqsQueue<M> {
     client: Client,
@@ -38,9 +38,9 @@ pub struct SqsQueue<M> {
     message: PhantomData<fn() -> M>,
 }
 
-/// The queue took some of the messages, and these it did not.
+/// SQS accepted only some of the messages.
 #[derive(Debug, thiserror::Error)]
-#[error("{count} messages were not taken: {reason}")]
+#[error("{count} messages were not accepted: {reason}")]
 struct NotTaken {
     count: usize,
     reason: String,
@@ -52,7 +52,7 @@ impl<M: Message> SqsQueue<M> {
         Self { client, url, clock, message: PhantomData }
     }
 
-    /// Sends up to ten messages, and those that were not taken again.
+    /// Sends up to ten messages, and retries the ones that were rejected.
     async fn send_batch(&self, messages: &[M]) -> Result<(), QueueError> {
         let now = (self.clock)();
         let entry = |(index, message): (usize, &M)| {
@@ -88,13 +88,13 @@ impl<M: Message> Queue<M> for SqsQueue<M> {
     }
 }
 
-/// For how long a message is held back, in seconds: until it is due, and no less.
+/// The delay of a message in seconds: rounded up, so that it is not delivered early.
 fn delay(message: &impl Message, now: Timestamp) -> i32 {
     let wait = message.due_at().map_or(Duration::ZERO, |at| at.since(now)).min(MAX_DELAY);
     i32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX)
 }
 
-/// Where messages end that nobody can handle, each with the reason.
+/// A dead-letter queue. Each message gets its reason as an attribute.
 #[derive(Debug, Clone)]
 pub struct DeadLetterQueue {
     client: Client,
@@ -107,10 +107,10 @@ impl DeadLetterQueue {
         Self { client, url }
     }
 
-    /// Takes a message, with the reason as its attribute `reason`.
+    /// Sends a message, with the reason in the attribute `reason`.
     ///
     /// # Errors
-    /// If the queue did not take it.
+    /// If the queue did not accept it.
     pub async fn send(&self, body: &str, reason: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
         let reason = aws::sendable(reason.replace(char::is_control, " "));
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_held_back_until_they_are_due() {
+    fn messages_are_delayed_until_they_are_due() {
         let at = Timestamp::from_millis;
         let purge = |due_at| PresenceMessage::Purge(Purge { service: Sid::from_bits(1), due_at });
         for (due_at, seconds) in [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (901_000, 900), (i64::MAX, 900)] {

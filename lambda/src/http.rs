@@ -1,4 +1,4 @@
-//! A function that answers requests: from API Gateway to the same router that one process serves.
+//! A function behind API Gateway, with the same router as the single process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,21 +30,20 @@ use tracing::warn;
 
 use crate::logs;
 
-/// For how long the account's password is used before it is read again.
+/// How long the auth token is cached.
 const TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// Where the gateway says below which path it serves the API.
+/// Internal header with the stage prefix of the URLs that clients use.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// What cannot stand for itself in the path of a URI. A path that was sent has none of it; one that somebody has decoded
-/// on the way may.
+/// Characters that a URI's path must not contain. A path as sent has none of them; one that a gateway has decoded may.
 const NOT_IN_PATHS: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
 
-/// Runs a function that serves these routes, until Lambda ends it.
+/// Runs a function that serves these routes.
 ///
 /// # Errors
-/// If a setting is missing, or the account's password or the key of credentials cannot be read.
+/// If a setting is missing, or the auth token or the credentials key cannot be read.
 pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error> {
     logs::start();
     let config = aws::config().await;
@@ -57,7 +56,7 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
     let token = Token::read(secrets).await?;
     let store = Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?));
     let sqs = aws_sdk_sqs::Client::new(&config);
-    // Not every function sends messages to each queue.
+    // Not every function sends to every queue.
     let url = |name| environment::optional(name).unwrap_or_default();
     let events: Arc<SqsQueue<PresenceMessage>> =
         Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now));
@@ -93,7 +92,7 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
     .await
 }
 
-/// The account's password, which its owner may change at any time.
+/// The auth token, which the owner may change at any time.
 struct Token {
     client: aws_sdk_secretsmanager::Client,
     id: String,
@@ -108,7 +107,7 @@ impl Token {
         Ok(Self { client, id, current: watch::Sender::new(current), read_at: clock::now() })
     }
 
-    /// Reads it again if it was read some time ago. One that cannot be read stays as it was.
+    /// Reads the token again if it is older than [`TOKEN_AGE`]. If that fails, the old one stays in use.
     async fn refresh(&mut self) {
         let now = clock::now();
         if now < self.read_at.plus(TOKEN_AGE) {
@@ -119,13 +118,13 @@ impl Token {
             Ok(secret) => {
                 self.current.send_replace(secret);
             }
-            Err(error) => warn!(error = %ErrorChain(&error), "the account's password could not be read again"),
+            Err(error) => warn!(error = %ErrorChain(&error), "the auth token could not be refreshed"),
         }
     }
 }
 
-/// The request as its client sent it. API Gateway serves the API below a stage, which is no part of the path that it
-/// hands over, but one of the URLs that clients are given.
+/// Rebuilds the request as its client sent it. API Gateway serves the API below a stage. The stage is not in the path
+/// that the function gets, but it belongs in the URLs that clients get.
 fn as_sent(request: lambda_http::Request) -> Request {
     let raw_path = request.raw_http_path();
     let prefix = match request.request_context_ref() {
@@ -137,9 +136,9 @@ fn as_sent(request: lambda_http::Request) -> Request {
     let path: String = utf8_percent_encode(raw_path, NOT_IN_PATHS).collect();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let (mut parts, body) = request.into_parts();
-    // What is no URI is nobody's.
+    // An invalid URI matches no route.
     parts.uri = format!("{path}{query}").parse().unwrap_or(Uri::from_static("/"));
-    // Where that is is not for the client to say.
+    // A client must not set the prefix itself.
     parts.headers.remove(&PREFIX);
     parts.headers.remove("x-forwarded-host");
     if let Ok(prefix) = HeaderValue::try_from(prefix)
@@ -157,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// A request as a REST API hands it over.
+    /// A request as API Gateway's REST API delivers it.
     fn request(path: &str, context_path: &str) -> Request {
         let event = json!({
             "resource": "/{proxy+}", "path": path, "httpMethod": "GET", "body": "ü", "isBase64Encoded": false,
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_what_was_sent() {
+    fn a_path_is_restored_as_sent() {
         for path in
             ["/v1/Users/x%2Fy", "/v1/Users/a%20b", "/v1/Users/p+q", "/v1/Users/%C3%BC", "/v1/Users/%2E%2E/x", "/"]
         {
@@ -184,13 +183,13 @@ mod tests {
             assert_eq!(request.uri().query(), Some("PageToken=a+b"));
             assert_eq!(prefix(&request), Some("/api"));
         }
-        // Somebody has decoded it on the way.
+        // A gateway that decoded the path.
         let request = request("/v1/Users/a b/ü?#", "/api/v1/Users/a b/ü?#");
         assert_eq!(request.uri().path(), "/v1/Users/a%20b/%C3%BC%3F%23");
     }
 
     #[test]
-    fn where_the_api_is_is_not_for_the_client_to_say() {
+    fn a_client_cannot_set_the_prefix() {
         let behind_a_domain_name = request("/v1/Users", "/v1/Users");
         assert_eq!(prefix(&behind_a_domain_name), None);
         assert!(!behind_a_domain_name.headers().contains_key("x-forwarded-host"));

@@ -1,8 +1,8 @@
-//! Logs: a line of JSON for each, on standard output, which Lambda passes on as it is.
+//! Logs: one JSON line per entry on standard output, which Lambda forwards unchanged.
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging what `RUST_LOG` says, warnings and errors if it says nothing that can be understood.
+/// Starts logging at the level in `RUST_LOG`; warnings and errors if that is missing or invalid.
 pub fn start() {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))

@@ -1,4 +1,4 @@
-//! The part of Lambda's SQS event that matters here, and its answer.
+//! Lambda's SQS event, reduced to the fields used here, and its response.
 
 use reachability_domain::time::Timestamp;
 use reachability_worker::{Envelope, Failure};
@@ -18,38 +18,38 @@ pub struct Batch {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// Names the message in the answer.
+    /// Identifies the message in the response.
     pub message_id: String,
-    /// What was sent.
+    /// The message's body.
     pub body: String,
-    /// What the queue says of it.
+    /// Metadata of the queue.
     #[serde(default)]
     pub attributes: Attributes,
 }
 
-/// What the queue says of a message: numbers as digits, `None` where it does not say.
+/// Metadata of a message: numbers as decimal digits, `None` if missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Attributes {
-    /// How often it was delivered, this time included.
+    /// Number of deliveries, including this one.
     pub approximate_receive_count: Option<String>,
     /// When it was sent, in milliseconds since the epoch.
     pub sent_timestamp: Option<String>,
 }
 
-/// Which messages were not handled (`ReportBatchItemFailures`).
+/// The response: which messages failed (`ReportBatchItemFailures`).
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
-    /// Those messages. None: all were handled.
+    /// The failed messages. Empty: all succeeded.
     pub batch_item_failures: Vec<ItemFailure>,
 }
 
-/// A message that was not handled.
+/// A failed message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemFailure {
-    /// Its id.
+    /// The message's id.
     pub item_identifier: String,
 }
 
@@ -67,7 +67,7 @@ impl From<Record> for Envelope {
     }
 }
 
-/// Has a batch handled, and answers which messages are to be delivered again. What nobody can handle becomes a dead letter.
+/// Handles a batch, and returns the messages that SQS must deliver again. Permanent failures become dead letters.
 pub async fn handle(
     batch: Batch,
     dead_letters: &DeadLetters,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_read_as_lambda_sends_it() {
+    fn a_batch_from_lambda_is_parsed() {
         let json = r#"{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795132800000"},"messageAttributes":{},"md5OfBody":"x","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"eu-west-1"},{"messageId":"n","body":"x"}]}"#;
         let batch: Batch = serde_json::from_str(json).unwrap();
         let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_what_was_not_handled() {
+    fn a_response_names_the_failed_messages() {
         let failures = ["m-1", "m-2"].map(|id| ItemFailure { item_identifier: id.to_owned() });
         let answer = serde_json::to_string(&BatchResponse { batch_item_failures: failures.into() }).unwrap();
         assert_eq!(answer, r#"{"batchItemFailures":[{"itemIdentifier":"m-1"},{"itemIdentifier":"m-2"}]}"#);

@@ -1,4 +1,4 @@
-//! The part of a table's stream that matters here, and the answer to it.
+//! Lambda's DynamoDB stream event, reduced to the fields used here, and its response.
 
 use reachability_domain::directory::service::Service;
 use reachability_domain::error_chain::ErrorChain;
@@ -12,7 +12,7 @@ use tracing::error;
 /// A batch of a table's stream.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
-    /// What was written, in the order of writing as far as one item is concerned.
+    /// The writes; those of one item are in order.
     #[serde(rename = "Records")]
     pub records: Vec<Record>,
 }
@@ -20,7 +20,7 @@ pub struct Batch {
 /// A write.
 #[derive(Debug, Deserialize)]
 pub struct Record {
-    /// Of which item, and how that was before and after it.
+    /// The item before and after the write.
     pub dynamodb: Images,
 }
 
@@ -28,33 +28,33 @@ pub struct Record {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Images {
-    /// Its primary key.
+    /// The item's primary key.
     pub keys: Item,
-    /// `None` if it was not there.
+    /// `None` if the item was created.
     pub old_image: Option<Item>,
-    /// `None` if it is not there any more.
+    /// `None` if the item was deleted.
     pub new_image: Option<Item>,
-    /// Names the record in the answer.
+    /// Identifies the record in the response.
     pub sequence_number: String,
 }
 
-/// From which record on the batch is to be delivered again.
+/// The response: the record from which on the batch must be delivered again.
 #[derive(Debug, Default, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
-    /// That record. None: all were handled.
+    /// The first failed record. Empty: all succeeded.
     pub batch_item_failures: Vec<ItemFailure>,
 }
 
-/// A record that was not handled.
+/// A failed record.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemFailure {
-    /// Its sequence number.
+    /// The record's sequence number.
     pub item_identifier: String,
 }
 
-/// Has a batch told of.
+/// Publishes the changes of a batch.
 pub async fn handle(fanout: &Fanout, batch: Batch) -> BatchResponse {
     let (mut names, mut writes) = (vec![], vec![]);
     for Record { dynamodb: images } in batch.records {
@@ -64,8 +64,8 @@ pub async fn handle(fanout: &Fanout, batch: Batch) -> BatchResponse {
                 names.extend(write.is_some().then_some(name));
                 writes.extend(write);
             }
-            // It will not get better, and others wait behind it.
-            Err(error) => error!(error = %ErrorChain(&error), record = name, "a record was left out"),
+            // A retry would fail too, and block the records after it.
+            Err(error) => error!(error = %ErrorChain(&error), record = name, "a record was skipped"),
         }
     }
     let failed = fanout.handle(&writes).await.and_then(|failed| names.into_iter().nth(failed));
@@ -73,7 +73,7 @@ pub async fn handle(fanout: &Fanout, batch: Batch) -> BatchResponse {
     BatchResponse { batch_item_failures: failed.map(failure).into_iter().collect() }
 }
 
-/// What was written; `None` if it is nothing that anybody is told of.
+/// Converts a record; `None` if it cannot cause a published change.
 fn read(images: Images) -> Result<Option<StoredWrite>, StoreError> {
     let pk = match images.keys.get("pk") {
         Some(AttributeValue::S(pk)) => pk.as_str(),
@@ -85,7 +85,7 @@ fn read(images: Images) -> Result<Option<StoredWrite>, StoreError> {
         let (before, after) = (boxed(read(images.old_image)?), boxed(read(images.new_image)?));
         return Ok(Some(StoredWrite::Service { before, after }));
     }
-    // A state that is removed had nothing more to tell: its user was deleted before, or its service was.
+    // A removed state needs no notice: its user or its service was deleted before.
     let (Some(user), Some(after)) = (user_of_state(pk), images.new_image) else { return Ok(None) };
     let read = |image: Item| StoredState::read(image.into_inner()).map_err(corrupt);
     let before = read(images.old_image.unwrap_or_default())?;

@@ -1,4 +1,4 @@
-//! Moves messages from the queues to who handles them, as Lambda does with SQS.
+//! Moves messages from the queues to their handlers, as Lambda does for SQS.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-/// How many messages the worker gets at once.
+/// Maximum number of messages per batch.
 const BATCH: usize = 1_000;
 
-/// How long to wait when the database does not work.
+/// Delay before the next attempt after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a message waits at most before it is tried again.
+/// The longest backoff of a failed message.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Moves events until it is time to stop. What is under way then is brought to its end.
+/// Consumes the event queue until `stop`. The current batch is finished first.
 pub(crate) async fn run_events(queue: SqliteQueue<PresenceMessage>, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let now = clock::now();
@@ -50,12 +50,12 @@ pub(crate) async fn run_events(queue: SqliteQueue<PresenceMessage>, worker: Work
     }
 }
 
-/// Moves pushes until it is time to stop, side by side: each is acknowledged when it is done, so that a provider that does not
-/// answer holds up nobody else. What is under way when it is time is brought to its end.
+/// Consumes the push queue until `stop`. Pushes run concurrently and each is acknowledged separately, so a provider
+/// that does not answer delays no other. Pushes in flight are finished first.
 pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, mut stop: watch::Receiver<bool>) {
-    let mut under_way: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
+    let mut in_flight: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
     let mut ids: HashSet<i64> = HashSet::new();
-    // There may be messages that are due and not under way.
+    // Whether the queue may hold messages that are due and not in flight.
     let mut is_behind = true;
     while !*stop.borrow() {
         let now = clock::now();
@@ -76,17 +76,17 @@ pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, 
         for message in due {
             if ids.insert(message.id) {
                 is_behind = true;
-                under_way.spawn(push(queue.clone(), pusher.clone(), message));
+                in_flight.spawn(push(queue.clone(), pusher.clone(), message));
             }
         }
         let mut done = Vec::new();
         tokio::select! {
-            Some(first) = under_way.join_next() => done.push(first),
+            Some(first) = in_flight.join_next() => done.push(first),
             () = queue.sent() => is_behind = true,
             () = until(next_due) => is_behind = true,
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        done.extend(std::iter::from_fn(|| under_way.try_join_next()));
+        done.extend(std::iter::from_fn(|| in_flight.try_join_next()));
         for done in done {
             let (id, acknowledged) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             ids.remove(&id);
@@ -96,10 +96,10 @@ pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, 
             }
         }
     }
-    while under_way.join_next().await.is_some() {}
+    while in_flight.join_next().await.is_some() {}
 }
 
-/// Has one push handled and acknowledged. Returns its id, and whether it was acknowledged.
+/// Handles and acknowledges one push. Returns the message's id, and whether acknowledging succeeded.
 async fn push(queue: SqliteQueue<PushMessage>, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
     let (id, messages) = (message.id, vec![message]);
     let failures = pusher.handle(&envelopes(&messages)).await;
@@ -114,7 +114,7 @@ async fn until(due_at: Option<Timestamp>) {
 }
 
 async fn pause(error: &StoreError) {
-    error!(error = %ErrorChain(error), "the queue does not work");
+    error!(error = %ErrorChain(error), "a queue operation failed");
     sleep(PAUSE).await;
 }
 
@@ -128,7 +128,7 @@ fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
     messages.iter().map(envelope).collect()
 }
 
-/// Takes what was handled out of the queue. The rest is tried again, or becomes a dead letter.
+/// Acknowledges the handled messages. The others are retried with backoff or become dead letters.
 async fn acknowledge<M>(
     queue: &SqliteQueue<M>,
     messages: Vec<Delivered>,
@@ -143,11 +143,11 @@ async fn acknowledge<M>(
         failed.insert(id);
         let reason = ErrorChain(&failure).to_string();
         if failure.is_permanent() {
-            warn!(message.id = id, reason, "a message was laid aside");
+            warn!(message.id = id, reason, "a message became a dead letter");
             dead.push((id, reason));
         } else {
             let backoff = MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)));
-            warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be tried again");
+            warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be retried");
             retry.push((id, now.plus(backoff)));
         }
     }

@@ -1,5 +1,4 @@
-//! The data directory: who the account is, the key that credentials are sealed with, and a lock so that two processes
-//! never share it.
+//! The data directory: the account, the key that seals credentials, and a lock that keeps a second process out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::ServeSettings;
 
-/// How long a key of credentials is at least, in characters.
+/// Minimum length of the credentials key, in characters.
 const MIN_KEY: usize = 32;
 
 /// The files in the directory.
@@ -46,31 +45,31 @@ pub(crate) enum DataDirError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("cannot read or write the key of credentials {path}")]
+    #[error("cannot read or write the credentials key {path}")]
     CredentialsKey {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the key of credentials {0} is malformed")]
+    #[error("the credentials key {0} is malformed")]
     MalformedKey(PathBuf),
-    #[error("no secret can be made")]
+    #[error("cannot generate a secret")]
     Randomness(#[source] NoRandomness),
 }
 
-/// The data directory, ours until this is dropped.
+/// The data directory, locked until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     pub(crate) path: PathBuf,
     pub(crate) account: Account,
-    /// Nothing was ever started here, and the account is not kept yet.
+    /// Whether this is the first start: no account was saved here before.
     pub(crate) is_new: bool,
-    /// This start has made the directory, and has not kept the account in it yet.
+    /// Whether this start created the directory and has not saved the account yet.
     is_made: bool,
     _lock: File,
 }
 
-/// The account, as kept in the data directory. A setting goes before what is kept.
+/// The account as saved in the data directory. Settings of the command override it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) account_sid: AccountSid,
@@ -78,7 +77,7 @@ pub(crate) struct Account {
 }
 
 impl DataDir {
-    /// Makes the directory ready, and at the first start an account.
+    /// Creates and locks the directory. On the first start, generates an account.
     pub(crate) fn open(settings: &ServeSettings) -> Result<Self, DataDirError> {
         let directory = &settings.data_dir;
         let io_error = |source| DataDirError::Io { path: directory.clone(), source };
@@ -105,14 +104,14 @@ impl DataDir {
         Ok(Self { path, account, is_new, is_made: is_made && is_new, _lock: lock })
     }
 
-    /// Keeps the account of the first start. Until then the next start is the first one.
+    /// Saves the account. A start that fails before this is repeated as a first start.
     pub(crate) fn keep(&mut self) -> Result<(), DataDirError> {
         keep_account(&self.path, &self.account)?;
         self.is_made = false;
         Ok(())
     }
 
-    /// The key that credentials are sealed with. It is made when it is first needed.
+    /// The key that seals credentials; generated on first use.
     pub(crate) fn credentials_key(&self) -> Result<Secret, DataDirError> {
         let path = self.path.join(CREDENTIALS_KEY);
         match fs::read_to_string(&path) {
@@ -133,14 +132,14 @@ impl DataDir {
         }
     }
 
-    /// Where the database lies.
+    /// Path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 }
 
-/// A first start that fails leaves no directory behind: the next one would find half of one. What somebody else has put
-/// there stays, and the directory with it.
+/// A failed first start removes the directory that it created, so that the next one starts clean. A directory that
+/// contains files of others stays.
 impl Drop for DataDir {
     fn drop(&mut self) {
         if !self.is_made {
@@ -155,7 +154,7 @@ impl Drop for DataDir {
     }
 }
 
-/// Makes a directory that only its owner can use, with its parents. Returns whether it was not there before.
+/// Creates a directory, and its parents, with access for the owner only. Returns whether it did not exist before.
 fn make(directory: &Path) -> io::Result<bool> {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
@@ -169,12 +168,12 @@ fn make(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Where the account is kept.
+/// Path of the account file.
 pub(crate) fn account_file(directory: &Path) -> PathBuf {
     directory.join(ACCOUNT)
 }
 
-/// The account that is kept, if there is one.
+/// The saved account; `None` before the first start.
 fn kept_account(directory: &Path) -> Result<Option<Account>, DataDirError> {
     let path = account_file(directory);
     match fs::read(&path) {
@@ -195,7 +194,7 @@ fn keep_account(directory: &Path, account: &Account) -> Result<(), DataDirError>
     write_whole(&path, &json).map_err(|source| DataDirError::File { path, source })
 }
 
-/// Writes a file that only its owner can read and write, whole or not at all.
+/// Writes a file atomically, with access for the owner only.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = draft(path);
     let mut file = private_file(&draft)?;
@@ -206,12 +205,12 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Where a file is written before it takes its place.
+/// Path of the temporary file that replaces a file when it is complete.
 fn draft(path: &Path) -> PathBuf {
     path.with_added_extension("new")
 }
 
-/// A file that only its owner can read and write.
+/// Opens or creates a file with access for the owner only.
 fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

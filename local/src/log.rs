@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FromEnvError;
 
 /// # Errors
-/// If `RUST_LOG` is set and cannot be understood.
+/// If `RUST_LOG` is set but invalid.
 pub(crate) fn start() -> Result<(), FromEnvError> {
     let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
         None => EnvFilter::new("info"),
@@ -15,7 +15,7 @@ pub(crate) fn start() -> Result<(), FromEnvError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // If nobody can read the logs, it is not to be told in the logs: that would be a panic.
+        // If a log line cannot be written, the library would report that on standard error, and panic.
         .log_internal_errors(false);
     if std::io::stderr().is_terminal() {
         builder.with_target(false).init();

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says why it cannot go on.
+/// Prints an error with its causes.
 fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "reachability: {}", ErrorChain(error));
     ExitCode::FAILURE

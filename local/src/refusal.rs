@@ -1,9 +1,9 @@
-//! Refusals of what is not HTTP.
+//! Adds a body to the error responses of the HTTP library.
 //!
-//! hyper refuses it before any handler sees it: a 400, 414 or 431 with an empty body, and no way to be given another.
-//! Helper libraries cannot read an error without the body that all errors have, so it is put in on the way out. An
-//! answer of hyper's own is told by the lack of the header that every answer of a handler has; the body of an answer
-//! begins with a brace, so it is not taken for one.
+//! hyper answers an invalid request before any handler sees it: with status 400, 414 or 431 and an empty body. It
+//! offers no way to change that. Helper libraries need the JSON body that all errors have, so this wrapper adds it
+//! while the response is written. It recognises hyper's own responses by a missing header that every handler sets. The
+//! body of a handler's response begins with a brace, so it cannot be mistaken for the head of a response.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use reachability_functions::malformed_request;
 use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection whose refusals have a body.
+/// A connection that adds bodies to error responses.
 pub(crate) struct WithRefusals<S> {
     inner: S,
-    /// A refusal on its way out.
+    /// The replaced response that is still to be written.
     refusal: Vec<u8>,
 }
 
@@ -40,14 +40,14 @@ impl<S: AsyncWrite + Unpin> WithRefusals<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WithRefusals<S> {
-    // Vectored writes stay off, so that the head of an answer comes in one piece.
+    // Vectored writes stay off, so that the head of a response arrives in one write.
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(context))?;
         match refused(bytes) {
             None => Pin::new(&mut self.inner).poll_write(context, bytes),
             Some(status) => {
                 self.refusal = answer(status);
-                // Taken over. A flush or the next write sends it.
+                // The bytes are buffered. A flush or the next write sends them.
                 Poll::Ready(Ok(bytes.len()))
             }
         }
@@ -74,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WithRefusals<S> {
     }
 }
 
-/// The status of an answer that the HTTP library has made: one without what every function's answer has.
+/// The status, if these bytes are the head of a response that the HTTP library made itself.
 fn refused(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?;
     let status = std::str::from_utf8(status.get(..3)?).ok()?.parse().ok()?;
@@ -84,7 +84,7 @@ fn refused(bytes: &[u8]) -> Option<u16> {
     ((400..500).contains(&status) && !is_ours).then_some(status)
 }
 
-/// The answer instead, whole. The HTTP library closes the connection behind it.
+/// The complete replacement response. The HTTP library closes the connection after it.
 fn answer(status: u16) -> Vec<u8> {
     let (parts, body) = malformed_request(&Uuids, status).into_parts();
     let mut answer = format!("HTTP/1.1 {}\r\n", parts.status);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_library_made_is_replaced() {
+    fn only_responses_of_the_library_are_replaced() {
         assert_eq!(refused(b"HTTP/1.1 431 Too Large\r\nConnection: close\r\n\r\n"), Some(431));
         assert_eq!(refused(b"HTTP/1.1 404 Not Found\r\nTwilio-Request-Id: RQ0\r\n\r\n{}"), None);
         assert_eq!(refused(b"HTTP/1.1 200 OK\r\n\r\n"), None);

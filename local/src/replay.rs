@@ -1,4 +1,4 @@
-//! `reachability replay`: a recorded log through the worker's own code, and what is true at its end.
+//! `reachability replay`: handles a recorded log with the worker's own code and prints the resulting reachability.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -32,13 +32,13 @@ use serde::Serialize;
 
 use crate::settings::ReplaySettings;
 
-/// How many events the worker gets at once. All events of a user in a batch are one write.
+/// Maximum number of events per batch. All events of a user in one batch are one write.
 const BATCH: usize = 100_000;
 
-/// How many users' states are read at once.
+/// How many users' states one request reads.
 const STATES: usize = 10_000;
 
-/// Why the log could not be replayed, or not wholly.
+/// Why a replay failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
     #[error("cannot read {path}")]
@@ -67,7 +67,7 @@ struct Line<'a> {
     last_active: Option<String>,
 }
 
-/// A log, read.
+/// The contents of a log.
 #[derive(Default)]
 struct Log {
     events: Vec<Event>,
@@ -86,7 +86,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     let ids: Arc<dyn Ids> = Arc::new(Uuids);
     let users: BTreeSet<UserKey> = log.events.iter().map(|event| event.user.clone()).collect();
     let services: BTreeSet<ServiceSid> = users.iter().map(|user| user.service).collect();
-    // Every service is switched on.
+    // A replay treats every service as switched on.
     let mut configuration = Configuration::default();
     configuration.set_reachability_enabled(true, at);
     for sid in services {
@@ -121,7 +121,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     progress.finish_and_clear();
 
     match write(&store, configuration, &users, at).await {
-        // Whoever reads it has read enough.
+        // The reader of the pipe has closed it.
         Err(ReplayError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         written => written?,
     }
@@ -131,7 +131,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     }
 }
 
-/// Reads all events of a file. Lines that are none are told of and left out.
+/// Reads all events of a file. Reports and skips invalid lines.
 fn read(path: &Path) -> io::Result<Log> {
     let progress;
     let mut input: Box<dyn BufRead> = if path == Path::new("-") {
@@ -142,7 +142,7 @@ fn read(path: &Path) -> io::Result<Log> {
         progress = self::progress(file.metadata()?.len(), "{bar:40} {bytes} of {total_bytes} read, {eta} left");
         Box::new(BufReader::with_capacity(1 << 16, progress.wrap_read(file)))
     };
-    // What gzip files begin with.
+    // The magic number of gzip.
     if input.fill_buf()?.starts_with(&[0x1F, 0x8B]) {
         input = Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input)));
     }
@@ -152,7 +152,7 @@ fn read(path: &Path) -> io::Result<Log> {
     let mut number = 0;
     while read_line(&mut input, &mut line)? {
         number += 1;
-        // Some programs begin a file with a mark of its encoding.
+        // Some programs begin a file with a byte order mark.
         let event = line.strip_prefix("\u{FEFF}".as_bytes()).filter(|_| number == 1).unwrap_or(&line).trim_ascii();
         if event.is_empty() {
             continue;
@@ -170,7 +170,7 @@ fn read(path: &Path) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Reads a line, or as much of it as may be an event. Returns whether there was one.
+/// Reads one line, up to [`MAX_LINE`] bytes. Returns whether there was one.
 fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     if input.take(MAX_LINE).read_until(b'\n', line)? == 0 {
@@ -182,10 +182,10 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// How long a line may be, in bytes. What is longer is no event.
+/// Maximum length of a line, in bytes. A longer line is not a valid event.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Prints what is true of the users.
+/// Prints the users' reachability.
 async fn write(
     store: &MemoryStore,
     configuration: Configuration,
@@ -211,7 +211,7 @@ async fn write(
     output.flush().map_err(ReplayError::Write)
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal, nothing elsewhere.
 fn progress(length: u64, template: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -222,7 +222,7 @@ fn progress(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// A replay looks at one moment, and that one has come.
+/// Drops all messages: a replay computes one moment and needs no timers.
 struct NoQueue;
 
 #[async_trait]

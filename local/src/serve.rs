@@ -31,7 +31,7 @@ use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::settings::ServeSettings;
 use crate::{consumer, server};
 
-/// Why it cannot serve.
+/// Why the server stopped or did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
@@ -50,9 +50,9 @@ pub(crate) enum ServeError {
         #[source]
         source: io::Error,
     },
-    #[error("the database does not work")]
+    #[error("the database failed")]
     Store(#[from] StoreError),
-    #[error("the queue's consumer broke off")]
+    #[error("a queue consumer stopped")]
     Consumer(#[source] tokio::task::JoinError),
     #[error("signals cannot be handled")]
     Signal(#[source] io::Error),
@@ -60,7 +60,7 @@ pub(crate) enum ServeError {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
-    // First of all, so that a taken port leaves nothing behind, and Ctrl-C still ends a slow look-up of the name.
+    // This comes first: a port in use leaves no files behind, and Ctrl-C still interrupts a slow name lookup.
     let (listener, address) = listen(&settings.listen).await?;
     let stop = stop_signal().map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
@@ -121,8 +121,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
-    // If it breaks, events would be accepted and not handled: then it is better to end. What was accepted and is not
-    // handled when it is told to stop is handled after the next start.
+    // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
+    // queued at the end are handled after the next start.
     let consumers = async { tokio::try_join!(worker, pusher).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app), stop).await;
@@ -133,7 +133,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Binds the first address of a host name and port that can be bound. Returns which one that is.
+/// Binds the first address of a host name and port that can be bound, and returns it.
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
     let resolve_error = |source| ServeError::Resolve { address: address.to_owned(), source };
     let listen_error = |source| ServeError::Listen { address: address.to_owned(), source };
@@ -143,11 +143,11 @@ async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> 
     Ok((listener, address))
 }
 
-/// Removes every day what can no longer matter, and has the push registrations looked through.
+/// Once a day, collects garbage and queues a scan of the push registrations.
 async fn every_day(store: Arc<SqliteStore>, pushes: SqliteQueue<PushMessage>) {
     loop {
         if let Err(error) = pushes.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
-            warn!(error = %ErrorChain(&error), "registrations will be looked through another day");
+            warn!(error = %ErrorChain(&error), "the daily scan of registrations could not be queued");
         }
         match store.collect_garbage(clock::now()).await {
             Ok(removed) => debug!(removed, "garbage collected"),
@@ -157,7 +157,7 @@ async fn every_day(store: Arc<SqliteStore>, pushes: SqliteQueue<PushMessage>) {
     }
 }
 
-/// Becomes true when it is time to stop.
+/// A receiver that becomes true on SIGTERM or Ctrl-C.
 fn stop_signal() -> io::Result<watch::Receiver<bool>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -173,7 +173,7 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
     Ok(stopped)
 }
 
-/// Tells the owner what to do next: all of it at the first start, the token too if it was made then.
+/// Prints the address and, on the first start, the next steps and the generated token.
 async fn greet(
     data_dir: &mut DataDir,
     app: &App,
@@ -188,12 +188,12 @@ async fn greet(
     if data_dir.is_new {
         let service = store_default_service(app).await?;
         let mut credentials = account.to_string();
-        // A token of the owner's own is perhaps not meant for this terminal, and may have any characters: curl asks for it.
+        // A token set by the owner may be private and may contain any character: curl prompts for it.
         if settings.auth_token.is_none() {
             let token = data_dir.account.auth_token.expose();
             let file = account_file(&data_dir.path).display().to_string();
             text = format!("{text}  auth token  {token}\n              (shown this once; kept in {file})\n");
-            // The line ends up in the history of a shell, and the token must not.
+            // The printed command ends up in the shell's history, so it must not contain the token.
             let file = quoted(&file);
             credentials = format!(r#"{account}:$(sed -n 's/.*"auth_token": "\(.*\)".*/\1/p' {file})"#);
         }
@@ -205,13 +205,13 @@ async fn greet(
         );
         data_dir.keep()?;
     }
-    // Whoever started it may not be listening.
+    // Standard output may be closed.
     let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
     info!(listen = %address, account.sid = %account, "serving");
     Ok(())
 }
 
-/// One word of a shell's command line, whatever is in it.
+/// Quotes a text as one word of a shell command.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -19,33 +19,33 @@ use crate::refusal::WithRefusals;
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may take to make room for more of an answer.
+/// How long a write of a response may block on the client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How large the head of a request may be, in bytes.
+/// Maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// How long requests may go on once it is time to stop. Whoever asked for it is often not more patient than ten seconds.
+/// How long requests may continue after a stop signal. Process managers often kill after ten seconds.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many open files the rest of the process needs, at the most.
+/// Upper bound of the open files that the rest of the process needs.
 const OTHER_FILES: u64 = 64;
 
-/// How many connections there are at most: as many as there can be open files, but for what else needs them. A server that
-/// is out of files cannot open its database either.
+/// Maximum number of connections: the limit of open files minus those that the rest of the process needs. Without free
+/// file descriptors, SQLite cannot open its files.
 fn max_connections() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
-        warn!(%error, "the limit of open files is not known");
+        warn!(%error, "cannot read the limit of open files");
         1_024
     });
     usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
-/// Serves until it is time to stop, then lets the requests under way end.
+/// Serves until `stop`, then lets requests in flight finish.
 pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let mut http = http1::Builder::new();
-    // A client that has sent all it wants to send may still want an answer. The vendor's Python library shows headers as
-    // they are spelt, and the vendor spells them so.
+    // A client may close its sending side and still read the response. Title case, because the vendor's Python library
+    // shows header names as sent, and the vendor sends title case.
     http.half_close(true)
         .title_case_headers(true)
         .timer(TokioTimer::new())
@@ -54,7 +54,7 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
     let connections = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(max_connections()));
     loop {
-        // Whoever finds no place waits to be accepted.
+        // While all places are taken, a client waits in the listen backlog.
         let accept = async {
             let place = Arc::clone(&places).acquire_owned().await;
             (listener.accept().await, place)
@@ -66,13 +66,13 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // The client has gone already, or there are too many open files.
+                // The client has disconnected, or the process has too many open files.
                 warn!(%error, "a connection could not be accepted");
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        // Answers are small and wanted at once.
+        // Responses are small and should be sent immediately.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -82,12 +82,12 @@ pub(crate) async fn run(listener: TcpListener, router: Router, mut stop: watch::
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                debug!(%error, "a connection broke off");
+                debug!(%error, "a connection failed");
             }
         });
     }
     drop(listener);
     if timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await.is_err() {
-        warn!("some requests did not end in time");
+        warn!("some requests did not finish in time");
     }
 }

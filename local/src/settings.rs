@@ -14,10 +14,10 @@ use reachability_infra::push::ProviderUrls;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
-/// Serves the parts of the Conversations v1 and Chat v2 REST APIs that concern reachability, so that unmodified helper
-/// libraries work with it, and takes connects and disconnects from your own gateway. Without a command it serves.
+/// Receives connects and disconnects from your own gateway, and serves the parts of the Conversations v1 and Chat v2
+/// REST APIs that concern reachability, so helper libraries work unmodified. Without a command it serves.
 ///
-/// Logs go to standard error: for people on a terminal, as JSON otherwise. RUST_LOG sets the level (default: info).
+/// Logs go to standard error: readable on a terminal, JSON otherwise. RUST_LOG sets the level (default: info).
 #[derive(Debug, Parser)]
 #[command(name = "reachability", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the REST API and handle events, until SIGTERM or Ctrl-C
     Serve(ServeSettings),
-    /// Tell from a recorded log of events who is reachable
+    /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
 
@@ -43,27 +43,26 @@ pub(crate) struct ServeSettings {
           value_parser = listen_address)]
     pub(crate) listen: String,
 
-    /// Directory to keep everything in; made if it is not there, readable by its owner only. Another directory is
-    /// another account
+    /// Directory for all data; created if missing, readable by its owner only. Another directory is another account
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,
 
-    /// Account sid, AC and 32 hexadecimal digits [default: generated once and kept]
+    /// Account sid, AC and 32 hexadecimal digits [default: generated once and saved]
     #[arg(long, env = "REACHABILITY_ACCOUNT_SID", value_name = "SID")]
     pub(crate) account_sid: Option<AccountSid>,
 
-    /// Account's auth token, at least 16 characters [default: generated once and kept]
+    /// Account's auth token, at least 16 characters [default: generated once and saved]
     #[arg(long, env = "REACHABILITY_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = any_secret)]
     pub(crate) auth_token: Option<Secret>,
 
-    /// What URLs in answers begin with, such as `https://chat.example.com` [default: the host the request came to]
+    /// Base of URLs in responses, such as `https://chat.example.com` [default: the host of the request]
     #[arg(long, env = "REACHABILITY_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
 
     #[command(flatten)]
     pub(crate) grace: Grace,
 
-    /// How long a connection counts as live unless renewed
+    /// How long a connection counts as live without a renewal
     #[arg(long, env = "REACHABILITY_LEASE_SECONDS", value_name = "SECONDS", default_value_t = 120,
           allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -73,7 +72,7 @@ pub(crate) struct ServeSettings {
     pub(crate) push: PushSettings,
 }
 
-/// Where the push providers are: for a proxy, or for another port than theirs.
+/// URLs of the push providers: for a proxy, or for another port.
 #[derive(Debug, Args)]
 pub(crate) struct PushSettings {
     /// APNs
@@ -91,7 +90,7 @@ pub(crate) struct PushSettings {
           default_value = "https://fcm.googleapis.com")]
     fcm_url: String,
 
-    /// Where Google gives out access tokens
+    /// Google's endpoint for access tokens
     #[arg(long, env = "REACHABILITY_FCM_TOKEN_URL", value_name = "URL", value_parser = https_url,
           default_value = "https://oauth2.googleapis.com/token")]
     fcm_token_url: String,
@@ -110,7 +109,7 @@ impl PushSettings {
 
 #[derive(Debug, Args)]
 pub(crate) struct Grace {
-    /// From a lost connection to offline
+    /// Seconds from a lost connection to offline
     #[arg(
         long,
         env = "REACHABILITY_GRACE_SECONDS",
@@ -123,26 +122,26 @@ pub(crate) struct Grace {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplaySettings {
-    /// File of events, one JSON object a line, plain or gzip; - for standard input
+    /// File of events, one JSON object per line, plain or gzip; - for standard input
     pub(crate) file: PathBuf,
 
-    /// See the users as they were at this time (RFC 3339); later events are left out
-    /// [default: the last event's time plus the grace period]
+    /// Show the users at this time (RFC 3339) and skip later events [default: the last event's time plus the grace
+    /// period]
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<Timestamp>,
 
     #[command(flatten)]
     pub(crate) grace: Grace,
 
-    /// How long a connection counts as live unless renewed; events with lease_seconds of their own keep them
-    /// [default: until its end, since recorded logs seldom hold renewals]
+    /// How long a connection counts as live without a renewal, unless an event has its own lease_seconds [default:
+    /// until a disconnect, since recorded logs seldom contain renewals]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) lease_seconds: Option<u32>,
 }
 
 impl Cli {
-    /// Reads the settings, or ends the process with what is wrong with them.
+    /// Reads the settings, or ends the process with an error message.
     pub(crate) fn read() -> Self {
         let cli = Self::parse();
         if let Err(error) = cli.check() {
@@ -187,7 +186,7 @@ impl ReplaySettings {
     }
 }
 
-/// Any text: an error of a value parser would show it. [`Cli::read`] looks at it.
+/// Accepts any text, because the error of a value parser would print the token. [`Cli::read`] checks it.
 #[expect(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
 fn any_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
@@ -198,7 +197,7 @@ fn is_auth_token(token: &Secret) -> bool {
     (16..=256).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic)
 }
 
-/// An address or a host name, with a port. Names are resolved later: whether they can be is no matter of form.
+/// An address or a host name, with a port. The name is resolved later.
 fn listen_address(text: &str) -> Result<String, String> {
     let is_name_and_port = text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_name = !host.is_empty() && !host.contains(|c: char| "[]:/@".contains(c) || c.is_whitespace());
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_kept_without_their_last_slash() {
+    fn a_trailing_slash_is_removed_from_urls() {
         assert_eq!(public_url("https://chat.example.com/"), Ok("https://chat.example.com".to_owned()));
         assert_eq!(public_url("http://127.0.0.1:8080/base"), Ok("http://127.0.0.1:8080/base".to_owned()));
         for text in ["", "chat.example.com", "ftp://chat.example.com", "/base", "https://x.com/?a=b"] {

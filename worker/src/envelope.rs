@@ -1,4 +1,4 @@
-//! A message as a queue delivers it.
+//! A message as delivered by a queue.
 
 use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::queue::InvalidMessage;
@@ -6,20 +6,20 @@ use reachability_domain::time::Timestamp;
 
 use crate::Failure;
 
-/// A message as a queue delivers it.
+/// A message as delivered by a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The queue's name for it.
+    /// The queue's id for the message.
     pub id: String,
-    /// What was sent.
+    /// The message's body.
     pub body: String,
-    /// How often it was delivered before.
+    /// Number of earlier deliveries.
     pub attempts: u32,
-    /// When the queue accepted it; `None` if that is not known.
+    /// When the queue accepted it; `None` if unknown.
     pub accepted_at: Option<Timestamp>,
 }
 
-/// Reads messages and has them handled. Returns the indices of those that were not, with the reason, as `handle` does.
+/// Parses messages and passes them to `handle`. Returns the indices of messages that failed, with the reason.
 pub(crate) async fn open<M>(
     envelopes: &[Envelope],
     metrics: &dyn Metrics,

@@ -1,4 +1,4 @@
-//! Why messages are not handled.
+//! Why a message could not be handled.
 
 use std::sync::Arc;
 
@@ -8,35 +8,36 @@ use reachability_domain::queue::{InvalidMessage, QueueError};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
-/// Why a message was not handled. It stays in the queue, and becomes a dead letter if it fails again and again.
+/// Why a message could not be handled. The queue delivers it again, and after repeated failures it becomes a dead
+/// letter.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
-    /// Its body says nothing that can be understood.
+    /// The body cannot be parsed.
     #[error("it is malformed")]
     Malformed(#[source] Arc<InvalidMessage>),
-    /// It is an event that is not taken at this time.
+    /// The event is valid JSON but not acceptable now.
     #[error("it is malformed")]
     Refused(#[source] Arc<InvalidEvent>),
-    /// It names a service that does not exist.
+    /// The service does not exist.
     #[error("there is no service {0}")]
     UnknownService(ServiceSid),
-    /// The store did not work.
-    #[error("it could not be stored")]
+    /// A store operation failed.
+    #[error("a store operation failed")]
     Store(#[source] Arc<StoreError>),
-    /// A push provider cannot be asked.
-    #[error("its device cannot be found out")]
+    /// A push provider is unreachable.
+    #[error("the provider could not look up the device")]
     Provider(#[source] Arc<Unreachable>),
-    /// The queue did not take what it leads to.
-    #[error("what follows from it could not be queued")]
+    /// The queue did not accept a follow-up message.
+    #[error("a follow-up message could not be queued")]
     Queue(#[source] Arc<QueueError>),
 }
 
 impl Failure {
-    /// Whether no retry can help.
+    /// Whether a retry cannot help.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Malformed(_) | Self::UnknownService(_) => true,
-            // Time heals it.
+            // The event is acceptable once the clock has reached its time.
             Self::Refused(error) => !matches!(error.as_ref(), InvalidEvent::Future),
             Self::Store(error) => matches!(error.as_ref(), StoreError::Corrupt(_)),
             Self::Provider(_) | Self::Queue(_) => false,

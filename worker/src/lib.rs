@@ -1,8 +1,8 @@
-//! Consumes the queues and the feed: [`Worker`] turns events into presence, and keeps the timers; [`Pusher`] asks push
-//! providers; [`Fanout`] tells of changes.
+//! Consumes the queues and the feed: [`Worker`] computes presence from events and sets timers; [`Pusher`] sends
+//! requests to push providers; [`Fanout`] publishes changes.
 //!
-//! The first two take messages as their queue delivers them ([`Envelope`]), and return those that they did not handle. Where the
-//! messages come from, and what becomes of the others, is the caller's business.
+//! `Worker` and `Pusher` take messages as their queue delivers them ([`Envelope`]), and return the ones that failed.
+//! The caller fetches and acknowledges the messages.
 
 mod directory;
 mod envelope;

@@ -6,15 +6,15 @@ use crate::secret::Secret;
 use crate::sid::KeySid;
 use crate::time::Timestamp;
 
-/// An API key: a second name and password for the account, which can be taken away again.
+/// An API key: an additional user name and password for the account, which the owner can revoke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// The key's sid, never changed.
+    /// The key's sid; immutable.
     pub sid: KeySid,
-    /// A name to show; may be empty.
+    /// Display name; may be empty.
     pub friendly_name: String,
-    /// The password. It signs access tokens too, so it cannot be kept as a hash.
+    /// The password. It also signs access tokens, so a hash is not enough.
     pub secret: Secret,
-    /// When it was made. It never changes.
+    /// Creation time; immutable.
     pub date_created: Timestamp,
 }

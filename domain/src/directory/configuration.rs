@@ -1,4 +1,4 @@
-//! Whether a service's reachability is on, and how often it was switched on.
+//! Whether reachability is on for a service, and its generation.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::time::Timestamp;
 #[serde(transparent)]
 pub struct Generation(pub u32);
 
-/// Whether a service's reachability is on, and since which time around. Off when a service is made.
+/// Whether reachability is on for a service, and in which generation. A new service has it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Configuration {
-    /// Whether reachability is kept and shown at all.
+    /// Whether reachability is tracked and shown.
     pub reachability_enabled: bool,
-    /// How often it was switched on, this time included.
+    /// How often it was switched on, including the current time.
     pub generation: Generation,
     /// When it was last switched off; `None` if never.
     #[serde(default)]
@@ -24,10 +24,10 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// How old a configuration may be by which events are handled.
+    /// The maximum age of a cached configuration when events are handled.
     pub const MAX_AGE: Duration = Duration::from_secs(3);
 
-    /// Switches reachability on or off. Switching to what it is already changes nothing.
+    /// Switches reachability on or off. Does nothing if it already has that value.
     pub fn set_reachability_enabled(&mut self, enabled: bool, now: Timestamp) {
         match (self.reachability_enabled, enabled) {
             (false, true) => self.generation.0 += 1,

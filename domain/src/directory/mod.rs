@@ -1,4 +1,4 @@
-//! What the owner sets up: the account and its API keys, services, and users.
+//! The records that the owner manages: the account and its API keys, services, and users.
 
 pub mod account;
 pub mod api_key;

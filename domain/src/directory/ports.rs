@@ -1,7 +1,7 @@
-//! The ports of the directory.
+//! The ports of the directory: stores for the account, API keys, services and users.
 //!
-//! Every write is conditional where it could lose something, and can be sent again when its answer was lost. Lists go by
-//! sid, which is the order of making.
+//! Writes are conditional where an unconditional write could lose data. All writes are idempotent, so a caller can
+//! retry after a lost response. Lists are ordered by sid, which is the order of creation.
 
 use async_trait::async_trait;
 
@@ -14,95 +14,99 @@ use crate::sid::{KeySid, ServiceSid, UserSid};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
-/// Where the settings of the account lie.
+/// Stores the account's settings.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// The account's settings; the defaults, at version 0, if never stored.
+    /// The account's settings. If never stored: the defaults, with version 0.
     async fn account(&self) -> Result<AccountSettings, StoreError>;
 
-    /// Replaces the account's settings and adds one to their version.
+    /// Replaces the account's settings and increments their version.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] unless the stored version is the given one.
+    /// [`StoreError::Conflict`] unless the stored version equals the given one.
     async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError>;
 }
 
-/// Where API keys lie.
+/// Stores API keys.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
     /// Adds an API key.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken by another.
+    /// [`StoreError::Exists`] if another key has this sid.
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError>;
 
-    /// An API key, or `None`.
+    /// An API key; `None` if it does not exist.
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError>;
 
-    /// API keys.
+    /// One page of API keys.
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError>;
 
-    /// Removes an API key. Returns whether there was one.
+    /// Deletes an API key. Returns whether it existed.
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError>;
 }
 
-/// Where services lie.
+/// Stores services.
 #[async_trait]
 pub trait Services: Send + Sync {
     /// Adds a service.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken by another.
+    /// [`StoreError::Exists`] if another service has this sid.
     async fn create_service(&self, service: &Service) -> Result<(), StoreError>;
 
-    /// A service, or `None`.
+    /// A service; `None` if it does not exist.
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError>;
 
-    /// Services.
+    /// One page of services.
     async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError>;
 
-    /// Replaces a service and adds one to its version.
+    /// Replaces a service and increments its version.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
+    /// [`StoreError::Conflict`] unless the stored version equals the given one, [`StoreError::Missing`] if the service
+    /// does not exist.
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError>;
 
-    /// Removes a service. Its users are gone with it, though a store may leave the work of removing them to
-    /// [`DeletedServices::purge`]. Returns whether there was one.
+    /// Deletes a service and its users. A store may leave the removal of the users to [`DeletedServices::purge`].
+    /// Returns whether the service existed.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError>;
 }
 
-/// Where a store leaves the users of a deleted service behind, since removing all of them at once would take too long.
+/// Removes the users that a store leaves behind when it deletes a service. Removing all of them at once would take too
+/// long.
 #[async_trait]
 pub trait DeletedServices: Send + Sync {
-    /// Removes up to so many users that are left of a service that was deleted, with their state and their bindings.
-    /// Returns whether more are left.
+    /// Removes up to `at_most` users of a deleted service, with their state and bindings. Returns whether more users
+    /// remain.
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
 }
 
-/// Where users' profiles lie.
+/// Stores users' profiles.
 #[async_trait]
 pub trait Users: Send + Sync {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its identity is taken in its service, [`StoreError::Missing`] if there is no such service.
+    /// [`StoreError::Exists`] if the service has a user with this identity, [`StoreError::Missing`] if the service does
+    /// not exist.
     async fn create_user(&self, user: &User) -> Result<(), StoreError>;
 
-    /// A user, or `None`.
+    /// A user; `None` if it does not exist.
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError>;
 
-    /// Users of a service.
+    /// One page of a service's users.
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError>;
 
-    /// Replaces a user's profile and adds one to its version.
+    /// Replaces a user's profile and increments its version.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
+    /// [`StoreError::Conflict`] unless the stored version equals the given one, [`StoreError::Missing`] if the user
+    /// does not exist.
     async fn replace_user(&self, user: &User) -> Result<(), StoreError>;
 
-    /// Removes a user with its bindings, and marks its state as deleted ([`DeletionWrites`]). Returns whether there was
-    /// one.
+    /// Deletes a user with its bindings, and marks its state as deleted ([`DeletionWrites`]). Returns whether the user
+    /// existed.
     ///
     /// [`DeletionWrites`]: crate::presence::writes::DeletionWrites
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError>;

@@ -1,4 +1,4 @@
-//! Services and what can be set on them.
+//! Services and their settings.
 //!
 //! Conversations v1 and Chat v2 are two views of the same settings.
 
@@ -11,30 +11,30 @@ use crate::time::Timestamp;
 /// A service: the scope of users, their presence and their settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// The service's sid, never changed.
+    /// The service's sid; immutable.
     pub sid: ServiceSid,
-    /// A name to show.
+    /// Display name.
     pub friendly_name: String,
-    /// Reachability: on or off, and how often it was switched on.
+    /// Whether reachability is on, and its generation.
     pub configuration: Configuration,
-    /// The roles that are given when nothing else is said.
+    /// The roles assigned by default.
     pub default_roles: DefaultRoles,
-    /// Which pushes are sent.
+    /// Settings of push notifications.
     pub notifications: NotificationSettings,
-    /// Where and of what the app is told.
+    /// Webhook URLs and filters.
     pub webhooks: Webhooks,
-    /// What only Chat v2 shows.
+    /// Settings that only Chat v2 shows.
     pub chat: ChatSettings,
-    /// When it was made.
+    /// Creation time.
     pub date_created: Timestamp,
-    /// When any of its settings was last changed.
+    /// Time of the last change to any setting.
     pub date_updated: Timestamp,
-    /// Grows with every replacement.
+    /// Incremented by every replacement.
     pub version: u64,
 }
 
 impl Service {
-    /// A service as it is when nothing but its name is known.
+    /// A service with default settings.
     pub fn new(sid: ServiceSid, friendly_name: String, default_roles: DefaultRoles, now: Timestamp) -> Self {
         Self {
             sid,
@@ -51,106 +51,106 @@ impl Service {
     }
 }
 
-/// How a path names a service.
+/// How a path refers to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceRef {
-    /// Not at all: the account's default one ([`crate::directory::default_service`]).
+    /// The path has no service sid: the account's default service ([`crate::directory::default_service`]).
     Default,
     /// By sid.
     Sid(ServiceSid),
 }
 
-/// The roles that are given when nothing else is said. Roles are known by their sids only.
+/// The roles assigned by default. This project stores only the sids of roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefaultRoles {
-    /// Of who makes a conversation (Chat: channel creator).
+    /// Role of the creator of a conversation (Chat: channel creator).
     pub conversation_creator: RoleSid,
-    /// Of who joins a conversation (Chat: channel).
+    /// Role of a participant of a conversation (Chat: channel member).
     pub conversation: RoleSid,
-    /// Of a new user of the service.
+    /// Role of a new user of the service.
     pub service_user: RoleSid,
 }
 
-/// Which pushes are sent. This does not decide whether a user is notifiable.
+/// Settings of push notifications. They have no effect on whether a user is notifiable.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationSettings {
-    /// Whether to keep a log of them.
+    /// Whether to log notifications.
     pub log_enabled: bool,
-    /// A new message.
+    /// Notification of a new message.
     pub new_message: NotificationSetting,
-    /// Whether a new message counts up the badge.
+    /// Whether a new message increments the badge count.
     pub badge_count_enabled: bool,
-    /// A new message with media. Its sound is the one of a new message.
+    /// Notification of a new message with media. Its sound is that of `new_message`.
     pub new_message_with_media: NotificationSetting,
-    /// Added to a conversation (Chat: channel).
+    /// Notification of being added to a conversation (Chat: channel).
     pub added: NotificationSetting,
-    /// Removed from a conversation (Chat: channel).
+    /// Notification of being removed from a conversation (Chat: channel).
     pub removed: NotificationSetting,
-    /// Invited to a channel. Chat only.
+    /// Notification of an invitation to a channel. Chat only.
     pub invited: NotificationSetting,
 }
 
-/// One kind of push.
+/// Settings of one kind of notification.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationSetting {
-    /// Whether it is sent.
+    /// Whether this notification is sent.
     pub enabled: bool,
-    /// Its text; `None` for the default.
+    /// Text template; `None` for the default.
     pub template: Option<String>,
-    /// Its sound; `None` for the default.
+    /// Sound; `None` for the default.
     pub sound: Option<String>,
 }
 
-/// Where and of what an app is told.
+/// Webhook URLs and filters. Stored and returned; nothing calls them yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Webhooks {
-    /// Asked before something happens.
+    /// Called before an event takes effect.
     pub pre_webhook_url: Option<String>,
-    /// Told after something happened.
+    /// Called after an event has taken effect.
     pub post_webhook_url: Option<String>,
-    /// The events to tell of; `None` if never set.
+    /// Names of the events to report; `None` if never set.
     pub filters: Option<Vec<String>>,
-    /// How the request is made; `None` if never set.
+    /// HTTP method of the request; `None` if never set.
     pub method: Option<WebhookMethod>,
 }
 
-/// How a webhook's request is made.
+/// HTTP method of a webhook request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum WebhookMethod {
-    /// With its parameters in the query.
+    /// Parameters are in the query string.
     Get,
-    /// With its parameters in the body.
+    /// Parameters are in the body.
     Post,
 }
 
-/// What only Chat v2 shows. Stored and read back; nothing here acts on it.
+/// Settings that only Chat v2 shows. Stored and returned; nothing uses them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatSettings {
-    /// Whether it is kept who has read what.
+    /// Whether to store who has read which message.
     pub read_status_enabled: bool,
-    /// How long somebody counts as typing, in seconds.
+    /// How long a typing indicator lasts, in seconds.
     pub typing_indicator_timeout: u32,
-    /// How often reading is reported, in seconds.
+    /// Interval of read reports, in seconds.
     pub consumption_report_interval: u32,
-    /// Members of a channel at most.
+    /// Maximum number of members per channel.
     pub channel_members: u32,
-    /// Channels of a user at most.
+    /// Maximum number of channels per user.
     pub user_channels: u32,
-    /// Shown instead of media by clients that cannot.
+    /// Text that clients without media support show instead of media.
     pub media_compatibility_message: String,
-    /// How often a failed pre-event webhook is tried again.
+    /// Number of retries of a failed pre-event webhook.
     pub pre_webhook_retry_count: u32,
-    /// How often a failed post-event webhook is tried again.
+    /// Number of retries of a failed post-event webhook.
     pub post_webhook_retry_count: u32,
 }
 
 impl Default for ChatSettings {
-    /// What a fresh service of the vendor shows.
+    /// The values that the vendor shows for a new service.
     fn default() -> Self {
         Self {
             read_status_enabled: true,

@@ -1,4 +1,4 @@
-//! Users: who there is in a service.
+//! Users of a service.
 
 use std::str::FromStr;
 
@@ -8,31 +8,32 @@ use crate::identity::{Identity, InvalidIdentity, UserKey};
 use crate::sid::{RoleSid, ServiceSid, UserSid};
 use crate::time::Timestamp;
 
-/// A user's profile. Its reachability is kept apart, since it changes far more often: [`crate::presence::state::UserState`].
+/// A user's profile. The reachability state is a separate record because it changes far more often:
+/// [`crate::presence::state::UserState`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// The user's sid, never changed.
+    /// The user's sid; immutable.
     pub sid: UserSid,
-    /// The service that the user belongs to.
+    /// The user's service.
     pub service_sid: ServiceSid,
-    /// The name by which the app knows the user, never changed.
+    /// The app's name for the user; immutable.
     pub identity: Identity,
-    /// A name to show; `None` if never set.
+    /// Display name; `None` if never set.
     pub friendly_name: Option<String>,
-    /// A JSON text of the app's own.
+    /// Arbitrary JSON text set by the app.
     pub attributes: String,
-    /// The role; `None` if the service has none for its users.
+    /// The role; `None` if the service has no default role for users.
     pub role_sid: Option<RoleSid>,
-    /// When the user was made, by REST or by its first connect.
+    /// When a REST request or the user's first connect created it.
     pub date_created: Timestamp,
-    /// When the profile was last changed. A change of reachability does not count.
+    /// Time of the last change to the profile. Changes of reachability do not count.
     pub date_updated: Timestamp,
-    /// Grows with every replacement of the profile.
+    /// Incremented by every replacement of the profile.
     pub version: u64,
 }
 
 impl User {
-    /// A user of whom nothing but its name is known.
+    /// A user with default profile fields.
     pub fn new(sid: UserSid, key: UserKey, role_sid: Option<RoleSid>, now: Timestamp) -> Self {
         Self {
             sid,
@@ -47,13 +48,13 @@ impl User {
         }
     }
 
-    /// Where the user's state lies.
+    /// The key of the user's state.
     pub fn key(&self) -> UserKey {
         UserKey { service: self.service_sid, identity: self.identity.clone() }
     }
 }
 
-/// How a path names a user. Never ambiguous, since no identity looks like a sid.
+/// How a path refers to a user. It is unambiguous because no identity looks like a sid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserRef {
     /// By sid.

@@ -1,4 +1,4 @@
-//! What the outside is told: a user's visible reachability went from one value to another, or all of a service's did.
+//! Published changes: of one user's visible reachability, or of a service's switch.
 
 use serde_json::{Value, json};
 
@@ -9,29 +9,31 @@ use crate::presence::state::StateSummary;
 use crate::sid::ServiceSid;
 use crate::time::Timestamp;
 
-/// A user's visible reachability went from one value to another.
+/// A change of one user's visible reachability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Whose.
+    /// The user.
     pub user: UserKey,
-    /// What was seen before.
+    /// The value before.
     pub before: Reachability,
-    /// What is seen now.
+    /// The value now.
     pub after: Reachability,
-    /// Since when.
+    /// When the change took effect.
     pub at: Timestamp,
-    /// The revision of the state that shows it: of two changes of a user, the one with the higher revision is the later.
+    /// The revision of the state that shows it. Of two changes of a user, the one with the higher revision is later.
     pub revision: u64,
-    /// The generation of the service's reachability in which it is so.
+    /// The generation of the service's reachability.
     pub generation: Generation,
 }
 
 impl Change {
-    /// What the outside sees of a write, from the stored state before and after it; `None` if nothing.
+    /// The visible change that a write caused, from the stored states before and after it; `None` if nothing visible
+    /// changed.
     ///
-    /// Each state is judged at the time of its own write, so that a change is neither lost nor told twice when a
-    /// connection's end passes between two writes. Of registrations nothing is seen until they are told in this generation:
-    /// when reachability is switched on that is done one by one ([`Action::Announce`](crate::push::command::BindingCommand)).
+    /// Each state is evaluated at the time of its own write. So if a connection's end passes between two writes, the
+    /// change is neither lost nor published twice. Registrations are not visible until they are announced in this
+    /// generation: switching reachability on announces them one by one
+    /// ([`BindingCommand::Announce`](crate::push::command::BindingCommand)).
     pub fn between(
         user: &UserKey,
         configuration: &Configuration,
@@ -50,7 +52,7 @@ impl Change {
         (change.before != change.after).then_some(change)
     }
 
-    /// Writes it for those who subscribed to changes.
+    /// The message for subscribers.
     pub fn to_json(&self) -> Value {
         json!({
             "type": "user",
@@ -66,27 +68,27 @@ impl Change {
     }
 }
 
-/// What the outside was told with the write of a state.
+/// The reachability that the write of this state published.
 fn announced(configuration: &Configuration, state: StateSummary) -> Reachability {
     let reachability = Reachability::of(configuration, state, state.as_of);
     let is_announced = state.announced_in == Some(configuration.generation);
     Reachability { notifiable: reachability.notifiable.filter(|_| is_announced), ..reachability }
 }
 
-/// A service's reachability was switched on or off. Either way nothing is known of its users then: what was told of them
-/// in an earlier generation no longer holds, and nothing holds while it is off.
+/// A service's reachability was switched on or off. Either way it resets every user to unknown: changes published in an
+/// earlier generation no longer hold, and while reachability is off nothing is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch {
-    /// Which service.
+    /// The service.
     pub service_sid: ServiceSid,
-    /// Whether it is on now.
+    /// The value now.
     pub reachability_enabled: bool,
-    /// How often it was switched on, this time included.
+    /// How often it was switched on, including this time.
     pub generation: Generation,
 }
 
 impl Switch {
-    /// What the outside sees of a change of a service's configuration; `None` if nothing.
+    /// The switch between two configurations of a service; `None` if reachability was not switched.
     pub fn between(service_sid: ServiceSid, before: &Configuration, after: &Configuration) -> Option<Self> {
         let seen = |configuration: &Configuration| (configuration.reachability_enabled, configuration.generation);
         (seen(before) != seen(after)).then_some(Self {
@@ -96,7 +98,7 @@ impl Switch {
         })
     }
 
-    /// Writes it for those who subscribed to changes.
+    /// The message for subscribers.
     pub fn to_json(&self) -> Value {
         json!({
             "type": "service",

@@ -1,12 +1,13 @@
 //! A user's connections, as a join-semilattice.
 //!
-//! What is known of a connection only ever grows: *unseen < live < closed*, and among live ones the later lease wins. An
-//! event is turned into the little that it says ([`Presence::of_event`]) and joined to what is known ([`Presence::join`]).
-//! As long as reachability stays on, joining is commutative, associative and idempotent, so any order, any repetition and
-//! any grouping of the same events ends in the same state, and a connect that arrives after its disconnect does not bring
-//! the ghost back. Which generation an event belongs to depends on when it first arrives, and cannot but do so.
+//! What is stored about a connection only grows: *unseen < live < closed*, and among live connections the later lease
+//! wins. Each event is converted to a small value ([`Presence::of_event`]) that is joined to the stored value
+//! ([`Presence::join`]). While reachability stays on, join is commutative, associative and idempotent. So the same
+//! events in any order, repetition or grouping produce the same state, and a connect that arrives after its disconnect
+//! does not bring the connection back. The generation of an event is the exception: it depends on when the event first
+//! arrives.
 //!
-//! Whether a connection lives is never stored: it is asked, with `now`, when somebody wants to know.
+//! Whether a connection is live is not stored: it is computed from `now` on every read.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,28 +20,28 @@ use crate::identity::ConnectionId;
 use crate::presence::event::{EndReason, Event, EventKind};
 use crate::time::Timestamp;
 
-/// How long a connection counts as live unless renewed.
+/// How long a connection counts as live without a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeasePolicy {
-    /// For this long, or as long as the event itself says.
+    /// For this duration, unless the event has a lease of its own.
     For(Duration),
-    /// Until its end is reported, whatever the event says: for recorded logs, which seldom hold renewals.
+    /// Until a disconnect, whatever the event's lease is: for recorded logs, which seldom contain renewals.
     Unlimited,
 }
 
-/// A deployment's settings that presence depends on.
+/// The deployment's settings for presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// From a lost connection to its taking effect.
+    /// From a lost connection until it counts as ended.
     pub grace: Duration,
-    /// From a connect or a renewal to the end of the connection that nobody reported.
+    /// From a connect or renewal until the connection ends without a disconnect.
     pub lease: LeasePolicy,
 }
 
-/// What connects and renewals say of a connection.
+/// What connects and renewals say about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// When the latest of them occurred. One that occurred no later says nothing new.
+    /// When the latest of them occurred. An event that occurred at or before this time adds nothing.
     #[serde(rename = "a")]
     pub at: Timestamp,
     /// The latest end of a lease.
@@ -48,30 +49,30 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// What disconnects say of a connection. The earliest that was reported holds, and of its repetitions the first.
+/// What disconnects say about a connection. The earliest reported end wins; of equal ends, the one recorded first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ending {
-    /// From when on it does not count, grace included.
+    /// When the connection stops counting as live, grace period included.
     #[serde(rename = "a")]
     pub at: Timestamp,
-    /// When it was recorded: for how long this mark is kept depends on it.
+    /// When it was recorded. How long the tombstone is kept depends on it.
     #[serde(rename = "r")]
     pub recorded_at: Timestamp,
 }
 
-/// What is known of one connection. Nothing: *unseen*. An ending, with or without an opening: *closed*.
+/// What is known about one connection. Both fields `None`: *unseen*. `ended` set, with or without a lease: *closed*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Connection {
-    /// What is known of its beginning and its leases.
+    /// From connects and renewals; `None` before the first.
     #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// What is known of its end.
+    /// From disconnects; `None` before the first.
     #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ending>,
 }
 
 impl Connection {
-    /// Adds what else is known of the same connection.
+    /// Merges other knowledge about the same connection.
     fn join(&mut self, other: &Self) {
         self.lease = match (self.lease, other.lease) {
             (Some(one), Some(two)) => Some(Lease { at: one.at.max(two.at), until: one.until.max(two.until) }),
@@ -83,21 +84,22 @@ impl Connection {
         };
     }
 
-    /// Until when it counts as live. [`Timestamp::MIN`] if nothing is known of its beginning.
+    /// When it stops counting as live. [`Timestamp::MIN`] if no connect or renewal is known.
     pub fn live_until(&self) -> Timestamp {
         let lease = self.lease.map_or(Timestamp::MIN, |opening| opening.until);
         self.ended.map_or(lease, |ending| lease.min(ending.at))
     }
 
-    /// Whether `opening` is more than a repetition.
+    /// Whether `opening` is later than the known lease, so not a repetition.
     fn is_news(&self, opening: &Lease) -> bool {
         self.lease.is_none_or(|known| known.at < opening.at)
     }
 
-    /// Whether it can be forgotten: whatever of it may still arrive would not make it live.
+    /// Whether the connection can be dropped: no event that may still arrive could make it live again.
     ///
-    /// A lease that ran out needs no mark. Neither does an end, once every lease that the connection can have been given
-    /// before it has run out. An end whose beginning is not known keeps its mark for as long as a queue keeps a message.
+    /// An expired lease needs no tombstone. A disconnect needs none once every lease that an earlier event could have
+    /// given has expired. A disconnect without a known connect keeps its tombstone for as long as a queue keeps a
+    /// message.
     fn is_prunable(&self, now: Timestamp) -> bool {
         if now < self.live_until() {
             return false;
@@ -113,43 +115,43 @@ impl Connection {
     }
 }
 
-/// For how long a connection is remembered at least after it is over. Messages that come twice, or overtake each other,
-/// seldom do so by more; until then a repetition is known for what it is.
+/// How long a connection is kept at least after its end. Repeated or reordered messages seldom arrive later than this;
+/// until then a repetition is recognised.
 const KEEP_AT_LEAST: Duration = Duration::from_secs(15 * 60);
 
-/// For how long the mark of an ended connection is kept at most: a day more than a queue keeps a message.
+/// How long the tombstone of an ended connection is kept at most: one day longer than a queue keeps a message.
 pub const KEEP_ENDED_AT_MOST: Duration = Duration::from_secs(15 * 86_400);
 
-/// How many ended connections of a user are remembered for longer than [`KEEP_AT_LEAST`].
+/// How many ended connections per user are kept for longer than [`KEEP_AT_LEAST`].
 const KEEP_ENDED: usize = 50;
 
-/// What [`Presence::join`] did.
+/// The result of [`Presence::join`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Learned {
-    /// There was something new.
+    /// Whether the join changed anything.
     pub anything: bool,
-    /// The new things include a connect or a renewal: a sign of life.
+    /// Whether a new connect or renewal was among the changes.
     pub lease: bool,
 }
 
-/// What is known of a user's connections.
+/// What is known about a user's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Presence {
-    /// Every connection that is live, and the marks of those that ended of late.
+    /// Live connections, and tombstones of recently ended ones.
     #[serde(rename = "c", default)]
     connections: BTreeMap<ConnectionId, Connection>,
-    /// The last generation in which a connection of the user was opened or renewed.
+    /// The generation of the latest connect or renewal.
     #[serde(rename = "g", default)]
     online_generation: Generation,
-    /// When the latest event of the user occurred; `None` before the first.
+    /// When the user's latest event occurred; `None` before the first.
     #[serde(rename = "t", default)]
     last_active: Option<Timestamp>,
 }
 
 impl Presence {
-    /// What one event says, when it is handled at `now` in this generation.
+    /// Converts one event, handled at `now` in this generation.
     pub fn of_event(event: &Event, rules: &Rules, generation: Generation, now: Timestamp) -> Self {
-        // A gateway's clock may be ahead of ours. "At once" means by ours.
+        // A gateway's clock may be ahead of this server's. "At once" means by this server's clock.
         let ended_at = event.occurred_at.min(now);
         let connection = match event.kind {
             EventKind::Connect { lease, .. } | EventKind::Renew { lease } => Connection {
@@ -180,7 +182,7 @@ impl Presence {
         }
     }
 
-    /// Puts together again what a store has kept apart.
+    /// Rebuilds a value that a store keeps as separate columns or attributes.
     pub fn from_parts(
         connections: BTreeMap<ConnectionId, Connection>,
         online_generation: Generation,
@@ -189,10 +191,10 @@ impl Presence {
         Self { connections, online_generation, last_active }
     }
 
-    /// Adds what else is known of the same user.
+    /// Merges other knowledge about the same user.
     ///
-    /// The generation of `other` counts only if one of its openings is new: a connect that is delivered again after
-    /// reachability was switched off and on does not make its user count as online.
+    /// The generation of `other` counts only if `other` has a new connect or renewal. So a connect that is redelivered
+    /// after reachability was switched off and on again does not make its user online.
     pub fn join(&mut self, other: &Self) -> Learned {
         let mut learned = Learned::default();
         for (id, theirs) in &other.connections {
@@ -213,40 +215,40 @@ impl Presence {
         learned
     }
 
-    /// Until when the user counts as live unless something happens. [`Timestamp::MIN`] if no connection ever began.
+    /// When the user goes offline if no further event arrives. [`Timestamp::MIN`] if there was never a connect.
     pub fn live_until(&self) -> Timestamp {
         self.connections.values().map(Connection::live_until).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// The last generation in which a connection of the user was opened or renewed.
+    /// The generation of the latest connect or renewal.
     pub fn online_generation(&self) -> Generation {
         self.online_generation
     }
 
-    /// When the latest event of the user occurred; `None` before the first.
+    /// When the user's latest event occurred; `None` before the first.
     pub fn last_active(&self) -> Option<Timestamp> {
         self.last_active
     }
 
-    /// What is known of one connection.
+    /// What is known about one connection; the default value if nothing is.
     pub fn connection(&self, id: &ConnectionId) -> Connection {
         self.connections.get(id).copied().unwrap_or_default()
     }
 
-    /// The connections of which anything is known, live and ended.
+    /// All known connections, live and ended.
     pub fn connections(&self) -> impl ExactSizeIterator<Item = (&ConnectionId, &Connection)> {
         self.connections.iter()
     }
 
-    /// Drops the connections that can no longer matter, so that a record stays small, and of very many that ended some
-    /// time ago the oldest. What arrives of them all the same is taken for something new.
+    /// Drops the connections that no longer matter, to keep the record small. If too many have ended some time ago,
+    /// drops the oldest of them too; later events on those count as new.
     pub fn prune(&mut self, now: Timestamp) {
         self.connections.retain(|_, connection| !connection.is_prunable(now));
         self.drop_ended(KEEP_ENDED, |ending| ending.recorded_at.plus(KEEP_AT_LEAST) <= now);
     }
 
-    /// Drops all but the last so many of the connections that have ended, for a store that has no room for more. It can
-    /// bring one back that is heard of again.
+    /// Drops all but the last `keep` ended connections, for a store whose records are limited in size. A late event on
+    /// a dropped connection can bring that connection back.
     pub fn prune_ended(&mut self, keep: usize, now: Timestamp) {
         self.drop_ended(keep, |ending| ending.at <= now);
     }
@@ -263,11 +265,11 @@ impl Presence {
         }
     }
 
-    /// What is left of a deleted user: marks that keep its connections from coming back as somebody new.
+    /// The state of a deleted user: tombstones that keep its old connections from recreating the user.
     #[must_use]
     pub fn deleted(&self, now: Timestamp) -> Self {
         let tombstone = Connection {
-            // No renewal is later than this.
+            // No renewal can be later than this.
             lease: Some(Lease { at: Timestamp::MAX, until: Timestamp::MAX }),
             ended: Some(Ending { at: now, recorded_at: now }),
         };
@@ -279,8 +281,8 @@ impl Presence {
 mod tests {
     use super::*;
 
-    /// A user whose connections, with leases of a year, ended one a minute.
-    fn a_restless_user(connections: i64) -> Presence {
+    /// A user whose connections have leases of a year and end once a minute.
+    fn a_user_who_reconnects_every_minute(connections: i64) -> Presence {
         let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
         let connections = (0..connections).map(|n| {
             let lease = Some(Lease { at: at(n), until: at(n).plus(Duration::from_secs(365 * 86_400)) });
@@ -291,15 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_does_not_grow_without_end() {
-        let mut presence = a_restless_user(2_000);
+    fn the_size_of_a_record_is_limited() {
+        let mut presence = a_user_who_reconnects_every_minute(2_000);
         let now = Timestamp::from_millis(2_000 * 60_000);
         presence.prune(now);
         assert_eq!(presence.connections.len(), KEEP_ENDED, "the last ones");
         assert!(presence.connections.contains_key(&"c-01999".parse().unwrap()));
 
-        // All of them a moment ago: only where there is no room for them.
-        let mut presence = a_restless_user(2_000);
+        // All have just ended: they are dropped only if there is no room for them.
+        let mut presence = a_user_who_reconnects_every_minute(2_000);
         presence.connections.values_mut().for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now }));
         let live: ConnectionId = "c-00000".parse().unwrap();
         presence.connections.get_mut(&live).unwrap().ended = None;

@@ -1,7 +1,7 @@
-//! What happened outside: a connection began, lives on, or ended.
+//! Events from the gateway: a connection began, is still alive, or ended.
 //!
-//! Events may come twice, late and in any order. One JSON object each, in files (a line), in the queue (a message) and
-//! over HTTP (a line, or an element of an array). Fields that are not known are ignored, a malformed event is refused whole.
+//! Events may arrive repeatedly, late and in any order. Each is one JSON object: a line in a file, a message in the
+//! queue, a line or an array element over HTTP. Unknown fields are ignored; a malformed event is rejected completely.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,11 +16,12 @@ use crate::time::{InvalidTime, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The client said goodbye. Takes effect at once.
+    /// The client closed it. Takes effect at once.
     ClientClosed,
-    /// Nobody said anything. Takes effect after the grace period, so that a reconnect does not show.
+    /// The connection broke without a close. Takes effect after the grace period, so that a quick reconnect is not
+    /// visible.
     ConnectionLost,
-    /// The gateway ended it, for a deploy or a time limit. Takes effect after the grace period.
+    /// The gateway closed it, for example for a deployment or a time limit. Takes effect after the grace period.
     ServerClosed,
 }
 
@@ -29,64 +30,64 @@ pub enum EndReason {
 pub enum EventKind {
     /// It began.
     Connect {
-        /// How long it counts as live unless renewed; `None` for the deployment's setting.
+        /// How long it counts as live without a renewal; `None` for the deployment's setting.
         lease: Option<Duration>,
-        /// What kind of device it is on, in the gateway's words. Carried along; no rule reads it.
+        /// The kind of device, as named by the gateway. Stored in the message; no rule reads it.
         device: Option<Box<str>>,
     },
-    /// It still lives.
+    /// It is still alive.
     Renew {
-        /// How long it counts as live unless renewed again; `None` for the deployment's setting.
+        /// How long it counts as live without a further renewal; `None` for the deployment's setting.
         lease: Option<Duration>,
     },
     /// It ended.
     Disconnect {
-        /// Why.
+        /// The reason.
         reason: EndReason,
     },
 }
 
-/// Something that happened to one connection of one user.
+/// An event on one connection of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Whose connection.
+    /// The user.
     pub user: UserKey,
-    /// Which of the user's connections.
+    /// The user's connection.
     pub connection: ConnectionId,
-    /// When it happened, by the gateway's clock.
+    /// When it occurred, by the gateway's clock.
     pub occurred_at: Timestamp,
     /// What happened.
     pub kind: EventKind,
 }
 
-/// Why an event was refused.
+/// Why an event was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidEvent {
-    /// It is not JSON, not an object, or a field has the wrong type.
+    /// Not JSON, not an object, or a field of the wrong type.
     #[error("malformed JSON: {0}")]
     Json(String),
-    /// A field that every event of this type has is not there.
+    /// A required field is missing.
     #[error("missing field: {0}")]
     Missing(&'static str),
-    /// `type` is not one of the words.
+    /// `type` is not one of the known values.
     #[error("unknown type: expected connect, renew or disconnect")]
     Type,
-    /// `service_sid` is not a service's sid.
+    /// `service_sid` is not the sid of a service.
     #[error("service_sid is {0}")]
     Service(#[from] InvalidSid),
-    /// `identity` cannot be one.
+    /// `identity` is not valid.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
-    /// `connection_id` cannot be one.
+    /// `connection_id` is not valid.
     #[error(transparent)]
     Connection(#[from] InvalidConnectionId),
-    /// `occurred_at` is not a time.
+    /// `occurred_at` is not a valid time.
     #[error("occurred_at is {0}")]
     Time(#[from] InvalidTime),
-    /// `occurred_at` is further ahead of our clock than clocks differ.
+    /// `occurred_at` is too far ahead of this server's clock.
     #[error("occurred_at is more than {} seconds in the future", Event::MAX_AHEAD.as_secs())]
     Future,
-    /// `reason` is not one of the words.
+    /// `reason` is not one of the known values.
     #[error("unknown reason: expected client_closed, connection_lost or server_closed")]
     Reason,
     /// `lease_seconds` is not a whole number of seconds from 1 to 4294967295.
@@ -97,12 +98,12 @@ pub enum InvalidEvent {
     Device,
 }
 
-/// A text that is borrowed where JSON lets it be.
+/// A text that is borrowed from the JSON input if it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The event as it is written, before its words are looked at.
+/// The event's fields before validation.
 #[derive(Deserialize)]
 struct Raw<'a> {
     #[serde(rename = "type", borrow)]
@@ -143,17 +144,17 @@ struct Written<'a> {
 }
 
 impl Event {
-    /// How far a gateway's clock may be ahead of ours. Further ahead is a mistake in the date or its unit, and would
-    /// keep a user online for as long.
+    /// How far a gateway's clock may be ahead of this server's. A larger difference is a wrong date or unit, and would
+    /// keep a user online for that long.
     pub const MAX_AHEAD: Duration = Duration::from_secs(300);
 
-    /// Ours: a word or a user agent.
+    /// This project's limit: enough for a word or a user agent.
     pub const MAX_DEVICE_BYTES: usize = 256;
 
-    /// Reads one event.
+    /// Parses one event.
     ///
     /// # Errors
-    /// The first thing found wrong. Nothing of a malformed event is used.
+    /// The first error found. A malformed event is rejected completely.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidEvent> {
         let raw: Raw<'_> = serde_json::from_slice(json).map_err(|error| InvalidEvent::Json(error.to_string()))?;
 
@@ -194,7 +195,7 @@ impl Event {
         })
     }
 
-    /// Refuses an event from further ahead than clocks differ.
+    /// Rejects an event whose time is too far in the future.
     ///
     /// # Errors
     /// [`InvalidEvent::Future`].
@@ -202,12 +203,12 @@ impl Event {
         if self.occurred_at > now.plus(Self::MAX_AHEAD) { Err(InvalidEvent::Future) } else { Ok(()) }
     }
 
-    /// Whether it is a sign of life: a connect or a renewal.
+    /// Whether it is a connect or a renewal.
     pub fn renews_lease(&self) -> bool {
         !matches!(self.kind, EventKind::Disconnect { .. })
     }
 
-    /// Writes the event as [`Event::parse`] reads it.
+    /// Serializes the event in the form that [`Event::parse`] reads.
     pub fn to_json(&self) -> String {
         let (kind, reason, lease, device) = match &self.kind {
             EventKind::Connect { lease, device } => ("connect", None, *lease, device.as_deref()),
@@ -224,7 +225,7 @@ impl Event {
             lease_seconds: lease.map(|lease| lease.as_secs()),
             device,
         };
-        // Strings and numbers: there is nothing in it that JSON cannot hold.
+        // Only strings and numbers: serialization cannot fail.
         serde_json::to_string(&written).unwrap_or_default()
     }
 }
@@ -238,21 +239,21 @@ mod tests {
     const DISCONNECT: &str = r#"{"type":"disconnect","service_sid":"IS00000000000000000000000000000001","identity":"alice","connection_id":"c-1","occurred_at":"2026-11-20T10:02:00.000Z","reason":"client_closed"}"#;
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_serialized_event_parses_to_the_same_event() {
         for json in [CONNECT, RENEW, DISCONNECT] {
             let event = Event::parse(json.as_bytes()).unwrap();
             let written = event.to_json();
             assert_eq!(Event::parse(written.as_bytes()).unwrap(), event);
             let mut expected: serde_json::Value = serde_json::from_str(json).unwrap();
             assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), expected);
-            // Unknown fields are ignored, and so is a field of another type of event.
+            // Unknown fields are ignored, and so are fields of other event types.
             expected["zone"] = serde_json::json!({"a": [1, 2]});
             assert_eq!(Event::parse(expected.to_string().as_bytes()).unwrap(), event);
         }
     }
 
     #[test]
-    fn every_required_field_is_required() {
+    fn each_required_field_is_required() {
         for json in [CONNECT, RENEW, DISCONNECT] {
             let whole: serde_json::Value = serde_json::from_str(json).unwrap();
             for field in ["type", "service_sid", "identity", "connection_id", "occurred_at", "reason"] {
@@ -305,12 +306,12 @@ mod tests {
         let tilde = bytes.iter().position(|byte| *byte == b'~').unwrap();
         bytes[tilde] = 0xFF;
         assert!(Event::parse(&bytes).is_err());
-        // The same field twice says two things.
+        // A repeated field is ambiguous.
         assert!(Event::parse(CONNECT.replace("{", "{\"identity\":\"bob\",").as_bytes()).is_err());
     }
 
     #[test]
-    fn a_clock_may_be_ahead_a_little() {
+    fn a_gateway_clock_may_be_slightly_ahead() {
         let event = Event::parse(CONNECT.as_bytes()).unwrap();
         assert!(event.check_clock(event.occurred_at).is_ok());
         assert!(event.check_clock(Timestamp::from_millis(event.occurred_at.as_millis() - 300_000)).is_ok());

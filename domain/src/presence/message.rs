@@ -11,43 +11,43 @@ use crate::time::Timestamp;
 /// A message of the event queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceMessage {
-    /// Something happened outside. The message's body is the event itself.
+    /// An event from the gateway. The message's body is the event itself.
     Event(Event),
-    /// A timer went off.
+    /// A timer is due.
     Check(Check),
-    /// A deleted service leaves records behind.
+    /// Records of a deleted service must be removed.
     Purge(Purge),
 }
 
-/// A timer, as a delayed message: look at this connection then. The end of a grace period or of a lease has no event of
-/// its own, and somebody has to tell the outside.
+/// A timer, as a delayed message: look at this connection at `due_at`. The end of a grace period or lease has no event
+/// of its own, but it must be published.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Check {
-    /// Whose connection.
+    /// The user.
     #[serde(flatten)]
     pub user: UserKey,
-    /// Which one.
+    /// The connection.
     #[serde(rename = "connection_id")]
     pub connection: ConnectionId,
-    /// When: a quarter of an hour ahead at most, since queues do not hold messages for much longer.
+    /// When the timer is due: at most 15 minutes ahead, since SQS delays messages no longer than that.
     pub due_at: Timestamp,
-    /// Whether the connection had ended when this timer was set, so that it waits for the end to take effect. A timer of
-    /// the time before that has nothing left to wait for.
+    /// Whether the connection had ended when this timer was set. A disconnect sets its own timer, so an older timer
+    /// with `false` has nothing left to wait for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
 }
 
-/// Garbage collection: what a deleted service has left behind is to be removed.
+/// Garbage collection: remove the records that a deleted service left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
-    /// Which service it was.
+    /// The deleted service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// When: once nobody takes it for one that exists.
+    /// When to remove them: after every cached copy of the service has expired.
     pub due_at: Timestamp,
 }
 
-/// The messages that are not events, as they are written.
+/// The JSON form of the messages that are not events.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Own {
@@ -73,7 +73,7 @@ impl Message for PresenceMessage {
             Self::Check(check) => Own::Check(check.clone()),
             Self::Purge(purge) => Own::Purge(*purge),
         };
-        // Strings and numbers: there is nothing in it that JSON cannot hold.
+        // Only strings and numbers: serialization cannot fail.
         serde_json::to_string(&own).unwrap_or_default()
     }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_read_as_they_were_written() {
+    fn a_serialized_message_parses_to_the_same_message() {
         let at = Timestamp::from_millis(1_795_171_200_123);
         let service = "IS00000000000000000000000000000001".parse().unwrap();
         let user = UserKey { service, identity: "bob@x.com".parse().unwrap() };
@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(message.to_json(), json);
             assert_eq!(PresenceMessage::parse(json.as_bytes()).unwrap(), message);
             assert_eq!(message.due_at(), Some(at));
-            // The door takes events only.
+            // The HTTP endpoint accepts events only.
             assert!(matches!(Event::parse(json.as_bytes()), Err(InvalidEvent::Type)));
         }
         assert!(PresenceMessage::parse(br#"{"type":"probe"}"#).is_err());

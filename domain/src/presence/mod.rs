@@ -1,4 +1,4 @@
-//! Who is online: events, the connections that they are about, and what follows from both.
+//! Who is online: events, connections, and the reachability computed from them.
 
 pub mod change;
 pub mod connections;

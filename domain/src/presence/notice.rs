@@ -1,4 +1,4 @@
-//! What the outside is told of, and the port of who tells it.
+//! Notices to subscribers, and the port that publishes them.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::presence::change::{Change, Switch};
 use crate::sid::UserSid;
 
-/// Something that the outside is told of.
+/// A notice to subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A user's visible reachability changed.
@@ -18,7 +18,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Writes it for those who subscribed to changes.
+    /// The message for subscribers.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Change(change, _) => change.to_json(),
@@ -27,23 +27,23 @@ impl Notice {
     }
 }
 
-/// Some notices were not taken.
+/// Some notices could not be published.
 #[derive(Debug, thiserror::Error)]
 #[error("{} messages could not be published", indices.len())]
 pub struct SinkError {
-    /// Which.
+    /// Indices of the notices that were not published.
     pub indices: Vec<usize>,
-    /// What went wrong with one of them.
+    /// The error of one of them.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// Tells somebody outside of changes.
+/// Publishes notices to subscribers.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Tells of notices, in their order.
+    /// Publishes notices, in order.
     ///
     /// # Errors
-    /// If some were not taken. Telling of them again is harmless.
+    /// If some were not published. Publishing a notice again is harmless.
     async fn tell(&self, notices: &[Notice]) -> Result<(), SinkError>;
 }

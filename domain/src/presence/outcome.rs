@@ -1,28 +1,28 @@
-//! What became of an event: every one that arrives is accounted for as one of these.
+//! The outcome of an event: every event that arrives is counted as exactly one of these.
 
 use crate::presence::connections::Connection;
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventOutcome {
-    /// It said something new.
+    /// It added something new.
     Applied,
-    /// The same was known already: it was delivered again.
+    /// It was already known: a repeated delivery.
     Duplicate,
-    /// Something later was known already: it was overtaken.
+    /// A later event was already known.
     Stale,
-    /// It would have opened or renewed a connection, and reachability was off.
+    /// A connect or renewal that arrived while reachability was off.
     Disabled,
-    /// It could not be handled, now or ever.
+    /// It can never be handled.
     Refused,
 }
 
 impl EventOutcome {
-    /// What becomes of an event that says this of a connection of which that much is `known`.
+    /// The outcome of an event that says `said` about a connection of which `known` is known.
     pub fn of(known: &Connection, said: &Connection) -> Self {
         let opening = said.lease.map(|said| match (known.lease, known.ended) {
             (Some(known), _) if known.at == said.at => Self::Duplicate,
-            // Nothing opens a connection again that has ended.
+            // Nothing reopens an ended connection.
             (_, Some(_)) => Self::Stale,
             (Some(known), None) if said.at < known.at => Self::Stale,
             _ => Self::Applied,
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_has_one() {
+    fn every_event_has_an_outcome() {
         let unseen = Connection::default();
         let closed = Connection { ended: ended(50).ended, ..opened(10) };
         for (known, said, outcome) in [
@@ -63,13 +63,13 @@ mod tests {
             (opened(10), opened(20), EventOutcome::Applied),
             (opened(20), opened(10), EventOutcome::Stale),
             (opened(10), ended(20), EventOutcome::Applied),
-            // A connect that comes after its disconnect.
+            // A connect that arrives after its disconnect.
             (ended(20), opened(10), EventOutcome::Stale),
             (closed, opened(10), EventOutcome::Duplicate),
             (closed, opened(40), EventOutcome::Stale),
             (closed, ended(50), EventOutcome::Duplicate),
             (closed, ended(60), EventOutcome::Stale),
-            // The earliest end holds.
+            // The earliest end wins.
             (closed, ended(40), EventOutcome::Applied),
         ] {
             assert_eq!(EventOutcome::of(&known, &said), outcome, "{said:?} where {known:?} is known");

@@ -12,30 +12,30 @@ use crate::push::registration::Registrations;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
-/// What joining events to a user's state has done.
+/// The result of joining events to a user's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// The state as stored before.
+    /// The state before the write.
     pub before: StateSummary,
-    /// The state as stored now. The same, with the same revision, if there was nothing new.
+    /// The state after the write. Equal to `before`, with the same revision, if the events added nothing.
     pub after: StateSummary,
-    /// The connections that the events are about, and those that were asked for.
+    /// The connections named in the events, and those that the caller asked for.
     pub connections: BTreeMap<ConnectionId, Touched>,
     /// The user's registrations.
     pub registrations: Registrations,
 }
 
-/// A connection around a write.
+/// A connection before and after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Touched {
-    /// As known before.
+    /// Before the write.
     pub before: Connection,
-    /// As known now.
+    /// After the write.
     pub after: Connection,
 }
 
 impl Joined {
-    /// What there is to tell of a write: of the connections in `news`, and of those that are asked for besides.
+    /// The connections in `news` and in `asked`, before and after a write.
     pub fn of(before: &UserState, after: &UserState, news: &Presence, asked: &[ConnectionId]) -> Self {
         let touched = |id: &ConnectionId| {
             let touched = Touched { before: before.presence.connection(id), after: after.presence.connection(id) };
@@ -50,18 +50,18 @@ impl Joined {
     }
 }
 
-/// Where users' states lie.
+/// Stores users' states.
 #[async_trait]
 pub trait States: Send + Sync {
-    /// The states of users, in the given order; the default one for whom nothing is stored.
+    /// The states of users, in the given order; the default state for a user that has none.
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError>;
 
-    /// Adds what events say to a user's state ([`UserState::join`]), in one write, or none if there is nothing new. If
-    /// they open a connection and that is news, a user that does not exist is created as `user` says. One that exists
-    /// stays as it is. The result tells of the connections in `news` and of those that are `asked` for.
+    /// Joins events to a user's state ([`UserState::join`]) in one write, or none if the events add nothing. If a new
+    /// connect or renewal arrives for a user that does not exist, creates it from `user`; an existing user is
+    /// unchanged. The result contains the connections in `news` and in `asked`.
     ///
-    /// Doing it twice does no more than doing it once. When a store prunes what can no longer matter
-    /// ([`Presence::prune`]) is its own business. It need not look whether there is such a service: its caller has.
+    /// It is idempotent. Each store decides when to prune ([`Presence::prune`]). It need not check that the service
+    /// exists: the caller has done so.
     async fn join(
         &self,
         user: &User,

@@ -1,25 +1,25 @@
-//! The truth table: what a user's reachability is.
+//! The truth table of a user's reachability.
 
 use crate::directory::configuration::Configuration;
 use crate::presence::state::StateSummary;
 use crate::time::Timestamp;
 
-/// What the outside sees of a user: each `true`, `false`, or `None` where there is nothing to tell.
+/// A user's visible reachability. Each value is `true`, `false`, or `None` for unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reachability {
-    /// Whether the user has a live connection. `None`: reachability is off, or the user was never online since it was
-    /// (last) switched on.
+    /// Whether the user has a live connection. `None`: reachability is off, or the user was not online since it was
+    /// last switched on.
     pub online: Option<bool>,
     /// Whether the user has a push registration that is believed deliverable. `None`: reachability is off, or the user
-    /// never had one.
+    /// never had a registration.
     pub notifiable: Option<bool>,
 }
 
 impl Reachability {
-    /// Nothing to tell: what lists show, and what is shown while reachability is off.
+    /// Both values unknown: shown in lists, and while reachability is off.
     pub const UNKNOWN: Self = Self { online: None, notifiable: None };
 
-    /// The truth about a user at `now`.
+    /// The reachability of a user at `now`.
     pub fn of(configuration: &Configuration, user: impl Into<StateSummary>, now: Timestamp) -> Self {
         let user = user.into();
         if !configuration.reachability_enabled {

@@ -1,4 +1,4 @@
-//! Everything that a user's reachability depends on, as stored.
+//! The stored state that a user's reachability is computed from.
 
 use crate::directory::configuration::Generation;
 use crate::presence::connections::{Learned, Presence};
@@ -6,21 +6,22 @@ use crate::push::registration::{Registration, Registrations};
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
-/// Everything that a user's reachability depends on, as stored.
+/// The stored state that a user's reachability is computed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserState {
     /// The connections.
     pub presence: Presence,
     /// The push registrations.
     pub registrations: Registrations,
-    /// Grows with every write, and begins above all that it was before if the user was forgotten. Zero: never written.
+    /// Incremented by every write. If the state was removed and created again, it starts above every earlier value.
+    /// Zero: never written.
     pub revision: u64,
-    /// When it was last written: what the outside was last told is what was true then.
+    /// Time of the last write. Subscribers were last told the value at that time.
     pub as_of: Timestamp,
 }
 
 impl Default for UserState {
-    /// The state of a user of whom nothing was ever stored.
+    /// The state of a user without a stored state.
     fn default() -> Self {
         Self {
             presence: Presence::default(),
@@ -31,16 +32,16 @@ impl Default for UserState {
     }
 }
 
-/// As much of a user's state as what is seen of the user depends on, in a fixed size.
+/// The part of a user's state that visible reachability depends on, in a fixed size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateSummary {
-    /// Until when the user counts as live; [`Timestamp::MIN`] if no connection ever began.
+    /// When the user goes offline if no further event arrives; [`Timestamp::MIN`] if there was never a connect.
     pub live_until: Timestamp,
     /// [`Presence::online_generation`].
     pub online_generation: Generation,
     /// [`Registrations::announced_in`].
     pub announced_in: Option<Generation>,
-    /// Until when a push is believed to reach one of the user's devices; [`Timestamp::MIN`] if there is none.
+    /// When the last live registration expires; [`Timestamp::MIN`] if there is none.
     pub deliverable_until: Timestamp,
     /// [`UserState::revision`].
     pub revision: u64,
@@ -49,7 +50,7 @@ pub struct StateSummary {
 }
 
 impl StateSummary {
-    /// Whether the user counts as online (now or earlier) in this generation.
+    /// Whether the user was online, now or earlier, in this generation.
     pub fn was_online_in(&self, generation: Generation) -> bool {
         self.online_generation == generation && generation != Generation::default()
     }
@@ -69,8 +70,9 @@ impl From<&UserState> for StateSummary {
 }
 
 impl UserState {
-    /// Adds what events say. With or without news, the end of the last live connection is something to write once it has
-    /// come: the outside has not been told of it yet. If nothing was learned, nothing is to be written.
+    /// Joins events to the state. The state must also be written, even without news, once the end of the last live
+    /// connection has passed: subscribers do not know of it yet. If the result has `anything` false, no write is
+    /// needed.
     pub fn join(&mut self, news: &Presence, now: Timestamp) -> Learned {
         let live_until = self.presence.live_until();
         let end_has_come = self.as_of < live_until && live_until <= now;
@@ -82,14 +84,14 @@ impl UserState {
         learned
     }
 
-    /// Leaves of a deleted user what keeps its connections from coming back.
+    /// Reduces the state of a deleted user to the tombstones of its connections.
     pub fn mark_deleted(&mut self, now: Timestamp) {
         self.presence = self.presence.deleted(now);
         self.registrations = Registrations::default();
         self.written(now);
     }
 
-    /// Adds a device, or what is newly known of it ([`Registrations::insert`]).
+    /// Adds or updates a device ([`Registrations::insert`]).
     pub fn add_device(
         &mut self,
         sid: BindingSid,
@@ -102,14 +104,14 @@ impl UserState {
         gone
     }
 
-    /// Takes a device away.
+    /// Removes a device.
     pub fn remove_device(&mut self, sid: BindingSid, now: Timestamp) {
         self.registrations.remove(sid);
         self.written(now);
     }
 
     fn written(&mut self, now: Timestamp) {
-        // The state of a user who was forgotten starts again, above where the last one can have ended.
+        // The clock keeps revisions increasing when a removed state is created again.
         self.revision = match self.revision {
             0 => u64::try_from(now.as_millis()).unwrap_or(0).max(1),
             known => known + 1,

@@ -1,21 +1,21 @@
-//! What every store writes when events are joined to a user's state, and when a user is deleted.
+//! What every store writes when it joins events to a user's state, and when it deletes a user.
 
 use crate::presence::connections::Presence;
 use crate::presence::state::UserState;
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
-/// What a store writes when events are joined to a user's state.
+/// What a store writes when it joins events to a user's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinWrites {
-    /// The state to be stored; `None`: there is nothing new.
+    /// The state to store; `None` if the events add nothing.
     pub state: Option<UserState>,
-    /// Whether the user is to be created if it does not exist: there is a new sign of life.
+    /// Whether to create the user if it does not exist: there was a new connect or renewal.
     pub creates_user: bool,
 }
 
 impl JoinWrites {
-    /// Joins what events say to a state as stored, and prunes what can no longer matter.
+    /// Joins events to a stored state and prunes it.
     pub fn of(before: &UserState, news: &Presence, now: Timestamp) -> Self {
         let mut state = before.clone();
         let learned = state.join(news, now);
@@ -25,18 +25,18 @@ impl JoinWrites {
         Self { state: learned.anything.then_some(state), creates_user: learned.lease }
     }
 
-    /// The state as it is afterwards.
+    /// The state after the write.
     pub fn after<'a>(&'a self, before: &'a UserState) -> &'a UserState {
         self.state.as_ref().unwrap_or(before)
     }
 }
 
-/// What a store writes when a user is deleted, besides removing the profile.
+/// What a store writes when it deletes a user, besides removing the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletionWrites {
-    /// The state, marked as deleted. A store where nothing was stored of the user's state need not write it.
+    /// The state, marked as deleted. A store that has no state of the user need not write it.
     pub state: UserState,
-    /// The bindings to be deleted.
+    /// The bindings to delete.
     pub delete: Vec<BindingSid>,
 }
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_of_life_creates_the_user() {
+    fn a_connect_or_renewal_creates_the_user() {
         let writes = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW);
         assert!(writes.creates_user);
         let state = writes.state.unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_prunes_what_can_no_longer_matter() {
+    fn a_write_prunes_the_state() {
         let state = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW).state.unwrap();
         let a_day_later = later(86_400);
         let writes = JoinWrites::of(&state, &presence("c-2", opened(a_day_later)), a_day_later);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_user_keeps_marks_only() {
+    fn a_deleted_user_keeps_only_tombstones() {
         let mut state = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW).state.unwrap();
         let device = Sid::from_bits(5);
         let registration = Registration { registered_at: NOW, confirmed_at: None, is_dead: false };
@@ -116,6 +116,6 @@ mod tests {
         assert_eq!((deleted.revision, deleted.as_of), (state.revision + 1, later(1)));
         assert_eq!(deleted.registrations.devices().len(), 0);
         let renewal = JoinWrites::of(&deleted, &presence("c-1", opened(later(2))), later(2));
-        assert!(!renewal.creates_user, "it does not come back");
+        assert!(!renewal.creates_user, "a renewal does not recreate the user");
     }
 }

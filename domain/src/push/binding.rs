@@ -1,8 +1,8 @@
 //! Bindings: push registrations of devices.
 //!
-//! A device is a token of a channel in a service, and belongs to whoever registered it last. A binding's sid says both
-//! whose device it is and which, so that registering again gives the same sid, and a late goodbye of one user does not
-//! take away the device of another who has it by now.
+//! A device is a channel's token in a service, and belongs to the user who registered it last. A binding's sid encodes
+//! the device and the user. So registering again returns the same sid, and a late unregistration by the previous user
+//! does not remove the new user's binding.
 
 use std::time::Duration;
 
@@ -15,79 +15,79 @@ use crate::push::reason::Reason;
 use crate::sid::{BindingSid, CredentialSid, ServiceSid};
 use crate::time::Timestamp;
 
-/// For how long a registration holds unless it is made again.
+/// How long a registration is valid unless the device registers again.
 pub const REGISTERED_FOR: Duration = Duration::from_secs(365 * 86_400);
 
 /// A push registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
-    /// The binding's sid: made of the device and of whose it is ([`Device::binding_sid`]).
+    /// The binding's sid, derived from the device and its user ([`Device::binding_sid`]).
     pub sid: BindingSid,
-    /// The service that it belongs to.
+    /// The service.
     pub service_sid: ServiceSid,
-    /// Whose device it is.
+    /// The user who owns the device.
     pub identity: Identity,
-    /// Through which channel the device is reached, by the name it was registered with.
+    /// The push channel, by the name used at registration.
     pub channel: Channel,
     /// The device's token.
     pub address: Address,
-    /// What its provider is talked to with; `None` if there was nothing when it was registered.
+    /// The credential for its provider; `None` if none matched at registration.
     pub credential_sid: Option<CredentialSid>,
-    /// The app's own name for the device; `None` if it gave none.
+    /// The app's own name for the device; `None` if not given.
     pub endpoint: Option<String>,
-    /// When it was first registered by this user.
+    /// When this user first registered it.
     pub date_created: Timestamp,
-    /// When it was last registered, or its provider changed its mind.
+    /// Time of the last registration, or of the last change of its status.
     pub date_updated: Timestamp,
-    /// When it was last registered: what was known to be dead before that may live again.
+    /// Time of the last registration. A token that was dead before that time may work again.
     pub registered_at: Timestamp,
-    /// When a request was made that its provider took; `None` if none was.
+    /// Request time of the latest push that the provider accepted; `None` if there is none.
     pub confirmed_at: Option<Timestamp>,
-    /// Why it is dead; `None` if it is not.
+    /// Why it is dead; `None` if it is alive.
     pub death: Option<Death>,
-    /// Grows with every write.
+    /// Incremented by every write.
     pub version: u64,
 }
 
 /// Why a binding is dead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
-    /// The provider's word for it, or `Expired` if it was not registered again for a year.
+    /// The provider's reason, or `Expired` if the device did not register again for a year.
     pub reason: Reason,
-    /// When the request was made that found it out.
+    /// Time of the request whose response reported it.
     pub at: Timestamp,
 }
 
 impl Death {
-    /// It was not registered again for too long.
+    /// The registration expired.
     pub fn expired(at: Timestamp) -> Self {
         Self { reason: Reason::new("Expired"), at }
     }
 }
 
 impl Binding {
-    /// Whose device it is.
+    /// The user who owns the device.
     pub fn user(&self) -> UserKey {
         UserKey { service: self.service_sid, identity: self.identity.clone() }
     }
 
-    /// Which device it is.
+    /// The device.
     pub fn device(&self) -> Device {
         Device::of_binding(self.sid)
     }
 
-    /// When it ends unless it is made again.
+    /// When the registration expires unless the device registers again.
     pub fn ends_at(&self) -> Timestamp {
         self.registered_at.plus(REGISTERED_FOR)
     }
 
-    /// Why it is dead at `now`; `None` if it is not.
+    /// Why it is dead at `now`; `None` if it is alive.
     pub fn death_at(&self, now: Timestamp) -> Option<Death> {
         let ends_at = self.ends_at();
         self.death.clone().or_else(|| (ends_at <= now).then(|| Death::expired(ends_at)))
     }
 
-    /// The word for what is stored of it.
+    /// The status that the API shows.
     pub fn status(&self) -> &'static str {
         match (&self.death, self.confirmed_at) {
             (Some(_), _) => "dead",
@@ -97,17 +97,17 @@ impl Binding {
     }
 }
 
-/// Which bindings of a service are meant.
+/// Selects bindings of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BindingFilter {
-    /// Those of these users; empty for all.
+    /// Only bindings of these users; empty for all.
     pub identities: Vec<Identity>,
-    /// Those of these channels; empty for all.
+    /// Only bindings of these channels; empty for all.
     pub channels: Vec<Channel>,
 }
 
 impl BindingFilter {
-    /// Whether a binding is meant.
+    /// Whether the filter selects this binding.
     pub fn matches(&self, binding: &Binding) -> bool {
         (self.identities.is_empty() || self.identities.contains(&binding.identity))
             && (self.channels.is_empty() || self.channels.iter().any(|channel| channel.is(binding.channel)))

@@ -1,6 +1,6 @@
-//! A circuit breaker: who has failed again and again is left alone for a while, and then tried with one request first.
+//! A circuit breaker: after repeated failures it holds requests back for a while, then lets one trial request through.
 //!
-//! It also says when an outage begins and when it ends, each once, however many requests fail in between.
+//! It also reports the beginning and the end of an outage, each exactly once, however many requests fail in between.
 
 use std::time::Duration;
 
@@ -9,90 +9,92 @@ use crate::push::outcome::PushOutcome;
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
-/// How many failures in a row open it.
+/// Number of consecutive failures that open the breaker.
 const FAILURES: u32 = 5;
 
-/// For how long it is open the first time. Each time it opens again without a success in between, twice as long.
+/// How long it stays open the first time. The pause doubles each time it opens again without a success in between.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// For how long it is open at most, unless it was asked for more.
+/// The longest pause, unless the provider asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// For how long it is open at most.
+/// The longest pause that a provider can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
-/// For how long a trial may go on before another one is made: whoever made it may be gone.
+/// How long a trial may take before another is allowed: the process that started it may be gone.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// A failure is an outage if nothing was answered for this long before it. A failure has outlived the client's own retries,
-/// so the first one counts where there is little traffic: the next attempt may be minutes away. Where answers keep coming,
-/// single failures are none, and of a provider that answers every other request an outage is told every few seconds at
-/// most. Shorter than the first wait before a push is tried again, so that a push that fails twice is always told of.
+/// A failure is an outage if the provider answered nothing for this long before it. The client has already retried a
+/// failed request, so with little traffic the first failure counts: the next attempt may be minutes away. While answers
+/// keep arriving, single failures do not count, and a provider that answers every other request causes a report every
+/// few seconds at most. It is shorter than the first wait before a push is retried, so a push that fails twice is
+/// always reported.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Stands before one provider, for one credential.
+/// The breaker for one credential's provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Breaker {
-    /// When a request was last answered; `None`: never.
+    /// Time of the last answer; `None` if there was none.
     answered_at: Option<Timestamp>,
-    /// `None`: the last request was answered.
+    /// `None` if the last request was answered.
     trouble: Option<Trouble>,
 }
 
-/// Failures since the last answer.
+/// The failures since the last answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Trouble {
-    /// While it was closed.
+    /// Failures while the breaker was closed.
     failures: u32,
-    /// How often it has opened.
+    /// How often the breaker has opened.
     openings: u32,
-    /// `None`: closed, requests go through.
+    /// `None` if the breaker is closed and requests pass.
     open_until: Option<Timestamp>,
-    /// A request is on its way that decides.
+    /// Whether a trial request is in flight.
     is_tried: bool,
-    /// All requests that have failed, those among them that were under way when it opened.
+    /// All failed requests, including those that were in flight when the breaker opened.
     attempts: u64,
-    /// Since the first of them, and why: the reason of the last one that counts, so while it is open, why it opened.
+    /// When the failures began, and the reason of the last failure that counts: while the breaker is open, the reason
+    /// it opened.
     outage: Outage,
-    /// The same at length.
+    /// Details of the same reason, for the log.
     cause: Option<Box<str>>,
-    /// Whether it is an outage, and has been told of.
+    /// Whether the failures are an outage, and the outage has been reported.
     is_outage: bool,
 }
 
 /// A request must wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// For how long.
+    /// How long to wait.
     pub wait: Duration,
     /// Why the breaker opened.
     pub reason: Reason,
 }
 
-/// What is to be told of an outage.
+/// A change to report in the log and on the credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
-    /// It begins.
+    /// An outage begins.
     Begins {
-        /// Why, and since when.
+        /// The reason and the start.
         outage: Outage,
-        /// Why, at length.
+        /// Details of the reason, for the log.
         cause: Option<Box<str>>,
     },
-    /// It is over.
+    /// An outage ended.
     Ends {
-        /// Why it was, and since when.
+        /// The reason and the start.
         outage: Outage,
-        /// How many requests failed in it.
+        /// How many requests failed during the outage.
         attempts: u64,
     },
 }
 
 impl Breaker {
-    /// Whether a request may go through. The first one after a pause may, and is a trial: others wait for how it ends.
+    /// Whether a request may pass. After a pause, the first request passes as a trial; others wait for its outcome.
     ///
     /// # Errors
-    /// If it must wait.
+    /// If the request must wait.
     pub fn admit(&mut self, now: Timestamp) -> Result<(), Held> {
         let Some(trouble) = &mut self.trouble else { return Ok(()) };
         match trouble.open_until {
@@ -106,7 +108,7 @@ impl Breaker {
         }
     }
 
-    /// A request has come to this.
+    /// Records the outcome of a request.
     pub fn heard(&mut self, outcome: &PushOutcome, now: Timestamp) -> Option<Turn> {
         match outcome {
             PushOutcome::Unavailable { reason, retry_after, cause } if !outcome.is_answer() => {
@@ -121,7 +123,7 @@ impl Breaker {
         }
     }
 
-    /// Whether an outage begins now: after a failure, or while requests are held back. It says so once.
+    /// Reports that an outage begins: after a failure, or while requests are held back. Reports each outage once.
     pub fn begin(&mut self, now: Timestamp) -> Option<Turn> {
         // The clock may have been set back.
         let is_silent = self.answered_at.is_none_or(|at| now < at || at.plus(SILENCE) <= now);
@@ -130,7 +132,7 @@ impl Breaker {
         Some(Turn::Begins { outage: trouble.outage.clone(), cause: trouble.cause.clone() })
     }
 
-    /// The outage that there is.
+    /// The current outage.
     pub fn outage(&self) -> Option<&Outage> {
         self.trouble.as_ref().filter(|trouble| trouble.is_outage).map(|trouble| &trouble.outage)
     }
@@ -140,7 +142,7 @@ impl Breaker {
         self.trouble.is_some()
     }
 
-    /// A request failed. If the provider has asked for a pause, it gets that at once.
+    /// Records a failure. If the provider asked for a pause, the breaker opens immediately.
     fn failed(&mut self, reason: &Reason, retry_after: Option<Duration>, cause: Option<&str>, now: Timestamp) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             failures: 0,
@@ -153,7 +155,7 @@ impl Breaker {
             is_outage: false,
         });
         trouble.attempts = trouble.attempts.saturating_add(1);
-        // What was sent before it opened may still fail. That is no reason to be open for another time around.
+        // Requests sent before the breaker opened may still fail. They must not extend the pause.
         let is_open = trouble.open_until.is_some_and(|until| now < until) && !trouble.is_tried;
         if is_open {
             let asked = retry_after.map(|asked| now.plus(asked.min(LONGEST_ASKED)));
@@ -185,7 +187,7 @@ mod tests {
     }
 
     fn failed(reason: &str) -> PushOutcome {
-        let cause = Some(format!("what there is to say of {reason}").into());
+        let cause = Some(format!("details of {reason}").into());
         PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause }
     }
 
@@ -210,20 +212,20 @@ mod tests {
             breaker.heard(&failed("NotConnected"), NOW);
         }
         assert_eq!(wait(&mut breaker, NOW), Some(Duration::from_secs(1)));
-        // Those that were under way when it opened.
+        // Requests that were in flight when it opened.
         for _ in 0..20 {
             breaker.heard(&failed("TimedOut"), later(10));
         }
         let held = Held { wait: Duration::from_millis(1), reason: Reason::new("NotConnected") };
-        assert_eq!(breaker.admit(later(999)), Err(held), "why it opened");
-        // One trial.
+        assert_eq!(breaker.admit(later(999)), Err(held), "the reason it opened");
+        // One trial passes.
         assert_eq!(wait(&mut breaker, later(1_000)), None);
         assert!(wait(&mut breaker, later(1_001)).is_some());
         breaker.heard(&failed("CertificateRefused"), later(1_100));
         let held = Held { wait: Duration::from_millis(100), reason: Reason::new("CertificateRefused") };
-        assert_eq!(breaker.admit(later(3_000)), Err(held), "twice as long");
+        assert_eq!(breaker.admit(later(3_000)), Err(held), "the pause doubles");
         assert_eq!(wait(&mut breaker, later(3_100)), None);
-        // A trial that nobody hears of again is not the end.
+        // A trial without an outcome does not block the breaker forever.
         assert!(wait(&mut breaker, later(33_000)).is_some());
         assert_eq!(wait(&mut breaker, later(33_100)), None);
         breaker.heard(&accepted(), later(33_200));
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_is_asked_for_is_granted() {
+    fn a_pause_that_the_provider_asks_for_is_granted() {
         let asks = |seconds| PushOutcome::unavailable("Shutdown", Some(Duration::from_secs(seconds)));
         let mut breaker = Breaker::default();
         breaker.heard(&asks(90), NOW);
@@ -239,20 +241,20 @@ mod tests {
         breaker.heard(&failed("TimedOut"), later(10));
         assert_eq!(wait(&mut breaker, NOW), Some(Duration::from_secs(90)), "not shortened");
         breaker.heard(&asks(86_400), NOW);
-        assert_eq!(wait(&mut breaker, NOW), Some(LONGEST_ASKED), "not without end");
+        assert_eq!(wait(&mut breaker, NOW), Some(LONGEST_ASKED), "the pause is limited");
     }
 
-    /// What happens to a breaker in a test.
+    /// A step of a test.
     #[derive(Debug, Clone, Copy)]
     enum Step {
         Accepted,
         Refused,
-        /// Too many for one device.
+        /// Too many requests to one device.
         Throttled,
         Fails(&'static str),
-        /// Fails, and asks for a pause of so many seconds.
+        /// A failure that asks for a pause in seconds.
         Asks(&'static str, u64),
-        /// Wants to go through, and may not.
+        /// A request that the breaker holds back.
         Held(&'static str),
     }
 
@@ -273,25 +275,25 @@ mod tests {
         }
     }
 
-    /// What is told of an outage, each time with its reason and when it began; at its end also of how many failures.
+    /// A reported change: the reason and start of the outage and, at its end, the number of failures.
     #[derive(Debug, PartialEq)]
     enum Told {
         Begins(&'static str, u64),
         Ends(&'static str, u64, u64),
     }
 
-    /// What happens when, in milliseconds, and what is told of it.
+    /// Steps, each with its time in milliseconds and the change it reports.
     type Steps = Vec<(u64, Step, Option<Told>)>;
 
     #[test]
-    fn an_outage_is_told_once_when_it_begins_and_once_when_it_ends() {
+    fn an_outage_is_reported_once_at_its_beginning_and_once_at_its_end() {
         use Step::{Accepted, Asks, Fails, Held, Refused, Throttled};
         use Told::{Begins, Ends};
         let many = || (0..1_000).map(|n| (200 + n, Fails("TimedOut"), None));
         let rows: Vec<(&str, Steps)> = vec![
-            ("nothing but answers", vec![(0, Accepted, None), (1, Refused, None), (2, Throttled, None)]),
+            ("only answers", vec![(0, Accepted, None), (1, Refused, None), (2, Throttled, None)]),
             (
-                "the first failure, if nothing was ever answered",
+                "the first failure, without any answer before",
                 vec![
                     (0, Fails("NotConnected"), Some(Begins("NotConnected", 0))),
                     (9_000, Fails("NotConnected"), None),
@@ -300,7 +302,7 @@ mod tests {
                 ],
             ),
             (
-                "the first failure, if nothing was answered for long",
+                "the first failure after a long silence",
                 vec![
                     (0, Accepted, None),
                     (60_000, Fails("TimedOut"), Some(Begins("TimedOut", 60_000))),
@@ -318,7 +320,7 @@ mod tests {
                     .collect(),
             ),
             (
-                "thousands that were under way",
+                "thousands of requests in flight",
                 [(0, Accepted, None)]
                     .into_iter()
                     .chain((0..5).map(|n| (100 + n, Fails("ConnectionLost"), None)))
@@ -343,7 +345,7 @@ mod tests {
                 ],
             ),
             (
-                "a pause, out of the blue",
+                "a pause, after a long silence",
                 vec![
                     (0, Asks("ServiceUnavailable", 60), Some(Begins("ServiceUnavailable", 0))),
                     (1, Held("ServiceUnavailable"), None),
@@ -369,8 +371,8 @@ mod tests {
                 let expected = expected.map(|told| match told {
                     Begins(reason, since) => Turn::Begins {
                         outage: Outage { reason: Reason::new(reason), since: later(since) },
-                        // What asks for a pause has answered: there is no more to say than its reason.
-                        cause: matches!(step, Fails(_)).then(|| format!("what there is to say of {reason}").into()),
+                        // A provider that asks for a pause has answered: its reason is all there is to log.
+                        cause: matches!(step, Fails(_)).then(|| format!("details of {reason}").into()),
                     },
                     Ends(reason, since, attempts) => {
                         Turn::Ends { outage: Outage { reason: Reason::new(reason), since: later(since) }, attempts }
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_hides_no_outage() {
+    fn an_outage_is_reported_when_the_clock_is_set_back() {
         let mut breaker = Breaker::default();
         breaker.heard(&accepted(), later(3_600_000));
         assert!(matches!(breaker.heard(&failed("NotConnected"), NOW), Some(Turn::Begins { .. })));

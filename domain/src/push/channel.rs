@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A push channel. GCM is what FCM was called before: the same, kept for old clients, and shown as it was given.
+/// A push channel. GCM is the old name of FCM: the same channel, kept for old clients and shown as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -12,17 +12,17 @@ pub enum Channel {
     Apn,
     /// Firebase Cloud Messaging.
     Fcm,
-    /// Firebase Cloud Messaging by its old name.
+    /// Firebase Cloud Messaging under its old name.
     Gcm,
 }
 
-/// Not the name of a channel.
+/// The text is not the name of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a push channel: expected apn, fcm or gcm")]
 pub struct InvalidChannel;
 
 impl Channel {
-    /// The word for it.
+    /// The channel's name in JSON and in stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apn => "apn",
@@ -31,12 +31,12 @@ impl Channel {
         }
     }
 
-    /// Whether both are the same channel, whatever they are called.
+    /// Whether both are the same channel: FCM and GCM are.
     pub fn is(self, other: Self) -> bool {
         self.canonical() == other.canonical()
     }
 
-    /// One name for each channel.
+    /// One name per channel: GCM becomes FCM.
     pub fn canonical(self) -> Self {
         match self {
             Self::Apn => Self::Apn,

@@ -1,8 +1,8 @@
-//! What becomes of a registration: registering, unregistering, and a provider's word.
+//! Commands that change a registration: registering, unregistering, and verdicts of providers.
 //!
-//! A provider's word is about the request that it answers. It counts if the device has not been registered again since
-//! that request was made, so a registration that overtakes an answer is safe from it; and of two answers the one to the
-//! later request counts, in whichever order they come.
+//! A verdict applies to the request it answers. It counts only if the device has not registered again since that
+//! request, so a new registration is safe from an older response. Of two verdicts the one for the later request wins,
+//! in whatever order they arrive.
 
 use std::time::Duration;
 
@@ -14,37 +14,38 @@ use crate::push::verdict::{TokenState, Verdict};
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
-/// What happens to a registration.
+/// A command on a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindingCommand {
     /// A device registers, for the first time or again.
     Register {
-        /// As it registers.
+        /// The new binding.
         binding: Binding,
-        /// In which generation of the service's reachability.
+        /// The current generation of the service's reachability.
         generation: Generation,
     },
-    /// Reachability was switched on: from now on the outside is told what is known of it.
+    /// Reachability was switched on: publish what is known about this registration.
     Announce(BindingSid, Generation),
-    /// It is taken away.
+    /// The device unregisters.
     Unregister(BindingSid),
-    /// Its provider has answered.
+    /// The provider has answered.
     ApplyVerdict(BindingSid, Verdict),
-    /// Its time may be over.
+    /// End the registration if it has expired.
     Expire(BindingSid),
-    /// It may have been dead for so long that nobody needs to see it any more.
+    /// Remove the binding if it has been dead for long enough.
     RemoveDead(BindingSid),
 }
 
 impl BindingCommand {
-    /// Whether it registers a device, which needs the service to exist.
+    /// Whether it registers a device. That requires the service to exist.
     pub fn registers(&self) -> bool {
         matches!(self, Self::Register { .. })
     }
 
-    /// What this does to a device that is bound like this; `None` if nothing.
+    /// The change that this command makes to a device's current binding; `None` if it changes nothing.
     pub fn transition(&self, current: Option<&Binding>, now: Timestamp) -> Option<Transition> {
-        // All but the first are about one binding, and nothing if the device has another by now.
+        // All commands except `Register` refer to one binding. They do nothing if the device has another binding by
+        // now.
         let of = |sid: &BindingSid| current.filter(|it| it.sid == *sid);
         match self {
             Self::Register { binding, generation } => Some(register(binding, current, *generation)),
@@ -91,9 +92,9 @@ fn register(binding: &Binding, current: Option<&Binding>, generation: Generation
         next.version = known.version + 1;
         if known.identity == binding.identity {
             next.date_created = known.date_created;
-            // Clocks differ. A registration that is made again is later, and not the same.
+            // Clocks differ. A new registration must be later than the previous one, and distinct from it.
             next.registered_at = binding.registered_at.max(known.registered_at.plus(Duration::from_millis(1)));
-            // What another credential has found out says nothing of this one, and a dead token has to prove itself again.
+            // A confirmation with another credential does not count for this one. A dead token must be confirmed again.
             if known.credential_sid == binding.credential_sid && known.death.is_none() {
                 next.confirmed_at = known.confirmed_at;
             }
@@ -104,8 +105,9 @@ fn register(binding: &Binding, current: Option<&Binding>, generation: Generation
     Transition { binding: Some(next), leaves, announced_in: Some(generation) }
 }
 
-/// The dead-token rule: a terminal answer, about the token as it is now, to a request that was made since the device last
-/// registered, and, if the provider says since when it is dead, since then.
+/// The dead-token rule. A terminal response ends the registration only if it is about the current token, answers a
+/// request made after the last registration and, if the provider reports since when the token is dead, that time is
+/// after the registration.
 fn apply_verdict(binding: &mut Binding, verdict: &Verdict, now: Timestamp) {
     let asked_at = verdict.asked_at;
     match &verdict.token {

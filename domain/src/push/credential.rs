@@ -1,4 +1,4 @@
-//! Credentials: what lets us talk to a push provider for an app.
+//! Credentials: the keys and certificates that authenticate an app at a push provider.
 
 use std::fmt;
 
@@ -11,38 +11,39 @@ use crate::push::reason::Reason;
 use crate::sid::CredentialSid;
 use crate::time::Timestamp;
 
-/// A credential, as it is stored: its secret is sealed.
+/// A stored credential. Its secret is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    /// The credential's sid, never changed.
+    /// The credential's sid; immutable.
     pub sid: CredentialSid,
-    /// For which channel, in the owner's words.
+    /// The channel, by the name the owner used.
     pub channel: Channel,
-    /// A name to show; `None` if never set.
+    /// Display name; `None` if never set.
     pub friendly_name: Option<String>,
-    /// Whether it is for the provider's test environment. APNs has one.
+    /// Whether it is for the provider's test environment. Only APNs has one.
     pub sandbox: bool,
-    /// How registrations are checked with it.
+    /// How registrations with this credential are checked.
     pub check: RegistrationCheck,
-    /// How it lets us in, without what is secret of it.
+    /// The authentication method and its public fields.
     pub method: Method,
-    /// What is secret of it; `None` where somebody else keeps it.
+    /// The sealed secret; `None` if SNS keeps it.
     pub sealed: Option<Sealed>,
-    /// What its provider last said of it. It stays what it is while the provider cannot be reached.
+    /// The provider's last answer about it. An outage does not change it.
     pub health: Health,
-    /// Since when its provider cannot be reached with it, and why; `None` if it can, or nobody has tried.
+    /// The current outage of the provider with this credential; `None` if the provider is reachable, or was never
+    /// tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<Outage>,
-    /// When it was made.
+    /// Creation time.
     pub date_created: Timestamp,
-    /// When the owner last changed it.
+    /// Time of the last change by the owner.
     pub date_updated: Timestamp,
-    /// Grows with every replacement.
+    /// Incremented by every replacement.
     pub version: u64,
 }
 
 impl Credential {
-    /// Whether a provider is talked to in the same way with both: what it says of one it says of the other.
+    /// Whether both authenticate in the same way, so that an answer about one also applies to the other.
     pub fn is_used_like(&self, other: &Self) -> bool {
         (&self.method, &self.sealed, self.sandbox) == (&other.method, &other.sealed, other.sandbox)
     }
@@ -52,16 +53,16 @@ impl Credential {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationCheck {
-    /// By a push that nobody sees.
+    /// Send a silent push.
     Silent,
-    /// By asking without sending. APNs has no way to.
+    /// Ask the provider without sending. APNs does not support this.
     DryRun,
-    /// Not at all: what providers answer to notifications has to do.
+    /// Do not check. Only answers to notifications are used.
     None,
 }
 
 impl RegistrationCheck {
-    /// The word for it.
+    /// The name in the API and in stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",
@@ -71,11 +72,11 @@ impl RegistrationCheck {
     }
 }
 
-/// How a credential lets us in.
+/// The authentication method of a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Method {
-    /// APNs, by tokens that a key signs (p8). The secret is the key's PEM.
+    /// APNs, with tokens signed by a key (p8). The secret is the key as PEM.
     ApnsKey {
         /// The key's id at Apple.
         key_id: String,
@@ -84,14 +85,14 @@ pub enum Method {
         /// The app's bundle id.
         topic: String,
     },
-    /// APNs, by a certificate. The secret is the certificate's PEM and its key's, one after the other.
+    /// APNs, with a certificate. The secret is the certificate and its key, concatenated as PEM.
     ApnsCertificate {
         /// The app's bundle id.
         topic: String,
-        /// When it ends.
+        /// When the certificate expires.
         not_after: Timestamp,
     },
-    /// FCM's HTTP v1 API, as a service account. The secret is its key's PEM.
+    /// FCM's HTTP v1 API, as a service account. The secret is the account's key as PEM.
     ServiceAccount {
         /// The project at Google.
         project_id: String,
@@ -100,25 +101,25 @@ pub enum Method {
         /// The key's id at Google.
         private_key_id: String,
     },
-    /// A platform application of SNS, which has the secret itself.
+    /// An SNS platform application. SNS keeps the secret.
     PlatformApplication {
-        /// Its ARN.
+        /// The application's ARN.
         arn: String,
     },
 }
 
-/// A secret that can be read with the deployment's key only.
+/// An encrypted secret. Only the deployment's key can decrypt it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed(String);
 
 impl Sealed {
-    /// Takes in what was sealed, as text.
+    /// Wraps an encrypted text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// What was sealed, as text.
+    /// The encrypted text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -130,34 +131,34 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// What a provider last said of a credential.
+/// A provider's last answer about a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Health {
-    /// Nothing yet.
+    /// No answer yet.
     #[default]
     Unproven,
-    /// It took something that was sent with it.
+    /// The provider accepted a request made with it.
     Accepted,
-    /// It does not take it. Registrations keep their state: it says nothing of them.
+    /// The provider rejects it. Registrations keep their state.
     Rejected {
-        /// The provider's word for it.
+        /// The provider's reason.
         reason: Reason,
-        /// Since when.
+        /// When the rejection was first seen.
         at: Timestamp,
     },
 }
 
 impl Health {
-    /// What it is after a push: `None` if it is what it was.
+    /// The health after a push; `None` if unchanged.
     pub fn after(&self, outcome: &PushOutcome, at: Timestamp) -> Option<Self> {
         let rejected = match outcome {
             PushOutcome::Accepted { .. } => None,
             PushOutcome::Rejected(rejection) => match rejection.fault {
                 Fault::Credential => Some(&rejection.reason),
-                // Who knows a token to be dead has let us in before.
+                // A provider that reports a dead token has accepted the credential.
                 Fault::Token { .. } => None,
-                // It may not even have been the provider who refused it.
+                // The response may not even come from the provider.
                 Fault::Push => return None,
             },
             PushOutcome::Unavailable { .. } => return None,
@@ -178,7 +179,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
 
     #[test]
-    fn health_is_what_the_provider_last_said() {
+    fn health_follows_the_last_answer() {
         let rejected = |reason: &str, at| Health::Rejected { reason: Reason::new(reason), at };
         let long_ago = Timestamp::from_millis(0);
         let refused = |reason: &str, fault| PushOutcome::rejected(reason, fault);
@@ -200,13 +201,13 @@ mod tests {
         }
     }
 
-    /// Credentials that were stored before outages were.
+    /// A credential that was stored before the field `outage` existed.
     #[test]
     fn a_credential_without_an_outage_is_read() {
         let old = r#"{"sid":"CR00000000000000000000000000000001","channel":"apn","friendly_name":null,"sandbox":false,"check":"silent","method":{"kind":"apns_key","key_id":"K","team_id":"T","topic":"com.example"},"sealed":"v1:x","health":{"state":"accepted"},"date_created":1,"date_updated":2,"version":3}"#;
         let credential: Credential = serde_json::from_str(old).unwrap();
         assert_eq!((&credential.health, &credential.outage), (&Health::Accepted, &None));
-        assert_eq!(serde_json::to_string(&credential).unwrap(), old, "who knows nothing of outages can read it too");
+        assert_eq!(serde_json::to_string(&credential).unwrap(), old, "an older version can read it");
         let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
         let down = Credential { outage, ..credential };
         let stored = serde_json::to_string(&down).unwrap();

@@ -10,11 +10,11 @@ use crate::identity::Identity;
 use crate::push::channel::Channel;
 use crate::sid::{BindingSid, ServiceSid, Sid};
 
-/// The bits of a binding's sid that say whose device it is. The others say which: so many that nobody finds a token that
-/// could be taken for somebody else's.
+/// The bits of a binding's sid that identify the user. The other 88 bits identify the device, so finding a token that
+/// collides with another user's token is infeasible.
 const OWNER: u128 = (1 << 40) - 1;
 
-/// Names a device in its service.
+/// Identifies a device in its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device(u128);
 
@@ -25,52 +25,53 @@ impl Device {
         Self(hash(&[&service, channel.canonical().as_str().as_bytes(), address.as_str().as_bytes()]) & !OWNER)
     }
 
-    /// The device that a binding is of.
+    /// The device of a binding.
     pub fn of_binding(sid: BindingSid) -> Self {
         Self(sid.bits() & !OWNER)
     }
 
-    /// The sid of the binding of this device to a user: the device's bits, then some of the user's.
+    /// The sid of this device's binding to a user: the device's bits, then bits of the user.
     pub fn binding_sid(self, identity: &Identity) -> BindingSid {
         BindingSid::from_bits(self.0 | (hash(&[identity.as_str().as_bytes()]) & OWNER))
     }
 
-    /// The sids that a binding of it can have. Those of no other device are among them.
+    /// The range of sids of this device's bindings. Ranges of different devices do not overlap.
     pub fn sids(self) -> RangeInclusive<BindingSid> {
         BindingSid::from_bits(self.0)..=BindingSid::from_bits(self.0 | OWNER)
     }
 }
 
-/// Why a text cannot be a device's token.
+/// Why a text is not a valid device token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
-    /// Nothing.
+    /// The text is empty.
     #[error("a device token is not empty")]
     Empty,
-    /// More than [`Address::MAX_BYTES`].
+    /// Longer than [`Address::MAX_BYTES`].
     #[error("a device token has up to {} bytes", Address::MAX_BYTES)]
     TooLong,
-    /// Of APNs.
+    /// An APNs token that is not hexadecimal.
     #[error("a device token of APNs is hexadecimal")]
     Hexadecimal,
-    /// Of FCM.
+    /// An FCM token with other characters than printable ASCII.
     #[error("a device token of FCM is printable ASCII without spaces")]
     Printable,
 }
 
-/// A device's token, as its provider knows the device. Whoever has it may reach it, so it is not shown.
+/// A device's token. Anyone who has it may be able to push to the device, so it is never shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Address(Box<str>);
 
 impl Address {
-    /// How long a token may be. Providers say that they have no fixed length; 4 KB is the most that is spoken of.
+    /// Maximum length of a token, in bytes. Providers give no limit; 4 KB is the largest that their documentation
+    /// mentions.
     pub const MAX_BYTES: usize = 4_096;
 
-    /// Reads a token. Of APNs's, the case of letters does not matter.
+    /// Parses a token. APNs tokens are case-insensitive.
     ///
     /// # Errors
-    /// If it cannot be one.
+    /// If the text is not a valid token.
     pub fn new(channel: Channel, text: &str) -> Result<Self, InvalidAddress> {
         if text.is_empty() {
             return Err(InvalidAddress::Empty);
@@ -86,7 +87,7 @@ impl Address {
         }
     }
 
-    /// The token. Not for logs, errors or answers.
+    /// The token. Never use it in logs, errors or responses.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sid_says_which_device_and_whose() {
+    fn a_sid_encodes_the_device_and_the_user() {
         let (alice, bob): (Identity, Identity) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let phone = device(1, Channel::Apn, "00FF");
         assert_eq!(phone, device(1, Channel::Apn, "00ff"), "the same token");
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_a_form() {
+    fn malformed_tokens_are_refused() {
         let new = |channel, text: &str| Address::new(channel, text).map(drop);
         assert_eq!(new(Channel::Apn, ""), Err(InvalidAddress::Empty));
         assert_eq!(new(Channel::Apn, "00fg"), Err(InvalidAddress::Hexadecimal));

@@ -1,5 +1,5 @@
-//! The messages of the push queue: everything for which push providers are asked. They may be slow, so that it has a queue
-//! of its own.
+//! The messages of the push queue: all work that needs a push provider. Providers may be slow, so this work has its own
+//! queue.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,109 +12,108 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum PushMessage {
-    /// A registration is to be checked.
+    /// Check a registration.
     Probe(Probe),
-    /// A notification is to be sent.
+    /// Send a notification.
     Deliver(Deliver),
-    /// The registrations of all services are to be looked through.
+    /// Scan the registrations of all services.
     #[serde(rename = "sweep")]
     ScanServices(ScanServices),
-    /// The registrations of a service are to be looked through.
+    /// Scan the registrations of one service.
     #[serde(rename = "sweep_bindings")]
     ScanBindings(ScanBindings),
-    /// Reachability was switched on.
+    /// Announce registrations after reachability was switched on.
     Announce(Announce),
-    /// A push provider has something to tell.
+    /// A push provider reports something about a device.
     Feedback(Feedback),
 }
 
-/// A registration is to be checked: its provider is asked.
+/// Check a registration: ask its provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Of which service.
+    /// The service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// Which registration.
+    /// The registration.
     #[serde(rename = "binding_sid")]
     pub binding: BindingSid,
-    /// Since when an answer is wanted. One to a later request will do.
+    /// When the check was requested. An answer to any later request also satisfies it.
     pub asked_at: Timestamp,
-    /// How often it was tried.
+    /// Number of attempts so far.
     #[serde(default)]
     pub attempts: u32,
-    /// When to ask; `None` for at once.
+    /// When to ask; `None` for immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
 }
 
-/// A notification is to be sent: to all devices of its users, or to one.
+/// Send a notification to all devices of its users, or to one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliver {
-    /// Of which service.
+    /// The service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// Which notification.
+    /// The notification.
     #[serde(rename = "notification_sid")]
     pub notification: NotificationSid,
-    /// To which device; `None`: to all, for each of which there will be a message.
+    /// The device; `None` for all. A message for all devices produces one message per device.
     #[serde(rename = "binding_sid", default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingSid>,
-    /// How often it was tried.
+    /// Number of attempts so far.
     #[serde(default)]
     pub attempts: u32,
-    /// When to send it; `None` for at once.
+    /// When to send it; `None` for immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
 }
 
-/// Registrations are to be looked through for those whose year is over, or will be soon: of all services, for each of which
-/// there will be a message.
+/// Scan for registrations that have expired or will soon: in all services. It produces one message per service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScanServices {
-    /// Behind which service to begin; `None` for the first.
+    /// Start after this service; `None` for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ServiceSid>,
 }
 
-/// Registrations are to be looked through for those whose year is over, or will be soon: of one service.
+/// Scan for registrations that have expired or will soon: in one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanBindings {
-    /// Of which service.
+    /// The service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// Which of them.
+    /// The bindings to scan.
     #[serde(flatten)]
     pub span: Span,
 }
 
-/// Some of the bindings of a service, in the order of their sids. The default: all.
+/// A range of a service's bindings, ordered by sid. The default is all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Span {
-    /// Those behind this one; `None`: from the first on.
+    /// Exclusive lower bound; `None` for the first binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<BindingSid>,
-    /// Those up to this one; `None`: to the last.
+    /// Inclusive upper bound; `None` for the last binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<BindingSid>,
 }
 
-/// A service's reachability was switched on: what is known of its users' registrations is to be told.
+/// A service's reachability was switched on: publish what is known about its users' registrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
-    /// Which service.
+    /// The service.
     #[serde(rename = "service_sid")]
     pub service: ServiceSid,
-    /// How often it was switched on, this time included. If that is not how it is any more there is nothing to do.
+    /// The generation when the message was sent. If the service has another by now, the message is obsolete.
     pub generation: Generation,
-    /// Which of them.
+    /// The bindings to announce.
     #[serde(flatten)]
     pub span: Span,
 }
 
-/// A push provider has something to tell of a device, and is to be asked what.
+/// A push provider reports something about a device. The worker then asks the provider for the details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feedback {
-    /// The provider's name for the device: an endpoint's ARN of SNS.
+    /// The provider's name for the device: the ARN of an SNS endpoint.
     #[serde(rename = "endpoint")]
     pub endpoint_arn: String,
 }
@@ -125,7 +124,7 @@ impl Message for PushMessage {
     }
 
     fn to_json(&self) -> String {
-        // Strings and numbers: there is nothing in it that JSON cannot hold.
+        // Only strings and numbers: serialization cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_read_as_they_were_written() {
+    fn a_serialized_message_parses_to_the_same_message() {
         let (service, binding) = ("IS00000000000000000000000000000001", "BS00000000000000000000000000000002");
         let (service, binding) = (service.parse().unwrap(), binding.parse().unwrap());
         let at = Timestamp::from_millis(1_795_171_200_123);
@@ -179,7 +178,7 @@ mod tests {
                 }),
                 format!(r#"{{"type":"deliver",{is},{nt},{bs},"attempts":1,{due}}}"#),
             ),
-            // What a clock sends every day.
+            // The message that a schedule sends every day.
             (PushMessage::ScanServices(ScanServices { after: None }), r#"{"type":"sweep"}"#.to_owned()),
             (
                 PushMessage::ScanServices(ScanServices { after: Some(service) }),

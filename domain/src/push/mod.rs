@@ -1,4 +1,4 @@
-//! Who can be notified: registrations of devices, credentials, and what push providers say.
+//! Who is notifiable: device registrations, credentials, and the providers' answers.
 
 pub mod binding;
 pub mod breaker;

@@ -1,4 +1,4 @@
-//! Notifications: what the owner sends to all devices of some users, and what became of it on each.
+//! Notifications: sent by the owner to all devices of some users, with a delivery status per device.
 
 use std::time::Duration;
 
@@ -14,26 +14,27 @@ use crate::time::Timestamp;
 /// A notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// The notification's sid, never changed.
+    /// The notification's sid; immutable.
     pub sid: NotificationSid,
-    /// The service that it belongs to.
+    /// The service.
     pub service_sid: ServiceSid,
-    /// To whom it goes.
+    /// The recipients.
     pub identities: Vec<Identity>,
-    /// What it says.
+    /// Title, text and data.
     pub content: Content,
-    /// For how long providers keep it for a device that cannot be reached, in seconds; zero for now or never, `None` for as
-    /// long as they like.
+    /// How long providers keep it for an unreachable device, in seconds. Zero: deliver now or never. `None`: the
+    /// provider's maximum.
     pub ttl_seconds: Option<u32>,
-    /// When it was made.
+    /// Creation time.
     pub date_created: Timestamp,
 }
 
 impl Notification {
-    /// For how long a notification and what became of it can be read, in seconds.
+    /// How long a notification and its deliveries are kept, in seconds.
     pub const KEPT_SECONDS: u64 = 7 * 86_400;
 
-    /// When it is no longer worth delivering: long ago if it is for now or never, which is how providers are told.
+    /// When it expires; `None` if it has no TTL. With a TTL of zero this is in the past, which providers read as "now
+    /// or never".
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.ttl_seconds.map(|ttl| match ttl {
             0 => Timestamp::default(),
@@ -41,62 +42,62 @@ impl Notification {
         })
     }
 
-    /// Names its delivery to a device: the same for the same one.
+    /// The id of its push to a device. A retry has the same id.
     pub fn push_id(&self, binding: BindingSid) -> u128 {
-        // Both are random for the most part.
+        // Both sids are mostly random.
         self.sid.bits().rotate_left(64) ^ binding.bits()
     }
 }
 
-/// What became of a notification on one device.
+/// The delivery of a notification to one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Of which notification.
+    /// The notification.
     pub notification_sid: NotificationSid,
-    /// To which device.
+    /// The device.
     pub binding_sid: BindingSid,
-    /// Whose device it was.
+    /// The user who owned the device.
     pub identity: Identity,
-    /// Through which channel.
+    /// The push channel.
     pub channel: Channel,
-    /// What became of it.
+    /// The current status.
     pub status: DeliveryStatus,
-    /// When that was.
+    /// When the status was set.
     pub date_updated: Timestamp,
 }
 
-/// What became of a notification on one device.
+/// The status of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum DeliveryStatus {
-    /// It is on its way.
+    /// Waiting for the next attempt.
     Queued {
-        /// Why the last attempt failed; `None` if there was none yet.
+        /// Why the last attempt failed; `None` before the first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
-    /// The device's provider took it.
+    /// The provider accepted it.
     Accepted {
-        /// The provider's own name for it, if it gave one.
+        /// The provider's id for it; `None` if not given.
         id: Option<String>,
     },
-    /// It will not be delivered.
+    /// It was given up.
     Failed {
-        /// The provider's word for why not, or ours.
+        /// The provider's reason, or this project's own.
         reason: Reason,
     },
 }
 
 impl DeliveryStatus {
-    /// On its way, and not tried yet.
+    /// Queued, and not attempted yet.
     pub const NEW: Self = Self::Queued { reason: None };
 
-    /// Whether it can still become something else.
+    /// Whether the status can still change.
     pub fn is_queued(&self) -> bool {
         matches!(self, Self::Queued { .. })
     }
 
-    /// The word for it.
+    /// The name in the API.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Queued { .. } => "queued",
@@ -110,7 +111,7 @@ impl DeliveryStatus {
 mod tests {
     use super::*;
 
-    /// Deliveries that were stored before they had a reason while they are queued.
+    /// A delivery that was stored before queued deliveries had a reason.
     #[test]
     fn a_queued_delivery_without_a_reason_is_read() {
         let old = r#"{"status":"queued"}"#;

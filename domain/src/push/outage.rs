@@ -1,22 +1,22 @@
-//! Times in which a provider cannot be reached.
+//! Outages: periods in which a provider is unreachable.
 
 use serde::{Deserialize, Serialize};
 
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
-/// A time in which a provider cannot be reached with a credential, or is busy.
+/// A period in which a provider is unreachable or busy with a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
-    /// Why, in a word.
+    /// The reason, as one word.
     pub reason: Reason,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
 }
 
 impl Outage {
-    /// What is stored of it, given what is stored already. Several processes may find the same outage: it lasts since the
-    /// first of them has said so, and is not written again for a reason that is known.
+    /// Merges this outage with the stored one. Several processes may find the same outage: the stored start is kept,
+    /// and nothing changes if the reason is the same.
     #[must_use]
     pub fn after(self, known: Option<&Self>) -> Self {
         Self { since: known.map_or(self.since, |known| known.since), ..self }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_lasts_since_it_was_first_found() {
+    fn an_outage_keeps_its_first_start() {
         let outage =
             |reason: &str, millis| Outage { reason: Reason::new(reason), since: Timestamp::from_millis(millis) };
         for (known, after) in [

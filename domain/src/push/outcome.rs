@@ -1,74 +1,74 @@
-//! What a push provider answers.
+//! The outcomes of a push.
 //!
-//! A refusal is an answer and not an error: it is a value that says whose fault it is, since that decides what becomes of
-//! the registration and of the credential.
+//! A rejection is a value and not an error. Its `fault` decides what happens to the registration and the credential.
 
 use std::time::Duration;
 
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
-/// What a provider says.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// It took it. Whether it comes through is not known.
+    /// The provider accepted it. Delivery to the device is not guaranteed.
     Accepted {
-        /// The provider's own name for it, if it gave one.
+        /// The provider's id for it; `None` if not given.
         id: Option<String>,
     },
-    /// It refused it, and would again.
+    /// The provider rejected it. A retry would be rejected too.
     Rejected(Rejection),
-    /// It could not be reached, is busy, or has trouble of its own: that says nothing of the device.
+    /// The provider is unreachable, busy, or has an internal error. This says nothing about the device.
     Unavailable {
-        /// What went wrong, in a word.
+        /// The reason, as one word.
         reason: Reason,
-        /// How long it asks to be left alone; `None` if it does not say.
+        /// The pause that the provider asks for; `None` if it asks for none.
         retry_after: Option<Duration>,
-        /// What went wrong at length, for the log: what TLS or the socket said. `None` if the reason is all there is. It
-        /// holds nothing secret, and no device's token.
+        /// Details for the log, such as the TLS or socket error; `None` if there are none. Never contains secrets or
+        /// device tokens.
         cause: Option<Box<str>>,
     },
 }
 
-/// Why a provider refused something.
+/// A provider's rejection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The provider's word for it.
+    /// The provider's reason.
     pub reason: Reason,
-    /// Whose fault it is.
+    /// What is at fault.
     pub fault: Fault,
 }
 
-/// Whose fault a refusal is.
+/// What is at fault for a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The device's token is dead, for good.
+    /// The device's token is permanently dead.
     Token {
-        /// Since when, if the provider knows: it must be later than the registration to end it.
+        /// Since when, if the provider reports it. Only a time after the registration ends the registration.
         since: Option<Timestamp>,
     },
-    /// Our credential is not good, or not for this.
+    /// The credential is invalid, or not allowed to do this.
     Credential,
-    /// What was sent, or the pair of it and this device. Neither is to be given up for it.
+    /// The push itself, or its combination with this device. Neither registration nor credential is affected.
     Push,
 }
 
 impl PushOutcome {
-    /// A refusal.
+    /// A rejection.
     pub fn rejected(reason: &str, fault: Fault) -> Self {
         Self::Rejected(Rejection { reason: Reason::new(reason), fault })
     }
 
-    /// Trouble that passes.
+    /// A temporary failure.
     pub fn unavailable(reason: &str, retry_after: Option<Duration>) -> Self {
         Self::Unavailable { reason: Reason::new(reason), retry_after, cause: None }
     }
 
-    /// Whether the provider can be reached, and works: it took it or refused it, or the trouble is this one device's.
+    /// Whether the provider is reachable and working: it accepted or rejected the push, or only this device had a
+    /// problem.
     pub fn is_answer(&self) -> bool {
         match self {
             Self::Accepted { .. } | Self::Rejected(_) => true,
-            // Too many for the device (APNs), and a device that is being set up again (SNS).
+            // APNs: too many requests to one device. SNS: an endpoint that is being recreated.
             Self::Unavailable { reason, .. } => matches!(reason.as_str(), "TooManyRequests" | "EndpointGone"),
         }
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trouble_of_one_device_is_an_answer() {
+    fn a_problem_of_one_device_is_an_answer() {
         assert!(PushOutcome::Accepted { id: None }.is_answer());
         for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
             assert!(PushOutcome::rejected("Reason", fault).is_answer(), "{fault:?}");

@@ -1,52 +1,52 @@
-//! What is sent to a device.
+//! The content of a push.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
-/// Something for a device.
+/// A push to one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push {
-    /// Names it. The same one, sent again, has the same.
+    /// Identifies the push. A retry has the same id.
     pub id: u128,
-    /// Of two with the same a device shows one: up to 64 bytes.
+    /// A device shows only one of the pushes with the same collapse id. Up to 64 bytes.
     pub collapse_id: String,
-    /// After this the provider need not deliver it any more; `None` for as long as the provider keeps it.
+    /// When the provider may discard it; `None` for the provider's maximum.
     pub expires_at: Option<Timestamp>,
-    /// What it is.
+    /// The kind of push.
     pub kind: PushKind,
 }
 
-/// What is sent.
+/// The kind of push.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PushKind {
-    /// Nothing that anybody sees: the app may be woken, and the provider says whether the registration is good.
+    /// Not visible to the user. It may wake the app, and the provider's answer tells whether the registration works.
     Silent,
-    /// Nothing at all, where the provider has a way to ask without sending.
+    /// Nothing is sent, if the provider can validate without sending.
     DryRun,
-    /// Something to show.
+    /// A visible notification.
     Alert(Content),
 }
 
-/// What is shown to the user, and what is passed to the app.
+/// The visible content, and data for the app.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Content {
-    /// Its title.
+    /// Title.
     pub title: Option<String>,
-    /// Its text.
+    /// Text.
     pub body: Option<String>,
-    /// What the app is given besides: members of the payload's root (APNs), or of `data` (FCM).
+    /// Data for the app: members of the payload's root (APNs), or of `data` (FCM).
     #[serde(with = "as_text")]
     pub data: Map<String, Value>,
-    /// How urgent it is.
+    /// Priority.
     pub priority: Priority,
-    /// The sound to play; `None` for none.
+    /// Sound; `None` for silent.
     pub sound: Option<String>,
 }
 
-/// A JSON object as its text: no store is to have a say in its order or in its numbers.
+/// Serializes a JSON object as text, so that no store changes the order of members or the form of numbers.
 mod as_text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -61,13 +61,13 @@ mod as_text {
     }
 }
 
-/// How urgent a push is.
+/// Priority of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// It wakes the device.
+    /// Wakes the device.
     #[default]
     High,
-    /// It may wait until the device is awake.
+    /// Waits until the device is awake.
     Low,
 }

@@ -1,4 +1,4 @@
-//! The ports of push registrations, credentials and notifications.
+//! The ports of push registrations, credentials and notifications: stores.
 
 use async_trait::async_trait;
 
@@ -13,30 +13,30 @@ use crate::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
-/// A device around a write.
+/// A device's binding before and after a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// As stored before; `None`: it was not registered.
+    /// Before the write; `None` if the device was not registered.
     pub before: Option<Binding>,
-    /// As stored now. The same if there was nothing to write.
+    /// After the write. Equal to `before` if nothing was written.
     pub after: Option<Binding>,
 }
 
 impl Applied {
-    /// There was nothing to write.
+    /// The result if nothing was written.
     pub fn unchanged(binding: Option<Binding>) -> Self {
         Self { before: binding.clone(), after: binding }
     }
 }
 
-/// Where bindings lie, each written together with the states of the users that it concerns.
+/// Stores bindings, each together with the states of the affected users.
 #[async_trait]
 pub trait Bindings: Send + Sync {
-    /// Does to a device what a command says ([`BindingCommand::transition`]), in one write together with the states of
-    /// those whose device it was and is. A user that registers and does not exist is created as `user` says.
+    /// Applies a command to a device ([`BindingCommand::transition`]), in one write together with the states of its
+    /// previous and new user. If the registering user does not exist, creates it from `user`.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] if a device registers and there is no such service.
+    /// [`StoreError::Missing`] if a device registers in a service that does not exist.
     async fn apply(
         &self,
         service: ServiceSid,
@@ -46,10 +46,10 @@ pub trait Bindings: Send + Sync {
         now: Timestamp,
     ) -> Result<Applied, StoreError>;
 
-    /// A binding, or `None`.
+    /// A binding; `None` if it does not exist.
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError>;
 
-    /// Bindings of a service.
+    /// One page of a service's bindings.
     async fn bindings(
         &self,
         service: ServiceSid,
@@ -58,59 +58,60 @@ pub trait Bindings: Send + Sync {
     ) -> Result<Page<Binding>, StoreError>;
 }
 
-/// Where credentials lie.
+/// Stores credentials.
 #[async_trait]
 pub trait Credentials: Send + Sync {
     /// Adds a credential.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken by another.
+    /// [`StoreError::Exists`] if another credential has this sid.
     async fn create_credential(&self, credential: &Credential) -> Result<(), StoreError>;
 
-    /// A credential, or `None`.
+    /// A credential; `None` if it does not exist.
     async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError>;
 
-    /// Credentials.
+    /// One page of credentials.
     async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError>;
 
-    /// Replaces a credential and adds one to its version.
+    /// Replaces a credential and increments its version.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] unless the stored version is the given one, [`StoreError::Missing`] if there is none.
+    /// [`StoreError::Conflict`] unless the stored version equals the given one, [`StoreError::Missing`] if the
+    /// credential does not exist.
     async fn replace_credential(&self, credential: &Credential) -> Result<(), StoreError>;
 
-    /// Removes a credential. Returns whether there was one.
+    /// Deletes a credential. Returns whether it existed.
     async fn delete_credential(&self, sid: CredentialSid) -> Result<bool, StoreError>;
 }
 
-/// Where notifications lie, and what became of them on each device.
+/// Stores notifications and their deliveries.
 #[async_trait]
 pub trait Notifications: Send + Sync {
-    /// Adds a notification. It is forgotten after [`Notification::KEPT_SECONDS`], and so is what became of it.
+    /// Adds a notification. It is removed after [`Notification::KEPT_SECONDS`], with its deliveries.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if its sid is taken by another.
+    /// [`StoreError::Exists`] if another notification has this sid.
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError>;
 
-    /// A notification, or `None`.
+    /// A notification; `None` if it does not exist.
     async fn notification(&self, service: ServiceSid, sid: NotificationSid)
     -> Result<Option<Notification>, StoreError>;
 
-    /// Adds what becomes of a notification on devices, for those of which nothing is stored yet.
+    /// Adds deliveries; those that already exist are unchanged.
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
-    /// Replaces what became of a notification on a device. Once it is accepted or has failed, it is not queued any more:
-    /// of a message that is delivered twice the one may fail after the other was accepted.
+    /// Replaces a delivery. An accepted or failed delivery never becomes queued again: if a message was delivered
+    /// twice, one attempt may fail after the other was accepted.
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError>;
 
-    /// What became of a notification on a device; `None` if nothing is stored of it.
+    /// A delivery; `None` if it does not exist.
     async fn delivery(
         &self,
         notification: NotificationSid,
         binding: BindingSid,
     ) -> Result<Option<Delivery>, StoreError>;
 
-    /// What became of a notification, by the sid of the binding.
+    /// One page of a notification's deliveries, ordered by the sid of the binding.
     async fn deliveries(
         &self,
         notification: NotificationSid,

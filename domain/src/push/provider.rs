@@ -1,4 +1,4 @@
-//! The push port: takes pushes to the providers.
+//! The port that sends pushes to providers.
 
 use std::error::Error;
 
@@ -11,24 +11,24 @@ use crate::push::outcome::PushOutcome;
 use crate::push::payload::Push;
 use crate::sid::{BindingSid, ServiceSid};
 
-/// Takes pushes to the providers: APNs, FCM, or whoever else a credential is for.
+/// Sends pushes to APNs, FCM or SNS, depending on the credential.
 #[async_trait]
 pub trait PushProvider: Send + Sync {
-    /// Sends something to a device. It is tried again a few times where that can help, and takes some seconds at most.
+    /// Sends a push to a device. Retries a few times where that can help; takes some seconds at most.
     async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome;
 
-    /// The outage that there is with this credential, as far as this process knows. After a push there is none only if the
-    /// provider has answered lately.
+    /// The current outage with this credential, as far as this process knows. After a push, the result is `None` only
+    /// if the provider has answered recently.
     fn outage(&self, credential: &Credential) -> Option<Outage>;
 
-    /// Which binding it is that a provider knows by this name; `None` if it is none of ours, or no more.
+    /// The binding that a provider knows by this name; `None` if there is none in this deployment.
     ///
     /// # Errors
-    /// If the provider cannot be asked.
+    /// If the provider is unreachable.
     async fn binding_at(&self, endpoint: &str) -> Result<Option<(ServiceSid, BindingSid)>, Unreachable>;
 }
 
-/// A provider cannot be asked. Trying again later may help.
+/// A provider is unreachable. A retry may help.
 #[derive(Debug, thiserror::Error)]
-#[error("the push provider cannot be asked")]
+#[error("the push provider is unreachable")]
 pub struct Unreachable(#[source] pub Box<dyn Error + Send + Sync>);

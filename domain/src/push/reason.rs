@@ -1,24 +1,24 @@
-//! What a push provider calls the cause of a refusal.
+//! The reason of a rejection or failure, as one word.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A provider's word for something, such as `BadDeviceToken`: up to 64 letters, digits and the like, so that it can be
-/// logged, counted and shown.
+/// A provider's reason, such as `BadDeviceToken`: up to 64 letters, digits and a few signs, so it is safe to log, count
+/// and show.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reason(Box<str>);
 
 impl Reason {
-    /// The word, without what does not belong into one.
+    /// Keeps only the characters that a reason can have.
     pub fn new(word: &str) -> Self {
         let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');
         let word: String = word.chars().filter(fits).take(64).collect();
         if word.is_empty() { Self("Unknown".into()) } else { Self(word.into()) }
     }
 
-    /// The word.
+    /// The reason as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

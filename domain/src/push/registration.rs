@@ -1,4 +1,4 @@
-//! What a user's state holds of the user's push registrations.
+//! The part of a user's state that describes the user's push registrations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::push::binding::{Binding, REGISTERED_FOR};
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
-/// How many devices a user has at most. A dead one makes room for another, or else the one registered longest ago.
+/// Maximum number of devices per user. A further device replaces a dead one, or else the one registered longest ago.
 pub const MAX_DEVICES: usize = 50;
 
-/// A registration that its provider has not confirmed for this long is checked at the next occasion.
+/// A registration that was not confirmed for this long is checked at the next opportunity.
 pub const CHECK_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long before its end a registration is checked.
+/// How long before its expiry a registration is checked.
 pub const CHECK_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
 
-/// For how long a dead binding is kept for its owner to look at.
+/// How long a dead binding is kept, so that its owner can see why it died.
 pub const KEEP_DEAD: Duration = Duration::from_secs(30 * 86_400);
 
-/// What a user's state holds of a registration: enough to tell whether a push can reach the user.
+/// The part of a binding that a user's state contains: enough to tell whether a push can reach the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// [`Binding::registered_at`].
@@ -31,13 +31,13 @@ pub struct Registration {
     /// [`Binding::confirmed_at`].
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<Timestamp>,
-    /// Whether it is dead.
+    /// Whether the binding is dead.
     #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_dead: bool,
 }
 
 impl Registration {
-    /// What a user's state holds of a binding.
+    /// Extracts it from a binding.
     pub fn of(binding: &Binding) -> Self {
         Self {
             registered_at: binding.registered_at,
@@ -46,67 +46,67 @@ impl Registration {
         }
     }
 
-    /// Whether a push is believed to reach the device.
+    /// Whether the device is believed deliverable.
     pub fn is_deliverable(&self, now: Timestamp) -> bool {
         !self.is_dead && now < self.ends_at()
     }
 
-    /// When it ends unless it is made again.
+    /// When the registration expires unless the device registers again.
     pub fn ends_at(&self) -> Timestamp {
         self.registered_at.plus(REGISTERED_FOR)
     }
 
-    /// Whether its provider has not been heard of for long.
+    /// Whether the last confirmation is too long ago.
     pub fn wants_check(&self, now: Timestamp) -> bool {
         self.is_deliverable(now) && self.confirmed_at.is_none_or(|at| at.plus(CHECK_AFTER) <= now)
     }
 }
 
-/// What is known of a user's push registrations.
+/// A user's push registrations.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Registrations {
-    /// In which generation the outside was last told of them; `None`: there never was one.
+    /// The generation in which they were last announced; `None` if the user never had one.
     #[serde(rename = "g", default)]
     announced_in: Option<Generation>,
-    /// Those that there are, dead ones among them.
+    /// All registrations, including dead ones.
     #[serde(rename = "d", default)]
     devices: BTreeMap<BindingSid, Registration>,
 }
 
 impl Registrations {
-    /// Puts together again what a store has kept apart.
+    /// Rebuilds a value that a store keeps as separate columns or attributes.
     pub fn from_parts(announced_in: Option<Generation>, devices: BTreeMap<BindingSid, Registration>) -> Self {
         Self { announced_in, devices }
     }
 
-    /// Whether there was one at some time.
+    /// Whether the user has or had a registration.
     pub fn ever(&self) -> bool {
         self.announced_in.is_some()
     }
 
-    /// In which generation the outside was last told of them. What it was told in an earlier one no longer holds.
+    /// The generation in which they were last announced. Values from an earlier generation no longer hold.
     pub fn announced_in(&self) -> Option<Generation> {
         self.announced_in
     }
 
-    /// All that there are, dead ones among them.
+    /// All registrations, including dead ones.
     pub fn devices(&self) -> impl ExactSizeIterator<Item = (BindingSid, &Registration)> {
         self.devices.iter().map(|(sid, registration)| (*sid, registration))
     }
 
-    /// Those that a push is believed to reach.
+    /// Registrations that are believed deliverable.
     pub fn deliverable(&self, now: Timestamp) -> impl Iterator<Item = (BindingSid, &Registration)> {
         self.devices().filter(move |(_, registration)| registration.is_deliverable(now))
     }
 
-    /// Until when a push is believed to reach one of them; [`Timestamp::MIN`] if none is alive.
+    /// When the last live registration expires; [`Timestamp::MIN`] if none is alive.
     pub fn deliverable_until(&self) -> Timestamp {
         let alive = self.devices.values().filter(|registration| !registration.is_dead);
         alive.map(Registration::ends_at).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// Adds a device, or what is newly known of it, of which the outside is told in this generation if there is one.
-    /// Returns the device that has to go for it, if there are too many: a dead one if there is any.
+    /// Adds or updates a device. Announces the registrations in this generation, if given. If the user then has too
+    /// many devices, removes and returns one: preferably a dead one.
     pub fn insert(
         &mut self,
         sid: BindingSid,
@@ -125,7 +125,7 @@ impl Registrations {
         Some(oldest)
     }
 
-    /// Takes a device away. That there was one is remembered.
+    /// Removes a device. `announced_in` keeps the fact that there was one.
     pub fn remove(&mut self, sid: BindingSid) {
         self.devices.remove(&sid);
     }

@@ -1,4 +1,4 @@
-//! What a command does to a device's binding, and what every store writes of it.
+//! The effect of a command on a device's binding, and what every store writes for it.
 
 use crate::directory::configuration::Generation;
 use crate::directory::user::User;
@@ -9,45 +9,46 @@ use crate::push::registration::Registration;
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
-/// What a command does to a device: the binding as it is to be, and who has it no more.
+/// The effect of a command on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// The binding as it is afterwards; `None`: there is none any more.
+    /// The new binding; `None` if the device has none afterwards.
     pub binding: Option<Binding>,
-    /// Who had the device before, and has it no more.
+    /// The previous user and binding, if the device leaves them.
     pub leaves: Option<(Identity, BindingSid)>,
-    /// In which generation the outside is told of it; `None`: in none that it was not told in already.
+    /// The generation in which the registrations are announced; `None` if that does not change.
     pub announced_in: Option<Generation>,
 }
 
-/// What a store writes of a [`Transition`]: all of it together, or nothing.
+/// What a store writes for a [`Transition`], atomically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransitionWrites {
-    /// The state of the user who has the device no more.
+    /// The state of the user who loses the device.
     pub leaver: Option<(Identity, UserState)>,
-    /// The state of the user whose device it is.
+    /// The state of the user who owns the device.
     pub owner: Option<(Identity, UserState)>,
-    /// The user, if it is to be created.
+    /// The user to create, if it does not exist.
     pub create: Option<User>,
-    /// Bindings to be deleted: the leaver's to this device, and the owner's to another device if the owner had too many.
+    /// The bindings to delete: the leaver's binding to this device, and the owner's oldest one if the owner had too
+    /// many.
     pub delete: Vec<BindingSid>,
-    /// The device's binding; `None`: there is none any more.
+    /// The device's new binding; `None` if it has none afterwards.
     pub put: Option<Binding>,
 }
 
 impl Transition {
-    /// Whose state a store reads as the leaver's.
+    /// The user whose state a store must read as the leaver's.
     pub fn leaver(&self) -> Option<&Identity> {
         self.leaves.as_ref().map(|(identity, _)| identity)
     }
 
-    /// Whose state a store reads as the owner's.
+    /// The user whose state a store must read as the owner's.
     pub fn owner(&self) -> Option<&Identity> {
         self.binding.as_ref().map(|binding| &binding.identity)
     }
 
-    /// What is to be written, from the states as stored (`None`: nothing is) and the owner's profile if there is no such
-    /// user yet.
+    /// What to write, given the stored states (`None` if not stored) and, if the owner does not exist yet, the profile
+    /// to create.
     pub fn writes(
         self,
         leaver: Option<UserState>,
@@ -73,7 +74,7 @@ impl Transition {
 }
 
 impl TransitionWrites {
-    /// The states to be written.
+    /// The states to write.
     pub fn states(&self) -> impl Iterator<Item = &(Identity, UserState)> {
         self.leaver.iter().chain(&self.owner)
     }
@@ -139,11 +140,11 @@ mod tests {
         assert_eq!((state.revision, state.as_of), (NOW.as_millis() as u64, NOW));
         assert_eq!(state.registrations.announced_in(), Some(GENERATION));
         assert_eq!((writes.create, writes.delete, writes.put), (Some(alice), vec![], Some(hers)));
-        assert_eq!(transition.writes(None, None, None, NOW).create, None, "there is one");
+        assert_eq!(transition.writes(None, None, None, NOW).create, None, "the user exists");
     }
 
     #[test]
-    fn a_device_that_changes_hands_is_in_two_states() {
+    fn a_device_that_changes_its_user_changes_two_states() {
         let (hers, his) = (binding("alice", "token", NOW), binding("bob", "token", LATER));
         let before = register(&hers, None, NOW).writes(None, None, None, NOW).owner;
         let (alice, state) = before.unwrap();
@@ -165,13 +166,13 @@ mod tests {
         assert_eq!((transition.leaver(), transition.owner()), (Some(&hers.identity), None));
         let writes = transition.writes(Some(state), None, Some(&user("alice")), LATER);
         assert!(devices(writes.leaver.as_ref()).is_empty());
-        assert!(writes.leaver.unwrap().1.registrations.ever(), "that there was one is remembered");
+        assert!(writes.leaver.unwrap().1.registrations.ever(), "the state remembers the registration");
         assert_eq!((writes.owner, writes.create, writes.put), (None, None, None));
         assert_eq!(writes.delete, [hers.sid]);
     }
 
     #[test]
-    fn one_device_too_many_takes_the_place_of_the_oldest() {
+    fn a_device_over_the_limit_replaces_the_oldest() {
         let at = |n: usize| Timestamp::from_millis(NOW.as_millis() + n as i64);
         let all: Vec<Binding> = (0..=MAX_DEVICES).map(|n| binding("alice", &format!("token-{n}"), at(n))).collect();
         let mut state = None;

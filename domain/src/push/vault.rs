@@ -1,4 +1,4 @@
-//! The port of push credentials' secrets: checks what the owner gives, and seals what is secret of it.
+//! The port that validates and seals the secrets of push credentials.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use crate::secret::Secret;
 use crate::sid::CredentialSid;
 use crate::time::Timestamp;
 
-/// What the owner gives to make a credential.
+/// The input for a new credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Material {
     /// An APNs signing key (p8).
@@ -28,36 +28,36 @@ pub enum Material {
         certificate: Secret,
         /// Its key as PEM.
         key: Secret,
-        /// The app's bundle id; `None` for the one in the certificate.
+        /// The app's bundle id; `None` to use the one in the certificate.
         topic: Option<String>,
     },
     /// A service account at Google, for FCM.
     ServiceAccount {
-        /// The JSON that Google gives out.
+        /// The JSON file from Google.
         json: Secret,
     },
-    /// A platform application of SNS, which keeps what is secret itself.
+    /// An SNS platform application. SNS keeps the secret.
     PlatformApplication {
-        /// For which channel it is to be.
+        /// The expected channel.
         channel: Channel,
-        /// Its ARN.
+        /// The application's ARN.
         arn: String,
     },
 }
 
-/// What is wrong with what was given. It never tells what was given.
+/// Why the input is invalid. It never contains the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMaterial {
-    /// The id of an APNs signing key.
+    /// Malformed id of an APNs signing key.
     #[error("a key's id at Apple has 10 letters and digits")]
     KeyId,
-    /// The id of a team at Apple.
+    /// Malformed team id.
     #[error("a team's id at Apple has 10 letters and digits")]
     TeamId,
-    /// An app's name at Apple.
+    /// Malformed bundle id.
     #[error("an app's bundle id has up to 255 letters, digits, dots and hyphens, such as com.example.app")]
     Topic,
-    /// A certificate that does not say for which app it is.
+    /// A certificate that does not name its app.
     #[error("the certificate's subject has no UID, so the app's bundle id is wanted")]
     NoTopic,
     /// Not an APNs signing key.
@@ -72,25 +72,25 @@ pub enum InvalidMaterial {
     /// A certificate that is no longer valid.
     #[error("the certificate ended at {}", .0.to_seconds())]
     Expired(Timestamp),
-    /// Not a certificate's key.
+    /// Not a certificate's private key.
     #[error("there is no private key (RSA or EC, not encrypted) in PEM in it")]
     PrivateKey,
-    /// The key of another certificate.
+    /// The key belongs to another certificate.
     #[error("the private key is not the certificate's")]
     Mismatch,
-    /// No JSON object; most likely a key of the API that FCM had before.
+    /// Not a JSON object; most likely a server key for FCM's legacy API.
     #[error(
         "it is not the JSON of a service account, which is wanted: Google switched off the server keys of FCM's legacy \
          API in 2024"
     )]
     ServerKey,
-    /// Another kind of JSON.
+    /// JSON of another type.
     #[error("it is not the JSON of a service account: its type is not service_account")]
     NotServiceAccount,
-    /// A part of a service account.
-    #[error("{0} of the service account is missing, or not what it should be")]
+    /// A missing or malformed member of a service account.
+    #[error("{0} of the service account is missing or invalid")]
     Member(&'static str),
-    /// A platform application's name.
+    /// Malformed ARN, or an ARN for another channel.
     #[error(
         "it is not the ARN of a platform application for this channel, such as \
          arn:aws:sns:us-east-1:123456789012:app/APNS/name"
@@ -98,27 +98,27 @@ pub enum InvalidMaterial {
     PlatformApplication,
 }
 
-/// Why a vault does not take material.
+/// Why a vault rejects the input.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// It is not what it should be.
+    /// The input is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidMaterial),
-    /// Platform applications are a part of AWS.
+    /// Platform applications exist only on AWS.
     #[error("this deployment has no platform applications")]
     NoPlatformApplications,
-    /// It is fine, and cannot be sealed.
+    /// The input is valid, but sealing failed.
     #[error(transparent)]
     Unsealable(Box<dyn Error + Send + Sync>),
 }
 
-/// Checks material and seals what is secret of it. Only those that talk to push providers open it again.
+/// Validates input for credentials and seals the secrets. Only the components that call push providers unseal them.
 pub trait Vault: Send + Sync {
-    /// What is stored of material for this credential: how it lets us in, and its secret, sealed as this credential's.
-    /// There is no secret where somebody else keeps it.
+    /// Validates the input, and returns the authentication method and the secret sealed for this credential. The secret
+    /// is `None` if SNS keeps it.
     ///
     /// # Errors
-    /// [`VaultError`] says of each what it means.
+    /// See the variants of [`VaultError`].
     fn seal(
         &self,
         credential: CredentialSid,

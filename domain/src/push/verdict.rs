@@ -1,37 +1,37 @@
-//! What a provider's answer says of a registration.
+//! What a provider's answer says about a registration.
 
 use crate::push::binding::Binding;
 use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
-/// What a provider's answer says of a registration.
+/// What a provider's answer says about a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Of which registration: when it was made. Not by comparing times, since clocks differ.
+    /// Identifies the registration by its time. Compared for equality only, since clocks differ.
     pub registered_at: Timestamp,
-    /// When the request was made that it answers.
+    /// When the answered request was sent.
     pub asked_at: Timestamp,
-    /// What it says.
+    /// The state of the token.
     pub token: TokenState,
 }
 
-/// What a provider says of a registration.
+/// The state of a device token, according to its provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenState {
-    /// It is good.
+    /// It works.
     Alive,
     /// It is dead.
     Dead {
-        /// The provider's word for it.
+        /// The provider's reason.
         reason: Reason,
-        /// Since when, if it says so.
+        /// Since when, if the provider reports it.
         since: Option<Timestamp>,
     },
 }
 
 impl Verdict {
-    /// What an answer says of the registration that it was asked about; `None` if it says nothing of it.
+    /// The verdict of an outcome; `None` if the outcome says nothing about the registration.
     pub fn of(outcome: &PushOutcome, binding: &Binding, asked_at: Timestamp) -> Option<Self> {
         let token = match outcome {
             PushOutcome::Accepted { .. } => TokenState::Alive,

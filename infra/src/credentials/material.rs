@@ -1,4 +1,4 @@
-//! What a credential is made of: looked at when the owner gives it, since what a provider says of it later is harder to
+//! Validation of credentials. They are checked when the owner uploads them, since a provider's later error is harder to
 //! understand.
 
 use reachability_domain::push::channel::Channel;
@@ -16,13 +16,13 @@ use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// A user id, which in the subject of Apple's certificates is the app's bundle id.
+/// The user id, which in the subject of Apple's certificates is the app's bundle id.
 const USER_ID: Oid<'static> = oid!(0.9.2342.19200300.100.1.1);
 
-/// An APNs signing key, with its id, the owner's team and the app's bundle id.
+/// Checks an APNs signing key, with its id, the owner's team and the app's bundle id.
 ///
 /// # Errors
-/// If one of them is not what it should be.
+/// If one of them is malformed.
 pub fn apns_key(key_id: &str, team_id: &str, topic: &str, key: &str) -> Result<(Method, Secret), InvalidMaterial> {
     let is_id = |id: &str| id.len() == 10 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_id(key_id) {
@@ -39,17 +39,17 @@ pub fn apns_key(key_id: &str, team_id: &str, topic: &str, key: &str) -> Result<(
     Ok((Method::ApnsKey { key_id: key_id.to_owned(), team_id: team_id.to_owned(), topic }, Secret::new(key)))
 }
 
-/// An APNs certificate with its key. The app's bundle id is the one in the certificate unless another is given.
+/// Checks an APNs certificate with its key. Without a `topic`, the app's bundle id is taken from the certificate.
 ///
 /// # Errors
-/// If one of them is not what it should be, they do not belong together, or the certificate is not valid now.
+/// If one of them is malformed, they do not belong together, or the certificate is not valid now.
 pub fn apns_certificate(
     certificate: &str,
     key: &str,
     topic: Option<&str>,
     now: Timestamp,
 ) -> Result<(Method, Secret), InvalidMaterial> {
-    // Each may come in a file that holds both.
+    // Either file may hold both sections.
     let (certificate, key) = (sections(certificate, "CERTIFICATE"), sections(key, "PRIVATE KEY"));
     let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<_, _>>()
@@ -74,10 +74,10 @@ pub fn apns_certificate(
     Ok((Method::ApnsCertificate { topic, not_after }, Secret::new(certificate + &key)))
 }
 
-/// A service account of Google's, as the JSON that Google gives out.
+/// Checks the JSON of a Google service account.
 ///
 /// # Errors
-/// If it is not one, or a part of it is not what it should be.
+/// If it is not one, or a member is missing or malformed.
 pub fn service_account(json: &str) -> Result<(Method, Secret), InvalidMaterial> {
     let Ok(Value::Object(json)) = serde_json::from_str(json) else { return Err(InvalidMaterial::ServerKey) };
     let member = |name, fits: fn(u8) -> bool| {
@@ -88,7 +88,8 @@ pub fn service_account(json: &str) -> Result<(Method, Secret), InvalidMaterial> 
     if json.get("type").and_then(Value::as_str) != Some("service_account") {
         return Err(InvalidMaterial::NotServiceAccount);
     }
-    // It goes into a path, where dots alone would lead elsewhere. Old ones name a domain too: `example.com:project`.
+    // The id becomes part of a path, where dots alone would change the target. Old ids contain a domain:
+    // `example.com:project`.
     let project_id = member("project_id", |byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))?;
     if !project_id.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         return Err(InvalidMaterial::Member("project_id"));
@@ -110,10 +111,10 @@ pub fn service_account(json: &str) -> Result<(Method, Secret), InvalidMaterial> 
     Ok((method, Secret::new(key)))
 }
 
-/// A platform application of SNS, which has what is secret itself.
+/// Checks the ARN of an SNS platform application. SNS keeps the secret.
 ///
 /// # Errors
-/// If it is not the ARN of one for this channel.
+/// If it is malformed, or for another channel.
 pub fn platform_application(channel: Channel, arn: &str) -> Result<Method, InvalidMaterial> {
     let is_name = |text: &str, more: &[u8]| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
@@ -133,7 +134,7 @@ pub fn platform_application(channel: Channel, arn: &str) -> Result<Method, Inval
     Err(InvalidMaterial::PlatformApplication)
 }
 
-/// The sections of a PEM text with labels that end like this, without what is around them.
+/// The PEM sections whose label ends in `label`, without the text around them.
 fn sections(pem: &str, label: &str) -> String {
     let mut found = String::new();
     let mut is_within = false;
@@ -166,10 +167,10 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    /// What is wrong with it, which does not show what was given.
+    /// The error, after checking that it does not contain the input.
     #[track_caller]
     fn refused(given: &str, result: Result<(Method, Secret), InvalidMaterial>) -> InvalidMaterial {
-        let error = result.expect_err("it is not what it should be");
+        let error = result.expect_err("the input is invalid");
         for line in given.lines().filter(|line| line.len() >= 40) {
             assert!(!format!("{error:?} {error}").contains(line), "{error}");
         }
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signing_key_is_one() {
+    fn only_a_signing_key_is_accepted() {
         let key = p256();
         let (method, secret) = apns_key("ABC123DEFG", "def123ghij", "com.example.app", &key).unwrap();
         assert_eq!(secret.expose(), key);
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn names_at_apple_have_a_form() {
+    fn malformed_apple_ids_are_refused() {
         let key = p256();
         for id in ["", "ABC123DEF", "ABC123DEFGH", "ABC-23DEFG", "ABC 23DEFG", "ÄBC123DEF"] {
             assert_eq!(apns_key(id, "DEF123GHIJ", "a", &key), Err(InvalidMaterial::KeyId), "{id:?}");
@@ -208,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_comes_with_its_key() {
-        // Later than any certificate is made here.
+    fn a_certificate_needs_its_own_key() {
+        // Later than the creation of every certificate in these tests.
         let now = clock::now().plus(Duration::from_secs(60));
         for key in [rsa(), p256()] {
             let certificate = certificate(&key, "/UID=com.example.app/CN=Apple Push Services");
@@ -222,7 +223,7 @@ mod tests {
                 let (method, _) = apns_certificate(&certificate, &key, Some("com.example.app.voip"), now).unwrap();
                 assert!(matches!(method, Method::ApnsCertificate { topic, .. } if topic == "com.example.app.voip"));
             }
-            // As a tool may have exported it.
+            // Like the export of a tool.
             let both = format!("Bag Attributes\n    friendlyName: x\n{key}{certificate}").replace('\n', "\r\n");
             let (_, secret) = apns_certificate(&both, &both, None, now).unwrap();
             assert_eq!(secret.expose(), format!("{certificate}{key}"));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_valid_now() {
+    fn a_certificate_must_be_valid_now() {
         let key = p256();
         let certificate = certificate(&key, "/UID=com.example.app");
         let at = |now| apns_certificate(&certificate, &key, None, now);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_account_is_one() {
+    fn only_a_service_account_is_accepted() {
         let key = rsa();
         let (method, secret) = service_account(&json_of(&key)).unwrap();
         assert_eq!(secret.expose(), key);
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_key_is_said_to_be_of_no_use() {
+    fn a_server_key_is_refused_with_an_explanation() {
         let key = rsa();
         for text in ["", "x", "{", "[]", "7", "AIzaSyD0123456789", "AAAA0123:APA91b0123456789", &key] {
             let error = refused(text, service_account(text));
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_application_is_of_the_channel() {
+    fn a_platform_application_must_match_the_channel() {
         let apns = "arn:aws:sns:us-east-1:123456789012:app/APNS/my-app_1.x";
         let sandbox = "arn:aws:sns:us-east-1:123456789012:app/APNS_SANDBOX/x";
         let gcm = "arn:aws-us-gov:sns:us-gov-west-1:123456789012:app/GCM/x";

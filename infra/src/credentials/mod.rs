@@ -1,5 +1,5 @@
-//! Credentials of push providers: what the owner gives is looked at before it is taken ([`material`]), and what is secret
-//! of it is stored sealed ([`seal`]). [`vault`] does both for those who make credentials.
+//! Credentials of push providers: [`material`] checks the owner's input, [`seal`] encrypts secrets for storage, and
+//! [`vault`] combines both.
 
 pub mod material;
 pub mod seal;

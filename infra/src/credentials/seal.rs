@@ -1,5 +1,4 @@
-//! Sealing: what is secret of a credential is stored so that only this deployment can read it, and only as that
-//! credential's.
+//! Sealing: encrypts a credential's secret, so that only this deployment can read it, and only for that credential.
 
 use std::fmt;
 
@@ -12,33 +11,33 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::digest::{Digest, SHA256, digest};
 use ring::error::Unspecified;
 
-/// What a sealed text begins with: how the rest is to be read.
+/// Prefix of a sealed text: the format version.
 const VERSION: &str = "v1:";
 
-/// Why something cannot be sealed or opened.
+/// Why sealing or unsealing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The operating system has no randomness to give, or there is too much to seal.
+    /// The operating system returned no random bytes, or the secret is too long.
     #[error("the secret cannot be sealed")]
     Unsealable,
-    /// The credential has no secret: somebody else keeps it.
+    /// The credential has no secret: SNS keeps it.
     #[error("the credential has no secret")]
     Nothing,
-    /// It was not made by [`Seal::seal`].
+    /// Not an output of [`Seal::seal`].
     #[error("the sealed secret is malformed")]
     Malformed,
-    /// It was sealed with another key, or for another credential, or it was changed.
-    #[error("the sealed secret is not one of this deployment's key and this credential")]
+    /// Sealed with another key or for another credential, or modified since.
+    #[error("the sealed secret does not match this deployment's key and this credential")]
     WrongKey,
 }
 
-/// Seals and opens, with the deployment's key.
+/// Seals and unseals with the deployment's key.
 pub struct Seal {
     key: Digest,
 }
 
 impl Seal {
-    /// With this key: a random text, and no password that somebody could guess.
+    /// Uses this key. It must be random, not a guessable password.
     pub fn new(key: &Secret) -> Self {
         Self { key: digest(&SHA256, key.expose().as_bytes()) }
     }
@@ -57,10 +56,10 @@ impl Seal {
         Ok(Sealed::new(format!("{VERSION}{}", STANDARD.encode([nonce.as_slice(), &text].concat()))))
     }
 
-    /// Opens what is secret of a credential.
+    /// Unseals a credential's secret.
     ///
     /// # Errors
-    /// Those of [`SealError`] but the first.
+    /// Every [`SealError`] except the first.
     pub fn open(&self, credential: &Credential) -> Result<Secret, SealError> {
         let sealed = credential.sealed.as_ref().ok_or(SealError::Nothing)?;
         let encoded = sealed.as_str().strip_prefix(VERSION).ok_or(SealError::Malformed)?;
@@ -85,7 +84,7 @@ impl fmt::Debug for Seal {
     }
 }
 
-/// Whose it is, so that nobody can pass off what was sealed for one credential as another's.
+/// The additional authenticated data: it binds a sealed secret to its credential.
 fn owner(sid: CredentialSid) -> Aad<String> {
     Aad::from(sid.to_string())
 }
@@ -121,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_opened_again() {
+    fn a_sealed_secret_can_be_unsealed() {
         let sid = Sid::from_bits(1);
         for text in ["", "x", "-----BEGIN PRIVATE KEY-----\nü\n", &"x".repeat(40_000)] {
             let secret = Secret::new(text);
             let sealed = seal("key").seal(sid, &secret).unwrap();
             assert!(sealed.as_str().starts_with("v1:"));
-            assert_ne!(sealed, seal("key").seal(sid, &secret).unwrap(), "the same is never sealed alike");
+            assert_ne!(sealed, seal("key").seal(sid, &secret).unwrap(), "sealing twice gives different texts");
             assert_eq!(seal("key").open(&credential(sid, Some(sealed))).unwrap(), secret);
         }
     }
 
     #[test]
-    fn only_with_the_key_and_as_the_same_credential() {
+    fn unsealing_needs_the_key_and_the_credential() {
         let sid = Sid::from_bits(1);
         let sealed = seal("key").seal(sid, &Secret::new("secret")).unwrap();
         let open = |key, sid, text: String| seal(key).open(&credential(sid, Some(Sealed::new(text)))).unwrap_err();
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sealed_is_malformed() {
+    fn a_text_that_was_never_sealed_is_malformed() {
         let sid = Sid::from_bits(1);
         for text in ["", "v1:", "v1:!", "v1:AAAA", "v2:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "secret"] {
             let error = seal("key").open(&credential(sid, Some(Sealed::new(text.to_owned())))).unwrap_err();

@@ -1,4 +1,4 @@
-//! The vault of a deployment: material is checked ([`material`]) and sealed ([`Seal`]).
+//! The deployment's vault: checks the input ([`material`]) and seals the secret ([`Seal`]).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use reachability_domain::time::Timestamp;
 use crate::credentials::material;
 use crate::credentials::seal::Seal;
 
-/// A function that makes no credentials has no key.
+/// Returned in functions that create no credentials: they have no key.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no key to seal credentials with")]
 struct NoKey;
@@ -23,12 +23,12 @@ pub struct SealingVault {
 }
 
 impl SealingVault {
-    /// With this key; `None` where no credentials are made.
+    /// Uses this seal; `None` where no credentials are created.
     pub fn new(seal: Option<Arc<Seal>>) -> Self {
         Self { seal, platform_applications: false }
     }
 
-    /// Takes platform applications of SNS too.
+    /// Accepts SNS platform applications too.
     #[must_use]
     pub fn with_platform_applications(self) -> Self {
         Self { platform_applications: true, ..self }

@@ -1,4 +1,4 @@
-//! Bindings: one item for each device, written together with the states of those whose device it was and is.
+//! Bindings: one item per device, written in one transaction with the states of its previous and new user.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use super::state::StoredState;
 use super::store::DynamoStore;
 use super::table::{Attempts, Transacted, document, incomplete, read_documents};
 
-/// The states that a transition depends on, as they were read.
+/// The stored states that a transition depends on.
 struct Read {
     leaver: Option<StoredState>,
     owner: Option<StoredState>,
@@ -46,7 +46,7 @@ impl DynamoStore {
         }
     }
 
-    /// What a transition writes, on the condition that nobody writes any of it in between.
+    /// The writes of a transition, conditional on nothing having changed since the read.
     fn write_items(
         &self,
         service: ServiceSid,
@@ -71,7 +71,7 @@ impl DynamoStore {
             Some(binding) => self.put_binding(device, before, binding)?,
             None => self.delete_binding(service, device, before)?,
         });
-        // This device's item was just dealt with.
+        // The item of this device is handled above.
         let others = writes.delete.iter().map(|sid| Device::of_binding(*sid)).filter(|other| *other != device);
         for other in others {
             items.push(self.delete_binding(service, other, None)?);
@@ -105,7 +105,7 @@ impl DynamoStore {
         filter: &BindingFilter,
         page: PageRequest<BindingSid>,
     ) -> Result<Page<Binding>, StoreError> {
-        // A binding lies at the least sid that one of its device can have.
+        // A binding's key is the lowest sid that a binding of its device can have.
         let at = PageRequest {
             position: match page.position {
                 Cursor::Before(sid) => Cursor::Before(*Device::of_binding(sid).sids().start()),
@@ -119,7 +119,7 @@ impl DynamoStore {
             filter.channels.is_empty()
                 || channel.is_none_or(|channel| filter.channels.iter().any(|wanted| wanted.is(channel)))
         };
-        // The shards follow each other, so that most pages are in one of them.
+        // Shards are in the order of sids, so most pages come from one shard.
         let shards = key::shards(page.position).into_iter().map(|shard| Key::bindings(service, shard));
         Ok(page.page_of_read(read_documents(self.table.query_in_turn(shards, at, is_wanted).await?)?))
     }
@@ -133,7 +133,7 @@ impl DynamoStore {
         let user = |identity: &_| UserKey { service, identity: Clone::clone(identity) };
         let users: Vec<UserKey> = filter.identities.iter().map(user).collect();
         let states = self.states(&users).await?;
-        // A device that is changing hands may be in two states, and is one item.
+        // A device that changes its user may be in two states, but is one item.
         let sids = states.iter().flat_map(|state| state.registrations.devices()).map(|(sid, _)| sid);
         let devices: BTreeSet<Device> = sids.map(Device::of_binding).collect();
         let items = self.table.read_all(devices.into_iter().map(|device| Key::binding(service, device))).await?;
@@ -153,7 +153,7 @@ impl Bindings for DynamoStore {
         user: Option<&User>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        // Not a part of the transaction, as when a user is made.
+        // Checked outside the transaction, as for a new user.
         if command.registers() && self.service(service).await?.is_none() {
             return Err(StoreError::Missing);
         }

@@ -1,4 +1,4 @@
-//! Garbage collection of connections' marks. An update that joins events adds attributes and removes none.
+//! Removal of old connections from a state. The update that joins events only adds attributes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,29 +14,29 @@ use super::state;
 use super::store::DynamoStore;
 use super::table::unless_refused;
 
-/// How many attributes of connections a state may have before garbage is looked for. With fewer it usually is smaller than
-/// one kilobyte, which is what a write unit pays for.
-const MAX_MARKS: usize = 12;
+/// Removal starts above this number of connection attributes. A state with fewer is usually smaller than one kilobyte,
+/// which is what one write unit pays for.
+const MAX_ATTRIBUTES: usize = 12;
 
-/// How many of them it takes to be worth a write of its own.
+/// The minimum number of removable attributes that justifies another write.
 const MIN_COLLECTED: usize = 6;
 
 impl DynamoStore {
-    /// Removes the marks of connections that can no longer matter, once there are many. Failing to changes nothing.
-    pub(super) async fn collect_marks(&self, key: &Key, state: &UserState, now: Timestamp) {
-        let marks = |presence: &Presence| {
+    /// Removes connections that no longer matter, if there are many. A failure is logged and has no other effect.
+    pub(super) async fn prune_connections(&self, key: &Key, state: &UserState, now: Timestamp) {
+        let attributes = |presence: &Presence| {
             presence
                 .connections()
                 .map(|(_, it)| usize::from(it.lease.is_some()) + usize::from(it.ended.is_some()))
                 .sum()
         };
-        let all: usize = marks(&state.presence);
-        if all <= MAX_MARKS {
+        let all: usize = attributes(&state.presence);
+        if all <= MAX_ATTRIBUTES {
             return;
         }
         let mut kept = state.presence.clone();
         kept.prune(now);
-        if all - marks(&kept) < MIN_COLLECTED {
+        if all - attributes(&kept) < MIN_COLLECTED {
             return;
         }
         let kept: HashSet<_> = kept.connections().map(|(id, _)| id.clone()).collect();
@@ -55,7 +55,7 @@ impl DynamoStore {
             .expression_attribute_values(":rev", AttributeValue::N(state.revision.to_string()))
             .set_expression_attribute_names(Some(names));
         if let Err(error) = unless_refused(request.send().await) {
-            warn!(error = %ErrorChain(&error), "what could be forgotten was not");
+            warn!(error = %ErrorChain(&error), "old connections could not be removed from a state");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Items that several ports write: users' profiles, their states and their bindings.
+//! Items that several ports write: profiles, states and bindings.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(super) fn state_item(key: Key, state: &StoredState) -> Item {
     item
 }
 
-/// What must hold for a state that was read to be replaced: that it is as it was, or still not there.
+/// The condition for replacing a state: it is as it was read, or still does not exist.
 pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, AttributeValue>>) {
     let mut values = HashMap::new();
     let mut same = |attribute: &str, value: Option<AttributeValue>| match value {
@@ -37,7 +37,7 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
     let revision = (read.state.revision > 0).then(|| AttributeValue::N(read.state.revision.to_string()));
     let sid = read.sid.map(|sid| AttributeValue::S(sid.to_string()));
     let condition = format!("{} AND {}", same("rev", revision), same("sid", sid));
-    // None at all is not the same as an empty map of them.
+    // DynamoDB rejects an empty map of values.
     (condition, Some(values).filter(|values| !values.is_empty()))
 }
 
@@ -46,7 +46,7 @@ impl DynamoStore {
         self.table.item(key).await?.map(read_state).transpose().map(Option::unwrap_or_default)
     }
 
-    /// Replaces a state that was read, in a transaction.
+    /// Replaces a state, in a transaction. Conditional on the state being as it was read.
     pub(super) fn put_state(
         &self,
         key: Key,
@@ -66,7 +66,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Deletes a device's binding, in a transaction: on the condition that it is as it was, if that matters.
+    /// Deletes a device's binding, in a transaction. If `known` is given, conditional on the binding being unchanged.
     pub(super) fn delete_binding(
         &self,
         service: ServiceSid,

@@ -1,9 +1,9 @@
 //! Joining events to a state in one conditional update, without reading it.
 //!
-//! [`UserState::join`](reachability_domain::presence::state::UserState::join) takes the later of two times, the greater of
-//! two generations and the earliest end. An update cannot compare, but its condition can: it holds where each of these is
-//! what the events say, which is the usual case. Where it does not hold, nothing is written, and the store reads the state
-//! and joins as the domain does.
+//! [`UserState::join`](reachability_domain::presence::state::UserState::join) takes the later of two times, the higher
+//! of two generations and the earliest end. An update expression cannot compare, but its condition can. The condition
+//! holds where all new values win, which is the usual case. Otherwise nothing is written, and the store reads the state
+//! and joins it with the domain's code.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::state;
 
-/// Of how many connections one update may speak. An expression may not be long without end.
+/// Maximum number of connections in one update: DynamoDB limits the length of expressions.
 const MAX_CONNECTIONS: usize = 25;
 
 /// An update with its condition.
@@ -28,7 +28,7 @@ pub(super) struct JoinUpdate {
 }
 
 impl JoinUpdate {
-    /// The update that adds `news` to the state of a user that exists; `None` if there is nothing to add, or too much.
+    /// The update that adds `news` to the state of an existing user; `None` if `news` is empty or too large.
     pub(super) fn of(news: &Presence, now: Timestamp) -> Option<Self> {
         let connections = news.connections();
         if connections.len() == 0 || connections.len() > MAX_CONNECTIONS {
@@ -37,7 +37,7 @@ impl JoinUpdate {
         let mut update = Self::default();
         update.values.insert(":one".to_owned(), AttributeValue::N("1".to_owned()));
         update.conditions.push("attribute_exists(sid)".to_owned());
-        // The first write decides where revisions begin.
+        // The first write of a state chooses its first revision, so it cannot be an update.
         update.conditions.push("attribute_exists(rev)".to_owned());
         update.greatest("as_of", &now);
         update.greatest("active", &news.last_active());
@@ -62,17 +62,17 @@ impl JoinUpdate {
         Some(update)
     }
 
-    /// What to do.
+    /// The update expression.
     pub(super) fn expression(&self) -> String {
         format!("SET {} ADD rev :one", self.set.join(", "))
     }
 
-    /// When to do it.
+    /// The condition expression.
     pub(super) fn condition(&self) -> String {
         self.conditions.join(" AND ")
     }
 
-    /// Sets an attribute to a value that must be the greatest so far.
+    /// Sets an attribute to a value, on the condition that no greater one is stored.
     fn greatest(&mut self, attribute: &str, value: &impl Serialize) {
         let name = self.name(attribute.to_owned());
         let placeholder = self.value(value);

@@ -1,4 +1,4 @@
-//! Where an item lies.
+//! Primary keys of the items.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSi
 /// An item with its attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// Into how many parts the profiles and the bindings of a service are divided: as often a thousand writes a second can go there.
+/// Number of shards for a service's profiles and bindings. A partition takes about a thousand writes per second.
 pub(super) const SHARDS: u8 = 8;
 
 /// An item's primary key.
@@ -30,7 +30,7 @@ impl Key {
         Self { pk: Self::api_keys(), sk: sid.to_string() }
     }
 
-    /// Where all API keys lie.
+    /// Partition of all API keys.
     pub(super) fn api_keys() -> String {
         "keys".to_owned()
     }
@@ -39,7 +39,7 @@ impl Key {
         Self { pk: Self::services(), sk: sid.to_string() }
     }
 
-    /// Where all services lie.
+    /// Partition of all services.
     pub(super) fn services() -> String {
         "services".to_owned()
     }
@@ -50,7 +50,7 @@ impl Key {
         Self { pk: Self::users(service, shard), sk: sid.to_string() }
     }
 
-    /// Where a part of a service's users lie.
+    /// Partition of one shard of a service's users.
     pub(super) fn users(service: ServiceSid, shard: u8) -> String {
         format!("user#{service}#{shard}")
     }
@@ -67,18 +67,18 @@ impl Key {
         Self { pk: Self::credentials(), sk: sid.to_string() }
     }
 
-    /// Where all credentials lie.
+    /// Partition of all credentials.
     pub(super) fn credentials() -> String {
         "credentials".to_owned()
     }
 
-    /// Where the binding of a device lies, whosever it is.
+    /// Key of a device's binding. It does not depend on the user.
     pub(super) fn binding(service: ServiceSid, device: Device) -> Self {
         let first = *device.sids().start();
         Self { pk: Self::bindings(service, shard_of(first)), sk: first.to_string() }
     }
 
-    /// Where a part of a service's bindings lie.
+    /// Partition of one shard of a service's bindings.
     pub(super) fn bindings(service: ServiceSid, shard: u8) -> String {
         format!("binding#{service}#{shard}")
     }
@@ -91,23 +91,23 @@ impl Key {
         Self { pk: Self::deliveries(notification), sk: binding.to_string() }
     }
 
-    /// Where a notification lies, and what became of it.
+    /// Partition of a notification and its deliveries.
     pub(super) fn deliveries(notification: NotificationSid) -> String {
         format!("notification#{notification}")
     }
 
-    /// As the attributes that it is made of.
+    /// The key as attributes.
     pub(super) fn attributes(self) -> Item {
         HashMap::from([("pk".to_owned(), AttributeValue::S(self.pk)), ("sk".to_owned(), AttributeValue::S(self.sk))])
     }
 }
 
-/// The part of a service's bindings where this one lies. The first bits of a sid are those of a hash, as good as random.
+/// The shard of a binding. The first bits of a sid are a hash, so the shards have about the same size.
 fn shard_of(sid: BindingSid) -> u8 {
     (sid.bits() >> (128 - SHARDS.ilog2())) as u8
 }
 
-/// The parts of a service's bindings in which a list goes on from here, one after the other.
+/// The shards that a list reads from this position on, in order.
 pub(super) fn shards(position: Cursor<BindingSid>) -> Vec<u8> {
     match position {
         Cursor::Start => (0..SHARDS).collect(),
@@ -116,7 +116,7 @@ pub(super) fn shards(position: Cursor<BindingSid>) -> Vec<u8> {
     }
 }
 
-/// The user whose state lies at this partition key; `None` if it is no state.
+/// The user whose state has this partition key; `None` if it is not the key of a state.
 pub fn user_of_state(pk: &str) -> Option<UserKey> {
     let (service, identity) = pk.strip_prefix("state#")?.split_once('#')?;
     Some(UserKey { service: service.parse().ok()?, identity: identity.parse().ok()? })

@@ -1,4 +1,4 @@
-//! DynamoDB: the store of a deployment on AWS, in one table.
+//! DynamoDB: the store of a deployment on AWS, in a single table.
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
@@ -7,19 +7,19 @@
 //! | a service | `services` | `IS…` |
 //! | a user's profile | `user#IS…#` and a shard, 0 to 7 | `US…` |
 //! | a user's state | `state#IS…#` and the identity | `state` |
-//! | a binding | `binding#IS…#` and a shard, 0 to 7 | the device: the least `BS…` that its binding can have |
+//! | a binding | `binding#IS…#` and a shard, 0 to 7 | the device: the lowest `BS…` that its binding can have |
 //! | a credential | `credentials` | `CR…` |
 //! | a notification | `notification#NT…` | `notification` |
-//! | what became of it on a device | `notification#NT…` | `BS…` |
+//! | its delivery to a device | `notification#NT…` | `BS…` |
 //!
-//! What events write is the state, an item of each user's own, so that nothing is written by a whole service. A user's
-//! profile is made with its first connect, in the same transaction, and lies with an eighth of the service's other users,
-//! ordered by sid: a list reads the eight parts and needs neither a scan nor an index, and so is never behind. So do the
-//! bindings. A registration that changes is one transaction with the states of those whose device it was and is.
+//! Events write only the user's state, one item per user, so no item is shared by a whole service. A user's profile is
+//! created with the first connect, in the same transaction. Profiles are divided into eight shards, ordered by sid: a
+//! list reads all eight and needs neither a scan nor an index, so it is never stale. Bindings are divided the same way.
+//! A changed registration is one transaction with the states of its previous and new user.
 //!
-//! Of the modules, `table` makes requests for items of any kind, `key` says where they lie, `state` and `join` what a
-//! state is made of, and `items` has what several ports write. Each of the others implements a port or a few, and knows
-//! none of its neighbours.
+//! The module `table` makes requests for any item, `key` defines primary keys, `state` and `join` the attributes of a
+//! state, and `items` the writes that several ports share. Every other module implements ports and depends on none of
+//! its siblings.
 
 mod bindings;
 mod credentials;

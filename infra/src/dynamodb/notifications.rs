@@ -1,4 +1,4 @@
-//! Notifications and what became of them.
+//! Notifications and their deliveries.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::key::{Item, Key};
 use super::store::DynamoStore;
 use super::table::{document, read_documents, unless_refused};
 
-/// How many writes that cannot be one request are made at a time.
+/// How many single writes run concurrently.
 const WRITES_AT_ONCE: usize = 32;
 
 #[async_trait]
@@ -39,7 +39,7 @@ impl Notifications for DynamoStore {
     }
 
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        // One by one, since a batch has no conditions.
+        // One by one, since batch writes have no conditions.
         let add = async |delivery: &Delivery| {
             let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
             self.table.add(key, &Expiring::of(delivery)).await.map(drop)
@@ -73,7 +73,7 @@ impl Notifications for DynamoStore {
         notification: NotificationSid,
         page: PageRequest<BindingSid>,
     ) -> Result<Page<Delivery>, StoreError> {
-        // The notification itself lies behind all of them.
+        // The partition holds the notification too, after all its deliveries.
         let is_delivery =
             |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
         let items = self.table.query_those(Key::deliveries(notification), page, is_delivery).await?;
@@ -81,12 +81,12 @@ impl Notifications for DynamoStore {
     }
 }
 
-/// A record that DynamoDB may remove when its time is over.
+/// A record that DynamoDB removes after its time to live.
 #[derive(PartialEq, Serialize, Deserialize)]
 struct Expiring<T> {
     #[serde(flatten)]
     it: T,
-    /// In seconds since the epoch.
+    /// When to remove it, in seconds since the epoch.
     ttl: i64,
 }
 
@@ -96,7 +96,7 @@ impl Expiring<Delivery> {
     }
 }
 
-/// When a notification made then is forgotten, in seconds since the epoch.
+/// When a notification created at `made_at` is removed, in seconds since the epoch.
 fn expires_at(made_at: Timestamp) -> i64 {
     made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
 }

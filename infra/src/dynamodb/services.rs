@@ -1,4 +1,4 @@
-//! Services as items, for those who see them in a stream.
+//! Services as items in the table's stream.
 
 use reachability_domain::directory::service::Service;
 use reachability_domain::store::StoreError;
@@ -11,10 +11,10 @@ pub fn lie_at(pk: &str) -> bool {
     pk == Key::services()
 }
 
-/// Reads a service.
+/// Parses a service.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if it is none.
+/// [`StoreError::Corrupt`] if it is not a service.
 pub fn read(item: Item) -> Result<Service, StoreError> {
     serde_dynamo::from_item(item).map_err(|error| StoreError::Corrupt(error.into()))
 }

@@ -1,18 +1,19 @@
-//! A user's state as an item: short names, since every byte of it is written with every event.
+//! A user's state as an item. Attribute names are short, since every event writes the whole item.
 //!
 //! | attribute | |
 //! |---|---|
-//! | `sid` | the user's sid; none if there is no such user (any more) |
+//! | `sid` | the user's sid; missing if the user does not exist (any more) |
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
-//! | `gen`, `active` | the last generation online, the latest event's time |
-//! | `c#` and an id | what connects and renewals say of the connection: `{a, l}`, the latest's time and the end of the lease |
-//! | `x#` and an id | what disconnects say of it: `{a, r}`, from when on it does not count, and when that was recorded |
-//! | `b#` and the digits of a binding's sid | what is known of a device: `{a, c, d}`, when it was registered and confirmed, and whether it is dead |
-//! | `reg` | in which generation the outside was last told of the devices; none if there never was one |
-//! | `ttl` | when DynamoDB may remove what is left of a user that is gone, in seconds |
+//! | `gen`, `active` | the latest generation online, the latest event's time |
+//! | `c#` and an id | from connects and renewals of the connection: `{a, l}`, the latest's time and the end of the
+//! lease |
+//! | `x#` and an id | from its disconnects: `{a, r}`, when it stops counting as live, and when that was recorded |
+//! | `b#` and the digits of a binding's sid | a registration: `{a, c, d}`, when it was registered and confirmed, and
+//! whether it is dead |
+//! | `reg` | the generation in which the registrations were last announced; missing if there never was one |
+//! | `ttl` | when DynamoDB removes the state of a user that does not exist, in seconds |
 //!
-//! Each connection has attributes of its own, so that one update writes one without reading the others, and makes the
-//! item if need be.
+//! Each connection has its own attributes, so one update writes a connection without reading the others.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::AttributeValue;
 
-/// An attribute of a stored state is not what it should be.
+/// An attribute of a stored state cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the attribute {name} of a state cannot be read")]
 pub struct StateError {
@@ -36,28 +37,28 @@ pub struct StateError {
     source: serde_dynamo::Error,
 }
 
-/// A user's state with what else is stored beside it.
+/// A stored state, with the attributes that the domain does not use.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StoredState {
-    /// The sid of the user; `None` if there is none (any more).
+    /// The user's sid; `None` if the user does not exist (any more).
     pub sid: Option<UserSid>,
     /// The state.
     pub state: UserState,
-    /// Attributes that this version does not know. They are kept.
+    /// Attributes that this version does not know. They are preserved.
     others: HashMap<String, AttributeValue>,
 }
 
-/// The name of the attribute that holds a connection's opening.
+/// Name of the attribute for a connection's connects and renewals.
 pub(super) fn opened(id: &ConnectionId) -> String {
     format!("c#{}", id.as_str())
 }
 
-/// The name of the attribute that holds a connection's ending.
+/// Name of the attribute for a connection's disconnects.
 pub(super) fn ended(id: &ConnectionId) -> String {
     format!("x#{}", id.as_str())
 }
 
-/// The name of the attribute that holds what is known of a device.
+/// Name of the attribute for a registration.
 fn device(sid: BindingSid) -> String {
     format!("b#{:032x}", sid.bits())
 }
@@ -71,15 +72,15 @@ fn read<T: DeserializeOwned>(name: &str, value: AttributeValue) -> Result<T, Sta
 }
 
 pub(super) fn write<T: Serialize>(value: &T) -> AttributeValue {
-    // Numbers and texts: there is nothing in it that an attribute cannot hold.
+    // Only numbers and texts: serialization cannot fail.
     serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true))
 }
 
 impl StoredState {
-    /// Reads an item, as it is stored and as a stream shows it.
+    /// Parses an item of the table or of its stream.
     ///
     /// # Errors
-    /// If an attribute is not what it should be.
+    /// If an attribute cannot be parsed.
     pub fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
         let mut stored = Self::default();
         let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
@@ -115,7 +116,7 @@ impl StoredState {
         Ok(stored)
     }
 
-    /// Writes all attributes but the key.
+    /// All attributes except the key.
     pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
         let UserState { presence, revision, as_of, registrations } = &self.state;
         let mut item = self.others.clone();
@@ -152,7 +153,7 @@ impl StoredState {
     }
 }
 
-/// When what is left of a user that is gone can no longer matter, in seconds since the epoch.
+/// When the state of a user that does not exist can be removed, in seconds since the epoch.
 fn expires_at(as_of: Timestamp) -> i64 {
     as_of.plus(KEEP_ENDED_AT_MOST).as_millis() / 1_000
 }

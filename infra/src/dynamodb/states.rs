@@ -1,5 +1,5 @@
-//! Users' states. Events are joined in one update that does not read; where that is not possible, the whole state is read
-//! and replaced.
+//! Users' states. Events are joined in one update without a read. If that is not possible, the state is read and
+//! replaced.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,19 +23,19 @@ use super::state::StoredState;
 use super::store::DynamoStore;
 use super::table::{Attempts, Transacted, unless_refused};
 
-/// How many ended connections a state may have: of the longest ids as many as an item can hold.
+/// Maximum number of ended connections in a state: as many as fit into an item with the longest ids.
 const MAX_CONNECTIONS: usize = 1_000;
 
-/// What became of a join by one update.
+/// The result of a join by update.
 enum Update {
-    /// The state before and after it.
+    /// The states before and after the update.
     Done(UserState, UserState),
-    /// The state as it is. Nothing was written: the update's condition does not hold, or the item would become too large.
+    /// Nothing was written: the condition did not hold, or the item would become too large. Contains the stored state.
     NotPossible(StoredState),
 }
 
 impl DynamoStore {
-    /// Joins in one update that does not read.
+    /// Joins in one update, without reading the state first.
     async fn join_by_update(
         &self,
         key: &Key,
@@ -71,7 +71,7 @@ impl DynamoStore {
         if let Some(answer) = unless_refused(answer)? {
             let before = read_state(answer.attributes.unwrap_or_default())?.state;
             let mut after = before.clone();
-            // Which is what the update has done.
+            // The same join as the update made.
             after.join(news, now);
             return Ok(Update::Done(before, after));
         }
@@ -81,7 +81,8 @@ impl DynamoStore {
         }))
     }
 
-    /// Joins as the domain does, and replaces the whole state that was read. `None` if somebody else has replaced it since.
+    /// Joins with the domain's code and replaces the whole state. `None` if another writer has changed the state since
+    /// it was read.
     async fn join_by_replacement(
         &self,
         key: &Key,
@@ -138,12 +139,12 @@ impl States for DynamoStore {
         let update = JoinUpdate::of(news, now);
         let mut attempts = Attempts::default();
         loop {
-            // Again after somebody else was faster: this way nobody is in anybody's way.
+            // After a conflict, the update is tried again: updates of several writers do not conflict.
             let read = match &update {
                 None => self.state(key.clone()).await?,
                 Some(update) => match self.join_by_update(&key, update, news, now).await? {
                     Update::Done(before, after) => {
-                        self.collect_marks(&key, &after, now).await;
+                        self.prune_connections(&key, &after, now).await;
                         return Ok(Joined::of(&before, &after, news, asked));
                     }
                     Update::NotPossible(read) => read,

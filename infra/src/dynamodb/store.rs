@@ -1,4 +1,4 @@
-//! The store.
+//! The store on DynamoDB.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use reachability_domain::metrics::Metrics;
 use super::table::Table;
 use crate::aws::CountRetries;
 
-/// The store of a deployment on AWS. Clones share it.
+/// The store of a deployment on AWS. Clones share the client.
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
     pub(super) table: Table,
@@ -22,7 +22,7 @@ impl DynamoStore {
         Self { table: Table { client, name: table } }
     }
 
-    /// A store in this table, with a client of its own that counts the requests that are made again.
+    /// A store in this table, with its own client that counts retries.
     pub fn counting(config: &SdkConfig, table: String, metrics: Arc<dyn Metrics>) -> Self {
         let config = Builder::from(config).interceptor(CountRetries(metrics)).build();
         Self::new(Client::from_conf(config), table)

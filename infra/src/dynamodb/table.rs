@@ -1,4 +1,4 @@
-//! The table: requests for items of any kind, with their retries.
+//! The table: requests for items of any kind, with retries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,28 +21,28 @@ use tokio::time::sleep;
 use super::key::{Item, Key};
 use crate::ids;
 
-/// How often a write is tried when others write the same item, or a request that was not served whole is repeated.
+/// Maximum number of attempts for a write with conflicts, or for a batch that was only partly processed.
 const ATTEMPTS: u32 = 12;
 
-/// How many items one request reads at most.
+/// Maximum number of items per read request.
 const READ_AT_ONCE: usize = 100;
 
-/// How many items one request deletes at most.
+/// Maximum number of items per delete request.
 const DELETED_AT_ONCE: usize = 25;
 
-/// The table of a deployment. Clones share its client.
+/// The deployment's table. Clones share its client.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) client: Client,
     pub(super) name: String,
 }
 
-/// What became of a transaction.
+/// The result of a transaction.
 pub(super) enum Transacted {
     Done,
-    /// Not done, since some conditions did not hold. For each of its items: whether its own did.
+    /// Not done: conditions did not hold. For each item, whether its own condition held.
     Refused(Vec<bool>),
-    /// Not done, since somebody else was writing one of the items, or there was too much to do.
+    /// Not done: another writer was writing one of the items, or the table was throttled.
     NotNow,
 }
 
@@ -61,14 +61,14 @@ pub(super) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> 
     StoreError::Corrupt(error.into())
 }
 
-/// The answer to a conditional write; `None` if its condition did not hold, which is an answer and not an error.
+/// The response of a conditional write; `None` if its condition did not hold.
 pub(super) fn unless_refused<T, E>(answer: Result<T, SdkError<E>>) -> Result<Option<T>, StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        // A transaction in the way is as good as somebody who was faster.
+        // A conflicting transaction is handled like a failed condition: another writer was faster.
         Err(error)
             if matches!(error.code(), Some("ConditionalCheckFailedException" | "TransactionConflictException")) =>
         {
@@ -92,9 +92,9 @@ pub(super) fn read_documents<T: DeserializeOwned>(items: Vec<Item>) -> Result<Ve
     items.into_iter().map(read_document).collect()
 }
 
-/// All attempts were made.
+/// All attempts failed.
 #[derive(Debug, thiserror::Error)]
-#[error("it did not get through in {ATTEMPTS} attempts")]
+#[error("all {ATTEMPTS} attempts conflicted or were throttled")]
 struct Contended;
 
 /// Counts the attempts of a loop.
@@ -102,10 +102,10 @@ struct Contended;
 pub(super) struct Attempts(u32);
 
 impl Attempts {
-    /// Waits before another attempt, longer and longer.
+    /// Waits before the next attempt, with exponential backoff.
     ///
     /// # Errors
-    /// If all attempts were made.
+    /// If no attempts are left.
     pub(super) async fn again(&mut self) -> Result<(), StoreError> {
         let made = self.0;
         self.0 += 1;
@@ -127,15 +127,15 @@ impl Table {
         self.item(key).await?.map(read_document).transpose()
     }
 
-    /// Adds an item, unless there is one already. Returns whether it was added.
+    /// Adds an item unless one exists. Returns whether it was added.
     pub(super) async fn add<T: Serialize>(&self, key: Key, item: &T) -> Result<bool, StoreError> {
         let put = self.client.put_item().table_name(&self.name).set_item(Some(document(key, item)?));
         let answer = put.condition_expression("attribute_not_exists(pk)").send().await;
         Ok(unless_refused(answer)?.is_some())
     }
 
-    /// Adds an item. One that is there already is an error, unless it is the same: then its adding was answered before,
-    /// and the answer lost.
+    /// Adds an item. If an identical item exists, succeeds: then an earlier attempt had succeeded, but its response was
+    /// lost. Any other existing item is an error.
     pub(super) async fn create<T>(&self, key: Key, item: &T) -> Result<(), StoreError>
     where
         T: Serialize + DeserializeOwned + PartialEq,
@@ -147,7 +147,7 @@ impl Table {
         }
     }
 
-    /// Replaces an item that is at this version by another.
+    /// Replaces an item, on the condition that it has this version.
     pub(super) async fn replace<T: Serialize>(&self, key: Key, version: u64, item: &T) -> Result<(), StoreError> {
         let put = self.client.put_item().table_name(&self.name).set_item(Some(document(key.clone(), item)?));
         let put = put.condition_expression("version = :version");
@@ -161,19 +161,20 @@ impl Table {
         }
     }
 
-    /// Removes an item. Returns whether it was there.
+    /// Deletes an item. Returns whether it existed.
     pub(super) async fn delete(&self, key: Key) -> Result<bool, StoreError> {
         let request = self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes()));
         let answer = request.return_values(ReturnValue::AllOld).send().await.map_err(unavailable)?;
         Ok(answer.attributes.is_some())
     }
 
-    /// Items of one partition from a cursor on, ordered by sid in the direction of the page: up to one more than it shows.
+    /// Reads the items of one partition from a cursor on, in the direction of the page: up to one more than the page
+    /// holds.
     pub(super) async fn query<K: Sid>(&self, pk: String, page: PageRequest<K>) -> Result<Vec<Item>, StoreError> {
         self.query_those(pk, page, |_| true).await
     }
 
-    /// As [`Table::query`], of some of the items.
+    /// Like [`Table::query`], with a filter.
     pub(super) async fn query_those<K: Sid>(
         &self,
         pk: String,
@@ -208,7 +209,7 @@ impl Table {
         }
     }
 
-    /// As [`Table::query_those`], of several partitions, one after the other, until there are enough for the page.
+    /// Like [`Table::query_those`], over several partitions in order, until there are enough items for the page.
     pub(super) async fn query_in_turn<K: Sid>(
         &self,
         pks: impl Iterator<Item = String>,
@@ -225,7 +226,7 @@ impl Table {
         Ok(items)
     }
 
-    /// A page of a list that lies in one partition.
+    /// One page of a list in one partition.
     pub(super) async fn page<K: Sid, T: DeserializeOwned>(
         &self,
         pk: String,
@@ -234,7 +235,7 @@ impl Table {
         Ok(page.page_of_read(read_documents(self.query(pk, page).await?)?))
     }
 
-    /// Writes together what belongs together.
+    /// Writes all items atomically.
     pub(super) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
         let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await else {
             return Ok(Transacted::Done);
@@ -249,7 +250,7 @@ impl Table {
         if codes.contains(&"ConditionalCheckFailed") {
             Ok(Transacted::Refused(codes.iter().map(|code| *code != "ConditionalCheckFailed").collect()))
         } else if codes.iter().all(|code| {
-            // The SDK tries again what is throttled, but not if only a part of it is.
+            // The SDK retries a throttled request, but not a transaction in which only some items were throttled.
             matches!(*code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
         }) {
             Ok(Transacted::NotNow)
@@ -258,17 +259,17 @@ impl Table {
         }
     }
 
-    /// A write of a transaction.
+    /// A put for a transaction.
     pub(super) fn put(&self, item: Item) -> PutBuilder {
         Put::builder().table_name(&self.name).set_item(Some(item))
     }
 
-    /// A write of a transaction.
+    /// An update for a transaction.
     pub(super) fn update(&self, key: Key) -> UpdateBuilder {
         Update::builder().table_name(&self.name).set_key(Some(key.attributes()))
     }
 
-    /// A write of a transaction.
+    /// A deletion for a transaction.
     pub(super) fn deletion(&self, key: Key) -> DeleteBuilder {
         Delete::builder().table_name(&self.name).set_key(Some(key.attributes()))
     }

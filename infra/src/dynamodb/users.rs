@@ -1,4 +1,4 @@
-//! Users' profiles, each written together with the state where that says whether there is such a user.
+//! Users' profiles. Creating or deleting one also writes the user's state in the same transaction.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
@@ -20,8 +20,8 @@ use super::table::{Attempts, Transacted, incomplete, read_documents};
 impl Users for DynamoStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
-        // Not a part of the transaction: it would stand in the way of all others of the service. Should it be deleted in
-        // between, its users are removed with it a little later.
+        // Checked outside the transaction: inside, it would conflict with all other writes of the service. If the
+        // service is deleted in between, the purge removes the user.
         if self.service(user.service_sid).await?.is_none() {
             return Err(StoreError::Missing);
         }
@@ -41,7 +41,7 @@ impl Users for DynamoStore {
             match self.table.transact(items.clone()).await? {
                 Transacted::Done => return Ok(()),
                 Transacted::Refused(_) => {
-                    // Unless it is this very user: then its making was answered before, and the answer lost.
+                    // An identical user means that an earlier attempt had succeeded, but its response was lost.
                     let is_ours = self.state(key).await?.sid == Some(user.sid);
                     return if is_ours { Ok(()) } else { Err(StoreError::Exists) };
                 }

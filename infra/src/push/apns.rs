@@ -24,31 +24,31 @@ use super::http::{Http, Roots, Versions};
 use super::jwt::{NotSigned, Signer};
 use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
-/// How long a payload may be, in bytes.
+/// Maximum size of a payload, in bytes.
 const MAX_PAYLOAD: usize = 4_096;
 
-/// For how long a provider token is used. Apple refuses those older than an hour, and whoever makes one more often than
-/// every 20 minutes.
+/// How long a provider token is used. Apple rejects tokens older than an hour, and clients that create them more often
+/// than every 20 minutes.
 const TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
 
-/// Apple's word for a provider token that is too old.
+/// Apple's reason for a provider token that is too old.
 const EXPIRED_TOKEN: &str = "ExpiredProviderToken";
 
-/// How Apple knows us.
+/// How the client authenticates at Apple.
 #[derive(Debug, Clone, Copy)]
 pub enum Identity<'a> {
-    /// By tokens that a key signs.
+    /// With tokens signed by a key.
     Key {
-        /// The key's PEM (p8).
+        /// The key as PEM (p8).
         pem: &'a Secret,
         /// The key's id at Apple.
         key_id: &'a str,
         /// The owner's team at Apple.
         team_id: &'a str,
     },
-    /// By a certificate.
+    /// With a certificate.
     Certificate {
-        /// The certificate's PEM and its key's, one after the other.
+        /// The certificate and its key, concatenated as PEM.
         pem: &'a Secret,
     },
 }
@@ -56,7 +56,7 @@ pub enum Identity<'a> {
 /// Sends pushes to the devices of one app.
 pub struct Apns {
     http: Http,
-    /// `https://api.push.apple.com`, without a slash at its end.
+    /// For example `https://api.push.apple.com`, without a trailing slash.
     url: String,
     topic: HeaderValue,
     /// `None` with a certificate.
@@ -65,10 +65,10 @@ pub struct Apns {
 }
 
 impl Apns {
-    /// To the app with this topic, its bundle id, through the server at this URL.
+    /// A client for the app with this topic (its bundle id), through the server at this URL.
     ///
     /// # Errors
-    /// If what Apple is to know us by is not usable, or the topic or the URL cannot be one.
+    /// If the key or certificate is unusable, or the topic or URL is malformed.
     pub fn new(
         identity: Identity<'_>,
         topic: &str,
@@ -92,7 +92,7 @@ impl Apns {
         })
     }
 
-    /// Sends a push to a device. There is no way to ask without sending: a dry run is a silent push.
+    /// Sends a push to a device. APNs cannot validate without sending, so a dry run is a silent push.
     pub async fn push(&self, device: &Address, push: &Push) -> PushOutcome {
         let id = Uuid::from_u128(push.id).to_string();
         let Ok(collapse_id) = CollapseId::new(&push.collapse_id) else {
@@ -106,7 +106,7 @@ impl Apns {
         }
     }
 
-    /// Sends it, and once more if it was refused for the age of our token only.
+    /// Sends the request, and once more with a new token if Apple rejected the token as too old.
     async fn send(&self, device: &Address, mut headers: HeaderMap, body: Bytes) -> PushOutcome {
         let Ok(uri) = format!("{}/3/device/{}", self.url, device.as_str()).parse::<Uri>() else {
             return PushOutcome::rejected("BadPath", Fault::Push);
@@ -158,8 +158,8 @@ impl fmt::Debug for Apns {
     }
 }
 
-/// What Apple says to what it was sent. A device's token is dead only if Apple says so in the words that it has for that:
-/// whatever else it says may be for another reason. The id of what it took is not in the body.
+/// The outcome of Apple's response. Only the documented reasons for a dead device token end a registration: other
+/// errors may have other causes. The id of an accepted push is not in the body, but in a header.
 pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> PushOutcome {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let unnamed = format!("Status{status}");
@@ -169,7 +169,7 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
         (400, "BadDeviceToken") => Fault::Token { since: None },
         (410, "Unregistered" | "ExpiredToken") => match &body["timestamp"] {
             Value::Null => Fault::Token { since: None },
-            // When it died cannot be read: it may have been before the device was registered again.
+            // Without a readable time, the token may have died before the device registered again.
             since => match since.as_i64() {
                 None => Fault::Push,
                 since => Fault::Token { since: since.map(Timestamp::from_millis) },
@@ -179,7 +179,7 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
             400..=499,
             "BadCertificate"
             | "BadCertificateEnvironment"
-            // The last one as it is documented, and as it is sent.
+            // The last reason is spelt as documented, and as sent.
             | "BadEnvironmentKeyIdInToken"
             | "BadEnvironmentKeyInToken"
             | "BadTopic"
@@ -192,7 +192,8 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
             | "UnrelatedKeyIdInToken",
         ) => Fault::Credential,
         (400..=428 | 430..=499, _) => Fault::Push,
-        // 429 is of one device, or of the tokens that we make. 500 and more is Apple's own trouble. It has no others.
+        // 429 applies to one device, or to the creation of tokens. 500 and above are Apple's internal errors. Apple
+        // documents no others.
         _ => return PushOutcome::unavailable(reason, retry_after),
     };
     PushOutcome::rejected(reason, fault)
@@ -201,7 +202,7 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
 /// The payload of a push.
 ///
 /// # Errors
-/// If it is too long.
+/// If the payload is too long.
 pub(super) fn payload(push: &Push) -> Result<String, PushOutcome> {
     let payload = match &push.kind {
         PushKind::Alert(content) => alert(content),
@@ -214,10 +215,10 @@ pub(super) fn payload(push: &Push) -> Result<String, PushOutcome> {
     }
 }
 
-/// How it is sent.
+/// The headers of a push.
 pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
     let (push_type, priority, expiration) = match &push.kind {
-        // What is in the background has low priority always. What only asks is not kept for later.
+        // Background pushes must have low priority. A check is not stored for later delivery.
         PushKind::Silent | PushKind::DryRun => (PushType::Background, ApnsPriority::Normal, Some(0)),
         PushKind::Alert(content) => {
             let priority = match content.priority {
@@ -235,7 +236,7 @@ pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
     }
 }
 
-/// Options as a request has them; `None` if one of them cannot be in a header.
+/// Converts the options to HTTP headers; `None` if a value is not allowed in a header.
 fn headers(options: &NotificationOptions<'_>) -> Option<HeaderMap> {
     let texts = [
         ("apns-id", options.apns_id.map(str::to_owned)),
@@ -250,7 +251,7 @@ fn headers(options: &NotificationOptions<'_>) -> Option<HeaderMap> {
 
 fn silent() -> Payload<'static> {
     let mut payload = DefaultNotificationBuilder::new().set_content_available().build("", Default::default());
-    // The builder writes a zero, which says nothing.
+    // The builder writes 0 by default, which has no effect.
     payload.aps.mutable_content = None;
     payload
 }
@@ -268,13 +269,13 @@ fn alert(content: &Content) -> Payload<'_> {
     }
     let mut payload = builder.build("", Default::default());
     payload.aps.mutable_content = None;
-    // `aps` is what was built above.
+    // The member `aps` is built above.
     let members = content.data.iter().filter(|(name, _)| *name != "aps");
     payload.data = members.map(|(name, value)| (name.as_str(), value.clone())).collect();
     payload
 }
 
-/// The token that our requests carry: one at a time, and made no more often than Apple likes.
+/// The current provider token. Creates a new one no more often than Apple allows.
 struct ProviderToken {
     signer: Signer,
     team_id: String,
@@ -283,7 +284,7 @@ struct ProviderToken {
 
 struct Issued {
     at: Timestamp,
-    /// With the word before it, as the header has it.
+    /// The value of the header, with its scheme.
     bearer: HeaderValue,
 }
 
@@ -292,7 +293,7 @@ impl ProviderToken {
         Self { signer, team_id: team_id.to_owned(), current: Mutex::default() }
     }
 
-    /// The one to use: whoever finds it too old makes the next, while others wait for that moment.
+    /// The current token. If it is too old, the first caller creates the next one while others wait.
     fn get(&self, clock: fn() -> Timestamp) -> Result<HeaderValue, NotSigned> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock();
@@ -304,7 +305,7 @@ impl ProviderToken {
         }
     }
 
-    /// The one to use after this one was refused as too old. `None` if that cannot be what is wrong with it.
+    /// A replacement for a token that Apple rejected as too old. `None` if its age cannot be the cause.
     fn instead_of(&self, refused: &HeaderValue, clock: fn() -> Timestamp) -> Option<HeaderValue> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock();
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_shows_nothing_and_is_not_kept() {
+    fn a_check_is_silent_and_not_stored() {
         for kind in [PushKind::Silent, PushKind::DryRun] {
             let push = push(kind);
             assert_eq!(payload(&push), json!({ "aps": { "content-available": 1 } }));
@@ -368,7 +369,7 @@ mod tests {
         );
         assert_eq!(header(&push, "apns-push-type").unwrap(), "alert");
         assert_eq!(header(&push, "apns-priority").unwrap(), "5");
-        assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "no later than was asked");
+        assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "the requested expiry");
 
         push.kind = PushKind::Alert(Content { body: Some("B".to_owned()), ..Content::default() });
         push.expires_at = None;
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn only_apples_words_for_it_end_a_token() {
+    fn only_documented_reasons_end_a_token() {
         let classify = |status, body: &str| classify(status, body.as_bytes(), None);
         let dead = |reason, since: Option<i64>| {
             PushOutcome::rejected(reason, Fault::Token { since: since.map(Timestamp::from_millis) })
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_collapse_id_that_is_no_header_is_not_sent() {
+    fn a_collapse_id_that_is_not_a_valid_header_is_not_sent() {
         let options = NotificationOptions { apns_collapse_id: CollapseId::new("a\nb").ok(), ..Default::default() };
         assert!(headers(&options).is_none());
     }

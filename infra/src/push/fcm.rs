@@ -1,4 +1,4 @@
-//! Firebase Cloud Messaging, by its HTTP v1 API.
+//! Firebase Cloud Messaging, with its HTTP v1 API.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,34 +19,34 @@ use super::http::{Http, Roots, Versions};
 use super::jwt::Signer;
 use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
-/// What an access token is asked for.
+/// The OAuth scope of access tokens.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
-/// For how long what we ask for a token with is good: as long as Google allows.
+/// Lifetime of the signed assertion that requests an access token: Google's maximum.
 const ASSERTION_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// How long before its end an access token is renewed, while it is still used.
+/// How long before its expiry an access token is renewed. It stays in use meanwhile.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// How long before its end an access token is not used any more: it has to get there, and clocks differ.
+/// How long before its expiry an access token is no longer used: requests take time, and clocks differ.
 const UNUSED_BEFORE: Duration = Duration::from_secs(30);
 
-/// For how long a message may be kept: as long as Google keeps any.
+/// Google's maximum time to live of a message.
 const MAX_TTL: Duration = Duration::from_secs(28 * 86_400);
 
-/// FCM's words for an access token that it does not take: its own, and ours for a 401 without one.
+/// The reasons for a rejected access token: FCM's own, and this client's for a 401 without a reason.
 const REFUSED_TOKEN: [&str; 2] = ["UNAUTHENTICATED", "Status401"];
 
-/// A service account: how Google knows us.
+/// A service account, which authenticates the client at Google.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceAccount<'a> {
     /// The project at Google.
     pub project_id: &'a str,
-    /// The account's name.
+    /// The account's email address.
     pub client_email: &'a str,
     /// The key's id at Google.
     pub private_key_id: &'a str,
-    /// The key's PEM.
+    /// The key as PEM.
     pub private_key: &'a Secret,
 }
 
@@ -59,11 +59,12 @@ pub struct Fcm {
 }
 
 impl Fcm {
-    /// As this service account, through the server at `url`, with access tokens from `token_url`. The latter is not taken
-    /// from what Google writes beside the key: who gave us that could have us send signatures anywhere.
+    /// A client for this service account, through the server at `url`, with access tokens from `token_url`. The URL in
+    /// the service account's JSON is not used: whoever supplied the JSON could otherwise direct signed requests
+    /// anywhere.
     ///
     /// # Errors
-    /// If the key is not usable, or the project's id or a URL cannot be one.
+    /// If the key is unusable, or the project's id or a URL is malformed.
     pub fn new(
         account: ServiceAccount<'_>,
         url: &str,
@@ -135,9 +136,9 @@ impl fmt::Debug for Fcm {
     }
 }
 
-/// What Google says to what it was sent. A device's token is dead only if FCM itself says `UNREGISTERED`: a message that is
-/// not found otherwise is one to a project that is not there, and an invalid argument may be any of them. What is not JSON
-/// is not FCM's word at all.
+/// The outcome of Google's response. A device token is dead only if FCM itself answers `UNREGISTERED`. A 404 without
+/// that reason means an unknown project, and an invalid argument may be any argument. A body that is not JSON does not
+/// come from FCM.
 pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> PushOutcome {
     let unnamed = format!("Status{status}");
     let answer: Value = match serde_json::from_slice(body) {
@@ -160,7 +161,7 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
         (400..=499, "QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL") | (429, _) => {
             return PushOutcome::unavailable(reason, retry_after);
         }
-        // Of the devices that FCM reaches through APNs, and of no others.
+        // Occurs only for devices that FCM reaches through APNs.
         (_, "THIRD_PARTY_AUTH_ERROR") => Fault::Push,
         (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED") => Fault::Credential,
         (400..=499, _) => Fault::Push,
@@ -169,14 +170,14 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
     PushOutcome::rejected(reason, fault)
 }
 
-/// The body of the request that sends a push.
+/// The request body of a push.
 fn request(device: &Address, push: &Push, now: Timestamp) -> Value {
     let mut message = message(push, now);
     message["token"] = device.as_str().into();
     json!({ "validate_only": push.kind == PushKind::DryRun, "message": message })
 }
 
-/// A push as FCM's message, without saying to whom.
+/// A push as FCM's message, without its target.
 pub(super) fn message(push: &Push, now: Timestamp) -> Value {
     match &push.kind {
         PushKind::DryRun => json!({ "data": check() }),
@@ -193,7 +194,7 @@ pub(super) fn message(push: &Push, now: Timestamp) -> Value {
     }
 }
 
-/// What an app gets that is only asked whether it is there, so that it can tell it from other messages.
+/// The data of a check, so that the app can tell it from other messages.
 fn check() -> Value {
     json!({ "reachability": "check" })
 }
@@ -204,7 +205,7 @@ fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
         Priority::High => ("HIGH", "10", "high"),
         Priority::Low => ("NORMAL", "5", "low"),
     };
-    // FCM takes texts only.
+    // FCM accepts only text values.
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let data: Map<String, Value> =
         content.data.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
@@ -236,7 +237,7 @@ fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
         },
     });
     if content.title.is_none() && content.body.is_none() {
-        // Without anything to show it is for the app alone.
+        // Without visible content, it is a data message.
         message["notification"].take();
         message["android"]["notification"].take();
     }
@@ -244,7 +245,7 @@ fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
     message
 }
 
-/// Takes out the members that say nothing: an absent member is a default, and null is an error to some of FCM's.
+/// Removes members that are null: FCM rejects some of them, and a missing member means the default.
 fn without_nulls(value: &mut Value) {
     if let Value::Object(members) = value {
         members.retain(|_, member| !member.is_null());
@@ -252,7 +253,7 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
-/// Gets access tokens: one at a time.
+/// Gets access tokens, with one request at a time.
 struct AccessTokens {
     http: Http,
     uri: Uri,
@@ -261,15 +262,15 @@ struct AccessTokens {
     issuer: String,
     clock: fn() -> Timestamp,
     state: Mutex<State>,
-    /// Held by the one who asks for the next.
+    /// Held while a token is requested.
     renewing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     token: Option<Arc<AccessToken>>,
-    /// How often one was asked for, and what came of it the last time if not a token: those who waited for it take that
-    /// for their answer too.
+    /// Number of requests so far, and the failed outcome of the last one, if it failed. Callers that waited for that
+    /// request share its outcome.
     asked: u64,
     failure: Option<PushOutcome>,
 }
@@ -280,16 +281,16 @@ struct AccessToken {
     until: Timestamp,
 }
 
-/// What Google answers when it gives one.
+/// Google's response with an access token.
 #[derive(Deserialize)]
 struct Granted {
     access_token: Secret,
-    /// In seconds.
+    /// Lifetime in seconds.
     expires_in: u64,
 }
 
 impl AccessTokens {
-    /// The one to use. What came instead of it is the answer to what it was wanted for.
+    /// The current access token. On failure, the outcome for the push that needed it.
     async fn get(&self) -> Result<Arc<AccessToken>, PushOutcome> {
         let (known, asked) = {
             let state = self.state();
@@ -299,7 +300,7 @@ impl AccessTokens {
         let left = known.as_ref().map_or(Duration::ZERO, |token| token.left(now));
         match known {
             Some(token) if left > RENEW_BEFORE => Ok(token),
-            // One asks for the next, and the others go on with this one.
+            // One caller requests the next token; the others keep using this one.
             Some(token) if left > UNUSED_BEFORE => match self.renewing.try_lock() {
                 Ok(_renewing) => Ok(self.ask().await.unwrap_or(token)),
                 Err(_) => Ok(token),
@@ -311,7 +312,7 @@ impl AccessTokens {
         }
     }
 
-    /// The one to use after this one was refused. `None` if its age cannot be what is wrong with it.
+    /// A replacement for a rejected token. `None` if its age cannot be the cause.
     async fn instead_of(&self, refused: &Arc<AccessToken>) -> Result<Option<Arc<AccessToken>>, PushOutcome> {
         let asked = self.state().asked;
         let _renewing = self.renewing.lock().await;
@@ -323,7 +324,7 @@ impl AccessTokens {
         }
     }
 
-    /// Takes what somebody else was given in the meantime.
+    /// Requests a token, unless another caller has done so since `asked`.
     async fn ask_unless_asked(&self, asked: u64) -> Result<Arc<AccessToken>, PushOutcome> {
         {
             let state = self.state();
@@ -358,7 +359,7 @@ impl AccessTokens {
             "exp": seconds(now.plus(ASSERTION_LIFE)),
         });
         let Ok(assertion) = self.signer.sign(&claims) else { return Err(PushOutcome::unavailable("NotSigned", None)) };
-        // Of all of these only the colons need an escape.
+        // Only the colons need escaping here.
         let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let mut request = Request::new(Bytes::from(form));
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.uri.clone());
@@ -380,13 +381,13 @@ impl AccessTokens {
 }
 
 impl AccessToken {
-    /// For how long it is good. If the clock was set back, nobody knows.
+    /// The remaining lifetime; zero if the clock was set back.
     fn left(&self, now: Timestamp) -> Duration {
         if self.since.since(now) > CLOCK_STEP { Duration::ZERO } else { self.until.since(now) }
     }
 }
 
-/// Reads what Google answers to who asks for an access token.
+/// Parses Google's response to a token request.
 fn granted(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Granted, PushOutcome> {
     if status == 200 {
         return serde_json::from_slice(body).map_err(|_| PushOutcome::unavailable("BadAccessToken", retry_after));
@@ -405,7 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_fcms_word_for_it_ends_a_token() {
+    fn only_unregistered_from_fcm_ends_a_token() {
         let body = json!({ "error": { "code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND",
             "details": [{ "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "UNREGISTERED" }] } });
         let body = body.to_string();
@@ -416,7 +417,7 @@ mod tests {
         for end in 0..body.len() {
             assert_ne!(classify(404, &body.as_bytes()[..end], None), dead, "cut off after {end} bytes");
         }
-        // The same word from another API, or in another place.
+        // The same word from another API, or in another member.
         for other in [
             body.replace("firebase.fcm.v1.FcmError", "rpc.ErrorInfo"),
             body.replace("errorCode", "reason"),
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_kept_no_longer_than_google_keeps_any() {
+    fn the_ttl_is_limited_to_googles_maximum() {
         let now = Timestamp::from_millis(1_795_132_800_000);
         for (seconds, ttl) in [(0, "0s"), (1, "1s"), (30 * 86_400, "2419200s")] {
             let push = Push {

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 and TLS, on connections that are kept.
+//! HTTP/2 requests over TLS, on persistent connections.
 
 use std::error::Error;
 use std::fmt;
@@ -26,75 +26,75 @@ use tracing::debug;
 
 use crate::ids;
 
-/// How long a connection may take to be made, with TLS.
+/// Timeout for making a connection, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an attempt may take, with the connection if there is none.
+/// Timeout of one attempt, including a new connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a request may take with all its attempts.
+/// Timeout of a request with all its attempts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a request is made at most. Waits between them grow and are random.
+/// Maximum number of attempts per request. The backoff between them grows and is random.
 const ATTEMPTS: u32 = 3;
 
-/// How long the first wait is at most.
+/// The longest first backoff.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// How many requests are under way at a time: as many as Apple takes on a connection. Others wait for their turn here,
-/// where their attempts do not run out of time.
+/// Maximum number of concurrent requests: as many as Apple allows per connection. Others wait here, where the timeout
+/// of an attempt does not run.
 const AT_ONCE: usize = 1_000;
 
-/// For how long an unused connection is trusted. A function may be frozen for long between two requests, and its
-/// connections gone by then.
+/// How long an idle connection is reused. A Lambda function may be frozen between two requests while its connections
+/// die.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long it may be silent while answers are awaited, before the server is asked whether it is there, and how long it
-/// may take to say so. Together less than an attempt may take: the next one finds out whether a new connection helps.
+/// How long a connection may be silent while requests wait, before a ping, and how long the ping may take. The sum is
+/// shorter than an attempt, so the next attempt can use a new connection.
 const PING_AFTER: Duration = Duration::from_millis(1_500);
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How long an answer may be, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_BODY: usize = 64 * 1_024;
 
-/// What servers' certificates must lead to. Reading it takes a while, so it is shared.
+/// Trusted root certificates. Loading them takes a while, so they are shared.
 #[derive(Clone)]
 pub struct Roots(Arc<RootCertStore>);
 
-/// Certificates or a key that TLS cannot be done with. It does not say what is in them.
+/// Unusable certificates or keys. The error does not contain them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// There is not one certificate to trust.
+    /// No root certificate was found.
     #[error("no root certificates to trust")]
     NoRoots,
-    /// Not PEM, or not with a certificate and its private key.
+    /// Not PEM, or without a certificate and its private key.
     #[error("expected a certificate and its private key in PEM")]
     Pem,
-    /// TLS cannot use them.
+    /// TLS rejects them.
     #[error("certificate or key not usable: {0}")]
     Unusable(#[from] rustls::Error),
 }
 
 impl Roots {
-    /// Those of the machine, or of the file or directory that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    /// The machine's root certificates, or those in `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     ///
     /// # Errors
-    /// If there are none.
+    /// If none is found.
     pub fn native() -> Result<Self, TlsError> {
         Self::of(rustls_native_certs::load_native_certs().certs)
     }
 
-    /// Those of a PEM text.
+    /// The root certificates in a PEM text.
     ///
     /// # Errors
-    /// If there are none.
+    /// If none is found.
     pub fn from_pem(pem: &str) -> Result<Self, TlsError> {
         Self::of(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten())
     }
 
     fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        // Machines have a few that are too old to be understood.
+        // Machines often have a few outdated certificates that cannot be parsed.
         roots.add_parsable_certificates(certificates);
         if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(Self(Arc::new(roots))) }
     }
@@ -106,16 +106,16 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Which versions of HTTP a server is talked to in.
+/// The HTTP versions to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Versions {
-    /// HTTP/2, all requests on one connection.
+    /// HTTP/2 only, with all requests on one connection.
     Http2,
-    /// HTTP/2 or HTTP/1.1, as the server likes.
+    /// HTTP/2 or HTTP/1.1; the server chooses.
     Any,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No connection could be made.
@@ -124,16 +124,16 @@ pub enum HttpError {
     /// The connection or the request was cut off.
     #[error("the connection was lost")]
     Lost(#[source] BoxError),
-    /// There was none in time.
+    /// No response in time.
     #[error("no answer in time")]
     TimedOut,
-    /// It is longer than an answer can be.
+    /// The response is longer than the limit.
     #[error("the answer is too long")]
     TooLong,
 }
 
 impl HttpError {
-    /// A word for it.
+    /// The reason, as one word.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotConnected(NoConnection(error)) => tls_reason(&***error).unwrap_or("NotConnected"),
@@ -144,7 +144,7 @@ impl HttpError {
     }
 }
 
-/// Why a connection could not be made: shared by all requests that were waiting for it.
+/// Why a connection could not be made. All requests that waited for it share this value.
 #[derive(Debug, Clone)]
 pub struct NoConnection(Arc<BoxError>);
 
@@ -166,7 +166,7 @@ impl Error for NoConnection {
     }
 }
 
-/// A word for what TLS says in an error's chain; `None` if it says nothing.
+/// The reason of a TLS error in the chain, as one word; `None` if there is no TLS error.
 pub(super) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -178,7 +178,7 @@ pub(super) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> 
             None => {}
         }
         next = match error.downcast_ref::<io::Error>() {
-            // Its source is not the error that it wraps, but that error's source.
+            // The source of an `io::Error` is not the wrapped error, but that error's source.
             Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
             None => error.source(),
         };
@@ -188,19 +188,19 @@ pub(super) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> 
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
-/// Makes requests to a server. Its connections end when it is dropped and the last answer is in.
+/// A client for one server. Its connections close when it is dropped and the last response has arrived.
 pub struct Http {
     client: Client<Connector, Full<Bytes>>,
     at_once: Semaphore,
-    /// Why the last connection that was not made was not.
+    /// The error of the last failed connection attempt.
     no_connection: Arc<Mutex<Option<NoConnection>>>,
 }
 
 impl Http {
-    /// To servers with certificates from these roots; with a certificate of our own, and its key, in PEM if they want one.
+    /// A client that trusts these roots; with a client certificate and its key in PEM, if given.
     ///
     /// # Errors
-    /// If the certificate or its key cannot be used.
+    /// If the client certificate or its key is unusable.
     pub fn new(versions: Versions, roots: &Roots, certificate: Option<&Secret>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
@@ -239,7 +239,7 @@ impl Http {
         });
         let client = Client::builder(TokioExecutor::new())
             .http2_only(versions == Versions::Http2)
-            // Apple takes one request on a new connection, and more when it has said so.
+            // Apple accepts one request on a new connection until it announces a higher limit.
             .http2_initial_max_send_streams(1)
             .http2_keep_alive_interval(PING_AFTER)
             .http2_keep_alive_timeout(PING_TIMEOUT)
@@ -250,17 +250,17 @@ impl Http {
         Ok(Self { client, at_once: Semaphore::new(AT_ONCE), no_connection })
     }
 
-    /// Makes a request, and again a few times if there is no answer, or one that says that the server has trouble. It must
-    /// be one that may arrive twice.
+    /// Sends a request, and retries it a few times if there is no response or a server error. The request must be
+    /// idempotent.
     ///
     /// # Errors
-    /// If there is no answer after some seconds.
+    /// If there is no response after some seconds.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         timeout(REQUEST_TIMEOUT, self.attempts(request)).await.unwrap_or(Err(HttpError::TimedOut))
     }
 
     async fn attempts(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.at_once.acquire().await.ok();
         let mut had_trouble = false;
         for attempt in 1..ATTEMPTS {
@@ -268,7 +268,7 @@ impl Http {
             match &answer {
                 Ok(response) if !had_trouble && is_trouble(response) => had_trouble = true,
                 Ok(_) | Err(HttpError::TooLong) => return answer,
-                Err(error) => debug!(host = request.uri().host(), attempt, error = ?error, "no answer"),
+                Err(error) => debug!(host = request.uri().host(), attempt, error = ?error, "no response"),
             }
             sleep(ids::jitter(FIRST_WAIT * attempt)).await;
         }
@@ -289,7 +289,8 @@ impl Http {
         timeout(ATTEMPT_TIMEOUT, answer).await.unwrap_or(Err(HttpError::TimedOut))
     }
 
-    /// One request makes the connection. Those that wait for it are only told that there is none, and not why.
+    /// One request makes the connection. Requests that wait for it only learn that it failed, so they take the stored
+    /// cause.
     fn not_connected(&self, error: hyper_util::client::legacy::Error) -> HttpError {
         let own = error.source().and_then(|source| source.downcast_ref::<NoConnection>()).cloned();
         let last = || self.no_connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -297,7 +298,7 @@ impl Http {
     }
 }
 
-/// Whether it is worth asking again: not if the server says when.
+/// Whether a retry makes sense: not if the server says when to retry.
 fn is_trouble(response: &Response<Bytes>) -> bool {
     let statuses = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
     statuses.contains(&response.status()) && !response.headers().contains_key(http::header::RETRY_AFTER)

@@ -1,4 +1,4 @@
-//! JSON Web Tokens, signed: what both providers want to know us by.
+//! Signed JSON Web Tokens, which both providers require for authentication.
 
 use std::fmt;
 
@@ -13,23 +13,23 @@ use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::json;
 
-/// A text that is not the key it should be. It does not say what is in it: a parser's error may hold parts of the key.
+/// Not the required key. The error does not contain the parser's message, which may hold parts of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKey {
-    /// Not PEM, or not of a PKCS #8 private key.
+    /// Not PEM, or not a PKCS #8 private key.
     #[error("expected a private key: PKCS #8 in PEM")]
     Pem,
-    /// Another kind of key than the token needs.
+    /// A key of another kind.
     #[error("expected {expected}")]
     Kind {
-        /// What the token needs.
+        /// The required kind.
         expected: &'static str,
-        /// What is wrong with the key.
+        /// The parser's reason.
         source: ring::error::KeyRejected,
     },
 }
 
-/// Nothing was signed: the operating system has no randomness to give.
+/// Signing failed: the operating system returned no random bytes.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the token could not be signed")]
 pub struct NotSigned;
@@ -47,7 +47,7 @@ enum Key {
 }
 
 impl Signer {
-    /// Signs with ES256. The PEM text holds a P-256 key.
+    /// Signs with ES256. The PEM text must hold a P-256 key.
     ///
     /// # Errors
     /// If it does not.
@@ -58,7 +58,7 @@ impl Signer {
         Ok(Self { key: Key::Es256(key), key_id: key_id.to_owned(), random })
     }
 
-    /// Signs with RS256. The PEM text holds an RSA key of 2048 to 4096 bits.
+    /// Signs with RS256. The PEM text must hold an RSA key of 2048 to 4096 bits.
     ///
     /// # Errors
     /// If it does not.
@@ -68,10 +68,10 @@ impl Signer {
         Ok(Self { key: Key::Rs256(key), key_id: key_id.to_owned(), random: SystemRandom::new() })
     }
 
-    /// A token with these claims.
+    /// A signed token with these claims.
     ///
     /// # Errors
-    /// If the operating system has no randomness to give.
+    /// If the operating system returns no random bytes.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, NotSigned> {
         let algorithm = match self.key {
             Key::Es256(_) => "ES256",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_its_claims_and_a_good_signature() {
+    fn a_token_has_its_claims_and_a_valid_signature() {
         let signer = Signer::es256(&p256(), "ABC123").unwrap();
         let token = signer.sign(&json!({ "iss": "TEAM", "iat": 7 })).unwrap();
         let (message, signature) = token.rsplit_once('.').unwrap();
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_shown() {
+    fn an_invalid_key_is_refused_and_not_shown() {
         let key = p256();
         let secret = key.expose().lines().nth(1).unwrap();
         for text in [
             String::new(),
             secret.to_owned(),
-            // What becomes of line breaks that get lost.
+            // The key without its line breaks.
             key.expose().replace('\n', ""),
             key.expose().replace('\n', "\\n"),
             key.expose().replace("PRIVATE", "PUBLIC"),

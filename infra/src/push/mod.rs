@@ -1,4 +1,4 @@
-//! The push providers: Apple's and Google's over HTTP/2, and SNS's platform applications. [`providers`] has them all.
+//! Push providers: APNs and FCM over HTTP/2, and SNS platform applications. [`providers`] combines them.
 
 pub mod apns;
 pub mod fcm;
@@ -19,28 +19,28 @@ use reachability_domain::time::Timestamp;
 
 use self::http::HttpError;
 
-/// How long a provider may ask to be left alone: what asks for more is taken for a mistake.
+/// The longest pause that a provider can ask for. A longer one is treated as an error and shortened.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// How old a token must be before it is renewed because the provider refused it: younger, its age is not what is wrong.
+/// The minimum age of a rejected token before it is renewed. A younger one was not rejected for its age.
 const MIN_REFUSED_AGE: Duration = Duration::from_secs(60);
 
-/// How far the clock may be set back before a token that was made earlier is taken to be from the future, and not used.
+/// How far the clock may be set back before an existing token counts as issued in the future and is replaced.
 const CLOCK_STEP: Duration = Duration::from_secs(60);
 
-/// How long the cause of a failure may be in the log, in characters: a certificate may have many names.
+/// Maximum length of a failure's cause in the log, in characters: a certificate may have many names.
 const MAX_CAUSE: usize = 500;
 
-/// Where the providers are.
+/// URLs of the providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderUrls {
-    /// APNs, for apps from its store.
+    /// APNs, for released apps.
     pub apns: String,
     /// APNs, for apps in development.
     pub apns_sandbox: String,
     /// FCM.
     pub fcm: String,
-    /// Where Google gives out access tokens.
+    /// Google's endpoint for access tokens.
     pub fcm_token: String,
 }
 
@@ -57,7 +57,7 @@ impl Default for ProviderUrls {
 
 #[cfg(feature = "aws")]
 impl ProviderUrls {
-    /// Those that a function's environment names instead of the real ones: for a proxy, or another port.
+    /// The real URLs, or those in a function's environment: for a proxy, or another port.
     pub fn from_environment() -> Self {
         use crate::environment::optional;
         let real = Self::default();
@@ -70,40 +70,39 @@ impl ProviderUrls {
     }
 }
 
-/// Why a provider's client cannot be made. It never holds what is secret.
+/// Why a provider's client cannot be created. Never contains secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Of a key that signs tokens.
+    /// The key is unusable.
     #[error(transparent)]
     Key(#[from] jwt::InvalidKey),
-    /// Of a certificate or the roots of trust.
+    /// A certificate or the root certificates are unusable.
     #[error(transparent)]
     Tls(#[from] http::TlsError),
-    /// An app's bundle id is printable ASCII.
+    /// The bundle id is not printable ASCII.
     #[error("not an app's bundle id")]
     Topic,
-    /// A project's id has letters, digits and a few signs.
+    /// The project's id has other characters than letters, digits and a few signs.
     #[error("not a project's id")]
     ProjectId,
-    /// Of an endpoint.
+    /// The URL is malformed.
     #[error("not the URL of a provider")]
     Url(#[source] ::http::uri::InvalidUri),
 }
 
-/// What it means that there is no answer. Of the URL only the host is told: a device's token may be in the path.
+/// The outcome of a request without a response. Only the URL's host is logged: the path may contain a device token.
 fn no_answer(uri: &Uri, error: &HttpError) -> PushOutcome {
     let host = uri.authority().map_or("", |authority| authority.as_str());
     unreachable(error.reason(), format!("{host}: {}", ErrorChain(error)))
 }
 
-/// A provider cannot be reached, for this reason, and at length for this cause.
+/// The outcome for an unreachable provider, with a reason and details for the log.
 fn unreachable(reason: &str, cause: String) -> PushOutcome {
     let cause = cause.chars().take(MAX_CAUSE).collect::<String>();
     PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
 }
 
-/// How long a response asks to be left alone: in seconds, or until a date. `None` if it does not say, or nothing that can
-/// be read.
+/// The pause that a response asks for, in seconds or until a date. `None` if it asks for none, or the value is invalid.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = match text.parse() {
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+    fn retry_after_is_in_seconds_or_a_date() {
         let now: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         for (text, pause) in [
             ("0", Some(0)),

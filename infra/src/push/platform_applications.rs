@@ -1,8 +1,8 @@
-//! Platform applications of SNS: APNs and FCM, with the secret and the feedback kept by AWS.
+//! SNS platform applications: APNs and FCM, with secrets and feedback managed by AWS.
 //!
-//! A device is an endpoint there, which SNS disables when its provider says that the token is dead. An endpoint carries
-//! whose it is and since when it is registered, so that an endpoint that was disabled under an earlier registration is
-//! enabled by the next, and one that was disabled since is not.
+//! Each device is an SNS endpoint. SNS disables it when the provider reports a dead token. The endpoint's user data
+//! names the binding and its registration time. So an endpoint that was disabled under an earlier registration is
+//! enabled again, and one that was disabled since then is not.
 
 use std::error::Error;
 
@@ -24,26 +24,26 @@ use serde_json::json;
 use super::http::tls_reason;
 use super::{apns, fcm, unreachable};
 
-/// The platform applications of an account.
+/// The platform applications of an AWS account.
 #[derive(Debug, Clone)]
 pub struct PlatformApplications {
     client: Client,
     clock: fn() -> Timestamp,
 }
 
-/// An endpoint, as it is there.
+/// An SNS endpoint.
 struct Endpoint {
     arn: String,
     is_enabled: bool,
 }
 
 impl PlatformApplications {
-    /// Those that this client has access to.
+    /// Uses the platform applications that this client has access to.
     pub fn new(client: Client, clock: fn() -> Timestamp) -> Self {
         Self { client, clock }
     }
 
-    /// The endpoint of a device, made or taken over if need be.
+    /// The endpoint of a device. Creates it, or takes it over from an earlier registration.
     async fn endpoint(&self, application: &str, device: &Binding) -> Result<Endpoint, PushOutcome> {
         let mark = mark(device);
         let token = device.address.as_str();
@@ -58,7 +58,7 @@ impl PlatformApplications {
         if is("CustomUserData", &mark) && is("Token", token) {
             return Ok(Endpoint { arn, is_enabled: !is("Enabled", "false") });
         }
-        // It is of another registration: what was found out about that one is over.
+        // The endpoint belongs to another registration, so its disabled state no longer applies.
         let request = self.client.set_endpoint_attributes().endpoint_arn(&arn).attributes("Token", token);
         let request = request.attributes("CustomUserData", mark).attributes("Enabled", "true");
         request.send().await.map_err(|error| of_endpoint(refused(&error)))?;
@@ -104,7 +104,7 @@ impl PushProvider for PlatformApplications {
         }
     }
 
-    /// Whoever asks on behalf of a credential remembers what came of it.
+    /// The caller keeps the outages.
     fn outage(&self, _: &Credential) -> Option<Outage> {
         None
     }
@@ -115,14 +115,14 @@ impl PushProvider for PlatformApplications {
                 let attributes = answer.attributes.unwrap_or_default();
                 Ok(attributes.get("CustomUserData").and_then(|mark| read_mark(mark)))
             }
-            // Not an endpoint, or not any more.
+            // Not an endpoint, or deleted.
             Err(error) if matches!(error.code(), Some("NotFound" | "InvalidParameter")) => Ok(None),
             Err(error) => Err(Unreachable(error.into())),
         }
     }
 }
 
-/// What an endpoint carries: whose it is, and since when it is registered.
+/// The endpoint's user data: the binding and its registration time.
 fn mark(device: &Binding) -> String {
     format!("{} {} {}", device.service_sid, device.sid, device.registered_at.as_millis())
 }
@@ -132,19 +132,19 @@ fn read_mark(mark: &str) -> Option<(ServiceSid, BindingSid)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// Which provider an application is for, as messages to it say it: the second part of `app/APNS/name`.
+/// The platform of an application: the second part of `app/APNS/name`.
 fn platform(application: &str) -> &str {
     application.rsplit(':').next().and_then(|resource| resource.split('/').nth(1)).unwrap_or_default()
 }
 
-/// SNS's way to say that there is an endpoint with this token already, and what it is called.
+/// The ARN in SNS's error for a token that already has an endpoint.
 fn existing_endpoint(message: Option<&str>) -> Option<String> {
     let (_, rest) = message?.split_once("Endpoint ")?;
     let (arn, rest) = rest.split_once(' ')?;
     (arn.starts_with("arn:") && rest.starts_with("already exists")).then(|| arn.to_owned())
 }
 
-/// How the push is sent, as far as that is not in the message itself.
+/// SNS message attributes: the parameters of a push that are not in the message.
 fn attributes(platform: &str, push: &Push, now: Timestamp) -> Vec<(String, String)> {
     if platform == "GCM" {
         return vec![];
@@ -164,7 +164,7 @@ fn attributes(platform: &str, push: &Push, now: Timestamp) -> Vec<(String, Strin
     attributes
 }
 
-/// What was refused of an endpoint that there was a moment ago: if it is gone, that is not the credential's fault.
+/// If SNS reports that an existing endpoint is gone, the credential is not at fault.
 fn of_endpoint(outcome: PushOutcome) -> PushOutcome {
     match outcome {
         PushOutcome::Rejected(rejection) if rejection.reason.as_str() == "NotFound" => {
@@ -188,12 +188,12 @@ fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Pu
     unreachable(reason, format!("SNS: {}", ErrorChain(error)))
 }
 
-/// What SNS's refusal says.
+/// The outcome of an SNS error.
 pub fn classify(code: Option<&str>, status: u16) -> PushOutcome {
     match code {
-        // By its provider's word, or its owner's.
+        // Disabled after the provider's answer, or by the owner.
         Some("EndpointDisabled") => disabled(),
-        // The application, or the right to use it.
+        // The application, or the permission to use it.
         Some(
             code @ ("PlatformApplicationDisabled"
             | "NotFound"
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_says_which_provider_it_is_for() {
+    fn an_arn_names_its_platform() {
         assert_eq!(platform("arn:aws:sns:eu-west-1:123456789012:app/APNS_SANDBOX/name"), "APNS_SANDBOX");
         assert_eq!(platform("arn:aws:sns:eu-west-1:123456789012:app/GCM/name"), "GCM");
         assert_eq!(platform("nonsense"), "");

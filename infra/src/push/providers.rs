@@ -1,4 +1,4 @@
-//! All providers as one: each credential has a client of its own, with its connection and its tokens, and a breaker.
+//! All providers behind one port: each credential has its own client, with a connection, tokens and a breaker.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,27 +24,27 @@ use super::http::Roots;
 use super::{ProviderUrls, SetupError, unreachable};
 use crate::credentials::seal::{Seal, SealError};
 
-/// How long a push may take with all that belongs to it, a new token before it and another attempt after it.
+/// Timeout of a push, including a new token and a retry.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How many clients are kept at most. Beyond that they are made again, those in trouble last.
+/// Maximum number of cached clients. When it is reached, clients without recent failures are dropped.
 const MAX_CLIENTS: usize = 1_000;
 
-/// Sends pushes with whatever client a credential is for.
+/// Sends pushes with the client of a credential.
 pub struct Providers {
     seal: Arc<Seal>,
     endpoints: ProviderUrls,
-    /// Read when they are first needed: it takes a while.
+    /// Loaded on first use, since that takes a while.
     roots: OnceLock<Roots>,
-    /// For credentials whose secret is with SNS; `None` where there is no SNS.
+    /// For credentials of SNS platform applications; `None` outside AWS.
     platform_applications: Option<Arc<dyn PushProvider>>,
     clock: fn() -> Timestamp,
     clients: Mutex<HashMap<CredentialSid, Arc<Client>>>,
 }
 
-/// A credential's client.
+/// The client of a credential.
 struct Client {
-    /// What it was made from. For one that is used in another way there will be another client.
+    /// The credential that it was created from. A changed credential gets a new client.
     from: Credential,
     sender: Sender,
     breaker: Mutex<Breaker>,
@@ -55,7 +55,7 @@ impl Client {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of an outage. The breaker is still locked, so that its end is told after its beginning.
+    /// Logs an outage. The breaker is still locked, so the end is logged after the beginning.
     fn tell(&self, turn: Option<Turn>, now: Timestamp) {
         let sid = self.from.sid;
         match turn {
@@ -75,23 +75,23 @@ enum Sender {
     Apns(Box<Apns>),
     Fcm(Box<Fcm>),
     PlatformApplication(Arc<dyn PushProvider>),
-    /// Nothing can be sent with it, for this reason.
+    /// The credential cannot be used, for this reason.
     Unusable(&'static str),
 }
 
-/// Why a client cannot be made.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 enum ClientError {
     #[error("the credential's secret cannot be read")]
     Seal(#[from] SealError),
     #[error("the credential cannot be used")]
     Setup(#[from] SetupError),
-    #[error("there are no platform applications here")]
+    #[error("this deployment has no platform applications")]
     NoPlatformApplications,
 }
 
 impl ClientError {
-    /// A word for it, which the credential's owner gets to see.
+    /// The reason, as one word, for the credential's owner.
     fn reason(&self) -> &'static str {
         match self {
             Self::Seal(_) => "UnreadableSecret",
@@ -102,7 +102,7 @@ impl ClientError {
 }
 
 impl Providers {
-    /// Those at these endpoints. Servers are trusted that the machine trusts, unless there are other roots.
+    /// Providers at these URLs. Trusts the machine's root certificates unless `roots` is given.
     pub fn new(
         seal: Arc<Seal>,
         endpoints: ProviderUrls,
@@ -115,13 +115,13 @@ impl Providers {
     }
 
     fn client(&self, credential: &Credential) -> Arc<Client> {
-        // Making one takes a moment, and whoever needs the same one waits for it.
+        // Creating a client takes a moment; others that need the same one wait for it.
         let mut clients = self.clients();
         if let Some(client) = clients.get(&credential.sid).filter(|client| client.from.is_used_like(credential)) {
             return client.clone();
         }
         if clients.len() >= MAX_CLIENTS {
-            // With a breaker goes the knowledge of its outage, which would be told of again.
+            // Dropping a breaker drops its outage, which would then be reported again.
             clients.retain(|_, client| client.breaker().is_in_trouble());
         }
         if clients.len() >= MAX_CLIENTS {
@@ -134,7 +134,7 @@ impl Providers {
         let client = Arc::new(Client { from: credential.clone(), sender, breaker: Mutex::default() });
         let before = clients.insert(credential.sid, client.clone());
         if let Some(outage) = before.and_then(|before| before.breaker().outage().cloned()) {
-            // What comes of the new one says nothing of it.
+            // Answers to the new credential do not apply to the old one, so its outage ends here.
             info!(credential.sid = %credential.sid, reason = %outage.reason, "a credential was replaced whose push provider was unavailable");
         }
         client

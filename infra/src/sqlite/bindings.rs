@@ -1,4 +1,4 @@
-//! Bindings: each written together with the states of those whose device it was and is.
+//! Bindings: written in one transaction with the states of the previous and new user.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> R
     Rows::new("bindings", "service = ?1 AND sid BETWEEN ?2 AND ?3", &parameters).find(connection)
 }
 
-/// Reads what a transition depends on.
+/// Reads the stored records that a transition depends on, and computes its writes.
 fn writes_of(
     connection: &Connection,
     service: ServiceSid,

@@ -1,4 +1,4 @@
-//! The file: one connection that writes, a few that read.
+//! The database file: one connection for writes, a few for reads.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -9,59 +9,60 @@ use reachability_domain::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// What makes of each version of the schema the next one, from nothing on. Those that were released stay as they are.
+/// The migrations, one per version of the schema. A released migration must not change.
 const SCHEMA: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
-/// The version of the schema that this code knows.
+/// The latest version of the schema.
 const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
 
-/// How many reads run side by side. More would only wait for the processors.
+/// Maximum number of concurrent reads. More would only wait for the processors.
 const READERS: usize = 4;
 
-/// How many writes wait at most before the next one waits outside.
+/// Maximum number of queued writes. Further writers wait.
 const WAITING_WRITES: usize = 4_096;
 
-/// How many writes are committed together at most, so that the first of them does not wait for ever.
+/// Maximum number of writes per commit, so that the first one does not wait too long.
 const WRITES_PER_COMMIT: usize = 1_024;
 
-/// Why the file could not be opened.
+/// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It could not be made or its rights could not be set.
+    /// The file could not be created, or its permissions could not be set.
     #[error("cannot create {path}")]
     Create {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// It is not a database, or it could not be read or written.
+    /// Not a database, or an I/O error.
     #[error("cannot open {path} as a database")]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rusqlite::Error,
     },
-    /// A newer version of this program has written it.
+    /// The file was written by a newer version of this program.
     #[error("{path} was written by a newer version (its schema is {found}, this version knows {SCHEMA_VERSION})")]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema's version.
+        /// The version of its schema.
         found: i32,
     },
 }
 
-/// What a write does in a transaction, if one could be begun. It returns what to do with the commit's result.
+/// Runs a write in a transaction; without a connection if none could be begun. Returns a function that takes the
+/// commit's result.
 type Write = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
 
-/// Answers a write.
+/// Answers the caller of a write.
 type Answer = Box<dyn FnOnce(Committed) + Send>;
 
-/// Whether the commit worked. Several writes share it.
+/// The result of a commit, shared by all its writes.
 type Committed = Result<(), Arc<rusqlite::Error>>;
 
 /// An open database. Clones share it.
@@ -78,17 +79,17 @@ struct Readers {
 }
 
 impl Database {
-    /// Opens the file, or makes it, readable by its owner only.
+    /// Opens the file, or creates it with access for the owner only.
     ///
     /// # Errors
-    /// If it cannot be made, is no database, or is a newer version's.
+    /// If the file cannot be created, is not a database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let create_error = |source| OpenError::Create { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.create(true).append(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        // The journal files that SQLite adds get the rights of this one.
+        // SQLite's journal files get the same permissions.
         options.open(path).map_err(create_error)?;
 
         let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
@@ -108,7 +109,7 @@ impl Database {
         Ok(Self { writes, readers: Arc::new(readers) })
     }
 
-    /// Runs a write. It returns once the write is on the disk, or has been undone.
+    /// Runs a write. Returns when it is on disk or rolled back.
     pub(super) async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -120,7 +121,7 @@ impl Database {
             Box::new(move |committed| {
                 let result = committed.map_err(|error| StoreError::Unavailable(Box::new(error)));
                 let result = result.and_then(|()| written.unwrap_or_else(|| Err(stopped())));
-                // Nobody may be waiting any more.
+                // The caller may be gone.
                 let _ = answer.send(result);
             })
         });
@@ -128,7 +129,7 @@ impl Database {
         answered.await.map_err(|_| stopped())?
     }
 
-    /// Runs a read, which sees every write that was answered before.
+    /// Runs a read. It sees every write that was answered before.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -138,7 +139,7 @@ impl Database {
         let permit = Arc::clone(&readers.permits).acquire_owned().await;
         let permit = permit.map_err(|error| StoreError::Unavailable(error.into()))?;
         let run = move || {
-            // It goes on when nobody waits for it any more.
+            // The read continues even if its caller is gone.
             let _permit = permit;
             let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
@@ -157,18 +158,18 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the writer has stopped".into())
 }
 
-/// As [`StoreError::Unavailable`].
+/// Wraps an SQLite error as [`StoreError::Unavailable`].
 pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.into())
 }
 
-/// Sets the connection up and brings the schema to what this code knows. Returns the schema's version.
+/// Configures the connection and migrates the schema. Returns the version of the schema.
 fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Pages are moved from the journal to their places by the 64 MiB, since a page that was written many times in between
-    // is moved once; and as much is kept at hand. Both halve the cost of an event where there are many users.
+    // Checkpoints run every 64 MiB of journal, since a page that was written many times in between is moved only once;
+    // and the page cache has the same size. Both halve the cost of an event with many users.
     connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -190,7 +191,7 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The writer's thread: until every handle is gone.
+/// The writer thread. Runs until every handle is dropped.
 fn write_all(connection: &Connection, mut waiting: mpsc::Receiver<Write>) {
     while let Some(first) = waiting.blocking_recv() {
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
@@ -201,7 +202,7 @@ fn write_all(connection: &Connection, mut waiting: mpsc::Receiver<Write>) {
         }
         let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(Arc::new);
         if !connection.is_autocommit() {
-            // The commit failed. What is undone is answered as not done.
+            // The commit failed. All its writes are rolled back and answered with the error.
             let _ = connection.execute_batch("ROLLBACK");
         }
         for answer in answers {
@@ -210,7 +211,7 @@ fn write_all(connection: &Connection, mut waiting: mpsc::Receiver<Write>) {
     }
 }
 
-/// Runs one of several writes of a transaction, so that its failure is its own.
+/// Runs one write of a shared transaction in a savepoint, so that its failure does not affect the others.
 fn undo_on_error<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,

@@ -13,7 +13,7 @@ use rusqlite::params;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
 
-/// The account's settings: there is one row at most.
+/// The account's settings: at most one row.
 const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
 
 #[async_trait]

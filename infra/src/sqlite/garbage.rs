@@ -9,11 +9,11 @@ use super::rows::{Rows, execute};
 use super::store::SqliteStore;
 
 impl SqliteStore {
-    /// Removes the states of users that do not exist (deleted ones, and those of whom only an end was heard) once their
-    /// marks can no longer matter, and old notifications. Returns how many of them there were.
+    /// Removes states of users that do not exist (deleted, or known only from a disconnect) once their tombstones no
+    /// longer matter, and expired notifications. Returns how many rows were removed.
     ///
     /// # Errors
-    /// If the database does not work.
+    /// If the database fails.
     pub async fn collect_garbage(&self, now: Timestamp) -> Result<usize, StoreError> {
         let before = |seconds: u64| {
             now.as_millis().saturating_sub(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))

@@ -1,11 +1,11 @@
-//! SQLite: the store and the queue of one process, in one file.
+//! SQLite: the store and the queue of a single process, in one file.
 //!
-//! What was answered as written survives the end of the process at any moment, and of the machine's power: the journal
-//! is flushed before an answer. Since a flush is what costs, all writes go through one thread that commits whatever has
-//! come in together. Readers have connections of their own and never wait for it.
+//! A write that was answered survives a crash of the process or a power failure: the journal is flushed before the
+//! answer. Since the flush dominates the cost, all writes go through one thread, which commits all waiting writes
+//! together. Readers have their own connections and never wait for writers.
 //!
-//! Of the modules, `database` runs reads and writes, `rows` says once how rows are read and written, and `records` has
-//! what several ports write. Each of the others implements a port or a few, and knows none of its neighbours.
+//! The module `database` runs reads and writes, `rows` reads and writes rows, and `records` has the writes that several
+//! ports share. Every other module implements ports and depends on none of its siblings.
 
 mod bindings;
 mod credentials;

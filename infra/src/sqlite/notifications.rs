@@ -1,4 +1,4 @@
-//! Notifications and what became of them.
+//! Notifications and their deliveries.
 
 use async_trait::async_trait;
 use reachability_domain::paging::{Page, PageRequest};

@@ -1,4 +1,4 @@
-//! The queue: messages wait in a table until they are due, and are gone once they are handled.
+//! The queue: messages wait in a table until they are due, and are deleted when they are acknowledged.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 
 use super::database::{Database, unavailable};
 
-/// When messages are due that are to be delivered at once: also if the clock is set back in the meantime.
+/// The due time of messages without delay: zero, so that it holds even if the clock is set back.
 const AT_ONCE: i64 = 0;
 
-/// A queue in an SQLite database, for one consumer. Clones share it.
+/// A queue in an SQLite database, with one consumer. Clones share it.
 pub struct SqliteQueue<M> {
     database: Database,
     lane: i64,
@@ -48,34 +48,34 @@ impl SqliteQueue<PushMessage> {
 /// A message that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// Its number in the queue, never used twice.
+    /// The message's id in the queue, never reused.
     pub id: i64,
-    /// How often its handling has failed.
+    /// Number of failed attempts.
     pub attempts: u32,
-    /// What was sent.
+    /// The message's body.
     pub body: String,
 }
 
-/// A message that nobody could handle.
+/// A message that could not be handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// What was sent.
+    /// The message's body.
     pub body: String,
-    /// Why its last handling failed.
+    /// Why the last attempt failed.
     pub reason: String,
 }
 
 impl<M> SqliteQueue<M> {
-    /// All queues lie in one table, each in a lane of its own.
+    /// All queues share one table; each has its own lane.
     fn in_lane(lane: i64, database: Database) -> Self {
         Self { database, lane, sent: Arc::default(), message: PhantomData }
     }
 
-    /// The messages that are due, the longest-waiting first: timers at most one half of them, so that neither they nor
-    /// events wait for ever. They stay in the queue until they are acknowledged.
+    /// Returns due messages, the longest-waiting first, without removing them. Timers are at most one half, so that
+    /// neither timers nor events starve.
     ///
     /// # Errors
-    /// If the database does not work.
+    /// If the database fails.
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
         let lane = self.lane;
         self.database
@@ -101,10 +101,10 @@ impl<M> SqliteQueue<M> {
             .await
     }
 
-    /// When the next message will be due that is not yet at this time; `None` if there is none.
+    /// When the next message after this time is due; `None` if there is none.
     ///
     /// # Errors
-    /// If the database does not work.
+    /// If the database fails.
     pub async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let lane = self.lane;
         self.database
@@ -120,16 +120,16 @@ impl<M> SqliteQueue<M> {
             .await
     }
 
-    /// Waits until something was sent since the last wait.
+    /// Waits until a message was sent since the last wait.
     pub async fn sent(&self) {
         self.sent.notified().await;
     }
 
-    /// Acknowledges handled messages, lets failed ones wait until `retry.1`, and moves the hopeless ones to the dead letters
-    /// with the reason.
+    /// Acknowledges handled messages, delays failed ones until `retry.1`, and moves hopeless ones to the dead letters
+    /// with their reason.
     ///
     /// # Errors
-    /// If the database does not work; then nothing was acknowledged.
+    /// If the database fails; then nothing has changed.
     pub async fn acknowledge(
         &self,
         handled: Vec<i64>,
@@ -164,10 +164,10 @@ impl<M> SqliteQueue<M> {
             .await
     }
 
-    /// The dead letters of all queues, the oldest first.
+    /// The dead letters of all queues, oldest first.
     ///
     /// # Errors
-    /// If the database does not work.
+    /// If the database fails.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
         self.database
             .read(|connection| {

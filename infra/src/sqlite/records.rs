@@ -1,4 +1,4 @@
-//! Records that several ports write: users, their states and their bindings.
+//! Records that several ports write: users, states and bindings.
 
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::Identity;

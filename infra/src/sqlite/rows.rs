@@ -1,5 +1,5 @@
-//! Reading and writing rows. Most tables keep a record as a JSON document in one column, beside the columns that it is
-//! found by; those whose records are replaced conditionally have a column for the version.
+//! Reads and writes rows. Most tables store a record as a JSON document in one column, besides the columns of their
+//! keys; tables with conditional replacement also have a version column.
 
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
@@ -33,18 +33,18 @@ impl<S: Sid> FromSql for Key<S> {
     }
 }
 
-/// What is kept as a document.
+/// A record that is stored as a document.
 pub(super) trait Record: DeserializeOwned {
-    /// The columns that are read: the document, and the version if it has a column of its own.
+    /// The columns to select: the document, and the version if the table has that column.
     const COLUMNS: &'static str = "document";
 
-    /// Takes over the version of the row, which is ahead of the one in the document.
+    /// Sets the record's version to that of the row, which is newer than the one in the document.
     fn at_version(self, _: u64) -> Self {
         self
     }
 }
 
-/// Records with a version.
+/// Implements [`Record`] for types with a version.
 macro_rules! versioned {
     ($($record:ty),*) => {
         $(
@@ -64,7 +64,7 @@ impl Record for ApiKey {}
 impl Record for Delivery {}
 impl Record for Notification {}
 
-/// The document of a row, and its version if that was selected as well.
+/// The document of a row, and its version if selected.
 type Columns = (String, Option<u64>);
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
@@ -80,7 +80,7 @@ fn record<T: Record>((document, version): Columns) -> Result<T, StoreError> {
     })
 }
 
-/// The rows of a table that meet a condition, whose parameters are numbered from `?1` on.
+/// The rows of a table that meet a condition. The condition's parameters are numbered from `?1`.
 pub(super) struct Rows<'a> {
     table: &'static str,
     condition: &'static str,
@@ -98,21 +98,21 @@ impl<'a> Rows<'a> {
         connection.prepare_cached(&sql).and_then(|mut statement| statement.exists(parameters)).map_err(unavailable)
     }
 
-    /// The record of the first row.
+    /// The first record.
     pub(super) fn find<T: Record>(&self, connection: &Connection) -> Result<Option<T>, StoreError> {
         let Self { table, condition, parameters } = *self;
         let sql = format!("SELECT {} FROM {table} WHERE {condition}", T::COLUMNS);
         find(connection, &sql, parameters, columns)?.map(record).transpose()
     }
 
-    /// The records of all rows.
+    /// All records.
     pub(super) fn all<T: Record>(&self, connection: &Connection) -> Result<Vec<T>, StoreError> {
         let Self { table, condition, parameters } = *self;
         let sql = format!("SELECT {} FROM {table} WHERE {condition}", T::COLUMNS);
         all(connection, &sql, parameters)
     }
 
-    /// A page of the records, by the column `sid`.
+    /// One page of the records, ordered by the column `sid`.
     pub(super) fn page<K: Sid, T: Record>(
         &self,
         connection: &Connection,
@@ -135,10 +135,10 @@ impl<'a> Rows<'a> {
         Ok(page.page_of_read(all(connection, &sql, parameters.as_slice())?))
     }
 
-    /// Replaces the document of one row and adds one to its version.
+    /// Replaces the document of one row and increments its version.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] unless it is at this version, [`StoreError::Missing`] if there is no such row.
+    /// [`StoreError::Conflict`] unless the row has this version, [`StoreError::Missing`] if it does not exist.
     pub(super) fn replace(&self, connection: &Connection, version: u64, document: &str) -> Result<(), StoreError> {
         let Self { table, condition, parameters } = *self;
         let sql = format!(
@@ -174,7 +174,7 @@ fn all<T: Record>(connection: &Connection, sql: &str, parameters: &[&dyn ToSql])
     rows.map(|row| record(row.map_err(unavailable)?)).collect()
 }
 
-/// The one row that a query finds, if any.
+/// The first row of a query; `None` if there is none.
 pub(super) fn find<T>(
     connection: &Connection,
     sql: &str,
@@ -185,7 +185,7 @@ pub(super) fn find<T>(
     row.map_err(unavailable)
 }
 
-/// Returns how many rows were written.
+/// Runs a statement. Returns the number of rows written.
 pub(super) fn execute(connection: &Connection, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
     let written = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
     written.map_err(unavailable)
@@ -194,7 +194,7 @@ pub(super) fn execute(connection: &Connection, sql: &str, parameters: impl Param
 /// Inserts a row.
 ///
 /// # Errors
-/// [`StoreError::Exists`] if there is one with the same key.
+/// [`StoreError::Exists`] if a row with the same key exists.
 pub(super) fn create(connection: &Connection, sql: &str, parameters: impl Params) -> Result<(), StoreError> {
     match connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters)) {
         Ok(_) => Ok(()),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_that_of_the_row() {
+    fn the_version_comes_from_the_row() {
         let connection = with_services();
         let sid: ServiceSid = Sid::from_bits(2);
         let key = Key(sid);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_both_ways() {
+    fn pages_are_read_in_both_directions() {
         let connection = with_services();
         let sid = |n| Sid::from_bits(n);
         for (position, sids, more) in [
@@ -271,7 +271,7 @@ mod tests {
             (Cursor::Before(sid(2)), &[1], false),
         ] {
             let page = PageRequest::<ServiceSid> { position, limit: 2 };
-            // With a parameter of the condition's own before those of the page.
+            // The condition has its own parameter before those of the page.
             let page: Page<Service> = Rows::new("services", "version = ?1", &[&0]).page(&connection, page).unwrap();
             let found: Vec<u128> = page.items.iter().map(|service| service.sid.bits()).collect();
             assert_eq!((found.as_slice(), page.more), (sids, more), "{position:?}");

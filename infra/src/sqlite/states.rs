@@ -42,7 +42,7 @@ impl States for SqliteStore {
                 if let Some(state) = &writes.state {
                     write_state(connection, user.service_sid, &user.identity, state)?;
                 }
-                // Nearly always there is one.
+                // Usually the user exists.
                 if writes.creates_user && !identity_is_taken(connection, &user)? {
                     insert_user(connection, &user)?;
                 }

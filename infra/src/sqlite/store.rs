@@ -1,8 +1,8 @@
-//! The store.
+//! The store on SQLite.
 
 use super::database::Database;
 
-/// Services, users, their state, keys and everything for pushes in an SQLite database.
+/// Stores everything except the queues in an SQLite database.
 #[derive(Clone)]
 pub struct SqliteStore {
     pub(super) database: Database,

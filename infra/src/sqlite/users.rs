@@ -13,7 +13,7 @@ use super::records::{delete_binding, insert_user, read_state, service_exists, wr
 use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
 
-/// The row of a user.
+/// Selects a user by its sid.
 const BY_SID: &str = "service = ?1 AND sid = ?2";
 
 #[async_trait]

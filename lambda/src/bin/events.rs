@@ -1,4 +1,4 @@
-//! The function `events`: the door for events.
+//! The function `events`: accepts events.
 
 use reachability_lambda::http;
 

@@ -1,4 +1,4 @@
-//! The function `fanout`: tells of changes.
+//! The function `fanout`: publishes changes.
 
 use std::sync::Arc;
 

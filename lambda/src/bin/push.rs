@@ -1,4 +1,4 @@
-//! The function `push`: asks push providers.
+//! The function `push`: calls push providers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The function `users`: users and whether they are reachable.
+//! The function `users`: users and their reachability.
 
 use reachability_lambda::http;
 

@@ -1,4 +1,4 @@
-//! The worker as a Lambda: handles events and timers.
+//! The function `worker`: handles events and timers.
 
 use std::sync::Arc;
 use std::time::Duration;

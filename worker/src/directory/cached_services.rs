@@ -1,4 +1,4 @@
-//! The services, as they were a moment ago.
+//! A cache of services.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-/// How many services are remembered at most. Beyond that all are read again.
+/// Maximum number of cached services. When it is reached, the cache is cleared.
 const MAX_KNOWN: usize = 10_000;
 
-/// Reads services, and remembers them for a while where it may.
+/// Reads services and caches them for up to `max_age`.
 pub(crate) struct CachedServices {
     services: Arc<dyn Services>,
     max_age: Duration,
@@ -25,8 +25,8 @@ impl CachedServices {
         Self { services, max_age, known: Mutex::default() }
     }
 
-    /// A service as it was no longer ago than that; as it is now if somebody comes online and its reachability was off,
-    /// since that would lose an event. What is not there is looked for every time.
+    /// A service, at most `max_age` old. If `comes_online` and the cached configuration is off, reads it again: using
+    /// the old one would lose an event. A missing service is never cached.
     pub(crate) async fn get(
         &self,
         sid: ServiceSid,
@@ -44,7 +44,7 @@ impl CachedServices {
         self.read(sid, now).await
     }
 
-    /// A service as it is now.
+    /// Reads a service from the store, and caches it.
     pub(crate) async fn read(&self, sid: ServiceSid, now: Timestamp) -> Result<Option<Arc<Service>>, StoreError> {
         let service = self.services.service(sid).await?.map(Arc::new);
         let mut known = self.known();
@@ -63,7 +63,7 @@ impl CachedServices {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<ServiceSid, (Timestamp, Arc<Service>)>> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What the worker reads of the directory.
+//! Cached access to the directory.
 
 mod cached_services;
 

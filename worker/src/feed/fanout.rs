@@ -1,6 +1,6 @@
-//! Tells of changes.
+//! Publishes changes.
 //!
-//! What is told is what the stored records say, before and after a write, never the event that was meant to cause it.
+//! A notice is computed from the stored records before and after a write, never from the event that caused the write.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,14 +21,14 @@ use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use tracing::{info, warn};
 
-/// Tells of changes.
+/// Publishes changes.
 #[derive(Clone)]
 pub struct Fanout {
-    /// Where services lie.
+    /// The service store.
     pub services: Arc<dyn Services>,
-    /// Takes what follows from changes.
+    /// The push queue, for announcements of registrations.
     pub pushes: Arc<dyn Queue<PushMessage>>,
-    /// Who is told.
+    /// Publishes the notices.
     pub sink: Arc<dyn Sink>,
     /// Counts changes.
     pub metrics: Arc<dyn Metrics>,
@@ -39,32 +39,33 @@ pub struct Fanout {
 pub enum StoredWrite {
     /// A user's state.
     State {
-        /// Whose.
+        /// The user.
         user: UserKey,
-        /// The user's sid; `None` if there is no such user.
+        /// The user's sid; `None` if the user does not exist.
         sid: Option<UserSid>,
-        /// As stored before.
+        /// Before the write.
         before: StateSummary,
-        /// As stored now.
+        /// After the write.
         after: StateSummary,
     },
-    /// A service, which may be new or gone.
+    /// A service, possibly created or deleted by the write.
     Service {
-        /// As stored before; `None` if it was not there.
+        /// Before the write; `None` if it did not exist.
         before: Option<Box<Service>>,
-        /// As stored now; `None` if it is not there any more.
+        /// After the write; `None` if it was deleted.
         after: Option<Box<Service>>,
     },
 }
 
 impl Fanout {
-    /// Tells of what changed, in the order of writing. Returns the index of the first write that was not told of: from there
-    /// on they are to be handled again. A change may be told twice, and never is one lost.
+    /// Publishes the changes, in the order of the writes. Returns the index of the first write whose change was not
+    /// published; that write and all later ones must be handled again. A change may be published twice, but is never
+    /// lost.
     pub async fn handle(&self, writes: &[StoredWrite]) -> Option<usize> {
         let (notices, mut failed) = self.notices(writes).await;
         let (places, notices): (Vec<usize>, Vec<Notice>) = notices.into_iter().unzip();
         if let Err(error) = self.sink.tell(&notices).await {
-            warn!(error = %ErrorChain(&error), "changes will be told again");
+            warn!(error = %ErrorChain(&error), "changes will be published again");
             let first = error.indices.iter().filter_map(|index| places.get(*index)).min();
             failed = [failed, first.copied()].into_iter().flatten().min();
         }
@@ -73,7 +74,7 @@ impl Fanout {
             told.take_while(move |(place, _)| failed.is_none_or(|failed| **place < failed))
         };
         if let Err((place, error)) = self.announce(told(failed)).await {
-            warn!(error = %ErrorChain(&error), "changes will be told again");
+            warn!(error = %ErrorChain(&error), "changes will be published again");
             failed = Some(place);
         }
         for (_, notice) in told(failed) {
@@ -85,8 +86,8 @@ impl Fanout {
         failed
     }
 
-    /// Where reachability was switched on, has the registrations told of that there are already. If that fails, from which
-    /// write on, and why.
+    /// Queues the announcement of existing registrations for each service that was switched on. On failure, returns the
+    /// index of the write and the error.
     async fn announce(&self, notices: impl Iterator<Item = (&usize, &Notice)>) -> Result<(), (usize, QueueError)> {
         for (place, notice) in notices {
             if let Notice::Switch(switch) = notice
@@ -101,16 +102,18 @@ impl Fanout {
         Ok(())
     }
 
-    /// What writes have to tell, each with its index; and the index from which on it could not be found out.
+    /// The notices of the writes, each with the index of its write. If a read fails, also the index of the write at
+    /// which it failed.
     async fn notices(&self, writes: &[StoredWrite]) -> (Vec<(usize, Notice)>, Option<usize>) {
         let mut notices = Vec::new();
-        // Read for every batch: an old one would hide who came online first in a new generation.
+        // Read again for every batch: an old configuration would hide the first users who come online in a new
+        // generation.
         let mut configurations: HashMap<ServiceSid, Option<Configuration>> = HashMap::new();
         for (place, write) in writes.iter().enumerate() {
             match self.notice(write, &mut configurations).await {
                 Ok(notice) => notices.extend(notice.map(|notice| (place, notice))),
                 Err(error) => {
-                    warn!(error = %ErrorChain(&error), "changes will be looked for again");
+                    warn!(error = %ErrorChain(&error), "a service could not be read; the changes will be read again");
                     return (notices, Some(place));
                 }
             }
@@ -136,14 +139,14 @@ impl Fanout {
                 *unread.insert(service.map(|service| service.configuration))
             }
         };
-        // Of a service that was deleted.
+        // The service was deleted.
         let Some(configuration) = configuration else { return Ok(None) };
         let change = Change::between(user, &configuration, *before, *after);
         Ok(change.map(|change| Notice::Change(change, *sid)))
     }
 }
 
-/// What was switched between two states of a service. One that is deleted is off.
+/// The switch between two states of a service. A deleted service counts as off.
 fn switch(before: Option<&Service>, after: Option<&Service>) -> Option<Switch> {
     let sid = after.or(before)?.sid;
     let before = before.map(|service| service.configuration).unwrap_or_default();
@@ -151,7 +154,7 @@ fn switch(before: Option<&Service>, after: Option<&Service>) -> Option<Switch> {
     Switch::between(sid, &before, &after)
 }
 
-/// Identities may be names of people, or their addresses: the log has sids.
+/// Logs sids only: identities may be personal names or email addresses.
 fn log(notice: &Notice) {
     match notice {
         Notice::Change(change, sid) => info!(

@@ -1,4 +1,4 @@
-//! From what was stored to those who are told of changes.
+//! The change feed: publishes changes of stored records.
 
 mod fanout;
 

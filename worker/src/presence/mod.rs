@@ -1,4 +1,4 @@
-//! Turns events into presence, and keeps the timers.
+//! Computes presence from events, and sets timers.
 
 mod timers;
 mod user;
@@ -26,30 +26,30 @@ use crate::directory::CachedServices;
 use crate::envelope::open;
 use crate::{Envelope, Failure};
 
-/// How many users are worked on side by side: enough to fill a commit, few enough not to flood a store.
+/// How many users are processed concurrently: enough to fill a commit, few enough not to overload a store.
 const USERS_AT_ONCE: usize = 512;
 
 /// How many users of a deleted service one message removes.
 const PURGED_AT_ONCE: usize = 500;
 
-/// What the worker works with.
+/// The ports that the worker uses.
 #[derive(Clone)]
 pub struct WorkerPorts {
-    /// Where services lie.
+    /// The service store.
     pub services: Arc<dyn Services>,
-    /// Where deleted services leave records behind; `None` where they do not.
+    /// Removes the records that deleted services leave behind; `None` if the store leaves none.
     pub deleted_services: Option<Arc<dyn DeletedServices>>,
-    /// Where users lie.
+    /// The user store.
     pub users: Arc<dyn Users>,
-    /// Where their states lie.
+    /// The state store.
     pub states: Arc<dyn States>,
-    /// Takes timers.
+    /// The event queue, for timers.
     pub events: Arc<dyn Queue<PresenceMessage>>,
-    /// Takes registrations to be checked.
+    /// The push queue, for checks of registrations.
     pub pushes: Arc<dyn Queue<PushMessage>>,
-    /// Makes the sids of new users.
+    /// Generates the sids of new users.
     pub ids: Arc<dyn Ids>,
-    /// Counts what becomes of events.
+    /// Counts the outcomes of events.
     pub metrics: Arc<dyn Metrics>,
 }
 
@@ -62,14 +62,14 @@ pub struct Worker {
     clock: Clock,
 }
 
-/// What messages lead to before they count as handled.
+/// The result of handling messages.
 #[derive(Debug, Default)]
 struct Handled {
-    /// The messages that were not handled.
+    /// The messages that failed.
     failures: Vec<(usize, Failure)>,
-    /// What is to be sent to the event queue before the others count as handled.
+    /// Messages to send to the event queue before the successful ones are acknowledged.
     events: Vec<PresenceMessage>,
-    /// What is to be sent to the push queue before the others count as handled.
+    /// Messages to send to the push queue before the successful ones are acknowledged.
     pushes: Vec<PushMessage>,
 }
 
@@ -79,7 +79,7 @@ impl Handled {
     }
 }
 
-/// The messages of one user in a batch, with their places in it.
+/// The messages of one user in a batch, with their indices.
 #[derive(Debug, Default)]
 struct UserBatch {
     events: Vec<(usize, Event)>,
@@ -94,14 +94,14 @@ impl UserBatch {
 }
 
 impl Worker {
-    /// A service's configuration is never older than `configuration_age`, and zero reads it for every batch; it takes effect
-    /// that late, but loses no event.
+    /// `configuration_age` is the maximum age of a service's configuration; zero reads it for every batch. A change of
+    /// the configuration takes effect with that delay, but no event is lost.
     pub fn new(ports: WorkerPorts, rules: Rules, configuration_age: Duration, clock: Clock) -> Self {
         let services = Arc::new(CachedServices::new(ports.services.clone(), configuration_age));
         Self { ports, rules, services, clock }
     }
 
-    /// Handles messages as the queue delivers them. Returns the indices of those that were not handled, with the reason.
+    /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
     pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
         let now = (self.clock)();
         open(envelopes, &*self.ports.metrics, PresenceMessage::parse, async |messages| {
@@ -110,8 +110,8 @@ impl Worker {
         .await
     }
 
-    /// Handles messages: users side by side, all messages of one user in one write. Returns the indices of those that
-    /// were not handled, with the reason. All others are stored, and what follows from them is in the queues.
+    /// Handles messages: users concurrently, all messages of one user in one write. Returns the indices of messages
+    /// that failed, with the reason. All others are stored, and their follow-up messages are queued.
     pub async fn process(&self, messages: Vec<PresenceMessage>, now: Timestamp) -> Vec<(usize, Failure)> {
         let mut batches: HashMap<UserKey, UserBatch> = HashMap::new();
         let mut purges = Vec::new();
@@ -152,8 +152,8 @@ impl Worker {
         self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await
     }
 
-    /// Sends what follows from messages. A message is handled when that is in the queues. Having it there twice is harmless,
-    /// losing it is not.
+    /// Sends the follow-up messages. A message counts as handled only when its follow-ups are queued: sending them
+    /// twice is harmless, losing them is not.
     async fn follow_up(&self, handled: impl Iterator<Item = (Vec<usize>, Handled)>) -> Vec<(usize, Failure)> {
         let (mut failures, mut events, mut pushes, mut waiting) = (vec![], vec![], vec![], vec![]);
         for (indices, handled) in handled {
@@ -182,11 +182,11 @@ impl Worker {
         failures
     }
 
-    /// Removes what is left of a deleted service, a part at a time.
+    /// Removes some of the records of a deleted service.
     async fn purge(&self, index: usize, purge: Purge, now: Timestamp) -> Handled {
         let purged = async {
             let Some(deleted_services) = &self.ports.deleted_services else { return Ok(false) };
-            // Whoever asked for it may have failed to delete the service.
+            // The message is sent before the deletion, which may have failed.
             if self.services.read(purge.service, now).await?.is_some() {
                 return Ok(false);
             }

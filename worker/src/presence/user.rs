@@ -1,4 +1,4 @@
-//! What the messages of one user do.
+//! Handles the messages of one user.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use super::timers::{next_timer, timer, wants_timer};
 use super::{Handled, UserBatch, Worker};
 use crate::Failure;
 
-/// What follows from a user's messages.
+/// Messages for the event queue and the push queue.
 type FollowUps = (Vec<PresenceMessage>, Vec<PushMessage>);
 
 impl Worker {
@@ -40,7 +40,8 @@ impl Worker {
         let checks: Vec<Check> = batch.checks.into_iter().map(|(_, check)| check).collect();
         let mut events = Vec::with_capacity(batch.events.len());
         for (index, event) in batch.events {
-            // Whoever accepted it has looked at that too. A clock that was set back since then is no reason to refuse it.
+            // The receiver of the event has checked this too. A clock that was set back since must not refuse the
+            // event, so the limit is doubled here.
             match event.check_clock(now.plus(Event::MAX_AHEAD)) {
                 Err(error) => handled.failures.push((index, error.into())),
                 Ok(()) => {
@@ -59,7 +60,7 @@ impl Worker {
         handled
     }
 
-    /// Of a service that does not exist, timers are left over and events are refused.
+    /// For a service that does not exist: refuses events and drops timers.
     fn refuse(&self, batch: &UserBatch) -> Handled {
         let refused = batch.events.iter().map(|(index, event)| {
             self.ports.metrics.count(EventOutcome::Refused);
@@ -68,7 +69,7 @@ impl Worker {
         Handled { failures: refused.collect(), ..Handled::default() }
     }
 
-    /// Adds events to what is stored. Returns the timers to be set and the registrations to be checked.
+    /// Joins events to the stored state. Returns the timers to set and the registrations to check.
     async fn join(
         &self,
         key: UserKey,
@@ -87,8 +88,8 @@ impl Worker {
         let mut news = Presence::default();
         let mut said = Vec::with_capacity(events.len());
         for event in events {
-            // While reachability is off, nobody comes online. That a connection ended is kept all the same: its user
-            // must not seem to be there when reachability is on again.
+            // While reachability is off, nobody comes online. Disconnects are stored all the same, so that the user
+            // does not appear online when reachability is on again.
             if enabled || !event.renews_lease() {
                 let one = Presence::of_event(event, &self.rules, configuration.generation, now);
                 news.join(&one);
@@ -119,7 +120,7 @@ impl Worker {
         Ok((timers(&user.key(), events, checks, &joined, now), pushes))
     }
 
-    /// Counts what became of events.
+    /// Counts the outcomes of events.
     fn account_for(&self, said: &[(&Event, Presence)], joined: &Joined, now: Timestamp) {
         let before = joined.connections.iter().map(|(id, touched)| (id.clone(), touched.before)).collect();
         let mut known = Presence::from_parts(before, Generation::default(), None);
@@ -133,15 +134,15 @@ impl Worker {
         }
     }
 
-    /// Users appear at their first connect, whether or not reachability is on; a deleted one does not come back by what
-    /// is still heard of its connections.
+    /// Creates a user at its first connect, even while reachability is off. Late events of a deleted user's connections
+    /// do not recreate the user.
     async fn create_if_missing(&self, user: &User, events: &[Event]) -> Result<(), StoreError> {
         let connects: Vec<&Event> =
             events.iter().filter(|event| matches!(event.kind, EventKind::Connect { .. })).collect();
         if connects.is_empty() {
             return Ok(());
         }
-        // Asked first: a read costs less than a write that fails, and it fails nearly always.
+        // A read costs less than a failed write, and the user nearly always exists.
         if self.ports.users.user(user.service_sid, &UserRef::Identity(user.identity.clone())).await?.is_some() {
             return Ok(());
         }
@@ -158,7 +159,7 @@ impl Worker {
     }
 }
 
-/// The timers to be set: the same one once, however many messages ask for it.
+/// The timers to set, without duplicates.
 fn timers(user: &UserKey, events: &[Event], checks: &[Check], joined: &Joined, now: Timestamp) -> Vec<PresenceMessage> {
     let touched = |id| joined.connections.get(id).copied().unwrap_or_default();
     let of_events = events.iter().filter_map(|event| {
@@ -170,8 +171,8 @@ fn timers(user: &UserKey, events: &[Event], checks: &[Check], joined: &Joined, n
     timers.into_iter().map(PresenceMessage::Check).collect()
 }
 
-/// Asks for a check of those registrations of a user who has just gone that nothing was heard of for long: from now on
-/// they are the only way to reach the user.
+/// Messages to check the registrations of a user who has just gone offline, if their last confirmation is old: a push
+/// is now the only way to reach the user.
 fn probes(registrations: &Registrations, service: ServiceSid, now: Timestamp) -> impl Iterator<Item = PushMessage> {
     let unproven = registrations.devices().filter(move |(_, registration)| registration.wants_check(now));
     unproven.map(move |(binding, _)| {

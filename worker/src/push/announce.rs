@@ -1,4 +1,4 @@
-//! Telling of registrations once reachability is switched on: until then nobody was told of them.
+//! Announces registrations after reachability was switched on. Until then their values are not published.
 
 use std::collections::BTreeMap;
 
@@ -23,21 +23,22 @@ impl Pusher {
             return Ok(vec![]);
         }
         let (bindings, rest) = self.page(announce.service, announce.span).await?;
-        // One of each user's will do.
+        // One binding per user is enough.
         let users: BTreeMap<UserKey, &Binding> = bindings.iter().map(|binding| (binding.user(), binding)).collect();
         let keys: Vec<UserKey> = users.keys().cloned().collect();
         let states = self.ports.states.states(&keys).await?;
-        // Some were told already: by what they did since, or by this message's first delivery.
-        let untold = users.values().zip(states);
-        let untold = untold.filter(|(_, state)| state.registrations.announced_in() < Some(announce.generation));
-        let untold: Vec<&Binding> = untold.map(|(binding, _)| *binding).collect();
-        for some in untold.chunks(WRITES_AT_ONCE) {
-            try_join_all(some.iter().map(|binding| self.tell(binding, announce.generation))).await?;
+        // Some users are already announced: by a change since then, or by an earlier delivery of this message.
+        let unannounced = users.values().zip(states);
+        let unannounced =
+            unannounced.filter(|(_, state)| state.registrations.announced_in() < Some(announce.generation));
+        let unannounced: Vec<&Binding> = unannounced.map(|(binding, _)| *binding).collect();
+        for some in unannounced.chunks(WRITES_AT_ONCE) {
+            try_join_all(some.iter().map(|binding| self.announce_one(binding, announce.generation))).await?;
         }
         Ok(rest.into_iter().map(|span| PushMessage::Announce(Announce { span, ..announce })).collect())
     }
 
-    async fn tell(&self, binding: &Binding, generation: Generation) -> Result<(), StoreError> {
+    async fn announce_one(&self, binding: &Binding, generation: Generation) -> Result<(), StoreError> {
         let action = BindingCommand::Announce(binding.sid, generation);
         self.ports.bindings.apply(binding.service_sid, binding.device(), &action, None, (self.clock)()).await.map(drop)
     }

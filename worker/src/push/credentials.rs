@@ -1,4 +1,4 @@
-//! Credentials, as they were a moment ago, and what providers say of them.
+//! A cache of credentials, and the recording of what providers say about them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,35 +15,35 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use tracing::{info, warn};
 
-/// How old a credential may be, so that it is not read for every device.
+/// How long a credential is cached, so that it is not read for every device.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// How many are remembered at most. Beyond that all are read again.
+/// Maximum number of cached credentials. When it is reached, the cache is cleared.
 const MAX_KNOWN: usize = 1_000;
 
-/// How often it is tried to keep what a provider says when others write the credential too.
+/// How many attempts are made to record an answer when other processes write the same credential.
 const ATTEMPTS: u32 = 8;
 
-/// Reads credentials, and remembers them for a moment.
+/// Reads credentials and caches them for a moment.
 pub(super) struct CachedCredentials {
     store: Arc<dyn Credentials>,
     provider: Arc<dyn PushProvider>,
     metrics: Arc<dyn Metrics>,
     known: Mutex<HashMap<CredentialSid, (Timestamp, Credential)>>,
-    /// The outages that this process has written down. It does so once for each, and again only for another reason: if
-    /// another process can reach the provider and writes that, they do not overwrite each other in turns.
-    told: Mutex<HashMap<CredentialSid, Outage>>,
-    /// Held by the one who writes down what is new, so that an outage's end is written after its beginning.
+    /// The outages that this process has recorded. It records each outage once, and again only if the reason changes.
+    /// Otherwise a process that can reach the provider and one that cannot would overwrite each other repeatedly.
+    recorded: Mutex<HashMap<CredentialSid, Outage>>,
+    /// Held while recording, so that the end of an outage is written after its beginning.
     writing: futures_util::lock::Mutex<()>,
 }
 
 impl CachedCredentials {
     pub(super) fn new(store: Arc<dyn Credentials>, provider: Arc<dyn PushProvider>, metrics: Arc<dyn Metrics>) -> Self {
-        let (known, told, writing) = (Mutex::default(), Mutex::default(), futures_util::lock::Mutex::default());
-        Self { store, provider, metrics, known, told, writing }
+        let (known, recorded, writing) = (Mutex::default(), Mutex::default(), futures_util::lock::Mutex::default());
+        Self { store, provider, metrics, known, recorded, writing }
     }
 
-    /// A credential as it was no longer ago than that; `None` if there is none.
+    /// A credential, at most [`MAX_AGE`] old; `None` if it does not exist.
     pub(super) async fn get(&self, sid: CredentialSid, now: Timestamp) -> Result<Option<Credential>, StoreError> {
         if let Some((read_at, credential)) = self.known().get(&sid)
             // The clock may have been set back.
@@ -57,8 +57,8 @@ impl CachedCredentials {
         Ok(credential)
     }
 
-    /// Keeps what a push says of the credential that it was sent with: what the provider thinks of it, and whether it can
-    /// be reached.
+    /// Records what the outcome of a push says about its credential: whether the provider accepts it, and whether the
+    /// provider is reachable.
     pub(super) async fn learn(
         &self,
         used: &Credential,
@@ -72,43 +72,43 @@ impl CachedCredentials {
             return Ok(());
         }
         let _writing = self.writing.lock().await;
-        // Whoever held it before may have written the same.
+        // The previous holder of the lock may have recorded the same.
         let Some(known) = self.get(used.sid, now).await? else { return Ok(()) };
         if !known.is_used_like(used) || !self.is_news(&known, outcome, now) {
             return Ok(());
         }
         let written = self.write(used, outcome, now).await;
         if !matches!(written, Ok(true)) {
-            // Somebody else has just written it, or the store does not work. The next push will do.
-            self.told().remove(&used.sid);
+            // Another process wrote it first, or the store failed. The next push will record it.
+            self.recorded().remove(&used.sid);
         }
         written.map(drop)
     }
 
-    /// Whether there is something to write. Nearly always there is not.
+    /// Whether there is something to record. Usually there is not.
     fn is_news(&self, credential: &Credential, outcome: &PushOutcome, now: Timestamp) -> bool {
         let outage = self.provider.outage(credential);
         credential.health.after(outcome, now).is_some()
-            || outage.as_ref() != self.told().get(&credential.sid)
-            // Found by another process, or by this one before it was started again.
+            || outage.as_ref() != self.recorded().get(&credential.sid)
+            // Recorded by another process, or by this one before a restart.
             || (outage.is_none() && credential.outage.is_some())
     }
 
-    /// Writes down what is new. Returns whether it is stored.
+    /// Records the news. Returns whether it is stored.
     async fn write(&self, used: &Credential, outcome: &PushOutcome, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.store.credential(used.sid).await? else { return Ok(true) };
-            // What was said of one that has been replaced says nothing of the next.
+            // An answer about a replaced credential does not apply to the new one.
             if !stored.is_used_like(used) {
                 self.remember(used.sid, Some(&stored), now);
                 return Ok(true);
             }
             let outage = self.provider.outage(used);
-            let was_told = self.tell(used.sid, outage.as_ref());
+            let was_noted = self.note(used.sid, outage.as_ref());
             let mut next = stored.clone();
             next.health = stored.health.after(outcome, now).unwrap_or(next.health);
             next.outage = match outage.clone() {
-                Some(_) if was_told => next.outage,
+                Some(_) if was_noted => next.outage,
                 outage => outage.map(|outage| outage.after(stored.outage.as_ref())),
             };
             let replaced = if next == stored { Ok(()) } else { self.store.replace_credential(&next).await };
@@ -121,38 +121,38 @@ impl CachedCredentials {
                     if next.health != stored.health {
                         log(&next);
                     }
-                    // It may have ended while its beginning was written, and whoever found that out before it was told
-                    // of has seen no news.
+                    // The outage may have ended during this write. A push that saw the end before the outage was noted
+                    // in `recorded` had no news to record, so it is recorded here.
                     if self.provider.outage(used) == outage {
                         return Ok(true);
                     }
                 }
-                Err(StoreError::Conflict | StoreError::Missing) if was_told => {}
-                Err(StoreError::Conflict | StoreError::Missing) => drop(self.told().remove(&used.sid)),
+                Err(StoreError::Conflict | StoreError::Missing) if was_noted => {}
+                Err(StoreError::Conflict | StoreError::Missing) => drop(self.recorded().remove(&used.sid)),
                 Err(error) => return Err(error),
             }
         }
         Ok(false)
     }
 
-    /// Notes that an outage, or that there is none, is being written down. Returns whether it was noted before.
-    fn tell(&self, sid: CredentialSid, outage: Option<&Outage>) -> bool {
-        let mut told = self.told();
-        if told.get(&sid) == outage {
+    /// Notes that this outage, or its end, is being recorded. Returns whether that was already noted.
+    fn note(&self, sid: CredentialSid, outage: Option<&Outage>) -> bool {
+        let mut recorded = self.recorded();
+        if recorded.get(&sid) == outage {
             return true;
         }
-        if told.len() >= MAX_KNOWN {
-            told.clear();
+        if recorded.len() >= MAX_KNOWN {
+            recorded.clear();
         }
         match outage {
-            Some(outage) => drop(told.insert(sid, outage.clone())),
-            None => drop(told.remove(&sid)),
+            Some(outage) => drop(recorded.insert(sid, outage.clone())),
+            None => drop(recorded.remove(&sid)),
         }
         false
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<CredentialSid, Outage>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recorded(&self) -> MutexGuard<'_, HashMap<CredentialSid, Outage>> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, sid: CredentialSid, credential: Option<&Credential>, now: Timestamp) {
@@ -167,7 +167,7 @@ impl CachedCredentials {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<CredentialSid, (Timestamp, Credential)>> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Sending notifications.
+//! Delivers notifications.
 
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::paging::{Cursor, PageRequest};
@@ -16,7 +16,7 @@ use tracing::warn;
 use super::{FollowUps, Pusher};
 
 impl Pusher {
-    /// Finds the devices, and leaves a message for each.
+    /// Looks up the devices, and produces one message for each.
     pub(super) async fn deliver_to_all(&self, deliver: Deliver) -> FollowUps {
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
@@ -29,15 +29,15 @@ impl Pusher {
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
-        // Those that a first delivery of this message has added, and perhaps sent, stay as they are.
+        // Deliveries that an earlier delivery of this message has added, and perhaps sent, are unchanged.
         self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
         let message =
             |binding: &&Binding| PushMessage::Deliver(Deliver { binding: Some(binding.sid), ..deliver.clone() });
         Ok(live.iter().map(message).collect())
     }
 
-    /// Sends it to one device. Should this be interrupted before the result is stored, it is sent again by the same name,
-    /// and the device shows it once.
+    /// Sends the notification to one device. If this is interrupted before the result is stored, the retry has the same
+    /// collapse id, so the device shows the notification once.
     pub(super) async fn deliver_to(&self, sid: BindingSid, deliver: Deliver) -> FollowUps {
         let known = self.ports.notifications.delivery(deliver.notification, sid).await?;
         let Some(known) = known.filter(|known| known.status.is_queued()) else { return Ok(vec![]) };
@@ -50,7 +50,7 @@ impl Pusher {
             let date_updated = (self.clock)();
             self.ports.notifications.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
         };
-        // The first time it is sent however little time it has: some are for now or never.
+        // The first attempt ignores the expiry: a TTL of zero means "now or never".
         if deliver.attempts > 0 && notification.expires_at().is_some_and(|at| at <= (self.clock)()) {
             keep(failed("Expired")).await?;
             return Ok(vec![]);
@@ -82,7 +82,7 @@ impl Pusher {
                 match self.next_attempt(attempts, *retry_after) {
                     Some(due_at) => {
                         let status = DeliveryStatus::Queued { reason: Some(reason.clone()) };
-                        // Nearly always it is the reason of the attempt before.
+                        // Usually the reason is the same as that of the last attempt.
                         if status != known.status {
                             keep(status).await?;
                         }
@@ -92,9 +92,9 @@ impl Pusher {
                 }
             }
         }
-        // It is delivered, or not, whatever becomes of this. The next push finds out the same.
+        // A failure here does not change the delivery. The next push will record the same answer.
         if let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await {
-            warn!(binding.sid = %sid, error = %ErrorChain(&error), "what a provider said was not kept");
+            warn!(binding.sid = %sid, error = %ErrorChain(&error), "a provider's answer could not be recorded");
         }
         Ok(again.map(PushMessage::Deliver).into_iter().collect())
     }
@@ -114,7 +114,7 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
 fn push(notification: &Notification, binding: BindingSid) -> Push {
     Push {
         id: notification.push_id(binding),
-        // The digits alone: 32 letters are what every provider takes.
+        // Only the 32 digits: every provider accepts a collapse id of that length.
         collapse_id: format!("{:032x}", notification.sid.bits()),
         expires_at: notification.expires_at(),
         kind: PushKind::Alert(notification.content.clone()),

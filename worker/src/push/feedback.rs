@@ -1,4 +1,4 @@
-//! What push providers tell by themselves.
+//! Feedback that push providers send on their own.
 
 use reachability_domain::push::message::{Feedback, Probe, PushMessage};
 use reachability_domain::queue::{InvalidMessage, Message};
@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use super::{FollowUps, Pusher};
 
-/// What SNS tells of an endpoint: that a delivery has failed for good, or that the endpoint has changed.
+/// An event of an SNS endpoint: a delivery has failed permanently, or the endpoint has changed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct EndpointEvent {
     endpoint_arn: String,
 }
 
-/// Reads a message of the queue, which may be one of SNS's.
+/// Parses a message of the push queue, which may be an SNS event.
 pub(super) fn parse(body: &[u8]) -> Result<PushMessage, InvalidMessage> {
     PushMessage::parse(body).or_else(|error| match serde_json::from_slice(body) {
         Ok(EndpointEvent { endpoint_arn }) => Ok(PushMessage::Feedback(Feedback { endpoint_arn })),
@@ -22,7 +22,7 @@ pub(super) fn parse(body: &[u8]) -> Result<PushMessage, InvalidMessage> {
 }
 
 impl Pusher {
-    /// A hint is a reason to ask. What it says itself may be old.
+    /// Asks the provider about the device. The content of the feedback is not used, since it may be outdated.
     pub(super) async fn follow(&self, feedback: Feedback) -> FollowUps {
         let found = self.ports.provider.binding_at(&feedback.endpoint_arn).await?;
         let asked_at = (self.clock)();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sns_tells_which_endpoint_it_is() {
+    fn an_sns_event_names_its_endpoint() {
         let arn = "arn:aws:sns:eu-west-1:123456789012:endpoint/GCM/app/0a1b";
         let event = format!(
             r#"{{"DeliveryAttempts":1,"EndpointArn":"{arn}","EventType":"DeliveryFailure","FailureType":"InvalidPlatformToken"}}"#

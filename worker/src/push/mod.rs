@@ -1,8 +1,8 @@
-//! Asks push providers, and keeps what they say: checks of registrations, and notifications.
+//! Calls push providers and records their answers: checks of registrations, and notifications.
 //!
-//! A provider's answer says something of the registration ([`Verdict`]), of the credential, or of neither. One that is
-//! down or busy is asked again later, by a delayed message. That says nothing of the registration, and of the credential
-//! only that it cannot be used now.
+//! An answer can affect the registration ([`Verdict`]), the credential, or neither. If a provider is down or busy, a
+//! delayed message retries later; that does not affect the registration, and marks the credential only as currently
+//! unusable.
 
 mod announce;
 mod credentials;
@@ -38,46 +38,46 @@ use self::credentials::CachedCredentials;
 use crate::envelope::open;
 use crate::{Envelope, Failure};
 
-/// How many messages are worked on side by side: as many as one connection to APNs usually carries.
+/// How many messages are processed concurrently: as many as one connection to APNs usually carries.
 const AT_ONCE: usize = 1_000;
 
-/// How many records one message writes at a time.
+/// How many records one message writes concurrently.
 const WRITES_AT_ONCE: usize = 32;
 
-/// How often a provider that does not answer is asked in all, before a check is left for another occasion and a delivery
-/// is given up: for about half an hour.
+/// Maximum number of attempts while a provider does not answer, over about half an hour. Then a delivery fails, and a
+/// check waits for its next trigger.
 const MAX_ATTEMPTS: u32 = 8;
 
-/// How long the first wait is, half of it by chance. Each one after it is twice as long.
+/// The first backoff, half of it random. Each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 
-/// How long a wait is at most: as long as a queue holds a message.
+/// The longest backoff: as long as SQS can delay a message.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// A registration that was confirmed no longer than this ago is not written again for being confirmed. If its provider
-/// contradicts itself within that time, the word of death counts.
-const CONFIRMED_ANEW: Duration = Duration::from_secs(86_400);
+/// A confirmation is not written again within this time. If the provider contradicts itself within it, the dead-token
+/// answer wins.
+const RECONFIRM_AFTER: Duration = Duration::from_secs(86_400);
 
-/// What the pusher works with.
+/// The ports that the pusher uses.
 #[derive(Clone)]
 pub struct PusherPorts {
-    /// Where services lie.
+    /// The service store.
     pub services: Arc<dyn Services>,
-    /// Where users' states lie.
+    /// The state store.
     pub states: Arc<dyn States>,
-    /// Where bindings lie.
+    /// The binding store.
     pub bindings: Arc<dyn Bindings>,
-    /// Where credentials lie.
+    /// The credential store.
     pub credentials: Arc<dyn Credentials>,
-    /// Where notifications lie.
+    /// The notification store.
     pub notifications: Arc<dyn Notifications>,
-    /// Takes what is to be done later.
+    /// The push queue, for follow-up messages.
     pub pushes: Arc<dyn Queue<PushMessage>>,
-    /// Who is asked.
+    /// Sends pushes to providers.
     pub provider: Arc<dyn PushProvider>,
-    /// Spreads retries.
+    /// Randomises retries.
     pub ids: Arc<dyn Ids>,
-    /// Counts what providers answer.
+    /// Counts the answers of providers.
     pub metrics: Arc<dyn Metrics>,
 }
 
@@ -89,23 +89,23 @@ pub struct Pusher {
     clock: Clock,
 }
 
-/// What a message leads to before it counts as handled.
+/// The follow-up messages of a message: they are queued before it is acknowledged.
 type FollowUps = Result<Vec<PushMessage>, Failure>;
 
 impl Pusher {
-    /// What is to be done later goes to the queue.
+    /// Creates a pusher with an empty credential cache.
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
         let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
         Self { ports, credentials, clock }
     }
 
-    /// Handles messages as the queue delivers them. Returns the indices of those that were not handled, with the reason.
+    /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
     pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
         open(envelopes, &*self.ports.metrics, feedback::parse, async |messages| self.process(messages).await).await
     }
 
-    /// Handles messages side by side. Returns the indices of those that were not handled, with the reason.
+    /// Handles messages concurrently. Returns the indices of messages that failed, with the reason.
     pub async fn process(&self, messages: Vec<PushMessage>) -> Vec<(usize, Failure)> {
         let handled = stream::iter(messages.into_iter().enumerate()).map(async |(index, message)| {
             let handled: Result<(), Failure> = async {
@@ -135,7 +135,7 @@ impl Pusher {
         }
     }
 
-    /// Sends something to a device. Returns the answer, and when it was asked for.
+    /// Sends a push to a device. Returns the outcome and the time of the request.
     async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (PushOutcome, Timestamp) {
         let asked_at = (self.clock)();
         let outcome = self.ports.provider.push(credential, binding, push).await;
@@ -147,7 +147,7 @@ impl Pusher {
         (outcome, asked_at)
     }
 
-    /// Keeps what an answer says of the registration and of the credential.
+    /// Records what an outcome says about the registration and the credential.
     async fn learn(
         &self,
         credential: &Credential,
@@ -161,9 +161,9 @@ impl Pusher {
         self.credentials.learn(credential, outcome, (self.clock)()).await
     }
 
-    /// Adds a provider's word to what is stored.
+    /// Applies a verdict to the stored binding.
     async fn store_verdict(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
-        let is_known = |at: Timestamp| verdict.asked_at.since(at) < CONFIRMED_ANEW;
+        let is_known = |at: Timestamp| verdict.asked_at.since(at) < RECONFIRM_AFTER;
         if verdict.token == TokenState::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
             return Ok(());
         }
@@ -176,17 +176,17 @@ impl Pusher {
                 self.ports.metrics.count(&death);
                 info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
             }
-            // Registered again in the meantime, or gone, or known.
+            // The device has registered again, the binding is gone, or its death is already stored.
             (BindingCommand::ApplyVerdict(_, Verdict { token: TokenState::Dead { reason, .. }, .. }), _) => {
                 self.ports.metrics.count(Counter::DeathsIgnored);
-                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a registration was made after it was dead");
+                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a dead-token answer was ignored");
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// When to try again after so many attempts; `None` if it is not worth it.
+    /// When to retry after this many attempts; `None` to give up.
     fn next_attempt(&self, attempts: u32, retry_after: Option<Duration>) -> Option<Timestamp> {
         if attempts >= MAX_ATTEMPTS {
             return None;

@@ -1,7 +1,7 @@
-//! Going through all bindings of a service, a page a message.
+//! Iterates over all bindings of a service, one page per message.
 //!
-//! Behind the first page what is left is divided, and each part is a chain of messages of its own. A message that comes
-//! twice doubles the rest of its chain, so chains are short.
+//! After the first page the rest is divided into parts, and each part is its own chain of messages. A duplicate message
+//! doubles the rest of its chain, so chains are kept short.
 
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
@@ -11,14 +11,14 @@ use reachability_domain::store::StoreError;
 
 use super::Pusher;
 
-/// How many bindings one message goes through.
+/// How many bindings one message processes.
 const BINDINGS_AT_ONCE: usize = 500;
 
-/// Into how many parts what is behind the first page is divided.
+/// Number of parts after the first page.
 const PARTS: u128 = 64;
 
 impl Pusher {
-    /// The first bindings of a span, and the spans that are left of it.
+    /// The first page of bindings in a span, and the spans that remain.
     pub(super) async fn page(&self, service: ServiceSid, span: Span) -> Result<(Vec<Binding>, Vec<Span>), StoreError> {
         let position = span.after.map_or(Cursor::Start, Cursor::After);
         let page = PageRequest { position, limit: BINDINGS_AT_ONCE };
@@ -34,7 +34,7 @@ impl Pusher {
     }
 }
 
-/// Everything behind a binding, in parts. Sids of bindings begin with a hash, so these are of about the same size.
+/// The bindings after `last`, as spans. Sids of bindings begin with a hash, so the spans have about the same size.
 fn parts(last: BindingSid) -> Vec<Span> {
     let size = u128::MAX / PARTS + 1;
     let bound = |part: u128| last.bits().max(part.saturating_mul(size).saturating_sub(1));
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_everything_once() {
+    fn parts_cover_everything_once() {
         for last in [0, 1, u128::MAX / 3, u128::MAX - 1] {
             let parts = parts(BindingSid::from_bits(last));
             assert_eq!(parts.first().and_then(|part| part.after), Some(BindingSid::from_bits(last)));

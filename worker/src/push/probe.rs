@@ -11,7 +11,7 @@ use super::{FollowUps, Pusher};
 impl Pusher {
     pub(super) async fn probe(&self, probe: Probe) -> FollowUps {
         let Some(binding) = self.ports.bindings.binding(probe.service, probe.binding).await? else { return Ok(vec![]) };
-        // Answered in the meantime, or by the first delivery of this message.
+        // It was answered since the check was requested, possibly by an earlier delivery of this message.
         let is_answered = binding.confirmed_at.is_some_and(|at| probe.asked_at <= at) || binding.death.is_some();
         let credential = match binding.credential_sid {
             Some(sid) if !is_answered => self.credentials.get(sid, (self.clock)()).await?,
@@ -19,13 +19,13 @@ impl Pusher {
         };
         let Some(credential) = credential else { return Ok(vec![]) };
         let kind = match (&credential.method, credential.check) {
-            // SNS knows without sending anything. What it is sent may make it tell us something, and us ask again.
+            // SNS knows the state without a push. A push could trigger feedback, and so another check.
             (Method::PlatformApplication { .. }, _) | (_, RegistrationCheck::DryRun) => PushKind::DryRun,
             (_, RegistrationCheck::Silent) => PushKind::Silent,
             (_, RegistrationCheck::None) => return Ok(vec![]),
         };
         let push = Push {
-            // The same for the same check, should it be sent twice.
+            // A repeated check has the same id.
             id: binding.sid.bits() ^ u128::from(probe.asked_at.as_millis().unsigned_abs()),
             collapse_id: format!("{:032x}", binding.sid.bits()),
             expires_at: None,
@@ -36,7 +36,7 @@ impl Pusher {
         let PushOutcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
         let attempts = probe.attempts + 1;
         let due_at = self.next_attempt(attempts, retry_after);
-        // Without an answer it keeps its state until there is another occasion.
+        // Without an answer, the registration keeps its state until the next trigger.
         Ok(due_at
             .map(|due_at| PushMessage::Probe(Probe { attempts, due_at: Some(due_at), ..probe }))
             .into_iter()

@@ -1,4 +1,4 @@
-//! Looking through all registrations: a year's end has no event of its own, and no timer waits for a year.
+//! Scans all registrations for expired ones: their end has no event, and a queue cannot delay a message for a year.
 
 use futures_util::future::try_join_all;
 use reachability_domain::paging::{Cursor, PageRequest};
@@ -11,7 +11,7 @@ use reachability_domain::time::Timestamp;
 
 use super::{FollowUps, Pusher, WRITES_AT_ONCE};
 
-/// How many services one message goes through.
+/// How many services one message processes.
 const SERVICES_AT_ONCE: usize = 100;
 
 impl Pusher {
