@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reachability_infra::clock;
-use reachability_tests::keys;
+use reachability_test_keys as keys;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
 use reachability_tests::server::Server;
 use serde_json::{Value, json};

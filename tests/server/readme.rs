@@ -12,9 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use reachability_infra::clock;
+use reachability_test_keys as keys;
+use reachability_tests::clients;
 use reachability_tests::providers::{Apple, Ca};
 use reachability_tests::server::{Server, binary};
-use reachability_tests::{clients, keys};
 use serde_json::Value;
 
 /// How long anything may take.

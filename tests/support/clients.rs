@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::keys;
+use reachability_test_keys as keys;
 
 /// Settings of the environment that would send the libraries elsewhere.
 pub const DETOURS: [&str; 8] = [

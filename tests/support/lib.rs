@@ -10,7 +10,6 @@ pub mod external;
 pub mod generate;
 pub mod harness;
 pub mod ids;
-pub mod keys;
 pub mod model;
 pub mod properties;
 pub mod providers;

@@ -1,6 +1,6 @@
 //! Parameters of forms.
 
-use reachability_tests::keys;
+use reachability_test_keys as keys;
 use reachability_tests::raw::{FORM, JSON, encode};
 use serde_json::Value;
 

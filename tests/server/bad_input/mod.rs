@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reachability_tests::keys;
+use reachability_test_keys as keys;
 use reachability_tests::raw::{Answer, CLOSE, Connection, FORM, basic, encode, request};
 use reachability_tests::server::Server;
 use serde_json::{Value, json};

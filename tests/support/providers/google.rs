@@ -7,6 +7,7 @@ use std::time::Duration;
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
+use reachability_test_keys as keys;
 use ring::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -16,7 +17,6 @@ use uuid::Uuid;
 use super::ca::Ca;
 use super::verified;
 use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
-use crate::keys;
 
 /// For how long an access token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_599);
