@@ -24,7 +24,6 @@ use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
 use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_tests::model::Model;
-use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, contract, properties, push_properties};
 use tokio::sync::RwLockReadGuard;
@@ -32,7 +31,7 @@ use tokio::sync::RwLockReadGuard;
 use crate::MACHINE;
 
 /// A store in a table of its own, with a share of the machine for as long as it is used.
-async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, RwLockReadGuard<'static, ()>) {
+async fn store_at(endpoint: &str) -> (Arc<DynamoStore>, RwLockReadGuard<'static, ()>) {
     let share = MACHINE.read().await;
     let client = Client::new(&aws::config(endpoint).await);
     let table = aws::create_table(&client).await;
@@ -69,7 +68,7 @@ macro_rules! engine {
             #[test]
             fn a_registration_is_dead_when_it_is_and_not_before() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
-                push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 15);
+                push_properties::a_registration_is_dead_when_it_is_and_not_before(&*store, 15);
             }
         }
     };

@@ -18,12 +18,11 @@ use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
-use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{contract, properties, push_properties};
 use tempfile::TempDir;
 
-fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
+fn sqlite() -> (Arc<SqliteStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("test.db")).unwrap();
     (Arc::new(SqliteStore::new(database)), directory)
@@ -32,7 +31,7 @@ fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
 mod memory {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn PushStore>, ()) {
+    async fn fresh() -> (Arc<MemoryStore>, ()) {
         (Arc::new(MemoryStore::default()), ())
     }
 
@@ -41,15 +40,14 @@ mod memory {
 
     #[test]
     fn a_registration_is_dead_when_it_is_and_not_before() {
-        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 10_000);
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&MemoryStore::default(), 10_000);
     }
 }
 
 mod in_sqlite {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn PushStore>, TempDir) {
+    async fn fresh() -> (Arc<SqliteStore>, TempDir) {
         sqlite()
     }
 
@@ -129,7 +127,7 @@ mod in_sqlite {
     async fn older_credentials_and_deliveries_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
-        let store: Arc<dyn PushStore> = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
+        let store = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
         let raw = rusqlite::Connection::open(&path).unwrap();
         let (one, two) = (1_u128.to_be_bytes(), 2_u128.to_be_bytes());
         let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
@@ -156,6 +154,6 @@ mod in_sqlite {
     #[test]
     fn a_registration_is_dead_when_it_is_and_not_before() {
         let (store, _directory) = sqlite();
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 100);
+        push_properties::a_registration_is_dead_when_it_is_and_not_before(&*store, 100);
     }
 }

@@ -1,16 +1,17 @@
 //! What must hold of registrations, in whatever order devices register and leave and their providers answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::PushStore;
 use proptest::prelude::*;
 use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::ports::States;
 use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
@@ -81,7 +82,7 @@ impl Model {
 
 /// However registering, unregistering, expiring, and the provider's answers interleave, come late and come twice: a user
 /// is notifiable as far as anybody can know, and nobody whose device is good is ever taken for unreachable.
-pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStore>, cases: u32) {
+pub fn a_registration_is_dead_when_it_is_and_not_before(store: &(impl Services + States + Bindings), cases: u32) {
     let step = prop_oneof![
         3 => (0..2usize).prop_map(Step::Register),
         1 => (0..2usize).prop_map(Step::Unregister),

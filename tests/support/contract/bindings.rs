@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reachability_domain::directory::configuration::{Configuration, Generation};
-use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::change::Change;
@@ -25,7 +25,7 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use crate::harness::{SETTINGS, new_service, rules};
-use crate::store::PushStore;
+use crate::store::Leftovers;
 
 use super::{NOW, later, state, user};
 
@@ -80,7 +80,7 @@ async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<b
 }
 
 /// The bindings in a user's state, which are those that are stored.
-async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
+async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> {
     let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
     let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
@@ -93,7 +93,7 @@ async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
 }
 
 /// A device of a user of whom nothing is known.
-pub async fn a_device_registers(store: Arc<dyn PushStore>) {
+pub async fn a_device_registers(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice \u{1F600}");
     assert_eq!(notifiable(&*store, &alice, NOW).await, None);
@@ -114,7 +114,7 @@ pub async fn a_device_registers(store: Arc<dyn PushStore>) {
 }
 
 /// As apps do every time they start.
-pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
+pub async fn registering_again_is_the_same_binding(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let first = register(&*store, &alice, "token", NOW).await;
@@ -137,7 +137,7 @@ pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
 }
 
 /// Two users of one phone.
-pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
+pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let (alice, bob) = (user(service, 1, "alice"), user(service, 2, "bob"));
     let hers = register(&*store, &alice, "token", NOW).await;
@@ -166,7 +166,7 @@ pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
 }
 
 /// By its owner.
-pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
+pub async fn a_device_is_taken_away(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let (phone, tablet) =
@@ -185,7 +185,7 @@ pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
 }
 
 /// The dead-token rule, through the store.
-pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
+pub async fn a_word_of_death_ends_a_registration(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", later(10)).await;
@@ -213,7 +213,7 @@ pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
 }
 
 /// Unless it is made again.
-pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
+pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", NOW).await;
@@ -243,7 +243,7 @@ pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
 }
 
 /// When reachability is switched off and on again nobody was told of what there was.
-pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore>) {
+pub async fn a_registration_is_told_in_every_generation(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut configuration = new_service(service).configuration;
@@ -284,7 +284,7 @@ pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore
 }
 
 /// A user of many devices.
-pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
+pub async fn of_too_many_devices_the_oldest_goes(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut registered = Vec::new();
@@ -300,7 +300,7 @@ pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
 }
 
 /// Many register one device at once.
-pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushStore>) {
+pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
     let writers = users.iter().cloned().map(|user| {
@@ -320,7 +320,9 @@ pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushS
 }
 
 /// Both are in one record.
-pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: Arc<dyn PushStore>) {
+pub async fn registrations_and_connections_do_not_get_in_each_others_way(
+    store: Arc<impl Services + States + Bindings + 'static>,
+) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let joins = (0..10).map(|n| {
@@ -353,7 +355,7 @@ pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: 
 }
 
 /// A deleted user has none.
-pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
+pub async fn bindings_go_with_their_user(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut bindings = Vec::new();
@@ -372,7 +374,7 @@ pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
 }
 
 /// A deleted service has none.
-pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
+pub async fn bindings_go_with_their_service(store: Arc<impl Services + States + Bindings + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
     let mut hers = Vec::new();
@@ -389,7 +391,7 @@ pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
 }
 
 /// By user, by channel, page by page.
-pub async fn bindings_are_listed(store: Arc<dyn PushStore>) {
+pub async fn bindings_are_listed(store: Arc<impl Services + Bindings>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();
     let mut all = Vec::new();

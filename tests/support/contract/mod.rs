@@ -1,6 +1,7 @@
-//! The contracts of the ports of a store, one file for each: what every store must do, whatever it is made of.
+//! The contracts of the ports of a store, one file for each port: what every store must do.
 //!
-//! [`crate::store_contract`] and [`crate::push_store_contract`] make a test of each check, for a store that they are given.
+//! The signature of a check names the ports that the check uses. [`crate::store_contract`] and
+//! [`crate::push_store_contract`] make a test of each check, for one kind of store.
 
 pub mod accounts;
 pub mod api_keys;

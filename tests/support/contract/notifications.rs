@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::Services;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
-use crate::store::PushStore;
-
 use super::{NOW, service};
 
 /// Notifications, and what becomes of them.
-pub async fn notifications_are_kept(store: Arc<dyn PushStore>) {
+pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     let service = service(&*store, 1).await.sid;
     let data = r#"{"z":1.0,"a":{"list":[1,"ü",null,9007199254740993]}}"#;
     let notification = Notification {

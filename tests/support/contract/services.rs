@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::service::{Service, WebhookMethod};
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
 use crate::harness::new_service;
-use crate::store::Store;
+use crate::store::Leftovers;
 
 use super::{NOW, by_identity, connect, news, online, service, state, user};
 
@@ -64,7 +65,7 @@ pub async fn of_concurrent_replacements_one_wins(store: Arc<dyn Services>) {
 }
 
 /// A service's users, their state, and what comes for them afterwards.
-pub async fn deleting_a_service_takes_everything_with_it(store: Arc<dyn Store>) {
+pub async fn deleting_a_service_takes_everything_with_it(store: Arc<impl Services + Users + States + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone.sid, 1, "alice"), user(stays.sid, 2, "alice"));
     for user in [&alice, &bob] {

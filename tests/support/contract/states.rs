@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::{StateSummary, UserState};
 use reachability_domain::sid::{ServiceSid, Sid};
-
-use crate::store::Store;
 
 use super::{NOW, by_identity, connect, disconnect, event, later, news, online, service, state, user};
 
 /// States.
-pub async fn unknown_users_have_an_empty_state(store: Arc<dyn Store>) {
+pub async fn unknown_users_have_an_empty_state(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     assert_eq!(state(&*store, &user(service.sid, 1, "alice")).await, UserState::default());
     assert_eq!(state(&*store, &user(ServiceSid::from_bits(9), 1, "alice")).await, UserState::default());
@@ -27,7 +27,7 @@ fn summary(state: &UserState) -> StateSummary {
 }
 
 /// Users appear at their first connect, with the sid that came with it.
-pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
+pub async fn an_opening_creates_the_user(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let (first, second) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
     let joined = store.join(&first, &news(&[connect(&first, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
@@ -47,7 +47,7 @@ pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
 }
 
 /// An end that overtook its beginning.
-pub async fn an_end_alone_creates_nobody(store: Arc<dyn Store>) {
+pub async fn an_end_alone_creates_nobody(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
@@ -60,7 +60,7 @@ pub async fn an_end_alone_creates_nobody(store: Arc<dyn Store>) {
 }
 
 /// As when an answer was lost and the write is sent again.
-pub async fn joining_again_changes_nothing(store: Arc<dyn Store>) {
+pub async fn joining_again_changes_nothing(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let events = [connect(&alice, "c-1", NOW), disconnect(&alice, "c-2", NOW)];
@@ -75,7 +75,7 @@ pub async fn joining_again_changes_nothing(store: Arc<dyn Store>) {
 }
 
 /// Five events, in every order, one by one and together.
-pub async fn joining_survives_every_order(store: Arc<dyn Store>) {
+pub async fn joining_survives_every_order(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let permutations = {
         let mut found: BTreeSet<Vec<usize>> = BTreeSet::from([vec![]]);
@@ -120,7 +120,7 @@ pub async fn joining_survives_every_order(store: Arc<dyn Store>) {
 }
 
 /// Many devices of one user connect at once.
-pub async fn concurrent_joins_lose_nothing(store: Arc<dyn Store>) {
+pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + States + 'static>) {
     let service = service(&*store, 1).await;
     let writers = (1..=40).map(|n| {
         let (store, alice) = (store.clone(), user(service.sid, n, "alice"));
@@ -143,7 +143,7 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<dyn Store>) {
 }
 
 /// What a timer does.
-pub async fn the_end_of_a_lease_is_written_once(store: Arc<dyn Store>) {
+pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let nothing = Presence::default();
@@ -162,7 +162,7 @@ pub async fn the_end_of_a_lease_is_written_once(store: Arc<dyn Store>) {
 }
 
 /// Every write is told from the one before.
-pub async fn revisions_grow(store: Arc<dyn Store>) {
+pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let mut revision = 0;
@@ -184,7 +184,7 @@ pub async fn revisions_grow(store: Arc<dyn Store>) {
 }
 
 /// Late and repeated events of a deleted user's connections.
-pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
+pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     store.join(&alice, &news(&[connect(&alice, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
@@ -206,7 +206,7 @@ pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
 }
 
 /// Many states at once, of users of several services, known and unknown.
-pub async fn states_come_in_the_order_asked(store: Arc<dyn Store>) {
+pub async fn states_come_in_the_order_asked(store: Arc<impl Services + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let users: Vec<User> = (0..150)
         .map(|n| user(if n % 2 == 0 { one.sid } else { two.sid }, n + 1, &format!("user {}", 149 - n)))

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::ports::States;
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_domain::store::StoreError;
-
-use crate::store::Store;
 
 use super::{NOW, by_identity, connect, news, online, service, user};
 
 /// Users.
-pub async fn users_are_kept(store: Arc<dyn Store>) {
+pub async fn users_are_kept(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let user = User {
         friendly_name: Some("Alice \u{1F600}".to_owned()),
@@ -31,7 +31,7 @@ pub async fn users_are_kept(store: Arc<dyn Store>) {
 }
 
 /// Users.
-pub async fn an_identity_is_taken_once(store: Arc<dyn Store>) {
+pub async fn an_identity_is_taken_once(store: Arc<impl Services + Users + 'static>) {
     let service = service(&*store, 1).await;
     let creators = (1..=20).map(|n| {
         let (store, user) = (store.clone(), user(service.sid, n, "alice"));
@@ -55,7 +55,7 @@ pub async fn an_identity_is_taken_once(store: Arc<dyn Store>) {
 }
 
 /// Identities that a careless store would take for one another.
-pub async fn identities_are_told_apart(store: Arc<dyn Store>) {
+pub async fn identities_are_told_apart(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let identities = [
         "a b",
@@ -83,7 +83,7 @@ pub async fn identities_are_told_apart(store: Arc<dyn Store>) {
 }
 
 /// Users.
-pub async fn users_are_replaced_by_version(store: Arc<dyn Store>) {
+pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let user = user(service.sid, 1, "alice");
     assert!(matches!(store.replace_user(&user).await, Err(StoreError::Missing)));
@@ -101,7 +101,7 @@ pub async fn users_are_replaced_by_version(store: Arc<dyn Store>) {
 }
 
 /// Services are apart.
-pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<dyn Store>) {
+pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<impl Services + Users + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, other) = (user(one.sid, 1, "alice"), user(two.sid, 2, "alice"));
     store.create_user(&alice).await.unwrap();
@@ -117,7 +117,7 @@ pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<dyn Store
 }
 
 /// Windows of a list, from both ends and from the middle.
-pub async fn lists_go_both_ways(store: Arc<dyn Store>) {
+pub async fn lists_go_both_ways(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     // Made in another order than that of their sids.
     for n in [3, 1, 7, 5, 9] {
