@@ -11,8 +11,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reachability_infra::clock;
 use reachability_test_keys as keys;
+use reachability_tests::client::Client;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
 use reachability_tests::server::Server;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,7 +24,6 @@ struct Scene {
     server: Server,
     apple: Apple,
     google: Google,
-    http: reqwest::Client,
     /// Every answer that was given.
     answers: Vec<String>,
 }
@@ -39,7 +40,7 @@ impl Scene {
         let google = Google::start_with(ca, clock::now).await;
         let directory = tempfile::tempdir().unwrap();
         let server = Self::serve(&directory, trusted, &apple, &google);
-        Self { directory, server, apple, google, http: reqwest::Client::new(), answers: vec![] }
+        Self { directory, server, apple, google, answers: vec![] }
     }
 
     fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google) -> Server {
@@ -58,11 +59,11 @@ impl Scene {
 
     /// Starts the server again, which trusts that authority then. Returns what it logged before.
     fn restart(self, trusted: &Ca) -> (Self, String) {
-        let Self { directory, server, apple, google, http, answers } = self;
+        let Self { directory, server, apple, google, answers } = self;
         let (status, logs) = server.stop();
         assert!(status.success());
         let server = Self::serve(&directory, trusted, &apple, &google);
-        (Self { directory, server, apple, google, http, answers }, logs)
+        (Self { directory, server, apple, google, answers }, logs)
     }
 
     /// Makes a service. Returns its sid.
@@ -76,23 +77,21 @@ impl Scene {
         self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
     }
 
-    async fn ask(&mut self, request: reqwest::RequestBuilder) -> (u16, Value) {
-        let answer = request.basic_auth(&self.server.account, Some(&self.server.token)).send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = format!("{:?}{}", answer.headers().clone(), answer.text().await.unwrap());
-        let json = text.find('}').map(|end| &text[end + 1..]).unwrap_or_default();
-        let json = serde_json::from_str(json).unwrap_or_default();
-        self.answers.push(text);
-        (status, json)
+    async fn ask(&mut self, request: RequestBuilder) -> (u16, Value) {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.text().await.unwrap();
+        self.answers.push(format!("{headers:?}{body}"));
+        (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
     async fn get(&mut self, path: &str) -> Value {
-        let request = self.http.get(format!("{}{path}", self.server.url));
+        let request = Client::of(&self.server).request(Method::GET, path);
         self.ask(request).await.1
     }
 
     async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.server.url)).form(form);
+        let request = Client::of(&self.server).request(Method::POST, path).form(form);
         self.ask(request).await
     }
 

@@ -15,11 +15,8 @@ use reachability_infra::clock;
 use reachability_test_keys as keys;
 use reachability_tests::clients;
 use reachability_tests::providers::{Apple, Ca};
-use reachability_tests::server::{Server, binary};
+use reachability_tests::server::{PATIENCE, Server, binary};
 use serde_json::Value;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sections whose commands are pasted, in their order.
 const PASTED: [&str; 5] = ["Start", "With a Twilio library", "Events", "Push", "The command"];

@@ -2,36 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reachability_domain::presence::event::Event;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
+use reachability_tests::command::{reachability, run};
 use reachability_tests::harness::SETTINGS;
 use reachability_tests::model::{Settings, Truth};
 use reachability_tests::recording::{lines, moved, shuffled, truths};
-use reachability_tests::server::{Server, binary};
+use reachability_tests::server::Server;
 use serde_json::Value;
 
 fn replay(input: &[String], arguments: &[&str]) -> BTreeMap<String, Truth> {
-    let mut child = Command::new(binary())
-        .args(["replay", "-"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.join("\n");
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success());
-    let result = String::from_utf8(output.stdout).unwrap();
-    result
+    let outcome = run(&mut reachability(&[&["replay", "-"], arguments].concat()), input.join("\n").as_bytes());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    outcome
+        .stdout
         .lines()
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod client;
 pub mod clients;
+pub mod command;
 pub mod contract;
 pub mod events;
 pub mod external;

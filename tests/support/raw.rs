@@ -1,13 +1,15 @@
-//! An HTTP client that sends what it is told to, byte for byte: HTTP libraries refuse to send most of what is bad. For
-//! requests that a library can send there is [`crate::client`].
+//! An HTTP client that sends given bytes on a connection: for malformed requests, which HTTP libraries refuse to send, and
+//! for tests of the connection itself, such as requests that arrive in pieces. For everything else there is
+//! [`crate::client`].
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+
+use crate::server::PATIENCE;
 
 /// The header of a form.
 pub const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
@@ -17,9 +19,6 @@ pub const JSON: &str = "Content-Type: application/json";
 
 /// The header of a client that asks for nothing more on this connection.
 pub const CLOSE: &str = "Connection: close";
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer, as it came.
 #[derive(Debug)]

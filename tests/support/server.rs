@@ -2,11 +2,15 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
+
+/// How long the server may take for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where push providers are not.
 const NOWHERE: &str = "https://127.0.0.1:9";
@@ -48,7 +52,7 @@ pub struct Server {
     /// What it printed when it started.
     pub greeting: String,
     child: Child,
-    logs: Option<JoinHandle<String>>,
+    logs: Option<JoinHandle<Vec<u8>>>,
 }
 
 impl Server {
@@ -82,7 +86,7 @@ impl Server {
         let url = greeting.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_default().to_owned();
         if url.is_empty() {
             let _ = child.kill();
-            panic!("the server does not start: {greeting}{}", logs.join().unwrap());
+            panic!("the server does not start: {greeting}{}", String::from_utf8_lossy(&logs.join().unwrap()));
         }
         let json = std::fs::read(data_dir.join("account.json")).expect("the account is kept");
         let account: Value = serde_json::from_slice(&json).unwrap();
@@ -94,6 +98,11 @@ impl Server {
             child,
             logs: Some(logs),
         }
+    }
+
+    /// Its host and port.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
     }
 
     /// Its process.
@@ -112,7 +121,8 @@ impl Server {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = self.child.wait().unwrap();
-        (status, self.logs.take().unwrap().join().unwrap())
+        let logs = self.logs.take().unwrap().join().unwrap();
+        (status, String::from_utf8_lossy(&logs).into_owned())
     }
 }
 
@@ -123,13 +133,13 @@ impl Drop for Server {
     }
 }
 
-/// Reads what a process logs, so that it never waits for somebody to read it.
-fn collect(stderr: Option<ChildStderr>) -> JoinHandle<String> {
+/// Reads what a process prints, so that the process never waits for a reader.
+pub(crate) fn collect(output: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
-        let mut logs = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.read_to_end(&mut logs);
+        let mut bytes = Vec::new();
+        if let Some(mut output) = output {
+            let _ = output.read_to_end(&mut bytes);
         }
-        String::from_utf8_lossy(&logs).into_owned()
+        bytes
     })
 }

@@ -16,12 +16,9 @@ use std::time::{Duration, Instant};
 
 use reachability_test_keys as keys;
 use reachability_tests::raw::{Answer, CLOSE, Connection, FORM, basic, encode, request};
-use reachability_tests::server::Server;
+use reachability_tests::server::{PATIENCE, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A well-formed service that does not exist.
 const NO_SERVICE: &str = "IS00000000000000000000000000000000";
@@ -126,7 +123,7 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path(), &[]);
-        let address = server.url.strip_prefix("http://").unwrap().to_owned();
+        let address = server.address().to_owned();
         let mut fixture = Self {
             server,
             _directory: directory,
