@@ -59,16 +59,16 @@ macro_rules! engine {
             }
 
             #[test]
-            fn switching_and_time_tell_the_truth() {
+            fn switching_and_passing_time_match_the_model() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 let store: Arc<dyn Store> = store;
-                properties::switching_and_time_tell_the_truth(&store, 20);
+                properties::switching_and_passing_time_match_the_model(&store, 20);
             }
 
             #[test]
-            fn a_registration_is_dead_when_it_is_and_not_before() {
+            fn a_registration_is_dead_exactly_when_its_token_is() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
-                push_properties::a_registration_is_dead_when_it_is_and_not_before(&*store, 15);
+                push_properties::a_registration_is_dead_exactly_when_its_token_is(&*store, 15);
             }
         }
     };

@@ -59,7 +59,7 @@ fn docker_runs_the_image_of_the_runtime() {
 const NOTE: &str = "REACHABILITY_TEST_NOTE";
 
 #[test]
-fn what_a_killed_test_has_started_ends() {
+fn programs_of_a_killed_test_end() {
     let directory = tempfile::tempdir().unwrap();
     let note = directory.path().join("note");
     // Its name without the crate's.
@@ -98,7 +98,7 @@ fn starts_something_and_is_killed() {
 }
 
 #[test]
-fn what_is_dropped_has_ended() {
+fn a_dropped_program_has_ended() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$; exec sleep 1000"]);
     let mut process = Process::start(&command);
@@ -111,7 +111,7 @@ fn what_is_dropped_has_ended() {
 }
 
 #[test]
-fn what_ends_by_itself_says_what_it_printed() {
+fn the_error_of_a_program_that_ended_has_its_output() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo no, thanks; exit 3"]);
     let error = Process::start(&command).wait_for(Duration::from_secs(10), |_| None::<()>).unwrap_err();
@@ -159,7 +159,7 @@ async fn get(proxy: &FaultProxy) -> reqwest::Result<String> {
 }
 
 #[tokio::test]
-async fn faults_are_as_told() {
+async fn the_proxy_injects_the_given_faults() {
     let (proxy, requests) = counting_server().await;
     let mut reached = 0;
     let cases = [
@@ -187,7 +187,7 @@ async fn faults_are_as_told() {
 }
 
 #[tokio::test]
-async fn each_request_of_a_connection_has_a_fate_of_its_own() {
+async fn faults_are_drawn_for_each_request() {
     let (proxy, requests) = counting_server().await;
     proxy.set(Faults { cut_before: 0.1, cut_after: 0.1, cut_within: 0.1, ..Faults::default() });
     let client = reqwest::Client::new();

@@ -69,7 +69,7 @@ fn answer(response: &BatchResponse) -> Value {
 }
 
 #[tokio::test]
-async fn changes_are_told_and_counted() {
+async fn changes_are_published_and_counted() {
     let (fanout, client, metrics) = fanout(&MiniStack::shared().url(), true).await;
     client.create_topic().name("changes").send().await.unwrap();
     let pk = format!("state#{SERVICE}#alice");
@@ -97,7 +97,7 @@ async fn changes_are_told_and_counted() {
 }
 
 #[tokio::test]
-async fn while_it_is_off_nothing_is_told() {
+async fn nothing_is_published_while_reachability_is_off() {
     let (fanout, ..) = fanout(&format!("http://127.0.0.1:{}", ports::free()), false).await;
     let records = [record(1, &format!("state#{SERVICE}#alice"), None, Some(state(1, 1, 1_000)))];
     // It would fail if it tried.
@@ -105,7 +105,7 @@ async fn while_it_is_off_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn what_nobody_could_be_told_comes_again() {
+async fn changes_that_cannot_be_published_are_delivered_again() {
     let (fanout, _, metrics) = fanout(&format!("http://127.0.0.1:{}", ports::free()), true).await;
     let pk = format!("state#{SERVICE}#alice");
     let records = [
@@ -120,7 +120,7 @@ async fn what_nobody_could_be_told_comes_again() {
 
 /// What there is to tell of registrations is told by the one who can look through them.
 #[tokio::test]
-async fn switching_on_has_registrations_told() {
+async fn switching_on_has_registrations_announced() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     let configured = async |on: bool| {
         harness.switch(service(1), on).await;

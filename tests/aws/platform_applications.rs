@@ -133,7 +133,7 @@ async fn an_endpoint_is_taken_over() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_was_deleted_is_made_again() {
+async fn a_deleted_endpoint_is_recreated() {
     let scene = Scene::new("deleted").await;
     let (arn, _) = scene.endpoint().await;
     scene.client.delete_endpoint().endpoint_arn(&arn).send().await.unwrap();
@@ -143,7 +143,7 @@ async fn an_endpoint_that_was_deleted_is_made_again() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_gone_is_the_credentials_fault() {
+async fn a_missing_application_rejects_the_credential() {
     let scene = Scene::new("gone").await;
     let delete = scene.client.delete_platform_application().platform_application_arn(&scene.application);
     delete.send().await.unwrap();
@@ -157,7 +157,7 @@ async fn an_application_that_is_gone_is_the_credentials_fault() {
 
 /// What SNS tells by itself makes us ask.
 #[tokio::test]
-async fn feedback_is_a_reason_to_ask() {
+async fn feedback_triggers_a_check() {
     let scene = Scene::new("feedback").await;
     scene.set(&[("Enabled", "false")]).await;
     let (arn, _) = scene.endpoint().await;
@@ -198,7 +198,7 @@ async fn notifications_go_to_the_endpoint() {
 
 /// SNS is a provider like others when it cannot be reached.
 #[tokio::test]
-async fn an_outage_of_sns_is_to_be_seen_on_the_credential() {
+async fn an_outage_of_sns_is_shown_on_the_credential() {
     // A certificate that is good for nothing, a port where nobody listens, and one where nobody says anything.
     let untrusted = Apple::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -228,7 +228,7 @@ async fn an_outage_of_sns_is_to_be_seen_on_the_credential() {
 
 /// Every code that is documented for what is asked of SNS here.
 #[test]
-fn every_refusal_is_somebodys_fault() {
+fn every_refusal_is_classified() {
     for (code, status, fault) in [
         ("EndpointDisabled", 400, Some(Fault::Token { since: None })),
         ("PlatformApplicationDisabled", 400, Some(Fault::Credential)),

@@ -12,7 +12,7 @@ use reachability_tests::store::Store;
 use reachability_tests::{aws, replays};
 
 #[test]
-fn there_are_some() {
+fn there_are_recorded_logs() {
     let logs = replays::all();
     assert_eq!(logs.len(), 8, "{:?}", logs.keys());
     for (name, log) in logs {

@@ -62,7 +62,7 @@ async fn a_guided_deployment_works_with_its_defaults() {
 
 /// Neither the data nor the key of what is sealed in it.
 #[tokio::test]
-async fn what_nobody_can_make_again_outlives_the_stack() {
+async fn data_that_cannot_be_recreated_outlives_the_stack() {
     let _turn = MACHINE.write().await;
     let ministack = MiniStack::start(|_| {});
     let endpoint = ministack.url();
@@ -264,7 +264,7 @@ async fn subscribe(stack: &Stack) -> String {
 }
 
 #[tokio::test]
-async fn recorded_events_from_the_queue_become_the_truth() {
+async fn recorded_events_from_the_queue_lead_to_the_truth() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
@@ -331,7 +331,7 @@ async fn recorded_events_from_the_queue_become_the_truth() {
 
 /// Over the API to the provider and back: registered, confirmed, judged dead, and told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registration_that_is_judged_dead_is_told() {
+async fn a_dead_registration_is_published() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
@@ -437,7 +437,7 @@ const LEAD: Duration = Duration::from_secs(4);
 const SWITCHING: Duration = Duration::from_secs(7);
 
 #[tokio::test]
-async fn recorded_logs_become_the_truth() {
+async fn recorded_logs_lead_to_the_truth() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let mut runs = vec![];

@@ -127,7 +127,7 @@ async fn a_check_is_sent_in_the_background_and_shows_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_not() {
+async fn invalid_pushes_are_not_sent() {
     let (apple, apns) = start().await;
     let content = Content { body: Some("x".repeat(4_096)), ..Content::default() };
     let outcome = apns.push(&device(1), &push(1, PushKind::Alert(content))).await;
@@ -143,7 +143,7 @@ async fn what_cannot_be_sent_is_not() {
 }
 
 #[tokio::test]
-async fn a_provider_token_is_used_for_fifty_minutes_by_all() {
+async fn all_pushes_share_a_provider_token_for_fifty_minutes() {
     static NOW: AtomicI64 = AtomicI64::new(START);
     let now = || Timestamp::from_millis(NOW.load(Ordering::SeqCst));
     let apple = Apple::start_with(Ca::new().into(), now).await;
@@ -195,7 +195,7 @@ async fn a_provider_token_that_is_too_old_for_apple_is_renewed_once() {
 
 /// Every status and reason that Apple documents, and a few that it does not.
 #[tokio::test]
-async fn what_apple_says_decides_whose_fault_it_is() {
+async fn every_answer_of_apple_is_classified() {
     let (apple, apns) = start().await;
     let since = Some(Timestamp::from_millis(START));
     let (dead, dead_since) = (Fault::Token { since: None }, Fault::Token { since });
@@ -259,7 +259,7 @@ async fn what_apple_says_decides_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_stand_in_itself_refuses() {
+async fn the_stand_in_refuses_bad_requests() {
     let apple = Apple::start().await;
     let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
     let (key, other) = (apple.key(), Apple::start().await.key());
@@ -278,7 +278,7 @@ async fn what_the_stand_in_itself_refuses() {
 }
 
 #[tokio::test]
-async fn a_certificate_does_without_provider_tokens() {
+async fn a_certificate_needs_no_provider_token() {
     let apple = Apple::start().await;
     let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
     let pem = apple.certificate();
@@ -296,7 +296,7 @@ async fn a_certificate_does_without_provider_tokens() {
 }
 
 #[tokio::test]
-async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
+async fn pauses_are_passed_on_and_only_failures_are_retried() {
     let (apple, apns) = start().await;
     let to = |number: usize| device(number).as_str().to_owned();
     let requests = |number: usize| apple.requests_to(&to(number)).len();
@@ -320,7 +320,7 @@ async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_goodbye_loses_nothing_and_sends_nothing_twice() {
+async fn a_goaway_loses_nothing_and_sends_nothing_twice() {
     let (apple, apns) = start().await;
     apple.go_away(20, 5);
     assert_eq!(send_all(&apns, 0..20).await, all_accepted(0..20));
@@ -329,7 +329,7 @@ async fn a_goodbye_loses_nothing_and_sends_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_is_sent_again_and_shown_once() {
+async fn an_interrupted_push_is_sent_again_and_shown_once() {
     let (apple, apns) = start().await;
     apple.answer_once(device(0).as_str(), Answer::reset());
     assert_eq!(apns.push(&device(0), &alert(0)).await, accepted(0));
@@ -354,7 +354,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_ever() {
+async fn every_wait_has_a_limit() {
     let (apple, apns) = start().await;
     apple.answer(device(0).as_str(), Answer::stall());
     apple.answer_once(device(1).as_str(), Answer::stall());
@@ -368,7 +368,7 @@ async fn nobody_waits_for_ever() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dead_without_a_word_is_noticed() {
+async fn a_silently_dropped_connection_is_detected() {
     let (apple, apns) = start().await;
     assert_eq!(send_all(&apns, 0..1).await, all_accepted(0..1));
     apple.freeze();
@@ -377,7 +377,7 @@ async fn a_connection_that_is_dead_without_a_word_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_not_used_for_long_is_not_trusted() {
+async fn a_connection_that_was_idle_for_long_is_not_reused() {
     let (apple, apns) = start().await;
     let pass = async |seconds| {
         tokio::time::pause();
@@ -394,7 +394,7 @@ async fn a_connection_that_was_not_used_for_long_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_connections_and_says_nothing_is_given_up() {
+async fn a_server_that_accepts_connections_but_never_answers_is_given_up() {
     let apple = Apple::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
@@ -438,7 +438,7 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_others_vouch_for_is_not_trusted() {
+async fn a_server_with_an_untrusted_certificate_is_refused() {
     let start = async |ca: Ca| Apple::start_with(ca.into(), clock::now).await;
     let (apple, late, elsewhere) = (start(Ca::new()).await, start(Ca::late()).await, start(Ca::elsewhere()).await);
     let key = apple.key();
@@ -467,7 +467,7 @@ async fn a_server_that_others_vouch_for_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_from_a_closed_port() {
+async fn a_server_without_tls_is_distinguished_from_a_closed_port() {
     let apple = Apple::start().await;
     let clear = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", clear.local_addr().unwrap());
@@ -488,7 +488,7 @@ async fn a_server_without_tls_is_told_from_a_closed_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_share_a_connection() {
+async fn ten_thousand_pushes_share_a_connection() {
     for max_streams in [1_000, 100] {
         let (apple, apns) = start().await;
         apple.max_concurrent_streams(max_streams);

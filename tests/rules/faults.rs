@@ -170,7 +170,7 @@ impl ApiKeys for Fickle<Arc<dyn Store>> {
 }
 
 #[tokio::test]
-async fn what_fails_is_delivered_again_and_nothing_is_lost() {
+async fn failed_messages_are_redelivered_and_nothing_is_lost() {
     let mut runner = TestRunner::deterministic();
     let mut redelivered = 0;
     for _ in 0..500 {
@@ -254,7 +254,7 @@ fn worker_at_start(harness: &Harness) -> Worker {
 }
 
 #[tokio::test]
-async fn a_timer_that_comes_too_early_is_set_again() {
+async fn a_timer_that_is_delivered_too_early_is_set_again() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     harness.switch(service(1), true).await;
     let event: Event = Event::parse(

@@ -227,7 +227,7 @@ async fn a_refused_access_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn who_gets_no_access_token_sends_nothing() {
+async fn nothing_is_sent_without_an_access_token() {
     let (google, fcm) = start().await;
     for (status, error) in [
         (400, "invalid_grant"),
@@ -258,7 +258,7 @@ async fn who_gets_no_access_token_sends_nothing() {
 
 /// Every status and code that Google documents, and a few that it does not.
 #[tokio::test]
-async fn what_google_says_decides_whose_fault_it_is() {
+async fn every_answer_of_google_is_classified() {
     let (google, fcm) = start().await;
     let token = device(1).as_str().to_owned();
     for (status, word, code, fault) in [
@@ -310,7 +310,7 @@ async fn what_google_says_decides_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_stand_in_itself_refuses() {
+async fn the_stand_in_refuses_bad_requests() {
     let google = Google::start().await;
     let key = Google::key();
     let account = account(&key);
@@ -329,7 +329,7 @@ async fn what_the_stand_in_itself_refuses() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_service_account_is_refused() {
+async fn an_invalid_service_account_is_refused() {
     let (google, apple) = (Google::start().await, Apple::start().await);
     let roots = Roots::from_pem(&google.roots_pem()).unwrap();
     let new = |account| Fcm::new(account, &google.url(), &google.token_url(), &roots, clock::now);
@@ -343,7 +343,7 @@ async fn what_cannot_be_a_service_account_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_is_sent_again_and_shown_once() {
+async fn an_interrupted_push_is_sent_again_and_shown_once() {
     let (google, fcm) = start().await;
     google.answer_once(device(0).as_str(), Answer::reset());
     google.answer_once(device(1).as_str(), Answer::close());
@@ -377,7 +377,7 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
 
 /// Where access tokens are given out and where messages go are two hosts. It is told which of them it is.
 #[tokio::test]
-async fn trouble_with_access_tokens_is_the_same_trouble() {
+async fn failures_of_the_token_endpoint_are_classified_too() {
     let (google, other) = (Google::start().await, Google::start().await);
     let host = |url: &str| url.trim_start_matches("https://").trim_end_matches("/token").to_owned();
     let (key, roots) = (Google::key(), Roots::from_pem(&google.roots_pem()).unwrap());
@@ -395,7 +395,7 @@ async fn trouble_with_access_tokens_is_the_same_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_share_a_connection() {
+async fn ten_thousand_pushes_share_a_connection() {
     let (google, fcm) = start().await;
     google.max_concurrent_streams(100);
     all_accepted(&fcm, 10_000).await;

@@ -39,8 +39,8 @@ mod memory {
     reachability_tests::push_store_contract!(fresh());
 
     #[test]
-    fn a_registration_is_dead_when_it_is_and_not_before() {
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&MemoryStore::default(), 10_000);
+    fn a_registration_is_dead_exactly_when_its_token_is() {
+        push_properties::a_registration_is_dead_exactly_when_its_token_is(&MemoryStore::default(), 10_000);
     }
 }
 
@@ -55,7 +55,7 @@ mod in_sqlite {
     reachability_tests::push_store_contract!(fresh());
 
     #[tokio::test]
-    async fn what_is_left_of_the_deleted_is_removed_in_the_end() {
+    async fn leftovers_of_deleted_users_are_removed_eventually() {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::new(Database::open(&directory.path().join("test.db")).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
@@ -145,15 +145,15 @@ mod in_sqlite {
     }
 
     #[test]
-    fn switching_and_time_tell_the_truth() {
+    fn switching_and_passing_time_match_the_model() {
         let (store, _directory) = sqlite();
         let store: Arc<dyn Store> = store;
-        properties::switching_and_time_tell_the_truth(&store, 100);
+        properties::switching_and_passing_time_match_the_model(&store, 100);
     }
 
     #[test]
-    fn a_registration_is_dead_when_it_is_and_not_before() {
+    fn a_registration_is_dead_exactly_when_its_token_is() {
         let (store, _directory) = sqlite();
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&*store, 100);
+        push_properties::a_registration_is_dead_exactly_when_its_token_is(&*store, 100);
     }
 }

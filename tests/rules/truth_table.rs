@@ -155,7 +155,7 @@ fn every_row() {
 }
 
 #[test]
-fn a_change_is_what_the_outside_sees_of_a_write() {
+fn a_change_is_the_visible_part_of_a_write() {
     let user = users().remove(0);
     let (on, off) = (configuration(1, true), configuration(1, false));
     let states = [

@@ -46,7 +46,7 @@ async fn handle(worker: &Worker, events: &[Event], now: i64) {
 }
 
 #[tokio::test]
-async fn an_old_configuration_is_no_reason_to_drop_an_event() {
+async fn an_outdated_configuration_drops_no_event() {
     let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
     harness.switch(service(1), false).await;
@@ -59,7 +59,7 @@ async fn an_old_configuration_is_no_reason_to_drop_an_event() {
 }
 
 #[tokio::test]
-async fn a_configuration_is_believed_for_a_while_only() {
+async fn a_cached_configuration_expires() {
     let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
     harness.switch(service(1), true).await;
@@ -119,7 +119,7 @@ async fn every_event_is_accounted_for() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
+async fn leftovers_of_a_service_are_removed_only_after_its_deletion() {
     let Setup { harness, worker, .. } = setup();
     harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;

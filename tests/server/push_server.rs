@@ -174,7 +174,7 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_secret_is_to_be_seen() {
+async fn secrets_appear_nowhere() {
     let mut scene = Scene::new().await;
     let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
@@ -328,7 +328,7 @@ async fn nobody_waits_for_a_provider_that_does_not_answer() {
 /// In the log two lines for each credential, however many pushes fail; in the API the reason, with the credential and with
 /// what waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
     let mut scene = Scene::new().await;
     let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
@@ -407,7 +407,7 @@ async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
 /// A server whose certificate nobody vouches for is not a closed port. What is stored of it outlasts the process; and the
 /// owner may replace the credential, which is then another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_certificate_is_told_until_it_is_trusted() {
+async fn a_refused_certificate_is_reported_until_it_is_trusted() {
     let (ca, other) = (Arc::new(Ca::new()), Ca::new());
     let mut scene = Scene::with(ca.clone(), &other).await;
     let service = scene.service().await;

@@ -63,7 +63,7 @@ async fn timers_outlive_the_server() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
+async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
@@ -87,7 +87,7 @@ async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
 
 /// Whoever reads the logs may go away, or run out of space.
 #[tokio::test]
-async fn logs_that_nobody_can_read_hold_nobody_up() {
+async fn logs_that_cannot_be_written_delay_nobody() {
     for sink in ["/dev/full", "a closed pipe"] {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start_with(directory.path(), &[], |command| {
@@ -115,7 +115,7 @@ async fn logs_that_nobody_can_read_hold_nobody_up() {
 
 /// Somebody else holds the database, for longer than the server is willing to wait.
 #[tokio::test]
-async fn a_database_that_does_not_work_is_said_to() {
+async fn a_locked_database_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);

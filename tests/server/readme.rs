@@ -325,7 +325,7 @@ fn only_reads(text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_that_is_to_be_pasted_works_twice() {
+async fn every_command_of_the_readme_works_twice() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let steps = steps(&readme);
     let (first, steps) = steps.split_first().unwrap();

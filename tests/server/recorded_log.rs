@@ -69,7 +69,7 @@ fn a_replay_tells_the_truth_with_leases() {
 }
 
 #[tokio::test]
-async fn the_door_leads_to_the_truth() {
+async fn events_sent_over_http_lead_to_the_truth() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);

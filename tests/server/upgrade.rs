@@ -24,7 +24,7 @@ fn all(database: &Connection, sql: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_an_earlier_version_has_written_is_read_as_it_was() {
+async fn data_of_an_earlier_version_is_read_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("reachability.db");
     Connection::open(&path).unwrap().execute_batch(&fs::read_to_string(data().join("database.sql")).unwrap()).unwrap();

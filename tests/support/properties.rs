@@ -96,7 +96,7 @@ enum Step {
 
 /// In whatever order reachability is switched on and off, events arrive and time passes: at every moment readers are told
 /// what the model says, and once the timers have gone off, so are watchers.
-pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
+pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases: u32) {
     let step = prop_oneof![
         2 => (1..=2u128, any::<bool>()).prop_map(|(service, on)| Step::Switch(service, on)),
         8 => generate::event().prop_map(Step::Event),

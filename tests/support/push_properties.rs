@@ -82,7 +82,7 @@ impl Model {
 
 /// However registering, unregistering, expiring, and the provider's answers interleave, come late and come twice: a user
 /// is notifiable as far as anybody can know, and nobody whose device is good is ever taken for unreachable.
-pub fn a_registration_is_dead_when_it_is_and_not_before(store: &(impl Services + States + Bindings), cases: u32) {
+pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services + States + Bindings), cases: u32) {
     let step = prop_oneof![
         3 => (0..2usize).prop_map(Step::Register),
         1 => (0..2usize).prop_map(Step::Unregister),

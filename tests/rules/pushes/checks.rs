@@ -46,7 +46,7 @@ async fn a_check_without_an_answer_is_given_up() {
 
 /// Until it is replaced, or the provider changes its mind.
 #[tokio::test]
-async fn a_rejected_credential_is_to_be_seen() {
+async fn a_rejection_is_shown_on_its_credential() {
     let harness = PushHarness::new().await;
     let device = harness.register("alice", Channel::Apn, "00ff").await;
     let good = harness.store.credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap().unwrap();
@@ -77,7 +77,7 @@ async fn a_rejected_credential_is_to_be_seen() {
 }
 
 #[tokio::test]
-async fn how_registrations_are_checked_is_set_by_credential() {
+async fn the_credential_sets_how_registrations_are_checked() {
     let harness = PushHarness::new().await;
     let device = harness.register("alice", Channel::Fcm, "token").await;
     harness.check(&device).await;
@@ -107,7 +107,7 @@ async fn how_registrations_are_checked_is_set_by_credential() {
 
 /// What was unregistered since, or has no credential, is nobody's fault.
 #[tokio::test]
-async fn what_cannot_be_checked_is_left_alone() {
+async fn a_registration_that_cannot_be_checked_stays_as_it_is() {
     let harness = PushHarness::new().await;
     let device = harness.register("alice", Channel::Apn, "00ff").await;
     harness.store.apply(harness.service, device.device(), &unregister(&device), None, clock::now()).await.unwrap();
@@ -132,7 +132,7 @@ async fn what_cannot_be_checked_is_left_alone() {
 
 /// A user whose devices were not heard of for long says goodbye: they are the only way to her now.
 #[tokio::test]
-async fn going_offline_asks_about_registrations_of_which_nothing_was_heard() {
+async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
     let harness = PushHarness::new().await;
     let timers = Arc::new(Kept::<PresenceMessage>::default());
     let ports = ports(harness.store.clone(), timers, harness.queue.clone(), Arc::default());

@@ -84,7 +84,7 @@ async fn a_redelivered_notification_is_shown_once() {
 
 /// What waits for another attempt says why. It is written when it is new, and not with each attempt.
 #[tokio::test]
-async fn what_is_not_delivered_yet_says_why() {
+async fn a_queued_delivery_says_why() {
     let harness = PushHarness::new().await;
     for n in 0..8 {
         harness.register("alice", Channel::Apn, &format!("0{n}")).await;
@@ -122,7 +122,7 @@ async fn what_is_not_delivered_yet_says_why() {
 
 /// Because there is no time left, no device, no credential, or no provider.
 #[tokio::test]
-async fn what_is_not_delivered_says_why() {
+async fn a_failed_delivery_says_why() {
     let harness = PushHarness::new().await;
     let phone = harness.register("alice", Channel::Apn, "01").await;
     let reason = async |deliver: &Deliver| match harness.store.delivery(deliver.notification, phone.sid).await.unwrap()

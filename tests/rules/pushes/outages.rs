@@ -67,7 +67,7 @@ async fn check_until(harness: &PushHarness, device: &Binding, is: impl AsyncFn()
 
 /// While its provider cannot be reached a credential says so, and after that what it has said before.
 #[tokio::test]
-async fn an_outage_is_to_be_seen_on_its_credential() {
+async fn an_outage_is_shown_on_its_credential() {
     let rejected = Health::Rejected { reason: Reason::new("TopicDisallowed"), at: before(60) };
     let refused = Answer::apns(400, "BadPriority");
     for (known, answer, after, rejections) in [

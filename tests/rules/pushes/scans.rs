@@ -14,7 +14,7 @@ use super::{before, day};
 
 /// Once a day.
 #[tokio::test]
-async fn registrations_are_looked_through() {
+async fn a_scan_finds_what_is_due() {
     let harness = PushHarness::new().await;
     let year = REGISTERED_FOR.as_secs();
     let over = harness.register_at("over", Channel::Apn, "01", before(year)).await;
@@ -61,7 +61,7 @@ async fn registrations_are_looked_through() {
 
 /// When reachability is switched on, of all that there are, a part at a time.
 #[tokio::test]
-async fn switching_on_tells_of_all_registrations() {
+async fn switching_on_announces_all_registrations() {
     let harness = PushHarness::new().await;
     let mut users = Vec::new();
     for n in 0..600 {

@@ -10,7 +10,7 @@ use super::Fixture;
 const TEN_MEGABYTES: usize = 10 * 1024 * 1024;
 
 #[test]
-fn too_large_bodies_are_refused_to_clients_that_send_all_before_they_read() {
+fn too_large_bodies_are_refused_even_if_the_client_reads_only_afterwards() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let event = event(&fixture.service, "mallory", "connect").to_string() + "\n";
@@ -58,7 +58,7 @@ fn bodies(fixture: &Fixture) -> [(String, String); 3] {
 }
 
 #[test]
-fn half_a_body_is_nothing() {
+fn an_incomplete_body_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();
@@ -119,7 +119,7 @@ fn malformed_chunks_are_refused() {
 }
 
 #[test]
-fn a_connection_that_ends_after_an_answer_is_said_to() {
+fn the_answer_announces_that_the_connection_closes() {
     let fixture = Fixture::new();
     let owner = fixture.owner();
     for chunks in MALFORMED_CHUNKS {

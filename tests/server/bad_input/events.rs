@@ -97,7 +97,7 @@ fn bad_events_are_refused_with_the_reason() {
 }
 
 #[test]
-fn events_that_are_no_array_are_refused_whole() {
+fn a_malformed_array_of_events_is_refused_as_a_whole() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let good = event(&fixture.service, "mallory", "connect").to_string();
@@ -132,7 +132,7 @@ fn the_answer_to_many_bad_events_is_not_much_larger_than_they_are() {
 }
 
 #[test]
-fn good_events_are_taken_from_among_bad_ones() {
+fn good_events_are_accepted_beside_bad_ones() {
     let fixture = Fixture::new();
     let online =
         |identity: &str| fixture.get(&format!("/v1/Services/{{IS}}/Users/{identity}")).json()["is_online"].clone();
@@ -179,7 +179,7 @@ fn the_answer_says_whether_reachability_is_on() {
 }
 
 #[test]
-fn no_events_are_no_error() {
+fn a_body_without_events_is_accepted() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for body in ["", "\n", " \r\n \n", "[]", " [ ] "] {
@@ -193,7 +193,7 @@ fn no_events_are_no_error() {
 }
 
 #[test]
-fn an_unknown_service_takes_no_events() {
+fn events_of_an_unknown_service_are_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let path = format!("/v1/Services/{NO_SERVICE}/Events");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Fixture, GOOD_FORM, Material, NO_CREDENTIAL, NO_SERVICE, ROUTES, material};
 
 #[test]
-fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
+fn one_bad_parameter_refuses_the_whole_request() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let long = |length: usize| "x".repeat(length);
@@ -226,7 +226,7 @@ fn required_parameters_are_required() {
 }
 
 #[test]
-fn text_that_is_no_utf_8_is_refused() {
+fn text_that_is_not_utf_8_is_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for (path, form) in [
@@ -295,7 +295,7 @@ fn unknown_parameters_are_ignored() {
 }
 
 #[test]
-fn an_update_with_nothing_in_it_changes_nothing() {
+fn an_empty_update_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();

@@ -11,7 +11,7 @@ use super::{Fixture, ROUTES};
 
 /// What cannot be read as a request never reaches a function: it is answered, and the connection ends.
 #[test]
-fn what_is_no_http_is_refused() {
+fn malformed_http_is_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();
@@ -69,7 +69,7 @@ fn requests_that_are_too_large_for_http_are_refused_in_the_documented_form() {
 }
 
 #[test]
-fn a_client_that_leaves_early_leaves_nothing_behind() {
+fn a_client_that_disconnects_early_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let whole = request("POST", "/v1/Services", &[&fixture.owner(), FORM], b"FriendlyName=mallory");
@@ -93,7 +93,7 @@ fn a_client_that_leaves_early_leaves_nothing_behind() {
 
 /// A client that asks and asks and never reads an answer keeps its connection for a while, not for ever.
 #[test]
-fn a_client_that_does_not_read_is_left() {
+fn a_client_that_does_not_read_is_disconnected() {
     let fixture = Fixture::new();
     let mut connection = fixture.connect();
     let stream = connection.stream();
@@ -127,7 +127,7 @@ fn a_slow_client_is_served() {
 }
 
 #[test]
-fn a_client_may_ask_before_it_sends_a_body() {
+fn a_client_may_wait_for_100_continue() {
     let fixture = Fixture::new();
     let body = b"FriendlyName=asked";
     let (owner, stranger) = (fixture.owner(), basic(&fixture.server.account, "wrong"));
@@ -147,7 +147,7 @@ fn a_client_may_ask_before_it_sends_a_body() {
 }
 
 #[test]
-fn old_clients_are_served() {
+fn http_1_0_clients_are_served() {
     let fixture = Fixture::new();
     let owner = fixture.owner();
     for (path, status) in [("/v1/Services", 200), ("/v1/Nothing", 404), ("/healthz", 200)] {
@@ -164,7 +164,7 @@ fn old_clients_are_served() {
 }
 
 #[test]
-fn a_head_is_answered_without_its_body() {
+fn a_head_request_is_answered_without_a_body() {
     let fixture = Fixture::new();
     for (path, methods) in ROUTES.iter().filter(|(_, methods)| methods.contains(&"GET")) {
         let (get, head) = (fixture.get(path), fixture.ask("HEAD", path, ""));

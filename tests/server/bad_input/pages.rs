@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Fixture, LISTS};
 
 #[test]
-fn pages_are_at_least_one_and_at_most_so_many_items_long() {
+fn page_sizes_have_a_minimum_and_a_maximum() {
     let fixture = Fixture::new();
     for (path, max) in LISTS {
         let size = |list: &Value| list["meta"]["page_size"].as_u64().or(list["page_size"].as_u64());

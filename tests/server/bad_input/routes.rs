@@ -7,7 +7,7 @@ use reachability_tests::raw::{FORM, basic, encode};
 use super::{Fixture, GOOD_FORM, NO_CREDENTIAL, NO_SERVICE, ROUTES};
 
 #[test]
-fn every_route_wants_good_credentials() {
+fn every_route_requires_valid_credentials() {
     let fixture = Fixture::new();
     let (account, token) = (&fixture.server.account, &fixture.server.token);
     let deleted = fixture.post("/2010-04-01/Accounts/{AC}/Keys.json", "").json();
@@ -60,7 +60,7 @@ fn every_route_wants_good_credentials() {
 }
 
 #[test]
-fn unknown_paths_do_not_tell_strangers_that_they_are_unknown() {
+fn unknown_paths_require_credentials_too() {
     let fixture = Fixture::new();
     for (method, path) in [("GET", "/v1/Nothing"), ("PUT", "/v1/Services"), ("GET", "/v1/Services/%FF")] {
         fixture.send(method, path, &[], "").assert_error(401, 20003, path);
@@ -69,7 +69,7 @@ fn unknown_paths_do_not_tell_strangers_that_they_are_unknown() {
 }
 
 #[test]
-fn keys_are_managed_with_the_accounts_own_token() {
+fn only_the_accounts_token_manages_keys() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let key = basic(&fixture.key, &fixture.key_secret);
@@ -86,7 +86,7 @@ fn keys_are_managed_with_the_accounts_own_token() {
 }
 
 #[test]
-fn wrong_methods_are_refused_and_the_right_ones_named() {
+fn wrong_methods_are_refused_with_the_allowed_ones() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for (path, methods) in ROUTES {
@@ -163,7 +163,7 @@ fn unknown_paths_are_not_found() {
 }
 
 #[test]
-fn only_a_whole_segment_is_a_version() {
+fn a_version_is_a_whole_path_segment() {
     let fixture = Fixture::new();
     for path in ["/v10/Services", "/v1Services"] {
         let message = fixture.get(path).assert_error(404, 20404, path);
@@ -173,7 +173,7 @@ fn only_a_whole_segment_is_a_version() {
 }
 
 #[test]
-fn what_is_no_sid_or_nobodys_is_not_found() {
+fn malformed_and_unknown_sids_are_not_found() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let digits = &fixture.service[2..];
@@ -247,7 +247,7 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
 }
 
 #[test]
-fn a_path_that_is_no_utf_8_is_nobodys() {
+fn a_path_that_is_not_utf_8_is_not_found() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for path in [

@@ -7,7 +7,7 @@ use super::{Material, material};
 
 /// Whoever has a device's token may reach the device, and whoever has a credential's key is the app's owner.
 #[test]
-fn what_is_secret_is_not_shown() {
+fn secrets_are_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let address = server.url.strip_prefix("http://").unwrap().to_owned();

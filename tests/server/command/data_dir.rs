@@ -11,7 +11,7 @@ use reachability_tests::server::Server;
 use super::{ACCOUNT, TOKEN, in_shell, stop};
 
 #[tokio::test]
-async fn only_the_owner_can_read_what_is_kept() {
+async fn only_the_owner_can_read_the_data() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("parent").join("data");
     let server = Server::start_with(&data, &[], |command| {
@@ -70,7 +70,7 @@ fn a_first_start_that_fails_leaves_no_directory_behind() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_one_is_named() {
+fn an_unusable_data_directory_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "precious").unwrap();
@@ -86,7 +86,7 @@ fn a_data_directory_that_cannot_be_one_is_named() {
 }
 
 #[test]
-fn files_that_are_not_its_own_are_named_and_left_alone() {
+fn foreign_files_are_named_and_left_alone() {
     let garbage: Vec<u8> = (0..16_384_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let no_token = format!("{{\"account_sid\":\"{ACCOUNT}\"}}");
     let no_sid = format!("{{\"account_sid\":\"AC\",\"auth_token\":\"{TOKEN}\"}}");
@@ -117,7 +117,7 @@ fn files_that_are_not_its_own_are_named_and_left_alone() {
 }
 
 #[test]
-fn a_directory_in_the_place_of_a_file_is_not_taken_for_the_data_directory() {
+fn a_directory_in_place_of_a_file_is_not_reported_as_the_data_directory() {
     for name in ["account.json", "credentials.key", "reachability.db"] {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join(name)).unwrap();

@@ -28,7 +28,7 @@ pub(super) const BAD_ADDRESSES: &[&str] = &[
 ];
 
 #[test]
-fn a_bad_address_is_told_what_is_expected() {
+fn a_bad_address_is_refused_with_the_expected_form() {
     let directory = tempfile::tempdir().unwrap();
     for address in BAD_ADDRESSES {
         let outcome = run(reachability(&["--listen", address]).current_dir(directory.path()), b"");
@@ -111,7 +111,7 @@ fn a_taken_port_leaves_nothing_behind() {
 /// More clients than there are files for: the rest of the process keeps those that it needs, and whoever comes next is
 /// served when somebody leaves.
 #[tokio::test]
-async fn more_clients_than_files_do_no_harm() {
+async fn more_clients_than_file_descriptors_do_no_harm() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start_with(directory.path(), &[], |command| {
         *command = in_shell("ulimit -n 100 &&", command);

@@ -80,7 +80,7 @@ async fn session(level: &str) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn logs_tell_no_secrets_and_name_nobody() {
+async fn logs_contain_no_secrets_and_no_names() {
     for level in ["trace", "info"] {
         let (logs, secrets) = session(level).await;
         let answered = logs.lines().filter(|line| line.contains("\"answered\"")).count();
@@ -93,7 +93,7 @@ async fn logs_tell_no_secrets_and_name_nobody() {
 }
 
 #[tokio::test]
-async fn logs_are_json_where_nobody_watches() {
+async fn logs_are_json_without_a_terminal() {
     let (logs, _) = session("debug").await;
     for line in logs.lines() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));

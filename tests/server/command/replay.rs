@@ -62,7 +62,7 @@ fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 #[test]
-fn a_log_is_replayed_however_it_comes() {
+fn a_log_is_replayed_in_every_form() {
     let (events, result) = recorded();
     let log = lines(&events);
     let backwards: Vec<Value> = events.iter().rev().chain(&events).cloned().collect();
@@ -89,7 +89,7 @@ fn a_log_is_replayed_however_it_comes() {
 }
 
 #[test]
-fn a_replay_has_its_own_time_and_its_own_rules() {
+fn a_replay_takes_its_time_and_rules_from_arguments() {
     let (events, _) = recorded();
     let log = lines(&events);
     // What is true of alice, bob and carol.
@@ -127,7 +127,7 @@ fn a_replay_has_its_own_time_and_its_own_rules() {
 }
 
 #[test]
-fn malformed_lines_are_told_of_and_left_out() {
+fn malformed_lines_are_reported_and_skipped() {
     let (events, result) = recorded();
     let mut log = b"nonsense\n\n".to_vec();
     log.extend(lines(&events[..3]).as_bytes());
@@ -179,7 +179,7 @@ fn a_log_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_reader_may_have_read_enough() {
+fn a_reader_may_close_the_pipe_early() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("events");
     // More than a pipe holds.

@@ -137,7 +137,7 @@ fn a_token_that_is_refused_is_not_shown() {
 }
 
 #[test]
-fn variables_for_serving_do_not_bother_other_commands() {
+fn variables_of_serve_do_not_affect_other_commands() {
     let directory = tempfile::tempdir().unwrap();
     let variables = SETTINGS.iter().map(|(variable, _, value, _)| (variable, value));
     let log = format!("{}\n", event("connect", "alice", "c-1", "10:00:00"));
@@ -156,7 +156,7 @@ fn variables_for_serving_do_not_bother_other_commands() {
 }
 
 #[test]
-fn help_tells_of_everything_but_secrets() {
+fn help_shows_every_setting_and_no_secret() {
     for (arguments, words) in [
         (&["--help"] as &[&str], &["serve", "replay", "Usage:", "--version", "RUST_LOG"] as &[&str]),
         (&["-h"], &["serve", "replay"]),

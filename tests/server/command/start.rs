@@ -29,7 +29,7 @@ fn curl_line(greeting: &str) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn the_first_start_tells_all_that_is_needed() {
+async fn the_first_start_prints_all_that_is_needed() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("some where").join("alice's data");
     let server = serve(&data, &["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()], &[]);
@@ -67,7 +67,7 @@ async fn the_first_start_tells_all_that_is_needed() {
 
 /// Whoever set the token knows it: it is asked for. It may have all characters that mean something to a shell.
 #[test]
-fn a_token_of_the_owners_own_is_asked_for() {
+fn the_greeting_asks_for_a_token_that_the_owner_chose() {
     let directory = tempfile::tempdir().unwrap();
     let token = r#"a"token\with'$TOKEN`and&more!"#;
     let data = directory.path().to_str().unwrap();
@@ -100,7 +100,7 @@ fn only_the_first_start_in_a_directory_says_that_the_account_is_new() {
 }
 
 #[tokio::test]
-async fn the_second_start_keeps_everything_and_tells_no_secret() {
+async fn the_second_start_keeps_everything_and_prints_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let first = Server::start(directory.path(), &[]);
     let (account, token) = (first.account.clone(), first.token.clone());
@@ -134,7 +134,7 @@ fn a_start_that_failed_does_not_use_up_the_greeting() {
 }
 
 #[test]
-fn nobody_has_to_read_the_greeting() {
+fn it_starts_even_if_nobody_reads_the_greeting() {
     let directory = tempfile::tempdir().unwrap();
     for output in ["/dev/full", "/dev/null"] {
         let mut command = reachability(&["--listen", "127.0.0.1:0", "--data-dir", directory.path().to_str().unwrap()]);

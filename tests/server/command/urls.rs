@@ -18,7 +18,7 @@ fn urls(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn urls_begin_with_what_the_client_knows_the_server_by() {
+async fn urls_begin_with_the_address_that_the_client_used() {
     let behind_proxy = [("host", "inner.test"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "outer.test")];
     for (public_url, headers, expected) in [
         ("", &[] as &[_], ""),

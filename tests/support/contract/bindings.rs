@@ -166,7 +166,7 @@ pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings
 }
 
 /// By its owner.
-pub async fn a_device_is_taken_away(store: Arc<impl Services + States + Bindings>) {
+pub async fn a_device_is_unregistered(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let (phone, tablet) =
@@ -185,7 +185,7 @@ pub async fn a_device_is_taken_away(store: Arc<impl Services + States + Bindings
 }
 
 /// The dead-token rule, through the store.
-pub async fn a_word_of_death_ends_a_registration(store: Arc<impl Services + States + Bindings>) {
+pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", later(10)).await;
@@ -243,7 +243,7 @@ pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States 
 }
 
 /// When reachability is switched off and on again nobody was told of what there was.
-pub async fn a_registration_is_told_in_every_generation(store: Arc<impl Services + States + Bindings>) {
+pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut configuration = new_service(service).configuration;
@@ -284,7 +284,7 @@ pub async fn a_registration_is_told_in_every_generation(store: Arc<impl Services
 }
 
 /// A user of many devices.
-pub async fn of_too_many_devices_the_oldest_goes(store: Arc<impl Services + States + Bindings>) {
+pub async fn the_oldest_of_too_many_devices_is_removed(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut registered = Vec::new();
@@ -300,7 +300,7 @@ pub async fn of_too_many_devices_the_oldest_goes(store: Arc<impl Services + Stat
 }
 
 /// Many register one device at once.
-pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<impl Services + States + Bindings + 'static>) {
+pub async fn one_of_concurrent_registrations_has_the_device(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
     let writers = users.iter().cloned().map(|user| {
@@ -320,9 +320,7 @@ pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<impl Serv
 }
 
 /// Both are in one record.
-pub async fn registrations_and_connections_do_not_get_in_each_others_way(
-    store: Arc<impl Services + States + Bindings + 'static>,
-) {
+pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let joins = (0..10).map(|n| {
@@ -355,7 +353,7 @@ pub async fn registrations_and_connections_do_not_get_in_each_others_way(
 }
 
 /// A deleted user has none.
-pub async fn bindings_go_with_their_user(store: Arc<impl Services + Users + States + Bindings>) {
+pub async fn bindings_are_deleted_with_their_user(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut bindings = Vec::new();
@@ -374,7 +372,7 @@ pub async fn bindings_go_with_their_user(store: Arc<impl Services + Users + Stat
 }
 
 /// A deleted service has none.
-pub async fn bindings_go_with_their_service(store: Arc<impl Services + States + Bindings + Leftovers>) {
+pub async fn bindings_are_deleted_with_their_service(store: Arc<impl Services + States + Bindings + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
     let mut hers = Vec::new();

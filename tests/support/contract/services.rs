@@ -49,7 +49,7 @@ pub async fn services_are_replaced_by_version(store: Arc<dyn Services>) {
 }
 
 /// Many replace the same version of a service at once.
-pub async fn of_concurrent_replacements_one_wins(store: Arc<dyn Services>) {
+pub async fn one_of_concurrent_replacements_wins(store: Arc<dyn Services>) {
     let service = service(&*store, 1).await;
     let writers = (0..20).map(|n| {
         let (store, service) = (store.clone(), service.clone());
@@ -65,7 +65,7 @@ pub async fn of_concurrent_replacements_one_wins(store: Arc<dyn Services>) {
 }
 
 /// A service's users, their state, and what comes for them afterwards.
-pub async fn deleting_a_service_takes_everything_with_it(store: Arc<impl Services + Users + States + Leftovers>) {
+pub async fn deleting_a_service_deletes_everything_in_it(store: Arc<impl Services + Users + States + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone.sid, 1, "alice"), user(stays.sid, 2, "alice"));
     for user in [&alice, &bob] {

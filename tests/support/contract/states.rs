@@ -206,7 +206,7 @@ pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users 
 }
 
 /// Many states at once, of users of several services, known and unknown.
-pub async fn states_come_in_the_order_asked(store: Arc<impl Services + States>) {
+pub async fn states_are_in_the_order_of_the_keys(store: Arc<impl Services + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let users: Vec<User> = (0..150)
         .map(|n| user(if n % 2 == 0 { one.sid } else { two.sid }, n + 1, &format!("user {}", 149 - n)))

@@ -31,7 +31,7 @@ pub async fn users_are_kept(store: Arc<impl Services + Users>) {
 }
 
 /// Users.
-pub async fn an_identity_is_taken_once(store: Arc<impl Services + Users + 'static>) {
+pub async fn an_identity_belongs_to_one_user(store: Arc<impl Services + Users + 'static>) {
     let service = service(&*store, 1).await;
     let creators = (1..=20).map(|n| {
         let (store, user) = (store.clone(), user(service.sid, n, "alice"));
