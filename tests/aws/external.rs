@@ -1,4 +1,4 @@
-//! The programs that stand in for AWS start, answer and end, and the proxy in front of them does what it is told.
+//! The stand-ins for AWS start, answer and end, and the proxy in front of them injects the given faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::path::Path;
@@ -55,14 +55,14 @@ fn docker_runs_the_image_of_the_runtime() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where [`starts_something_and_is_killed`] leaves what it has started.
+/// The variable with the file in which [`starts_something_and_is_killed`] writes what it has started.
 const NOTE: &str = "REACHABILITY_TEST_NOTE";
 
 #[test]
 fn programs_of_a_killed_test_end() {
     let directory = tempfile::tempdir().unwrap();
     let note = directory.path().join("note");
-    // Its name without the crate's.
+    // The module's name without the crate's.
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{module}::starts_something_and_is_killed"), "--ignored"])
@@ -88,7 +88,7 @@ fn starts_something_and_is_killed() {
     let Some(note) = std::env::var_os(NOTE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
-    // Neither of them takes the hint: they have to be killed.
+    // Both ignore `SIGTERM`, so they have to be killed.
     let script =
         "trap '' TERM; sleep 1000 & echo $$ >>$0/note; echo $! >>$0/note; echo $0 >>$0/note; mv $0/note $1; wait";
     command.args(["-c", script]).arg(directory.path()).arg(note);
@@ -130,7 +130,7 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A server of `GET` requests that counts them, and a proxy in front of it.
+/// A server that answers and counts `GET` requests, and a proxy in front of it.
 async fn counting_server() -> (FaultProxy, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = FaultProxy::start(&listener.local_addr().unwrap().to_string(), 1).await;
@@ -153,7 +153,7 @@ async fn counting_server() -> (FaultProxy, Arc<AtomicU64>) {
 }
 
 async fn get(proxy: &FaultProxy) -> reqwest::Result<String> {
-    // One that does not try again by itself: a new one has no connection that may have gone stale.
+    // A new client, which has no idle connection, and so does not retry by itself.
     let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build()?;
     client.get(proxy.url()).send().await?.text().await
 }

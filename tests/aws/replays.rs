@@ -1,4 +1,4 @@
-//! The recorded logs on the domain's rules alone, and on the stores. The deployed stack has them in `serverless.rs`.
+//! The recorded logs on the domain's rules alone, and on the stores. `serverless.rs` runs them on the deployed stack.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Keys as push providers give them out, for tests. The `openssl` command makes them when a test needs them, so that the
-//! sources contain none.
+//! Keys as push providers give them out, for tests. The `openssl` command makes them when a test needs them, so that
+//! the sources contain none.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 use std::io::Write;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
-/// When the tests with a clock of their own begin.
+/// The start time of tests that control the clock.
 const START: i64 = 1_795_132_800_000;
 
 const MINUTE: i64 = 60_000;
@@ -52,7 +52,7 @@ fn accepted(number: usize) -> PushOutcome {
     PushOutcome::Accepted { id: Some(Uuid::from_u128(number as u128).to_string()) }
 }
 
-/// Why there was no answer, in a word and at length.
+/// The reason for a missing answer, and its cause in detail.
 fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
         panic!("{outcome:?}");
@@ -61,7 +61,7 @@ fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     (reason.as_str(), cause)
 }
 
-/// Sends pushes to as many devices, all at once.
+/// Sends one push each to this many devices, all at the same time.
 async fn send_all(apns: &Apns, numbers: std::ops::Range<usize>) -> Vec<PushOutcome> {
     let send = async |number| apns.push(&device(number), &alert(number)).await;
     join_all(numbers.map(send)).await
@@ -136,7 +136,7 @@ async fn invalid_pushes_are_not_sent() {
     assert_eq!(outcome, PushOutcome::rejected("BadCollapseId", Fault::Push));
     assert_eq!(apple.requests().len(), 0);
 
-    // As long as it may be: `{"aps":{"alert":""}}` around it.
+    // The maximum length, less `{"aps":{"alert":""}}` around it.
     let content = Content { body: Some("x".repeat(4_096 - 20)), ..Content::default() };
     assert_eq!(apns.push(&device(1), &push(1, PushKind::Alert(content))).await, accepted(1));
     assert_eq!(apple.requests()[0].body.len(), 4_096);
@@ -157,7 +157,7 @@ async fn all_pushes_share_a_provider_token_for_fifty_minutes() {
     NOW.fetch_add(2 * MINUTE, Ordering::SeqCst);
     assert_eq!(send_all(&apns, 200..300).await, all_accepted(200..300));
     assert_eq!(apple.provider_tokens(), 2);
-    // A clock that was ahead, and is put right.
+    // The clock was ahead, and is corrected.
     NOW.store(START - 24 * 60 * MINUTE, Ordering::SeqCst);
     assert_eq!(send_all(&apns, 300..400).await, all_accepted(300..400));
     assert_eq!(apple.provider_tokens(), 3);
@@ -290,7 +290,7 @@ async fn a_certificate_needs_no_provider_token() {
     let key = apple.key();
     let error = new(&key).unwrap_err();
     assert_eq!(error.to_string(), "expected a certificate and its private key in PEM", "a key alone");
-    // One of another Apple.
+    // A certificate of another authority.
     let other = Apple::start().await.certificate();
     assert!(matches!(new(&other).unwrap().push(&device(1), &alert(1)).await, PushOutcome::Unavailable { .. }));
 }
@@ -335,7 +335,7 @@ async fn an_interrupted_push_is_sent_again_and_shown_once() {
     assert_eq!(apns.push(&device(0), &alert(0)).await, accepted(0));
     assert_eq!(apple.connections(), 1, "a stream is not a connection");
 
-    // The others are under way on the connection that one of them has cut.
+    // The others are pending on the connection that one of them cuts.
     for number in 0..10 {
         apple.answer_once(device(number).as_str(), Answer::stall());
     }
@@ -449,11 +449,11 @@ async fn a_server_with_an_untrusted_certificate_is_refused() {
         (url.clone(), Roots::from_pem(&Ca::new().pem()).unwrap(), "CertificateRefused", "UnknownIssuer"),
         (elsewhere.url(), roots(&elsewhere), "CertificateRefused", "not valid for name"),
         (late.url(), roots(&late), "CertificateRefused", "expired"),
-        // Nothing is sent in the clear.
+        // Nothing is sent unencrypted.
         (url.replace("https", "http"), roots(&apple), "NotConnected", "scheme"),
     ] {
         let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
-        // All of those who wait for the same connection are told.
+        // All pushes that wait for the same connection get the reason.
         for outcome in send_all(&apns, 0..20).await {
             let (found, cause) = unanswered(&outcome);
             assert_eq!(found, reason, "{url}");
@@ -475,7 +475,7 @@ async fn a_server_without_tls_is_distinguished_from_a_closed_port() {
         loop {
             let (mut tcp, _) = clear.accept().await.unwrap();
             tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-            // What the client says first is read, or its connection would be reset.
+            // Read what the client sends first, or its connection would be reset.
             let _ = tcp.read(&mut [0; 4_096]).await;
         }
     });

@@ -1,4 +1,4 @@
-//! Mistakes that were made once.
+//! Regressions: each test is about a bug that was fixed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl Queue<PresenceMessage> for NoQueue {
     }
 }
 
-/// A connect was written, and its handling broke off before its timer was set. When it came again, a second connect came
-/// with it. Since that one was news, the first one was taken to have been handled, and nobody was ever told of its end.
+/// A connect was written, and the worker failed before it set the timer. The connect was redelivered together with a
+/// second, new one. The worker took the first one for handled because of the new one, and its end was never published.
 #[tokio::test]
 async fn a_redelivered_connect_beside_a_new_one_gets_its_timer() {
     for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
@@ -65,8 +65,8 @@ async fn a_redelivered_connect_beside_a_new_one_gets_its_timer() {
     }
 }
 
-/// A disconnect came while reachability had never been on, and was dropped. Its connect came late, after it was switched
-/// on, and brought a ghost.
+/// A disconnect arrived before reachability was ever on, and was dropped. Its connect arrived after the switch, and the
+/// user stayed online.
 #[tokio::test]
 async fn an_end_is_kept_before_reachability_was_ever_on() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
@@ -107,7 +107,7 @@ async fn a_live_connection_is_not_forgotten() {
     assert_eq!(harness.read(&users()[0], START + 20 * DAY).await.online, Some(false));
 }
 
-/// Ten thousand connections with leases of a year left ten thousand timers for a year, though all had ended.
+/// Ten thousand connections with leases of a year left ten thousand timers for a year, although all had ended.
 #[tokio::test]
 async fn timers_of_ended_connections_are_dropped() {
     let harness = harness(SETTINGS).await;
@@ -134,8 +134,8 @@ async fn a_connection_has_one_timer() {
     assert_eq!(harness.timers.count(), 1);
 }
 
-/// A timer that came a millisecond before its time, for a connection in its grace period, was dropped. Nobody was told of
-/// the end before a timer of the lease went off, or, if the disconnect had overtaken its connect, ever.
+/// A timer that was delivered a millisecond early, for a connection in its grace period, was dropped. The end was
+/// published only with a timer of the lease, or never, if the disconnect had overtaken its connect.
 #[tokio::test]
 async fn an_early_timer_is_set_again() {
     let lost = end("c-1", START + 5_000, EndReason::ConnectionLost);
@@ -158,8 +158,8 @@ async fn an_early_timer_is_set_again() {
     }
 }
 
-/// The timer of a grace period is a chain of timers if it is longer than a queue holds a message. The chain broke off at
-/// its first link.
+/// If a grace period is longer than a queue keeps a message, its timer is a chain of timers. The chain ended after the
+/// first one.
 #[tokio::test]
 async fn the_end_of_a_long_grace_period_is_published() {
     for (grace, lease) in [(1_200_000, 3_600), (3_600_000, 31_536_000), (1_200_000, 600)] {

@@ -1,4 +1,4 @@
-//! The contract of the store port, and random logs, on every store.
+//! The contracts of the stores' ports, and random logs, on the stores in memory and in SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -81,7 +81,7 @@ mod in_sqlite {
         assert_ne!(harness.state(&users[1]).await, UserState::default());
     }
 
-    /// One of the version before there were pushes, with what was in it.
+    /// A database of the version before pushes, with data.
     #[tokio::test]
     async fn an_older_database_is_brought_up_to_date() {
         let directory = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ mod in_sqlite {
         }
     }
 
-    /// Of the version before outages were stored.
+    /// They are from the version before outages were stored.
     #[tokio::test]
     async fn older_credentials_and_deliveries_are_read() {
         let directory = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ mod in_sqlite {
         contract::older_documents::older_documents_are_read(store).await;
     }
 
-    // The ten thousand cases are run in memory; these are for what a store can do wrong.
+    // The store in memory has ten thousand cases; these find mistakes of this store.
     #[test]
     fn order_and_repetition_do_not_matter() {
         let (store, _directory) = sqlite();

@@ -1,4 +1,4 @@
-//! Two years of a real channel's joins and quits, against the model: through `replay`, and through the HTTP door.
+//! Two years of a real channel's joins and quits, against the model: through `replay`, and through the HTTP API.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ fn a_replay_tells_the_truth_at_any_time() {
         .collect();
     let mut online = 0;
     for at in times {
-        // On the second, in the grace period of whoever has just been lost, and after it.
+        // At the event, within the grace period of a connection lost then, and after it.
         for at in [at, at + 5_000, at + 10_000] {
             let truths = truths(&lines, unlimited, at);
             let time = Timestamp::from_millis(at).to_string();

@@ -1,5 +1,5 @@
-//! A well-behaved HTTP client of an API. For requests that an HTTP library refuses to send, or that depend on what exactly
-//! happens on the connection, there is [`crate::raw`].
+//! A well-behaved HTTP client of an API. For requests that an HTTP library refuses to send, or that depend on what
+//! exactly happens on the connection, there is [`crate::raw`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Client {
         answer_to(if method == Method::POST { request.form(form) } else { request }).await.expect("an answer")
     }
 
-    /// Posts a body, which must be welcome. `None` if no answer came.
+    /// Posts a body, which must be accepted. `None` if no answer came.
     pub async fn try_post(&self, path: &str, body: String) -> Option<Value> {
         let (status, answer) = self.answer(path, body).await?;
         assert!((200..300).contains(&status), "{path}: {status}, {answer}");
@@ -67,7 +67,7 @@ impl Client {
         answer_to(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
     }
 
-    /// Posts a body, to which an answer must come.
+    /// Posts a body, which must be answered and accepted.
     pub async fn post(&self, path: &str, body: impl Into<String>) -> Value {
         self.try_post(path, body.into()).await.expect("an answer")
     }

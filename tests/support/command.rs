@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::server::{PATIENCE, binary, collect};
 
-/// What a command did that ends on its own.
+/// The result of a command that ended on its own.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its exit status; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it printed.
     pub stdout: String,
-    /// What it complained of.
+    /// What it printed as errors.
     pub stderr: String,
 }
 
@@ -38,7 +38,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Outcome {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // It need not read any of it.
+    // The command need not read any of it.
     thread::spawn(move || drop(stdin.write_all(&input)));
     let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! The support library of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 pub mod aws;

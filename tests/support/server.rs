@@ -12,7 +12,7 @@ use serde_json::Value;
 /// How long the server may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where push providers are not.
+/// An address at which no push provider listens.
 const NOWHERE: &str = "https://127.0.0.1:9";
 
 /// The `reachability` binary, built from the sources as they are.
@@ -23,13 +23,13 @@ pub fn binary() -> &'static Path {
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let release = profile.ends_with("release");
         let mut build = Command::new(env!("CARGO"));
-        // What cargo sets for tests would make build scripts run again, and most dependencies be compiled again after them.
+        // The variables that cargo sets for tests would make build scripts run, and most dependencies compile, again.
         for (name, _) in std::env::vars_os() {
             if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 build.env_remove(name);
             }
         }
-        // With the features that the workspace's tests are built with, for the same reason.
+        // The features are those of the workspace's tests, for the same reason.
         let status = build
             .args(["build", "--quiet", "--locked", "--workspace", "--bin", "reachability"])
             .args(release.then_some("--release"))
@@ -61,7 +61,7 @@ impl Server {
         Self::start_with(data_dir, arguments, |_| {})
     }
 
-    /// As [`Server::start`], with the command changed before it runs.
+    /// Like [`Server::start`], with the command changed before it runs.
     pub fn start_with(data_dir: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(binary());
         command
@@ -79,7 +79,7 @@ impl Server {
         change(&mut command);
         let mut child = command.spawn().expect("the server can be started");
         let logs = collect(child.stderr.take());
-        // It greets in one write, shorter than what a pipe passes on in one piece.
+        // The greeting is one write, which a pipe delivers in one piece.
         let mut greeting = vec![0; 4096];
         let length = child.stdout.take().unwrap().read(&mut greeting).unwrap();
         let greeting = String::from_utf8(greeting[..length].to_vec()).unwrap();
@@ -110,13 +110,13 @@ impl Server {
         self.child.id()
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends it with `SIGKILL`.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ends it as `kill` does. Returns how it ended and what it logged.
+    /// Ends it with `SIGTERM`. Returns how it ended and what it logged.
     pub fn stop(mut self) -> (ExitStatus, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

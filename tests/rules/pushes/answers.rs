@@ -1,4 +1,4 @@
-//! What an answer of a provider does to a registration and to its credential.
+//! The effects of a provider's answer on a registration and on its credential.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,22 @@ use tokio::time::sleep;
 
 use super::{before, day, to_google, unregister};
 
-/// What an answer does.
+/// The effect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// The registration is good.
+    /// The registration is confirmed.
     Confirms,
-    /// It is dead, and its user is not notifiable any more.
+    /// The registration is dead, and its user is not notifiable any more.
     Kills,
-    /// It is the credential that is not good. The registration stays as it is.
+    /// The credential is rejected. The registration stays as it is.
     RejectsCredential,
-    /// Nothing at all.
+    /// Nothing changes.
     Nothing,
-    /// Nothing yet: it will be asked again.
+    /// Nothing changes yet: the provider will be asked again.
     AsksAgain,
 }
 
-/// Every answer that is documented, and what it does to the registration, to the credential, and to `is_notifiable`.
+/// Every documented answer, and its effect on the registration, on the credential, and on `is_notifiable`.
 #[tokio::test]
 async fn every_answer_has_its_effect() {
     use Effect::{AsksAgain, Confirms, Kills, Nothing, RejectsCredential};
@@ -41,7 +41,7 @@ async fn every_answer_has_its_effect() {
     };
     let rows = [
         (Channel::Apn, Answer::usual(), String::new(), Confirms),
-        // APNs, as Apple's table has them.
+        // APNs, from Apple's table.
         apns(400, "BadCollapseId", Nothing),
         apns(400, "BadDeviceToken", Kills),
         apns(400, "BadExpirationDate", Nothing),
@@ -70,7 +70,7 @@ async fn every_answer_has_its_effect() {
         apns(410, "Unregistered", Kills),
         since("Unregistered", now, Kills),
         since("ExpiredToken", now, Kills),
-        // Dead since before it was registered again: it is not the registration that we know.
+        // Dead since before the registration: the answer is about an earlier one.
         since("Unregistered", old, Nothing),
         since("ExpiredToken", old, Nothing),
         apns(410, "SomethingNew", Nothing),
@@ -81,7 +81,7 @@ async fn every_answer_has_its_effect() {
         apns(503, "ServiceUnavailable", AsksAgain),
         apns(503, "Shutdown", AsksAgain),
         (Channel::Apn, Answer::reply(410, "<html>"), "Status410".to_owned(), Nothing),
-        // FCM, as Google's table has them.
+        // FCM, from Google's table.
         (Channel::Fcm, Answer::usual(), String::new(), Confirms),
         fcm(400, "INVALID_ARGUMENT", None, Nothing),
         fcm(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Nothing),
@@ -96,7 +96,7 @@ async fn every_answer_has_its_effect() {
         fcm(503, "UNAVAILABLE", Some("UNAVAILABLE"), AsksAgain),
         (Channel::Fcm, Answer::reply(502, "<!DOCTYPE html>"), String::new(), AsksAgain),
     ];
-    // Each on a harness of its own, since a credential remembers. They wait for most of the time, so some at once.
+    // Each row has its own harness, since a credential keeps its health. They mostly wait, so some run concurrently.
     let harnesses = rows.chunks(8);
     for rows in harnesses {
         futures_util::future::join_all(rows.iter().map(|(channel, answer, reason, effect)| async move {
@@ -161,13 +161,13 @@ async fn ends_of_registrations_are_counted_by_reason() {
         harness.google.answer(&token, answer);
         assert!(harness.check(&device).await.is_empty());
         assert_eq!(harness.metrics.counted(counter), 1, "{counter:?}");
-        // The same again: what is dead is not asked about any more.
+        // A second check: the provider is not asked about a dead registration again.
         harness.check(&device).await;
         assert_eq!(harness.metrics.counted(counter), if counter == Counter::DeathsIgnored { 2 } else { 1 });
     }
 }
 
-/// The device registers while the provider is being asked about what it was before.
+/// The device registers again while the provider is asked about the earlier registration.
 #[tokio::test]
 async fn a_registration_that_overtakes_the_answer_is_kept() {
     let harness = PushHarness::new().await;
@@ -189,7 +189,7 @@ async fn a_registration_that_overtakes_the_answer_is_kept() {
         assert!(checking.await.unwrap().is_empty());
         assert_eq!(harness.binding(device.sid).await, Some(again.clone()), "{token}");
         assert_eq!(harness.notifiable("alice").await, Some(true));
-        // Asked about what it is now, it is dead; unless the provider says that it was so before.
+        // A check of the new registration finds it dead, unless the provider says that it died before.
         sleep(Duration::from_millis(2)).await;
         harness.apple.answer(token, answer.clone());
         harness.google.answer(token, answer);

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::{before, day, to_google, unregister};
 
-/// A check is given up at last, and tried on another occasion. Nothing piles up.
+/// After several attempts a check is given up, until another event triggers one. Messages do not pile up.
 #[tokio::test]
 async fn a_check_without_an_answer_is_given_up() {
     let harness = PushHarness::new().await;
@@ -37,14 +37,14 @@ async fn a_check_without_an_answer_is_given_up() {
     assert_eq!(waits.len(), 7);
     assert!(waits.is_sorted() && waits[6] >= 450 && waits[6] <= 900, "{waits:?}");
     assert_eq!(harness.notifiable("alice").await, Some(true));
-    // What the provider asks for is granted.
+    // The pause that the provider asks for is respected.
     harness.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
     let [again] = &harness.check(&device).await[..] else { panic!() };
     let wait = again.due_at().unwrap().since(clock::now());
     assert!(wait >= Duration::from_secs(119) && wait <= Duration::from_secs(151), "{wait:?}");
 }
 
-/// Until it is replaced, or the provider changes its mind.
+/// The rejection is shown until the credential is replaced or the provider accepts it.
 #[tokio::test]
 async fn a_rejection_is_shown_on_its_credential() {
     let harness = PushHarness::new().await;
@@ -58,7 +58,7 @@ async fn a_rejection_is_shown_on_its_credential() {
         matches!(harness.health(Channel::Apn).await, Health::Rejected { reason, .. } if reason.as_str() == "InvalidProviderToken")
     );
     assert_eq!(harness.notifiable("alice").await, Some(true));
-    // One that was sealed with another key is no better, and says so.
+    // A credential that was sealed with another key is rejected as unreadable.
     let bad = harness.store.credential(good.sid).await.unwrap().unwrap();
     let other = Seal::new(&Secret::new("another"));
     let unreadable = Credential { sealed: Some(other.seal(good.sid, &harness.apple.key()).unwrap()), ..bad };
@@ -82,7 +82,7 @@ async fn the_credential_sets_how_registrations_are_checked() {
     let device = harness.register("alice", Channel::Fcm, "token").await;
     harness.check(&device).await;
     assert_eq!(to_google(&harness, "token")[0].json()["validate_only"], true);
-    // Known to be good since it was asked for.
+    // The registration was confirmed after this check was requested.
     let asked_before = PushMessage::Probe(Probe {
         service: harness.service,
         binding: device.sid,
@@ -105,7 +105,7 @@ async fn the_credential_sets_how_registrations_are_checked() {
     assert_eq!((&silent["validate_only"], silent["message"].get("notification")), (&json!(false), None));
 }
 
-/// What was unregistered since, or has no credential, is nobody's fault.
+/// A device that was unregistered in the meantime, or that has no credential, is not an error.
 #[tokio::test]
 async fn a_registration_that_cannot_be_checked_stays_as_it_is() {
     let harness = PushHarness::new().await;
@@ -117,7 +117,7 @@ async fn a_registration_that_cannot_be_checked_stays_as_it_is() {
     assert!(harness.check(&device).await.is_empty());
     assert!(harness.apple.requests().is_empty());
     assert_eq!(harness.notifiable("alice").await, Some(true));
-    // A message in the wrong queue goes where somebody looks at it.
+    // A message in the wrong queue fails permanently, so that it becomes a dead letter.
     let event = Event {
         user: device.user(),
         connection: "c".parse().unwrap(),
@@ -130,7 +130,7 @@ async fn a_registration_that_cannot_be_checked_stays_as_it_is() {
     assert!(failures[0].1.is_permanent());
 }
 
-/// A user whose devices were not heard of for long says goodbye: they are the only way to her now.
+/// A user disconnects whose devices were not confirmed for long. They are now the only way to reach her.
 #[tokio::test]
 async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
     let harness = PushHarness::new().await;

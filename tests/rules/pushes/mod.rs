@@ -1,5 +1,4 @@
-//! What the pusher does with what providers say: from a message to the answer of a stand-in, over real connections, to
-//! what a reader is told.
+//! The pusher and the answers of providers: from a message, over real connections to a stand-in, to what a reader sees.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 mod answers;
@@ -17,10 +16,12 @@ use reachability_tests::providers::Request;
 use reachability_tests::push_harness::PushHarness;
 use serde_json::json;
 
+/// This many seconds ago.
 fn before(seconds: u64) -> Timestamp {
     Timestamp::from_millis(clock::now().as_millis() - i64::try_from(seconds * 1_000).unwrap())
 }
 
+/// The seconds of this many days.
 fn day(days: u64) -> u64 {
     days * 86_400
 }
@@ -29,7 +30,7 @@ fn unregister(binding: &Binding) -> BindingCommand {
     BindingCommand::Unregister(binding.sid)
 }
 
-/// What Google was sent for this token.
+/// The requests to Google for this token.
 fn to_google(harness: &PushHarness, token: &str) -> Vec<Request> {
     harness.google.requests().into_iter().filter(|request| request.json()["message"]["token"] == token).collect()
 }

@@ -1,4 +1,4 @@
-//! Notifications, and what becomes of each delivery.
+//! Notifications and their deliveries.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::{content, unregister};
 
-/// To all devices of some users, with what becomes of it on each.
+/// It goes to all devices of its users, with a delivery for each.
 #[tokio::test]
 async fn a_notification_goes_to_all_devices() {
     let harness = PushHarness::new().await;
@@ -43,7 +43,7 @@ async fn a_notification_goes_to_all_devices() {
     assert_eq!(status(&dying).await, Some(DeliveryStatus::Failed { reason: Reason::new("Unregistered") }));
     assert_eq!(status(&dead).await, None);
     assert_eq!(status(&other).await, None);
-    // What providers say is kept, as if they had been asked.
+    // The providers' answers count as answers to a check.
     assert_eq!(harness.notifiable("alice").await, Some(true));
     assert_eq!(harness.notifiable("bob").await, Some(false));
     assert_eq!(harness.binding(good.sid).await.unwrap().status(), "confirmed");
@@ -53,7 +53,7 @@ async fn a_notification_goes_to_all_devices() {
     assert_eq!((&shown[0]["aps"]["sound"], &shown[0]["room"]), (&json!("ping"), &json!(7)));
 }
 
-/// However often its messages are delivered, and at the same time.
+/// Its messages are delivered several times, also concurrently.
 #[tokio::test]
 async fn a_redelivered_notification_is_shown_once() {
     let harness = PushHarness::new().await;
@@ -67,12 +67,12 @@ async fn a_redelivered_notification_is_shown_once() {
     assert!(harness.apple.requests_to("01").len() > 1, "two at once both find it unsent");
     assert_eq!(harness.apple.shown("01").len(), 1);
     assert_eq!(harness.google.shown("token").len(), 1);
-    // Once it is known what became of it, it is not even sent.
+    // Once a delivery has its result, it is not sent again.
     let sent = harness.apple.requests().len();
     let again = harness.handle(vec![all]).await;
     harness.handle(again).await;
     assert_eq!(harness.apple.requests().len(), sent);
-    // The answer is lost, and with it the knowledge that it was sent.
+    // The answer is lost, so the pusher does not know that the push was sent.
     let deliver = harness.notification(&["alice"], content(), None).await;
     harness.apple.answer_once("01", Answer::reset());
     let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
@@ -82,7 +82,7 @@ async fn a_redelivered_notification_is_shown_once() {
     assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
 }
 
-/// What waits for another attempt says why. It is written when it is new, and not with each attempt.
+/// A delivery that waits for another attempt has the reason. A new reason is written, a repeated one is not.
 #[tokio::test]
 async fn a_queued_delivery_says_why() {
     let harness = PushHarness::new().await;
@@ -94,21 +94,21 @@ async fn a_queued_delivery_says_why() {
     let deliveries = async || harness.deliveries(deliver.notification).await;
     assert!(deliveries().await.iter().all(|it| it.status == DeliveryStatus::NEW));
     harness.apple.down().await;
-    // Some of the second time are held back, since the breaker is open.
+    // At the second attempt some are held back, since the breaker is open.
     let messages = harness.handle(messages).await;
     let first = deliveries().await;
     let queued = |reason: &str| DeliveryStatus::Queued { reason: Some(Reason::new(reason)) };
     assert_eq!(first.iter().filter(|it| it.status == queued("NotConnected")).count(), 8, "{first:?}");
     let mut messages = harness.handle(messages).await;
     assert_eq!(deliveries().await, first, "nothing new, and nothing written");
-    // It answers again, and has another excuse.
+    // Apple answers again, for one device with another reason.
     harness.apple.up().await;
     harness.apple.answer("00", Answer::apns(429, "TooManyRequests"));
     let started = Instant::now();
     while messages.len() > 1 {
         assert!(started.elapsed() < Duration::from_secs(60), "{messages:?}");
         sleep(Duration::from_millis(50)).await;
-        // As if the time had come.
+        // Handle the message as if it were due.
         let again = |message| match message {
             PushMessage::Deliver(deliver) => PushMessage::Deliver(Deliver { attempts: 1, ..deliver }),
             other => other,
@@ -120,7 +120,7 @@ async fn a_queued_delivery_says_why() {
     assert_eq!(last.iter().filter(|it| it.status.as_str() == "accepted").count(), 7, "{last:?}");
 }
 
-/// Because there is no time left, no device, no credential, or no provider.
+/// The reasons: it expired, or there is no device, no credential, or no answer.
 #[tokio::test]
 async fn a_failed_delivery_says_why() {
     let harness = PushHarness::new().await;
@@ -134,7 +134,7 @@ async fn a_failed_delivery_says_why() {
         let deliver = harness.notification(&["alice"], content(), ttl).await;
         (deliver.clone(), harness.handle(vec![PushMessage::Deliver(deliver)]).await)
     };
-    // For now or never: the provider is told so, and once is all.
+    // With a ttl of 0 the provider gets expiration 0, and there is one attempt.
     let (now, messages) = queued(Some(0)).await;
     harness.handle(messages).await;
     let delivery = harness.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
@@ -146,7 +146,7 @@ async fn a_failed_delivery_says_why() {
     assert!(harness.handle(again).await.is_empty());
     assert_eq!(reason(&expired).await, "Expired");
 
-    // Trouble passes, or does not.
+    // There is a limited number of attempts.
     let (busy, mut messages) = queued(None).await;
     harness.apple.answer("01", Answer::apns(429, "TooManyRequests"));
     let mut tries = 0;
@@ -167,7 +167,7 @@ async fn a_failed_delivery_says_why() {
     harness.store.apply(harness.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
     harness.handle(messages).await;
     assert_eq!(reason(&gone).await, "NotRegistered");
-    // Nobody has made it, or it has been forgotten.
+    // A notification that does not exist, or not any more, is ignored.
     let unknown = Deliver { notification: Sid::from_bits(9), ..gone };
     assert!(harness.handle(vec![PushMessage::Deliver(unknown)]).await.is_empty());
 }

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::{before, content};
 
-/// Nothing is known of a device whose provider cannot be asked, and after a few tries it is left alone.
+/// A check that does not reach the provider changes nothing, and is tried again later.
 #[tokio::test]
 async fn a_provider_that_is_down_changes_nothing() {
     let harness = PushHarness::new().await;
@@ -36,16 +36,16 @@ async fn a_provider_that_is_down_changes_nothing() {
     assert_eq!(harness.notifiable("alice").await, Some(true));
     assert_eq!(harness.health(Channel::Apn).await, Health::Unproven);
     assert_eq!(harness.metrics.counted(Counter::PushesUnavailable), 8);
-    // The breaker has opened: it is not even tried.
+    // The breaker is open: there is not even an attempt.
     harness.apple.up().await;
     let (connections, requests) = (harness.apple.connections(), harness.apple.requests().len());
     harness.check(&devices[0]).await;
     assert_eq!((harness.apple.connections(), harness.apple.requests().len()), (connections, requests));
-    // Google is somebody else.
+    // Google has its own breaker.
     let device = harness.register("bob", Channel::Fcm, "token").await;
     assert!(harness.check(&device).await.is_empty());
     assert_eq!(harness.binding(device.sid).await.unwrap().status(), "confirmed");
-    // After its pause one is tried, and then all.
+    // After the pause one request is tried, and then all.
     sleep(Duration::from_millis(2_100)).await;
     let checks = devices.iter().map(PushHarness::probe);
     harness.handle(checks.clone().take(1).collect()).await;
@@ -55,7 +55,7 @@ async fn a_provider_that_is_down_changes_nothing() {
     }
 }
 
-/// Has registrations checked again and again, until it is so.
+/// Checks a registration repeatedly until a condition holds.
 async fn check_until(harness: &PushHarness, device: &Binding, is: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !is().await {
@@ -65,7 +65,7 @@ async fn check_until(harness: &PushHarness, device: &Binding, is: impl AsyncFn()
     }
 }
 
-/// While its provider cannot be reached a credential says so, and after that what it has said before.
+/// While the provider cannot be reached, the credential has an outage. Its health stays as it was.
 #[tokio::test]
 async fn an_outage_is_shown_on_its_credential() {
     let rejected = Health::Rejected { reason: Reason::new("TopicDisallowed"), at: before(60) };
@@ -74,7 +74,7 @@ async fn an_outage_is_shown_on_its_credential() {
         (Health::Unproven, Answer::usual(), Health::Accepted, 0),
         (Health::Accepted, Answer::usual(), Health::Accepted, 0),
         (rejected.clone(), Answer::usual(), Health::Accepted, 0),
-        // What says nothing of the credential says that the provider is there.
+        // An answer that is not about the credential still ends the outage.
         (Health::Unproven, refused.clone(), Health::Unproven, 0),
         (Health::Accepted, refused.clone(), Health::Accepted, 0),
         (rejected.clone(), refused, rejected.clone(), 0),
@@ -101,12 +101,12 @@ async fn an_outage_is_shown_on_its_credential() {
         let credential = harness.stored(Channel::Apn).await;
         assert_eq!((&credential.health, credential.version), (&after, 3), "{known:?}, then {answer:?}");
         assert_eq!(harness.metrics.counted(Counter::CredentialsRejected), rejections, "not for the outage");
-        // Google's is another.
+        // Google's credential has no outage.
         assert_eq!((harness.stored(Channel::Fcm).await.outage, harness.stored(Channel::Fcm).await.version), (None, 0));
     }
 }
 
-/// The process that has found it is not there any more, and the credential is as it was stored.
+/// The outage was found by another process, and is known only from the store.
 #[tokio::test]
 async fn an_outage_ends_when_another_process_gets_an_answer() {
     let harness = PushHarness::new().await;
@@ -122,9 +122,10 @@ async fn an_outage_ends_when_another_process_gets_an_answer() {
     for _ in 0..3 {
         assert_eq!(check(&broken).await, down(1));
     }
-    // Another one that cannot reach it either has nothing to add, nor has the same after a new start.
+    // Another process that cannot reach the provider either writes nothing, nor does a restarted one.
     assert_eq!(check(&harness.another_process("https://127.0.0.1:9")).await, down(1));
-    // One that can writes so once; and the first, which still cannot, does not write the opposite each time.
+    // A process that can reach it ends the outage with one write. The first one, which still cannot, does not start it
+    // again.
     assert_eq!(check(&harness.pusher).await, (None, 2));
     for _ in 0..10 {
         assert_eq!(check(&broken).await, (None, 2));
@@ -132,7 +133,8 @@ async fn an_outage_ends_when_another_process_gets_an_answer() {
     }
 }
 
-/// What the provider asks for is granted to all, with the reason that it gave. Of one device it says nothing of others.
+/// A pause that the provider asks for holds back all its pushes, with the provider's reason. A pause for one device
+/// does not affect the others.
 #[tokio::test]
 async fn a_pause_is_an_outage_and_has_its_reason() {
     let harness = PushHarness::new().await;

@@ -12,7 +12,7 @@ use reachability_tests::push_harness::PushHarness;
 
 use super::{before, day};
 
-/// Once a day.
+/// A scan runs once a day. It expires registrations, removes long dead ones, and checks those that end soon.
 #[tokio::test]
 async fn a_scan_finds_what_is_due() {
     let harness = PushHarness::new().await;
@@ -45,7 +45,7 @@ async fn a_scan_finds_what_is_due() {
     assert_eq!(status(&fine).await, Some("unconfirmed"));
     assert_eq!(status(&dead).await, Some("dead"));
     assert_eq!(harness.metrics.counted(Counter::DeathsExpired), 2);
-    // What is found to be over is kept for a while, from its end on.
+    // A registration that has expired is kept for a while after its end.
     assert_eq!(status(&long_dead).await, Some("dead"));
     harness
         .handle(vec![PushMessage::ScanBindings(ScanBindings { service: harness.service, span: Span::default() })])
@@ -59,7 +59,7 @@ async fn a_scan_finds_what_is_due() {
     assert_eq!(MAX_DEVICES, 50, "somebody has no more");
 }
 
-/// When reachability is switched on, of all that there are, a part at a time.
+/// Switching reachability on announces all registrations, in parts.
 #[tokio::test]
 async fn switching_on_announces_all_registrations() {
     let harness = PushHarness::new().await;
@@ -83,7 +83,7 @@ async fn switching_on_announces_all_registrations() {
             span: Span::default(),
         })
     };
-    // Of a time that is over, and of one that is not yet known here.
+    // Messages of an earlier generation, and of one that is not known here yet, are ignored.
     for generation in [1, 3] {
         assert!(harness.handle(vec![announce(generation)]).await.is_empty());
     }
@@ -92,7 +92,7 @@ async fn switching_on_announces_all_registrations() {
     assert_eq!(told().await, 500);
     assert!(harness.handle(more.clone()).await.is_empty());
     assert_eq!(told().await, 600);
-    // Delivered again, there is nothing left to tell.
+    // A redelivery has nothing left to announce.
     let before = harness.store.states(&users).await.unwrap();
     harness.handle([more, vec![announce(2)]].concat()).await;
     assert_eq!(harness.store.states(&users).await.unwrap(), before);

@@ -1,4 +1,4 @@
-//! Requests at the same time.
+//! Concurrent requests.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,7 +10,7 @@ use super::{Fixture, NO_SERVICE, wait_until};
 
 const EVENTS: &str = "/v1/Services/{IS}/Events";
 
-/// Nothing in this body is taken, for these reasons.
+/// Asserts that nothing in this body is accepted, for these reasons.
 #[track_caller]
 fn assert_all_refused(fixture: &Fixture, body: &str, reasons: &[&str]) {
     let what = format!("{body:.300}");
@@ -88,7 +88,7 @@ fn bad_events_are_refused_with_the_reason() {
     for bad in ["x", "7", "null", "\"connect\"", "{", "{}", "{}{}", &good[1..], &format!("{good}x"), &good[..50]] {
         assert_all_refused(&fixture, bad, &[""]);
     }
-    // The same field twice says two things.
+    // A field that occurs twice is ambiguous.
     assert_all_refused(&fixture, &good.replacen('{', "{\"identity\":\"bob\",", 1), &["identity"]);
     assert_all_refused(&fixture, "[1, null, \"x\", [], {}]", &["", "", "", "", "missing field"]);
     assert_all_refused(&fixture, "x\n\n{}\r\n", &["malformed JSON", "missing field: type"]);
@@ -164,7 +164,8 @@ fn good_events_are_accepted_beside_bad_ones() {
     fixture.end();
 }
 
-/// A new service is off. Events that came then were accepted without a hint, and nobody came online.
+/// Reachability of a new service is off. The answer has to say so, since its events are accepted but nobody comes
+/// online.
 #[test]
 fn the_answer_says_whether_reachability_is_on() {
     let fixture = Fixture::new();

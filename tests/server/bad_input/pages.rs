@@ -33,7 +33,7 @@ fn page_sizes_have_a_minimum_and_a_maximum() {
             let message = fixture.get(&format!("{path}?PageToken={token}")).assert_error(400, 20001, path);
             assert!(message.contains("PageToken"), "{path} {token}: {message}");
         }
-        // The page's number is the client's own affair.
+        // The server does not check the page's number.
         for number in ["-1", "x", "99999999999999999999"] {
             assert_eq!(fixture.get(&format!("{path}?Page={number}")).status, 200, "{path} {number}");
         }

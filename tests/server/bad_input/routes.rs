@@ -206,12 +206,12 @@ fn malformed_and_unknown_sids_are_not_found() {
             fixture.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
         }
     }
-    // A user of one service is nobody in another, by either name.
+    // A user of one service does not exist in another, neither by identity nor by sid.
     let alice = fixture.get("/v1/Services/{IS}/Users/alice").json()["sid"].as_str().unwrap().to_owned();
     for name in [alice.as_str(), "alice"] {
         fixture.get(&format!("/v1/Services/{}/Users/{name}", fixture.other_service)).assert_error(404, 20404, name);
     }
-    // So is a binding, and a notification, and neither is another user's.
+    // The same holds for bindings and notifications, and for the bindings of another user.
     assert_eq!(fixture.everything(), before);
     fixture.post("/v2/Services/{IS}/Users", "Identity=bob");
     let before = fixture.everything();
@@ -260,7 +260,7 @@ fn a_path_that_is_not_utf_8_is_not_found() {
         "/2010-04-01/Accounts/%FF/Keys.json",
         "/2010-04-01/Accounts/{AC}/Keys/%FF.json",
         "/%FF",
-        // Half an encoding is text like any other.
+        // An incomplete encoding is ordinary text.
         "/v1/Users/%",
         "/v1/Users/%4",
         "/v1/Users/%zz",
@@ -287,7 +287,7 @@ fn names_in_paths_are_decoded_once() {
         let path = format!("/v1/Services/{{IS}}/Users/{}", encode(identity));
         assert_eq!(fixture.get(&path).json()["identity"], identity, "{path}");
     }
-    // A plus is a plus, encoded or not.
+    // A plus in a path is a plus, encoded or not.
     assert_eq!(fixture.get("/v1/Services/{IS}/Users/p+q").json()["identity"], "p+q");
     let before = fixture.everything();
     for method in ["GET", "POST", "DELETE"] {

@@ -16,7 +16,7 @@ async fn only_the_owner_can_read_the_data() {
     let data = directory.path().join("parent").join("data");
     let server = Server::start_with(&data, &[], |command| {
         let serve = reachability(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
-        // Nothing but the command itself keeps others out.
+        // The command itself has to set the permissions.
         *command = in_shell("umask 0;", &serve);
     });
     Client::of(&server).enabled_service().await;
@@ -41,12 +41,12 @@ async fn two_servers_do_not_share_a_data_directory() {
         assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
     }
     Client::of(&first).enabled_service().await;
-    // One that was killed holds nothing back.
+    // A server that was killed leaves no lock.
     first.kill();
     stop(Server::start(directory.path(), &[]));
 }
 
-/// A disk that is full: no file may grow.
+/// The disk is full: no file may grow.
 #[test]
 fn a_first_start_that_fails_leaves_no_directory_behind() {
     let directory = tempfile::tempdir().unwrap();

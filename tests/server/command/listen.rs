@@ -13,7 +13,7 @@ use reqwest::Method;
 
 use super::{in_shell, serve, stop};
 
-/// What is not a host and a port.
+/// Addresses that are not a host and a port.
 pub(super) const BAD_ADDRESSES: &[&str] = &[
     "127.0.0.1:99999",
     "127.0.0.1",
@@ -48,7 +48,7 @@ fn it_listens_on_host_names_too() {
         (&["--data-dir", data], &[("REACHABILITY_LISTEN", "localhost:0")]),
     ] {
         let server = serve(directory.path(), arguments, variables);
-        // It says which address it took, and the name leads there.
+        // It prints the address that it took, which the name resolves to.
         let address: SocketAddr = server.address().parse().unwrap();
         assert!(address.ip().is_loopback() && address.port() != 0, "{address}");
         for address in [address.to_string(), format!("localhost:{}", address.port())] {
@@ -66,7 +66,7 @@ fn it_listens_on_host_names_too() {
 fn a_name_that_cannot_be_resolved_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    // No name has an empty label, so that no name server is asked.
+    // The name is invalid because of its empty label, so that no name server is asked.
     for address in ["no..where.invalid:8090", "*:8090"] {
         let outcome = run(&mut reachability(&["--listen", address, "--data-dir", data.to_str().unwrap()]), b"");
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
@@ -98,7 +98,7 @@ fn a_taken_port_leaves_nothing_behind() {
     let data = directory.path().join("parent").join("data");
     for host in ["127.0.0.1", "localhost"] {
         let address = format!("{host}:{port}");
-        // Of all addresses of the name.
+        // Take the port on all addresses of the name.
         let _others: Vec<TcpListener> =
             address.to_socket_addrs().unwrap().filter_map(|address| TcpListener::bind(address).ok()).collect();
         let outcome = run(&mut reachability(&["--listen", &address, "--data-dir", data.to_str().unwrap()]), b"");
@@ -108,8 +108,8 @@ fn a_taken_port_leaves_nothing_behind() {
     }
 }
 
-/// More clients than there are files for: the rest of the process keeps those that it needs, and whoever comes next is
-/// served when somebody leaves.
+/// More clients connect than the process has file descriptors for. The rest of the process keeps those that it needs,
+/// and the next client is served when another one disconnects.
 #[tokio::test]
 async fn more_clients_than_file_descriptors_do_no_harm() {
     let directory = tempfile::tempdir().unwrap();

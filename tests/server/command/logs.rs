@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{hand_in, stop};
 
-/// A session with something of everything. Returns the logs, and what must not be in them.
+/// A session with requests of all kinds. Returns the logs, and what must not be in them.
 async fn session(level: &str) -> (String, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start_with(directory.path(), &["--grace-seconds", "0"], |command| {
@@ -38,7 +38,7 @@ async fn session(level: &str) -> (String, Vec<String>) {
     for (caller, name, password) in callers {
         secrets.push(password.to_owned());
         secrets.push(STANDARD.encode(format!("{name}:{password}")));
-        // Names of people, in bodies, in paths, in queries, and in places where they do not belong.
+        // Names of people are in bodies, in paths, in queries, and in places where they do not belong.
         let identity = format!("identity-by-{caller}");
         let client = owner.with_credentials(name, password);
         let user = format!("{users}/{identity}");
@@ -69,7 +69,7 @@ async fn session(level: &str) -> (String, Vec<String>) {
     let mut stranger = Connection::open(server.address());
     stranger.send(request("GET", &users, &[CLOSE], b""));
     assert_eq!(stranger.receive("GET").unwrap().status, 401);
-    // What is no HTTP at all.
+    // These are not HTTP at all.
     for request in ["GET /broken-alice\r\n\r\n", "GET /v1/Users/broken-alice HTTP/1.1\r\nContent-Length: x\r\n\r\n"] {
         let mut broken = Connection::open(server.address());
         broken.send(request);

@@ -1,4 +1,4 @@
-//! The command, as its owner uses it: what it prints, what it takes, how it ends, and what it keeps to itself.
+//! The command, as its owner uses it: its output, its settings, its files, its end and its logs.
 
 mod data_dir;
 mod listen;
@@ -22,7 +22,7 @@ use serde_json::Value;
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "a-token-that-the-owner-chose";
 
-/// Starts a server in a directory, with no other settings than these.
+/// Starts a server with a data directory, and with no settings but these.
 fn serve(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
     Server::start_with(data_dir, &[], |command| {
         *command = reachability(arguments);

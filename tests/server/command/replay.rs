@@ -13,7 +13,7 @@ const ONE: &str = "IS00000000000000000000000000000001";
 
 const TWO: &str = "IS00000000000000000000000000000002";
 
-/// An event of the first service, on the day that recorded logs are of in here.
+/// An event of the first service, on the day of the logs in these tests.
 pub(super) fn event(kind: &str, identity: &str, connection: &str, time: &str) -> Value {
     let mut event = events::event(ONE, identity, kind);
     event["connection_id"] = json!(connection);
@@ -92,7 +92,7 @@ fn a_log_is_replayed_in_every_form() {
 fn a_replay_takes_its_time_and_rules_from_arguments() {
     let (events, _) = recorded();
     let log = lines(&events);
-    // What is true of alice, bob and carol.
+    // Whether alice, bob and carol are online.
     for (arguments, grace, expected) in [
         (&[] as &[&str], "", [json!(true), json!(true), json!(false)]),
         (&["--at", "2026-11-20T10:01:00Z"], "", [json!(true), json!(true), json!(true)]),
@@ -110,7 +110,7 @@ fn a_replay_takes_its_time_and_rules_from_arguments() {
         (&["--lease-seconds=1", "--at=2026-11-20T10:00:30.999Z"], "", [json!(true), json!(false), json!(false)]),
     ] {
         let mut command = reachability(&[&["replay", "-"], arguments].concat());
-        // That is for serving.
+        // This setting is for `serve` only.
         command.env("REACHABILITY_LEASE_SECONDS", "1");
         if !grace.is_empty() {
             command.env("REACHABILITY_GRACE_SECONDS", grace);

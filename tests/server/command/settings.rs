@@ -71,12 +71,12 @@ async fn settings_are_flags_or_variables_and_flags_win() {
         let (status, services) = list(ACCOUNT, TOKEN).await;
         assert_eq!(status, 200, "{what}");
         assert!(services["meta"]["url"].as_str().unwrap().starts_with(url), "{what}: {services}");
-        // What is kept is what is in force.
+        // The account file has the settings in force.
         assert_eq!((server.account.as_str(), server.token.as_str()), (ACCOUNT, TOKEN), "{what}");
         for (account, token) in [(ACCOUNT, other_token), (other_account, TOKEN)] {
             assert_eq!(list(account, token).await.0, 401, "{what}: {account}");
         }
-        // Its owner knows it already.
+        // The owner knows the token already.
         assert!(!server.greeting.contains(TOKEN), "{what}: {}", server.greeting);
         assert!(!stop(server).contains(TOKEN), "{what}");
         if data == &by_flag {

@@ -24,7 +24,7 @@ fn signals_end_it_once_the_requests_under_way_are_answered() {
             "POST /v1/Services HTTP/1.1\r\nHost: {address}\r\n{owner}\r\n\
              {FORM}\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n"
         ));
-        // It has the request, and waits for the body.
+        // The server has the request, and waits for the body.
         let mut received = [0; 25];
         busy.stream().read_exact(&mut received).unwrap();
         assert_eq!(received, *b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -43,7 +43,7 @@ fn signals_end_it_once_the_requests_under_way_are_answered() {
 
         let started = Instant::now();
         let logs = stop(server);
-        // Nobody is waited for who has asked for nothing.
+        // The server does not wait for clients without a request.
         assert!(started.elapsed() < Duration::from_secs(5), "{signal}: {:?}", started.elapsed());
         drop(idle);
         for words in [words, "\"stopped\""] {

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::{serve, stop};
 
-/// Pastes a line with `curl` into a shell, and types this where it asks for a password. Returns the answer.
+/// Pastes a line with `curl` into a shell, and types this when it asks for a password. Returns the answer.
 #[track_caller]
 fn paste(line: &str, typed: &str) -> Value {
-    // A shell of its own session has no terminal, so that `curl` asks at standard input.
+    // In its own session the shell has no terminal, so `curl` reads the password from standard input.
     let mut shell = Command::new("setsid");
     shell.args(["--wait", "sh", "-c", line]).env("no_proxy", "127.0.0.1").stdout(Stdio::piped()).stderr(Stdio::piped());
     let outcome = run(&mut shell, format!("{typed}\n").as_bytes());
@@ -39,7 +39,7 @@ async fn the_first_start_prints_all_that_is_needed() {
         assert!(greeting.contains(text), "no {text:?} in {greeting}");
     }
 
-    // The line is pasted as it is. Twice does no harm. The history of a shell keeps it, and must not keep the token.
+    // The line works as it is, also twice. It must not contain the token, since the shell keeps it in its history.
     let line = curl_line(&greeting).unwrap();
     assert!(!line.contains(&server.token), "{line}");
     let configuration = |url: &str| {
@@ -65,7 +65,7 @@ async fn the_first_start_prints_all_that_is_needed() {
     stop(server);
 }
 
-/// Whoever set the token knows it: it is asked for. It may have all characters that mean something to a shell.
+/// The owner knows a token that the owner chose, so `curl` asks for it. It may contain special characters of a shell.
 #[test]
 fn the_greeting_asks_for_a_token_that_the_owner_chose() {
     let directory = tempfile::tempdir().unwrap();

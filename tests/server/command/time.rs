@@ -22,7 +22,7 @@ fn now() -> Duration {
     Duration::from_millis(clock::now().as_millis().try_into().unwrap())
 }
 
-/// An event of alice that happens now. Returns when that is.
+/// Sends an event of alice that occurs now. Returns its time.
 async fn happens_now(client: &Client, service: &str, kind: &str, more: &Value) -> Duration {
     let at = clock::now();
     let mut event = events::event(service, "alice", kind);
@@ -68,7 +68,7 @@ async fn an_unrenewed_connection_counts_until_its_lease_runs_out() {
     });
     let client = Client::of(&server);
     let service = client.enabled_service().await;
-    // The event's own lease goes before the setting, for both.
+    // A lease in the event takes precedence over the setting.
     for (more, seconds) in [(json!({}), 2), (json!({ "lease_seconds": 1 }), 1)] {
         client.send(Method::DELETE, &format!("/v1/Services/{service}/Users/alice"), &[]).await;
         let mut more = more;
@@ -83,7 +83,7 @@ async fn an_unrenewed_connection_counts_until_its_lease_runs_out() {
                 assert!(after >= runs_out, "offline too early");
                 break;
             }
-            // Until the event is handled, nobody has ever been online.
+            // Until the event is handled, `is_online` is null.
             assert!(after < connected + PATIENCE, "nobody was ever online");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

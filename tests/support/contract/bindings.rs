@@ -79,7 +79,7 @@ async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<b
     Reachability::of(&configuration, &state(store, user).await, now).notifiable
 }
 
-/// The bindings in a user's state, which are those that are stored.
+/// A user's stored bindings, after a check that the user's state has the same.
 async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> {
     let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
@@ -92,7 +92,7 @@ async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> 
     stored
 }
 
-/// A device of a user of whom nothing is known.
+/// The first device of an unknown user.
 pub async fn a_device_registers(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice \u{1F600}");
@@ -104,7 +104,7 @@ pub async fn a_device_registers(store: Arc<impl Services + Users + States + Bind
     let found = store.user(service, &UserRef::Identity(alice.identity.clone())).await.unwrap();
     assert_eq!(found, Some(alice.clone()), "who registers is made");
     assert!(state(&*store, &alice).await.revision > 0);
-    // Where there is no service there is nothing to register for.
+    // Without a service a registration is refused.
     let nobody = user(ServiceSid::from_bits(9), 2, "nobody");
     let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
     let action = BindingCommand::Register { binding: stray.clone(), generation: Generation(1) };
@@ -127,7 +127,7 @@ pub async fn registering_again_is_the_same_binding(store: Arc<impl Services + St
     assert_eq!(again.confirmed_at, Some(later(1)));
     assert_eq!(devices(&*store, &alice).await, [again]);
     assert!(before < state(&*store, &alice).await.revision);
-    // A token by the channel's other name is the same one.
+    // The same token under the channel's other name is the same device.
     let action = BindingCommand::Register {
         binding: binding(&alice, Channel::Gcm, "token", later(3)),
         generation: Generation(1),
@@ -148,7 +148,7 @@ pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings
     assert_eq!(notifiable(&*store, &alice, later(1)).await, Some(false));
     assert_eq!(notifiable(&*store, &bob, later(1)).await, Some(true));
     assert!(devices(&*store, &alice).await.is_empty());
-    // Her goodbye, and her provider's word, come too late to take it from him.
+    // Her unregistration and a verdict about her registration come too late: he keeps the device.
     for action in [
         BindingCommand::Unregister(hers.sid),
         BindingCommand::ApplyVerdict(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), token: dead(None) }),
@@ -159,13 +159,13 @@ pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings
         assert_eq!(bound.before, bound.after, "{action:?}");
     }
     assert_eq!(notifiable(&*store, &bob, later(2)).await, Some(true));
-    // And back.
+    // She registers it again.
     assert_eq!(register(&*store, &alice, "token", later(3)).await.sid, hers.sid);
     assert_eq!(devices(&*store, &bob).await, []);
     assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
-/// By its owner.
+/// A user unregisters devices, one after the other.
 pub async fn a_device_is_unregistered(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -189,7 +189,7 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", later(10)).await;
-    // Asked about an earlier registration, by whatever clock, or dead since before this one.
+    // Verdicts about other registrations, and about a death before this registration, are ignored.
     for registered_at in [later(9), later(11)] {
         settle(&*store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
     }
@@ -202,17 +202,17 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
     assert_eq!(devices(&*store, &alice).await, [after]);
     let written = state(&*store, &alice).await.revision;
     assert!(revision < written);
-    // The same again is no news.
+    // The same verdict again changes nothing.
     settle(&*store, &phone, later(21), dead(Some(later(11)))).await;
     assert_eq!(state(&*store, &alice).await.revision, written);
-    // It may come back, and what was known before does not count.
+    // The device may register again; a verdict from before does not count.
     register(&*store, &alice, "phone", later(30)).await;
     settle(&*store, &phone, later(25), dead(None)).await;
     assert_eq!(notifiable(&*store, &alice, later(30)).await, Some(true));
     assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
 }
 
-/// Unless it is made again.
+/// It ends unless the device registers again within the year.
 pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -223,12 +223,12 @@ pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States 
         devices(&*store, &alice).await[0].status()
     };
     assert_eq!(expire(Timestamp::from_millis(end.as_millis() - 1)).await, "unconfirmed");
-    // Readers go by the clock.
+    // What readers see depends on the time, not on a write.
     assert_eq!(notifiable(&*store, &alice, Timestamp::from_millis(end.as_millis() - 1)).await, Some(true));
     assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
     assert_eq!(expire(end).await, "dead");
     assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
-    // Its owner can look at it for a while. Registered again in that time, it is there.
+    // A dead registration is kept for a while. If the device registers again in that time, it stays.
     let forget = async |at: Timestamp| {
         store.apply(service, phone.device(), &BindingCommand::RemoveDead(phone.sid), None, at).await.unwrap();
         devices(&*store, &alice).await.len()
@@ -242,7 +242,7 @@ pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States 
     assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
 }
 
-/// When reachability is switched off and on again nobody was told of what there was.
+/// Switching reachability off and on again starts a generation in which nothing has been announced yet.
 pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -261,7 +261,7 @@ pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Ser
     let off = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &registered, &off), None);
     configuration.set_reachability_enabled(true, NOW);
-    // What happens before it is announced is told with the announcement.
+    // A change before the announcement is published with the announcement.
     settle(&*store, &phone, later(2), dead(None)).await;
     let died = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &off, &died), None);
@@ -271,7 +271,7 @@ pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Ser
     assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
     assert!(died.revision < announced.revision);
     assert_eq!(devices(&*store, &alice).await.len(), 1);
-    // Announced again, as messages are, is no change, and an older generation is none.
+    // A repeated announcement is no change, nor is one of an older generation.
     for generation in [2, 1] {
         let announce = BindingCommand::Announce(phone.sid, Generation(generation));
         store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
@@ -283,7 +283,7 @@ pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Ser
     assert_eq!(bound.before, bound.after);
 }
 
-/// A user of many devices.
+/// One user registers more devices than the limit; dead ones are removed first.
 pub async fn the_oldest_of_too_many_devices_is_removed(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -299,7 +299,7 @@ pub async fn the_oldest_of_too_many_devices_is_removed(store: Arc<impl Services 
     }
 }
 
-/// Many register one device at once.
+/// Many users register one device at the same time.
 pub async fn one_of_concurrent_registrations_has_the_device(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
@@ -319,7 +319,7 @@ pub async fn one_of_concurrent_registrations_has_the_device(store: Arc<impl Serv
     assert_eq!(having, 1);
 }
 
-/// Both are in one record.
+/// They are in one record, and are written at the same time.
 pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -346,13 +346,13 @@ pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Serv
     let state = state(&*store, &alice).await;
     assert_eq!(state.presence.connections().len(), 10);
     assert_eq!(devices(&*store, &alice).await.len(), 5);
-    // The end of a connection that has come is told with whatever is written next.
+    // The end of a lease is visible to the feed with the next write of any kind.
     let binding = register(&*store, &alice, "token-0", later(200)).await;
     assert_eq!(self::state(&*store, &alice).await.as_of, later(200));
     assert_eq!(binding.registered_at, later(200));
 }
 
-/// A deleted user has none.
+/// A deleted user has no bindings.
 pub async fn bindings_are_deleted_with_their_user(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
@@ -371,7 +371,7 @@ pub async fn bindings_are_deleted_with_their_user(store: Arc<impl Services + Use
     assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
-/// A deleted service has none.
+/// A deleted service has no bindings.
 pub async fn bindings_are_deleted_with_their_service(store: Arc<impl Services + States + Bindings + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
@@ -388,7 +388,7 @@ pub async fn bindings_are_deleted_with_their_service(store: Arc<impl Services + 
     assert_eq!(devices(&*store, &bob).await, [his]);
 }
 
-/// By user, by channel, page by page.
+/// They are listed by user, by channel, and page by page in both directions.
 pub async fn bindings_are_listed(store: Arc<impl Services + Bindings>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();

@@ -30,8 +30,8 @@ use reachability_domain::time::Timestamp;
 
 use crate::harness::{SETTINGS, new_service, rules};
 
-/// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that makes a
-/// fresh store; what it binds besides (as a tuple's second member) lives as long as the test.
+/// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that returns
+/// a new store and something that has to live as long as the test.
 #[macro_export]
 macro_rules! store_contract {
     ($fresh:expr) => {
@@ -65,7 +65,7 @@ macro_rules! store_contract {
     };
 }
 
-/// As [`crate::store_contract`], of the ports that are about pushes.
+/// Like [`crate::store_contract`], for the ports that are about pushes.
 #[macro_export]
 macro_rules! push_store_contract {
     ($fresh:expr) => {
@@ -90,7 +90,7 @@ macro_rules! push_store_contract {
     };
 }
 
-/// What the two have in common.
+/// The common part of the two macros.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_tests {

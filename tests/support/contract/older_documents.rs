@@ -1,4 +1,4 @@
-//! Documents as they were stored before there were outages and reasons of what is queued.
+//! Documents of the version before outages and the reasons of queued deliveries were stored.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub const OLDER_DOCUMENTS: [&str; 2] = [
     r#"{"notification_sid":"NT00000000000000000000000000000001","binding_sid":"BS00000000000000000000000000000002","identity":"alice","channel":"apn","status":{"status":"queued"},"date_updated":7}"#,
 ];
 
-/// They are [`OLDER_DOCUMENTS`] in this store, and go on from there.
+/// The store contains [`OLDER_DOCUMENTS`]. They are read, and then replaced as usual.
 pub async fn older_documents_are_read(store: Arc<impl Credentials + Notifications>) {
     let credential = store.credential(CredentialSid::from_bits(1)).await.unwrap().unwrap();
     let health = Health::Rejected { reason: Reason::new("BadTopic"), at: Timestamp::from_millis(5) };

@@ -1,4 +1,4 @@
-//! States of presence.
+//! Presence states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use reachability_domain::sid::{ServiceSid, Sid};
 
 use super::{NOW, by_identity, connect, disconnect, event, later, news, online, service, state, user};
 
-/// States.
+/// Of an unknown user in a known service, and of a user in an unknown service.
 pub async fn unknown_users_have_an_empty_state(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     assert_eq!(state(&*store, &user(service.sid, 1, "alice")).await, UserState::default());
@@ -26,7 +26,7 @@ fn summary(state: &UserState) -> StateSummary {
     state.into()
 }
 
-/// Users appear at their first connect, with the sid that came with it.
+/// The first connect creates the user, with the sid in the call.
 pub async fn an_opening_creates_the_user(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let (first, second) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
@@ -35,10 +35,10 @@ pub async fn an_opening_creates_the_user(store: Arc<impl Services + Users + Stat
     assert_eq!(joined.after, summary(&state(&*store, &first).await));
     assert_eq!(by_identity(&*store, &first).await, Some(first.clone()));
     assert_eq!(online(&*store, &first, NOW).await, Some(true));
-    // The next one finds it.
+    // The next connect finds the user.
     store.join(&second, &news(&[connect(&second, "c-2", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &first).await, Some(first));
-    // And so does a connect of a user whom somebody created.
+    // A connect also finds a user who was created before.
     let bob = User { friendly_name: Some("Bob".to_owned()), ..user(service.sid, 3, "bob") };
     store.create_user(&bob).await.unwrap();
     let unknown = user(service.sid, 4, "bob");
@@ -46,20 +46,20 @@ pub async fn an_opening_creates_the_user(store: Arc<impl Services + Users + Stat
     assert_eq!(by_identity(&*store, &bob).await, Some(bob));
 }
 
-/// An end that overtook its beginning.
+/// A disconnect is delivered before its connect.
 pub async fn an_end_alone_creates_nobody(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &alice).await, None);
     assert_eq!(online(&*store, &alice, NOW).await, None);
-    // Then its beginning comes, and brings no ghost.
+    // Then the connect is delivered. It creates the user, who is offline.
     store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
     assert_eq!(online(&*store, &alice, NOW).await, Some(false));
 }
 
-/// As when an answer was lost and the write is sent again.
+/// For example after an answer was lost and the write is sent again.
 pub async fn joining_again_changes_nothing(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
@@ -74,7 +74,7 @@ pub async fn joining_again_changes_nothing(store: Arc<impl Services + States>) {
     assert_eq!(summary(&state(&*store, &alice).await), first.after);
 }
 
-/// Five events, in every order, one by one and together.
+/// Five events in every order, in pieces of every size.
 pub async fn joining_survives_every_order(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let permutations = {
@@ -119,7 +119,7 @@ pub async fn joining_survives_every_order(store: Arc<impl Services + Users + Sta
     assert_eq!(results.len(), 1, "{results:?}");
 }
 
-/// Many devices of one user connect at once.
+/// Many devices of one user connect at the same time.
 pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + States + 'static>) {
     let service = service(&*store, 1).await;
     let writers = (1..=40).map(|n| {
@@ -142,7 +142,7 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + St
     assert_eq!(store.users(service.sid, page).await.unwrap().items.len(), 1);
 }
 
-/// What a timer does.
+/// A timer joins nothing, at a time after the end of the lease.
 pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
@@ -155,13 +155,13 @@ pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users
     assert_eq!(due.after.as_of, later(120));
     let again = store.join(&alice, &nothing, &[], later(121)).await.unwrap();
     assert_eq!(again.before, again.after);
-    // Of nobody there is nothing to write.
+    // For an unknown user nothing is written.
     let nobody = user(service.sid, 2, "nobody");
     assert_eq!(store.join(&nobody, &nothing, &[], NOW).await.unwrap().after, summary(&UserState::default()));
     assert_eq!(by_identity(&*store, &nobody).await, None);
 }
 
-/// Every write is told from the one before.
+/// Every write has a higher revision than the one before.
 pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
@@ -175,7 +175,7 @@ pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
             revision = joined.after.revision;
         }
     }
-    // A user who comes back after having been deleted does not begin again.
+    // A user who connects again after a deletion continues the revisions.
     store.delete_user(service.sid, alice.sid, later(20)).await.unwrap();
     let alice = user(service.sid, 2, "alice");
     let joined =
@@ -183,7 +183,7 @@ pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
     assert!(joined.after.revision > revision);
 }
 
-/// Late and repeated events of a deleted user's connections.
+/// Late and repeated events of a deleted user's connections do not create the user again.
 pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");

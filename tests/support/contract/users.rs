@@ -11,7 +11,7 @@ use reachability_domain::store::StoreError;
 
 use super::{NOW, by_identity, connect, news, online, service, user};
 
-/// Users.
+/// They are created, read by identity and by sid, and deleted.
 pub async fn users_are_kept(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let user = User {
@@ -30,7 +30,7 @@ pub async fn users_are_kept(store: Arc<impl Services + Users>) {
     assert_eq!(store.user(service.sid, &UserRef::Sid(user.sid)).await.unwrap(), None);
 }
 
-/// Users.
+/// Many callers create a user with the same identity at the same time.
 pub async fn an_identity_belongs_to_one_user(store: Arc<impl Services + Users + 'static>) {
     let service = service(&*store, 1).await;
     let creators = (1..=20).map(|n| {
@@ -49,12 +49,12 @@ pub async fn an_identity_belongs_to_one_user(store: Arc<impl Services + Users + 
     }
     assert_eq!(created.len(), 1);
     assert_eq!(by_identity(&*store, &created[0]).await, Some(created[0].clone()));
-    // It is free again when its user has gone.
+    // After the user is deleted the identity is free again.
     assert!(store.delete_user(service.sid, created[0].sid, NOW).await.unwrap());
     store.create_user(&user(service.sid, 50, "alice")).await.unwrap();
 }
 
-/// Identities that a careless store would take for one another.
+/// Identities that a careless store might mix up.
 pub async fn identities_are_told_apart(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let identities = [
@@ -82,7 +82,7 @@ pub async fn identities_are_told_apart(store: Arc<impl Services + Users>) {
     }
 }
 
-/// Users.
+/// They are replaced only at the version that was read.
 pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let user = user(service.sid, 1, "alice");
@@ -93,14 +93,14 @@ pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + St
     let stored = by_identity(&*store, &user).await.unwrap();
     assert_eq!(stored, User { version: stored.version, ..renamed.clone() });
     assert!(matches!(store.replace_user(&renamed).await, Err(StoreError::Conflict)));
-    // Presence and profile do not get in each other's way.
+    // A write of the presence does not change the version of the profile.
     store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), &[], NOW).await.unwrap();
     store.replace_user(&User { friendly_name: None, ..stored }).await.unwrap();
     assert_eq!(online(&*store, &user, NOW).await, Some(true));
     assert_eq!(by_identity(&*store, &user).await.unwrap().friendly_name, None);
 }
 
-/// Services are apart.
+/// Two services with a user of the same identity each do not affect each other.
 pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<impl Services + Users + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, other) = (user(one.sid, 1, "alice"), user(two.sid, 2, "alice"));
@@ -116,10 +116,10 @@ pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<impl Serv
     assert_eq!(by_identity(&*store, &other).await, Some(other));
 }
 
-/// Windows of a list, from both ends and from the middle.
+/// Pages of a list, forwards and backwards, from the ends and from the middle.
 pub async fn lists_go_both_ways(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
-    // Made in another order than that of their sids.
+    // They are not created in the order of their sids.
     for n in [3, 1, 7, 5, 9] {
         store.create_user(&user(service.sid, n, &format!("user {n}"))).await.unwrap();
     }
@@ -130,7 +130,7 @@ pub async fn lists_go_both_ways(store: Arc<impl Services + Users>) {
         (Cursor::Start, 4, vec![1, 3, 5, 7], true),
         (Cursor::After(sid(3)), 2, vec![5, 7], true),
         (Cursor::After(sid(3)), 3, vec![5, 7, 9], false),
-        // Right behind one that is not there.
+        // After a sid that does not exist.
         (Cursor::After(sid(4)), 9, vec![5, 7, 9], false),
         (Cursor::After(sid(9)), 9, vec![], false),
         (Cursor::Before(sid(7)), 2, vec![3, 5], true),
