@@ -1,6 +1,6 @@
 //! What an event costs: through `replay` and through the HTTP door, with few users and with many.
 //!
-//! Run by `cargo bench`. It prints a table; nothing is asserted of times.
+//! Run by `cargo bench`. It prints a table and asserts nothing about times.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ const CLIENTS: usize = 8;
 struct Cost {
     events: usize,
     wall: Duration,
-    /// Of the server or the replay alone, in user and kernel mode.
+    /// Processor time of the server or the replay alone, in user and kernel mode.
     cpu: Duration,
 }
 
@@ -85,7 +85,7 @@ fn replay(users: usize, events: usize) -> Cost {
         line.clear();
     }
     let wall = started.elapsed();
-    // It has written its last line, and is not waited for yet.
+    // It has written its last line, but it is still a zombie, so that its times can be read.
     let cpu = cpu(child.id());
     assert!(child.wait().unwrap().success());
     assert_eq!(lines, users);
@@ -115,7 +115,7 @@ async fn door(users: usize) {
                         let mut json = String::new();
                         for event in first..first + batch {
                             let pair = event / kinds.len();
-                            // Users in no order, each as often as the others.
+                            // Users in a scrambled order, each as often as the others.
                             let user = pair.wrapping_mul(7_919) % users;
                             let connection = round * 10_000_000 + pair;
                             line(&mut json, &service, kinds[event % kinds.len()], user, connection, clock::now());
@@ -128,7 +128,7 @@ async fn door(users: usize) {
         for sender in senders {
             sender.await.unwrap();
         }
-        // The queue is worked through in its order: when the last one is in, all are.
+        // The queue keeps the order: once the last event is handled, all are.
         let mut last = String::new();
         line(&mut last, &service, "connect", users + round, 0, clock::now());
         client.post(&format!("/v1/Services/{service}/Events"), last).await;
@@ -149,6 +149,6 @@ fn cpu(pid: u32) -> Duration {
     // The name may hold spaces; it ends with the last parenthesis.
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // A hundred a second, on every Linux.
+    // One tick is 10 ms on every Linux.
     Duration::from_millis(ticks * 10)
 }

@@ -1,7 +1,7 @@
 //! What the functions cost: an event in the worker, next to a loop that sends DynamoDB the same updates and does no
 //! more; and the start of each function, next to one that does nothing.
 //!
-//! Run by `cargo bench --bench aws`. It prints tables; nothing is asserted of times.
+//! Run by `cargo bench --bench aws`. It prints tables and asserts nothing about times.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 
 use std::io::Write;
@@ -36,11 +36,11 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-/// How often each of two is measured, in turns.
+/// How often each of the two is measured; they take turns.
 const ROUNDS: usize = 25;
 /// How many users connect and disconnect in a round: others in each, so that their states are of the same size.
 const USERS: usize = 200;
-/// As many as Lambda takes from the queue at once.
+/// The size of the batches that Lambda takes from the queue.
 const BATCH: usize = 10;
 const LEASE: Duration = Duration::from_secs(900);
 const STARTS: usize = 20;
@@ -56,7 +56,7 @@ const FUNCTIONS: [(&str, &str); 6] = [
 ];
 
 fn main() {
-    // As the functions have it.
+    // The same client as the functions have.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let binaries = FUNCTIONS.map(|(name, directory)| build(name, directory));
     runtime.block_on(events());
@@ -106,7 +106,7 @@ async fn events() {
             bench.by_worker(&connections(users, 0)).await;
         }
         let (ours_now, theirs_now) = (connections(&ours, 1), connections(&theirs, 1));
-        // Neither is always the one that comes second.
+        // They swap places, so that neither is always the second.
         if round % 2 == 0 {
             worker.push(bench.by_worker(&ours_now).await);
             bare.push(bench.by_sdk(&theirs_now).await);
@@ -174,7 +174,7 @@ impl Bench {
         .await
     }
 
-    /// As Lambda gets it from SQS.
+    /// A batch as Lambda gets it from SQS.
     fn batch(&self, kind: &str, connections: &[Connection]) -> String {
         let record = |(n, (identity, connection)): (usize, &Connection)| {
             let mut event = json!({
@@ -279,7 +279,7 @@ impl Bench {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Both have written the same.
+    /// Asserts that both have written the same.
     async fn expect_the_same(&self, ours: &[String], theirs: &[String]) {
         let ends = [ours, theirs].map(|users| users.last().unwrap());
         let users = ends.map(|identity| UserKey { service: self.service, identity: identity.parse().unwrap() });
@@ -322,7 +322,7 @@ fn build(name: &str, directory: &str) -> PathBuf {
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory))
         .envs(environment)
         .env("CARGO_TARGET_DIR", &target);
-    // What cargo says of this program: a build script that looks at it would run each time somebody else had built.
+    // The variables that cargo sets for this program would make build scripts run again.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
     {
         command.env_remove(name);
@@ -337,7 +337,7 @@ async fn starts(binaries: &[PathBuf]) {
     let secret = aws_sdk_secretsmanager::Client::new(&config).create_secret().name("token").secret_string("secret");
     secret.send().await.unwrap();
     let mut starts = vec![vec![]; binaries.len()];
-    // The first one of each reads the disk, and does not count.
+    // The first start of each function reads the disk and does not count.
     for n in 0..=STARTS {
         for (binary, starts) in binaries.iter().zip(&mut starts) {
             let start = start(binary, &endpoint).await;
@@ -363,7 +363,7 @@ async fn starts(binaries: &[PathBuf]) {
 /// What a start took: milliseconds, milliseconds of processor time, megabytes of memory at most.
 type Start = [f64; 3];
 
-/// Starts a function, until it asks for something to do.
+/// Starts a function and waits until it asks for an invocation.
 async fn start(binary: &Path, endpoint: &str) -> Start {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut command = Command::new(binary);
@@ -395,7 +395,7 @@ async fn start(binary: &Path, endpoint: &str) -> Start {
         let mut request = vec![0; 4096];
         let length = stream.read(&mut request).await.unwrap();
         let time = started.elapsed();
-        // It goes on waiting for the answer.
+        // The function keeps waiting for the answer.
         (time, String::from_utf8_lossy(&request[..length]).into_owned(), stream)
     })
     .await;

@@ -1,7 +1,7 @@
 //! What checking registrations costs: through the client of APNs and that of FCM, with few devices and with many.
 //!
-//! Run by `cargo bench`. It prints a table; nothing is asserted of times. The stand-ins run in a process of their own, so
-//! that the processor time is that of the clients alone. On one machine the two share its processors.
+//! Run by `cargo bench`. It prints a table and asserts nothing about times. The stand-ins run in a process of their
+//! own, so that the processor time is that of the clients alone. On one machine the two share its processors.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a benchmark")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -28,10 +28,10 @@ const DEVICES: [usize; 3] = [1, 100, 10_000];
 /// How many checks are under way at a time.
 const AT_ONCE: usize = 500;
 
-/// For how long the same devices are checked again and again, so that few of them take a while too.
+/// For how long the same devices are checked repeatedly, so that a run with few devices also takes a while.
 const AT_LEAST: Duration = Duration::from_secs(2);
 
-/// Makes this program the stand-ins.
+/// The variable that makes this program run as the stand-ins.
 const STAND_INS: &str = "stand-ins";
 
 fn main() {
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// Says where the stand-ins are, and with every line that comes in, how many connections were made to them.
+/// Prints where the stand-ins are; then, for every line of input, how many connections they have accepted.
 async fn stand_ins() {
     let ca = Arc::new(Ca::new());
     let apple = Apple::start_with(ca.clone(), clock::now).await;
@@ -143,7 +143,7 @@ fn push(number: usize, kind: PushKind) -> Push {
     Push { id: number as u128, collapse_id: format!("check-{number}"), expires_at: None, kind }
 }
 
-/// Checks all devices, and again until it has taken a while.
+/// Checks all devices, repeatedly until [`AT_LEAST`] has passed.
 async fn run<F>(what: &str, of: &str, devices: usize, check: impl Fn(usize) -> F, stand_ins: &mut StandIns)
 where
     F: Future<Output = PushOutcome>,
@@ -170,6 +170,6 @@ fn cpu() -> Duration {
     // The name may hold spaces; it ends with the last parenthesis.
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // A hundred a second, on every Linux.
+    // One tick is 10 ms on every Linux.
     Duration::from_millis(ticks * 10)
 }

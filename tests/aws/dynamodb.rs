@@ -1,4 +1,4 @@
-//! The store in DynamoDB: Amazon's own engine, and a second one that knows what came after it.
+//! The store in DynamoDB, on Amazon's own engine and on a second one that has newer features.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::HashMap;
@@ -24,15 +24,14 @@ use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
 use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_tests::model::Model;
-use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, contract, properties, push_properties};
 use tokio::sync::RwLockReadGuard;
 
 use crate::MACHINE;
 
-/// A store in a table of its own, with a share of the machine for as long as it is used.
-async fn store_at(endpoint: &str) -> (Arc<dyn PushStore>, RwLockReadGuard<'static, ()>) {
+/// A store in a new table, with a share of the machine while it is used.
+async fn store_at(endpoint: &str) -> (Arc<DynamoStore>, RwLockReadGuard<'static, ()>) {
     let share = MACHINE.read().await;
     let client = Client::new(&aws::config(endpoint).await);
     let table = aws::create_table(&client).await;
@@ -43,7 +42,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// The same for both engines.
+/// The same tests for both engines.
 macro_rules! engine {
     ($name:ident, $engine:ty) => {
         mod $name {
@@ -60,16 +59,16 @@ macro_rules! engine {
             }
 
             #[test]
-            fn switching_and_time_tell_the_truth() {
+            fn switching_and_passing_time_match_the_model() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 let store: Arc<dyn Store> = store;
-                properties::switching_and_time_tell_the_truth(&store, 20);
+                properties::switching_and_passing_time_match_the_model(&store, 20);
             }
 
             #[test]
-            fn a_registration_is_dead_when_it_is_and_not_before() {
+            fn a_registration_is_dead_exactly_when_its_token_is() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
-                push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 15);
+                push_properties::a_registration_is_dead_exactly_when_its_token_is(&*store, 15);
             }
         }
     };
@@ -86,7 +85,7 @@ fn disconnect(identity: &str, connection: &str, at: i64) -> Event {
     event_of(identity, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
 }
 
-/// What events cost, in requests: on an engine that tells a failed condition's item, as AWS does.
+/// The number of requests for an event, on an engine that returns the item of a failed condition, as AWS does.
 #[tokio::test]
 async fn events_cost_one_request_each() {
     let requests = aws::CountRequests::default();
@@ -154,7 +153,7 @@ async fn a_state_stays_small() {
     assert!(largest < 1_024, "{largest} bytes");
 }
 
-/// A user of whom so much is remembered that there is no room for more.
+/// A user whose state has reached the limit of its size.
 #[tokio::test]
 async fn a_full_state_makes_room() {
     let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
@@ -181,7 +180,7 @@ async fn a_full_state_makes_room() {
     assert!(item.len() < 1_100, "{} attributes", item.len());
 }
 
-/// Of the version before outages were stored.
+/// They are from the version before outages were stored.
 #[tokio::test]
 async fn older_credentials_and_deliveries_are_read() {
     let client = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await);
@@ -200,7 +199,7 @@ async fn older_credentials_and_deliveries_are_read() {
     contract::older_documents::older_documents_are_read(Arc::new(DynamoStore::new(client, table))).await;
 }
 
-/// Every way in which a request can fail, some that the server has handled among them.
+/// All kinds of faults, also after the server has handled the request.
 const FAULTS: Faults = Faults {
     cut_before: 0.08,
     cut_after: 0.12,
@@ -210,7 +209,7 @@ const FAULTS: Faults = Faults {
     delay_by: Duration::from_millis(50),
 };
 
-/// A store behind a proxy, and what it counts.
+/// A store behind a proxy, with the counts of its requests.
 async fn store_behind(proxy: &FaultProxy) -> (Arc<dyn Store>, Arc<EmfMetrics>) {
     let metrics = Arc::new(EmfMetrics::default());
     let config = aws::config_of_functions(&proxy.url()).await;
@@ -240,7 +239,7 @@ async fn no_event_is_lost_on_a_bad_network() {
         for batch in batches {
             let mut waiting: Vec<Event> =
                 batch.into_iter().map(|event| Event { user: in_case(event.user), ..event }).collect();
-            // What fails is delivered again.
+            // Failed messages are delivered again.
             while !waiting.is_empty() {
                 let failed = harness.try_deliver(&waiting, end).await;
                 waiting = failed.into_iter().map(|(index, _)| waiting[index].clone()).collect();

@@ -1,4 +1,4 @@
-//! The programs that stand in for AWS start, answer and end, and the proxy in front of them does what it is told.
+//! The stand-ins for AWS start, answer and end, and the proxy in front of them injects the given faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::path::Path;
@@ -55,14 +55,14 @@ fn docker_runs_the_image_of_the_runtime() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where [`starts_something_and_is_killed`] leaves what it has started.
+/// The variable with the file in which [`starts_something_and_is_killed`] writes what it has started.
 const NOTE: &str = "REACHABILITY_TEST_NOTE";
 
 #[test]
-fn what_a_killed_test_has_started_ends() {
+fn programs_of_a_killed_test_end() {
     let directory = tempfile::tempdir().unwrap();
     let note = directory.path().join("note");
-    // Its name without the crate's.
+    // The module's name without the crate's.
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{module}::starts_something_and_is_killed"), "--ignored"])
@@ -88,7 +88,7 @@ fn starts_something_and_is_killed() {
     let Some(note) = std::env::var_os(NOTE) else { return };
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
-    // Neither of them takes the hint: they have to be killed.
+    // Both ignore `SIGTERM`, so they have to be killed.
     let script =
         "trap '' TERM; sleep 1000 & echo $$ >>$0/note; echo $! >>$0/note; echo $0 >>$0/note; mv $0/note $1; wait";
     command.args(["-c", script]).arg(directory.path()).arg(note);
@@ -98,7 +98,7 @@ fn starts_something_and_is_killed() {
 }
 
 #[test]
-fn what_is_dropped_has_ended() {
+fn a_dropped_program_has_ended() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$; exec sleep 1000"]);
     let mut process = Process::start(&command);
@@ -111,7 +111,7 @@ fn what_is_dropped_has_ended() {
 }
 
 #[test]
-fn what_ends_by_itself_says_what_it_printed() {
+fn the_error_of_a_program_that_ended_has_its_output() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo no, thanks; exit 3"]);
     let error = Process::start(&command).wait_for(Duration::from_secs(10), |_| None::<()>).unwrap_err();
@@ -130,7 +130,7 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A server of `GET` requests that counts them, and a proxy in front of it.
+/// A server that answers and counts `GET` requests, and a proxy in front of it.
 async fn counting_server() -> (FaultProxy, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = FaultProxy::start(&listener.local_addr().unwrap().to_string(), 1).await;
@@ -153,13 +153,13 @@ async fn counting_server() -> (FaultProxy, Arc<AtomicU64>) {
 }
 
 async fn get(proxy: &FaultProxy) -> reqwest::Result<String> {
-    // One that does not try again by itself: a new one has no connection that may have gone stale.
+    // A new client, which has no idle connection, and so does not retry by itself.
     let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build()?;
     client.get(proxy.url()).send().await?.text().await
 }
 
 #[tokio::test]
-async fn faults_are_as_told() {
+async fn the_proxy_injects_the_given_faults() {
     let (proxy, requests) = counting_server().await;
     let mut reached = 0;
     let cases = [
@@ -187,7 +187,7 @@ async fn faults_are_as_told() {
 }
 
 #[tokio::test]
-async fn each_request_of_a_connection_has_a_fate_of_its_own() {
+async fn faults_are_drawn_for_each_request() {
     let (proxy, requests) = counting_server().await;
     proxy.set(Faults { cut_before: 0.1, cut_after: 0.1, cut_within: 0.1, ..Faults::default() });
     let client = reqwest::Client::new();

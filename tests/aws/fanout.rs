@@ -1,4 +1,4 @@
-//! The fanout: what a table's stream has to tell, and what becomes of it when nobody can be told.
+//! The fanout: the changes in a table's stream, and what happens to them if they cannot be published.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -45,7 +45,7 @@ fn record(number: u64, pk: &str, old: Option<Value>, new: Option<Value>) -> Valu
     json!({ "eventID": number.to_string(), "eventName": "MODIFY", "dynamodb": images })
 }
 
-/// A fanout, with a client of its topic and what it counts.
+/// A fanout, with a client of its topic and its metrics.
 async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client, Arc<EmfMetrics>) {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     harness.switch(service(1), enabled).await;
@@ -69,26 +69,26 @@ fn answer(response: &BatchResponse) -> Value {
 }
 
 #[tokio::test]
-async fn changes_are_told_and_counted() {
+async fn changes_are_published_and_counted() {
     let (fanout, client, metrics) = fanout(&MiniStack::shared().url(), true).await;
     client.create_topic().name("changes").send().await.unwrap();
     let pk = format!("state#{SERVICE}#alice");
     let records = [
-        // Nobody there before.
+        // A new user.
         record(1, &pk, None, Some(state(1, 1, 1_000))),
-        // A renewal: nothing that anybody sees.
+        // A renewal: no visible change.
         record(2, &pk, Some(state(1, 1, 1_000)), Some(state(2, 1, 60_000))),
         // The end of the lease.
         record(3, &pk, Some(state(2, 1, 60_000)), Some(state(3, 1, 121_000))),
-        // Of another service, of an earlier generation, of no user, of nothing that is known.
+        // Records of another service, of an earlier generation, of a profile, and of an unknown kind.
         record(4, "state#IS00000000000000000000000000000009#bob", None, Some(state(1, 1, 1_000))),
         record(5, &pk, None, Some(state(1, 0, 1_000))),
         record(6, &format!("user#{SERVICE}#3"), None, Some(json!({ "pk": { "S": "x" } }))),
         record(7, "something else", None, None),
-        // What cannot be read holds nobody up.
+        // Records that cannot be read delay nothing.
         record(8, &pk, None, Some(json!({ "rev": { "S": "one" } }))),
         record(9, "services", None, Some(json!({ "sid": { "S": "none" } }))),
-        // A deleted user's, when it is forgotten.
+        // The state of a deleted user is removed.
         record(10, &pk, Some(state(3, 1, 60_000)), None),
     ];
     assert_eq!(answer(&handle(&fanout, batch(&records)).await), json!({ "batchItemFailures": [] }));
@@ -97,15 +97,15 @@ async fn changes_are_told_and_counted() {
 }
 
 #[tokio::test]
-async fn while_it_is_off_nothing_is_told() {
+async fn nothing_is_published_while_reachability_is_off() {
     let (fanout, ..) = fanout(&format!("http://127.0.0.1:{}", ports::free()), false).await;
     let records = [record(1, &format!("state#{SERVICE}#alice"), None, Some(state(1, 1, 1_000)))];
-    // It would fail if it tried.
+    // It would fail if it tried to publish.
     assert_eq!(answer(&handle(&fanout, batch(&records)).await), json!({ "batchItemFailures": [] }));
 }
 
 #[tokio::test]
-async fn what_nobody_could_be_told_comes_again() {
+async fn changes_that_cannot_be_published_are_delivered_again() {
     let (fanout, _, metrics) = fanout(&format!("http://127.0.0.1:{}", ports::free()), true).await;
     let pk = format!("state#{SERVICE}#alice");
     let records = [
@@ -113,14 +113,14 @@ async fn what_nobody_could_be_told_comes_again() {
         record(2, &pk, None, Some(state(1, 1, 1_000))),
         record(3, &pk, Some(state(2, 1, 60_000)), Some(state(3, 1, 121_000))),
     ];
-    // From the first one on that has something to tell.
+    // The batch is repeated from the first record with a change.
     assert_eq!(answer(&handle(&fanout, batch(&records)).await), failed("2"));
     assert_eq!(metrics.counted(Counter::ChangesOnline), 0);
 }
 
-/// What there is to tell of registrations is told by the one who can look through them.
+/// The fanout queues the announcement of the registrations, which the pusher then makes.
 #[tokio::test]
-async fn switching_on_has_registrations_told() {
+async fn switching_on_has_registrations_announced() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     let configured = async |on: bool| {
         harness.switch(service(1), on).await;

@@ -1,4 +1,4 @@
-//! What runs on AWS, on what stands in for AWS: DynamoDB Local, MiniStack and the SAM CLI.
+//! The parts for AWS, on its stand-ins: DynamoDB Local, MiniStack and the SAM CLI.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod dynamodb;
@@ -11,6 +11,6 @@ mod serverless;
 
 use tokio::sync::RwLock;
 
-/// The machine, which the tests of this process share. Those that compare answers with the time of day take it for
-/// themselves ([`RwLock::write`]); those that keep it busy for long take a share ([`RwLock::read`]).
+/// The machine, which the tests of this process share. Tests that compare answers with the time of day take all of it
+/// ([`RwLock::write`]); tests that keep it busy for long take a share ([`RwLock::read`]).
 static MACHINE: RwLock<()> = RwLock::const_new(());

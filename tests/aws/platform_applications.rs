@@ -1,5 +1,5 @@
-//! Platform applications of SNS: what becomes of a registration in every state that its endpoint can be in. MiniStack has
-//! endpoints and their states; it does not deliver to them, and so knows no refusal of a delivery.
+//! Platform applications of SNS: a registration with its endpoint in every state. MiniStack has endpoints and their
+//! states, but it delivers nothing, so it never refuses a delivery.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use reachability_tests::providers::Apple;
 use reachability_tests::push_harness::PushHarness;
 use reachability_worker::Envelope;
 
-/// A harness whose FCM credential is a platform application, with a device of alice's, checked.
+/// A harness whose FCM credential is a platform application, with a device of alice, which was checked.
 struct Scene {
     harness: PushHarness,
     client: Client,
@@ -40,7 +40,7 @@ impl Scene {
         let harness = PushHarness::with_platform_applications(Some(Arc::new(applications))).await;
         let known = harness.store.credential(PushHarness::credential_sid(Channel::Fcm)).await.unwrap().unwrap();
         let method = Method::PlatformApplication { arn: application.clone() };
-        // Not even then: SNS is asked, and nobody else.
+        // Only SNS is asked, not Google.
         let credential = Credential { method, sealed: None, check: RegistrationCheck::None, ..known };
         harness.store.replace_credential(&credential).await.unwrap();
         let device = harness.register("alice", Channel::Fcm, "token").await;
@@ -53,7 +53,7 @@ impl Scene {
         let listed = request.platform_application_arn(&self.application).send().await;
         let arn = match listed {
             Ok(listed) => listed.endpoints.unwrap().remove(0).endpoint_arn.unwrap(),
-            // MiniStack cannot list them. Whoever asks for one that is there is told its name.
+            // MiniStack cannot list endpoints. The error for a duplicate names the existing one.
             Err(_) => {
                 let again = self.client.create_platform_endpoint().platform_application_arn(&self.application);
                 let error = again.token("token").custom_user_data("?").send().await.unwrap_err();
@@ -88,7 +88,7 @@ async fn an_endpoint_that_is_enabled_is_good() {
     assert_eq!((attributes["Token"].as_str(), attributes["Enabled"].as_str()), ("token", "true"));
     assert!(attributes["CustomUserData"].contains(&scene.device.sid.to_string()));
     assert_eq!(scene.harness.health(Channel::Fcm).await, Health::Accepted);
-    // The same again is the same endpoint.
+    // A second registration has the same endpoint.
     let (before, _) = scene.endpoint().await;
     scene.harness.check(&scene.device).await;
     assert_eq!(scene.endpoint().await.0, before);
@@ -102,20 +102,20 @@ async fn an_endpoint_that_was_disabled_is_dead_until_it_is_registered_again() {
     assert_eq!(scene.status().await, ("dead", Some(false)));
     let death = scene.harness.binding(scene.device.sid).await.unwrap().death.unwrap();
     assert_eq!(death.reason.as_str(), "EndpointDisabled");
-    // It was disabled under the registration before: by this one it is enabled.
+    // The endpoint was disabled during the earlier registration. The new one enables it.
     let again = scene.harness.register("alice", Channel::Fcm, "token").await;
     scene.harness.check(&again).await;
     assert_eq!(scene.status().await, ("confirmed", Some(true)));
     assert_eq!(scene.endpoint().await.1["Enabled"], "true");
 }
 
-/// Somebody else's, or one that was changed by hand.
+/// The endpoint belongs to another user, or was changed by hand.
 #[tokio::test]
 async fn an_endpoint_is_taken_over() {
     let scene = Scene::new("taken").await;
     for attributes in [
         &[("CustomUserData", "somebody else's"), ("Enabled", "false")][..],
-        // Google has given the device another token, and the device has not told us.
+        // Google has given the device another token, which the device has not registered yet.
         &[("Token", "token"), ("CustomUserData", ""), ("Enabled", "true")],
     ] {
         scene.set(attributes).await;
@@ -125,7 +125,7 @@ async fn an_endpoint_is_taken_over() {
         assert!(attributes["CustomUserData"].contains(&scene.device.sid.to_string()));
         assert_eq!(attributes["Enabled"], "true");
     }
-    // A device that changes hands takes its endpoint along.
+    // A device that changes its user keeps its endpoint.
     let his = scene.harness.register("bob", Channel::Fcm, "token").await;
     scene.harness.check(&his).await;
     assert_eq!(scene.harness.binding(his.sid).await.unwrap().status(), "confirmed");
@@ -133,7 +133,7 @@ async fn an_endpoint_is_taken_over() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_was_deleted_is_made_again() {
+async fn a_deleted_endpoint_is_recreated() {
     let scene = Scene::new("deleted").await;
     let (arn, _) = scene.endpoint().await;
     scene.client.delete_endpoint().endpoint_arn(&arn).send().await.unwrap();
@@ -143,7 +143,7 @@ async fn an_endpoint_that_was_deleted_is_made_again() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_gone_is_the_credentials_fault() {
+async fn a_missing_application_rejects_the_credential() {
     let scene = Scene::new("gone").await;
     let delete = scene.client.delete_platform_application().platform_application_arn(&scene.application);
     delete.send().await.unwrap();
@@ -155,9 +155,9 @@ async fn an_application_that_is_gone_is_the_credentials_fault() {
     );
 }
 
-/// What SNS tells by itself makes us ask.
+/// An event that SNS sends by itself triggers a check.
 #[tokio::test]
-async fn feedback_is_a_reason_to_ask() {
+async fn feedback_triggers_a_check() {
     let scene = Scene::new("feedback").await;
     scene.set(&[("Enabled", "false")]).await;
     let (arn, _) = scene.endpoint().await;
@@ -171,7 +171,7 @@ async fn feedback_is_a_reason_to_ask() {
     assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == scene.device.sid), "{asked:?}");
     scene.harness.handle(asked).await;
     assert_eq!(scene.status().await, ("dead", Some(false)));
-    // Of an endpoint that nobody knows there is nothing to do, nor of a device that is gone.
+    // Events about unknown endpoints and about unregistered devices are ignored.
     let feedback = |endpoint: &str| PushMessage::Feedback(Feedback { endpoint_arn: endpoint.to_owned() });
     assert!(scene.harness.handle(vec![feedback(&format!("{arn}0"))]).await.is_empty());
     let unregister = BindingCommand::Unregister(scene.device.sid);
@@ -196,10 +196,10 @@ async fn notifications_go_to_the_endpoint() {
     assert_eq!(deliveries[0].status.as_str(), "accepted");
 }
 
-/// SNS is a provider like others when it cannot be reached.
+/// SNS that cannot be reached is an outage, as with the other providers.
 #[tokio::test]
-async fn an_outage_of_sns_is_to_be_seen_on_the_credential() {
-    // A certificate that is good for nothing, a port where nobody listens, and one where nobody says anything.
+async fn an_outage_of_sns_is_shown_on_the_credential() {
+    // An untrusted certificate, a closed port, and a server that never answers.
     let untrusted = Apple::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for (url, reason) in [
@@ -226,9 +226,9 @@ async fn an_outage_of_sns_is_to_be_seen_on_the_credential() {
     }
 }
 
-/// Every code that is documented for what is asked of SNS here.
+/// Every documented error code of the actions that the product uses.
 #[test]
-fn every_refusal_is_somebodys_fault() {
+fn every_refusal_is_classified() {
     for (code, status, fault) in [
         ("EndpointDisabled", 400, Some(Fault::Token { since: None })),
         ("PlatformApplicationDisabled", 400, Some(Fault::Credential)),

@@ -1,5 +1,5 @@
-//! The policies of the roles in the template, beside the requests to the table that the functions make. No emulator here
-//! enforces policies, so what they say is compared with the partition keys of each request.
+//! The policies of the roles in the template, compared with the functions' requests to the table. The emulators do not
+//! enforce policies, so the test compares the policies with the partition keys of each request.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,16 +50,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-/// What a policy sees of a request: an action, and the partition keys of what it is done to.
+/// What a policy sees of a request: an action, and the partition keys of the items.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Access {
-    /// As a part of what.
+    /// The API call that it is part of.
     operation: String,
     action: &'static str,
     keys: BTreeSet<String>,
 }
 
-/// Keeps the requests that a function sends, on the wire.
+/// Records the requests that a function sends.
 #[derive(Debug, Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<(String, Value)>>>);
 
@@ -89,7 +89,7 @@ impl Recorder {
     }
 }
 
-/// What a policy sees of a request. In a transaction, each item counts as the action that is done to it.
+/// What a policy sees of a request. In a transaction, each item counts with its own action.
 fn accesses(operation: &str, body: &Value) -> Vec<Access> {
     let members = |value: &Value| value.as_object().unwrap().values().cloned().collect::<Vec<_>>();
     let elements = |value: &Value| value.as_array().unwrap().clone();
@@ -139,16 +139,16 @@ fn accesses(operation: &str, body: &Value) -> Vec<Access> {
     found.into_iter().map(access).collect()
 }
 
-/// What a role is allowed to do to the table.
+/// A statement of a role about the table.
 #[derive(Debug)]
 struct Statement {
     actions: Vec<String>,
-    /// Which partition keys: whole ones, or what they begin with and a star.
+    /// The partition keys: whole keys, or prefixes with a star.
     patterns: Vec<String>,
 }
 
 impl Statement {
-    /// Whether it alone allows this, whatever other statements say.
+    /// Whether this statement alone allows the request.
     fn allows<'a>(&self, action: &str, keys: impl IntoIterator<Item = &'a String>) -> bool {
         let is_allowed = |key: &String| self.patterns.iter().any(|pattern| matches(pattern, key));
         self.actions.iter().any(|it| it == action) && keys.into_iter().all(is_allowed)
@@ -159,7 +159,7 @@ fn matches(pattern: &str, key: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == key, |prefix| key.starts_with(prefix))
 }
 
-/// What the role of a function is allowed to do to the table, by the template.
+/// The statements about the table in the role of a function, from the template.
 fn statements(template: &Value, function: &str) -> Vec<Statement> {
     let texts = |value: &Value| match value {
         Value::String(text) => vec![text.clone()],
@@ -196,12 +196,12 @@ fn statements(template: &Value, function: &str) -> Vec<Statement> {
     all.filter(is_of_the_table).map(read).collect()
 }
 
-/// A table, and what each function has sent to it.
+/// A table, and each function's requests to it.
 struct Recording {
     config: SdkConfig,
     table: String,
     key: ApiKey,
-    /// What the functions of the API have put into the queues.
+    /// The messages that the functions of the API have queued.
     events: Arc<Kept<PresenceMessage>>,
     pushes: Arc<Kept<PushMessage>>,
     functions: Mutex<BTreeMap<&'static str, Recorder>>,
@@ -224,7 +224,7 @@ impl Recording {
         recording
     }
 
-    /// The same in another table.
+    /// The same functions with another table.
     async fn elsewhere(&self) -> String {
         let table = aws::create_table(&Client::new(&self.config)).await;
         let store = DynamoStore::new(Client::new(&self.config), table.clone());
@@ -232,12 +232,12 @@ impl Recording {
         table
     }
 
-    /// The store as nobody's: what goes through it is not recorded.
+    /// The store of the test itself, whose requests are not recorded.
     fn store(&self) -> Arc<DynamoStore> {
         Arc::new(DynamoStore::new(Client::new(&self.config), self.table.clone()))
     }
 
-    /// The store as a function has it.
+    /// The store of a function, whose requests are recorded.
     fn store_of(&self, function: &'static str, table: &str) -> Arc<DynamoStore> {
         let recorder = self.functions.lock().unwrap().entry(function).or_default().clone();
         let config = Builder::from(&self.config).interceptor(recorder).build();
@@ -282,7 +282,7 @@ struct Function<'a> {
 }
 
 impl Function<'_> {
-    /// Sends a request, with an API key wherever that will do: a function has to look for it.
+    /// Sends a request, with an API key where one is allowed, so that the function has to read the key.
     async fn send(&self, method: &str, path: &str, form: &str) -> Value {
         use base64::Engine;
         let caller = if path.starts_with("/2010-04-01/") {
@@ -322,7 +322,7 @@ fn before(seconds: u64) -> Timestamp {
     Timestamp::from_millis(clock::now().as_millis() - i64::try_from(seconds * 1_000).unwrap())
 }
 
-/// Every function does all that it does with the table.
+/// Makes every function send all its kinds of requests to the table.
 async fn everything(recording: &Recording) {
     // The service, with its reachability on, and a credential for each channel.
     let of_pusher = recording.store_of("PushFunction", &recording.table);
@@ -377,7 +377,7 @@ async fn everything(recording: &Recording) {
     users.get("/v1/Users").await;
     first_writes_of_the_default_service(recording).await;
 
-    // Events, the way they go.
+    // Events, through the queue to the worker.
     let now = clock::now();
     let connect = |identity: &str, connection: &str, at: Timestamp| {
         event_of(identity, connection, at.as_millis(), EventKind::Connect { lease: None, device: None })
@@ -390,11 +390,11 @@ async fn everything(recording: &Recording) {
     let batch: Vec<String> = batch.iter().map(Event::to_json).collect();
     events.post(&at("Events"), &batch.join("\n")).await;
     handle(recording.events.take(), now).await;
-    // Known users, and one who was heard of later already.
+    // Known users, and one with a later event already.
     handle(vec![PresenceMessage::Event(connect("bob", "c-2", now))], now).await;
     handle(vec![PresenceMessage::Event(connect("bob", "c-3", before(60)))], now).await;
     handle(vec![PresenceMessage::Event(closed("bob", "c-2", now))], now).await;
-    // So much is remembered that it is time to forget.
+    // Enough ended connections that the worker forgets some.
     for n in 0..20 {
         let at = Timestamp::from_millis(START + n * 600_000);
         let id = format!("c-{n}");
@@ -413,7 +413,7 @@ async fn everything(recording: &Recording) {
         handle(vec![PresenceMessage::Event(Event { user, ..event })], now).await;
     }
 
-    // Devices: of a new user, the only credential's, another's, and one too many.
+    // Devices: of a new user, with the only credential, with another one, and one more than the limit.
     let bind = |identity: &str, token: &str| format!("Identity={identity}&BindingType=apn&Address={token}");
     let apn = format!("CredentialSid={}", PushHarness::credential_sid(Channel::Apn));
     bindings.post(&at("Bindings"), &bind("erin", "00")).await;
@@ -427,14 +427,14 @@ async fn everything(recording: &Recording) {
     bindings.get(&at(&format!("Bindings/{}", sid(&device)))).await;
     bindings.get(&format!("/v2/Services/{}/Users/erin/Bindings", harness.service)).await;
     bindings.delete(&at(&format!("Bindings/{}", sid(&device)))).await;
-    // One by one: all at once, so many devices of one user contend, and some would be left for a redelivery.
+    // One by one, since concurrent writes of so many devices of one user would conflict, and some would need redelivery.
     for message in recording.pushes.take() {
         harness.handle(vec![message]).await;
     }
     bindings.post(&at("Bindings"), &bind("alice", "04")).await;
     users.delete(&at("Users/alice")).await;
 
-    // A notification, which finds out that a device is dead.
+    // A notification, whose delivery finds that a device is dead.
     bindings.post(&at("Bindings"), &bind("erin", "03")).await;
     harness.handle(recording.pushes.take()).await;
     let notification = bindings.post(&at("Notifications"), "Identity=erin&Body=Hello").await;
@@ -448,7 +448,7 @@ async fn everything(recording: &Recording) {
     let deliveries = bindings.get(&format!("{notification}/Deliveries")).await;
     assert_eq!(deliveries["deliveries"][0]["reason"], "Unregistered", "{deliveries}");
 
-    // The daily look: what is over, and what has been dead for long.
+    // The daily scan: registrations that have expired, and those that have been dead for long.
     let year = REGISTERED_FOR.as_secs();
     for since in [year, year + KEEP_DEAD.as_secs()] {
         harness.register_at("grace", Channel::Apn, &format!("{since:08x}"), before(since)).await;
@@ -459,7 +459,7 @@ async fn everything(recording: &Recording) {
             waiting = harness.handle(waiting).await;
         }
     }
-    // Reachability is switched on again, which is told of devices that there are.
+    // Reachability is switched on again, which announces the devices.
     let mut on = recording.store().service(harness.service).await.unwrap().unwrap();
     for enabled in [false, true] {
         on.configuration.set_reachability_enabled(enabled, clock::now());
@@ -468,7 +468,7 @@ async fn everything(recording: &Recording) {
     let announce = Announce { service: harness.service, generation: Generation(2), span: Span::default() };
     harness.handle(vec![PushMessage::Announce(announce)]).await;
 
-    // What is left of a service is removed.
+    // The leftovers of a service are removed.
     users.post(&format!("{doomed}/Users"), "Identity=alice").await;
     bindings.post(&format!("{doomed}/Bindings"), &bind("alice", "00")).await;
     recording.events.take();
@@ -505,7 +505,7 @@ async fn first_writes_of_the_default_service(recording: &Recording) {
                 drop(events.post(&format!("/v1/Services/{service}/Events"), &Event { user, ..event }.to_json()).await);
             }
         }
-    } // Of tables of their own.
+    } // With tables of their own.
     recording.events.take();
     recording.pushes.take();
 }
@@ -529,8 +529,8 @@ async fn tell_of_a_change(recording: &Recording, service: ServiceSid) {
     assert!(stream::handle(&fanout, batch).await.batch_item_failures.is_empty());
 }
 
-/// What AWS looks at in a transaction is not documented: each key for itself, or all keys of one action together. Roles
-/// have to allow what their functions do in both cases, and nothing that nobody does.
+/// AWS does not document whether it checks each key of a transaction separately, or all keys of one action together.
+/// Roles have to allow the functions' requests in both cases, and nothing else.
 #[tokio::test]
 async fn roles_allow_what_their_functions_do_and_nothing_else() {
     let template = sam::read_template(&stack::root().join("template.yaml"));

@@ -1,4 +1,4 @@
-//! The recorded logs on the domain's rules alone, and on the stores. The deployed stack has them in `serverless.rs`.
+//! The recorded logs on the domain's rules alone, and on the stores. `serverless.rs` runs them on the deployed stack.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use reachability_tests::store::Store;
 use reachability_tests::{aws, replays};
 
 #[test]
-fn there_are_some() {
+fn there_are_recorded_logs() {
     let logs = replays::all();
     assert_eq!(logs.len(), 8, "{:?}", logs.keys());
     for (name, log) in logs {

@@ -34,12 +34,12 @@ fn the_template_is_valid() {
     let output = succeed(&mut validate);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("is a valid SAM Template") && !said.to_lowercase().contains("warning"), "{said}");
-    // Without it AWS stops the timers of long-lived connections and what is tried again, and no emulator shows that.
+    // Without this, AWS would stop the timers of long-lived connections and retries, which no emulator does.
     let template = std::fs::read_to_string(stack::root().join("template.yaml")).unwrap();
     assert_eq!(template.matches("RecursiveLoop: Allow").count(), 2);
 }
 
-/// By somebody who presses nothing but Enter.
+/// The user presses only Enter.
 #[tokio::test]
 async fn a_guided_deployment_works_with_its_defaults() {
     let _turn = MACHINE.write().await;
@@ -48,7 +48,7 @@ async fn a_guided_deployment_works_with_its_defaults() {
     let project = stack::project();
     let enter = project.path().join("enter");
     std::fs::write(&enter, "\n".repeat(100)).unwrap();
-    // The second one goes by what the first one has saved.
+    // The second deployment uses the settings that the first one has saved.
     for arguments in [&["deploy", "--guided"][..], &["deploy"]] {
         let mut deploy = sam::deploying_to(&endpoint);
         deploy.args(arguments).current_dir(project.path()).stdin(File::open(&enter).unwrap());
@@ -60,9 +60,9 @@ async fn a_guided_deployment_works_with_its_defaults() {
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok\n"));
 }
 
-/// Neither the data nor the key of what is sealed in it.
+/// Neither the data nor the key that seals the credentials is deleted with the stack.
 #[tokio::test]
-async fn what_nobody_can_make_again_outlives_the_stack() {
+async fn data_that_cannot_be_recreated_outlives_the_stack() {
     let _turn = MACHINE.write().await;
     let ministack = MiniStack::start(|_| {});
     let endpoint = ministack.url();
@@ -94,8 +94,8 @@ async fn what_nobody_can_make_again_outlives_the_stack() {
     assert!(!is_protected(outputs["TableName"].as_str().unwrap()).await);
 }
 
-/// No emulator here moves dead letters, so this is all that can be said of the commands that do: the AWS CLI takes them,
-/// and they name the queues.
+/// The emulators do not move dead letters. So the test checks only that the AWS CLI accepts the commands, and that they
+/// name the right queues.
 #[tokio::test]
 async fn dead_letters_are_sent_back_to_their_queues() {
     let _turn = MACHINE.write().await;
@@ -116,14 +116,14 @@ async fn dead_letters_are_sent_back_to_their_queues() {
             source.as_str().unwrap()
         );
         assert_eq!(command, expected);
-        // It is checked, and not sent.
+        // The AWS CLI checks the command, but does not send it.
         let mut shell = sam::shell(&stack.ministack.url());
         succeed(shell.args(["-c", &format!("{command} --generate-cli-skeleton output")]));
     }
 }
 
-/// What is not as on AWS when commands are run as they are in the README: the API's name in the DNS leads nowhere, no
-/// emulator here moves dead letters, containers take Docker, and nobody is there to answer questions.
+/// The differences to AWS when the README's commands are run: the API's DNS name does not exist, the emulators do not
+/// move dead letters, containers need Docker, and nobody answers questions.
 const NOT_AS_ON_AWS: &str = r#"
 curl() {
     local api id
@@ -154,7 +154,7 @@ alice_is_online() {
 }
 "#;
 
-/// One after the other, from the outputs of a deployment to the end of its table.
+/// One after the other, from the outputs of a deployment to the deletion of its table.
 #[tokio::test]
 async fn the_commands_of_the_readme_work_as_they_are() {
     let _turn = MACHINE.write().await;
@@ -168,7 +168,7 @@ async fn the_commands_of_the_readme_work_as_they_are() {
 
     let connect = r#"{"type":"connect","service_sid":"%s","identity":"alice","connection_id":"c-1","occurred_at":"%s","lease_seconds":3600}"#;
     let log = format!("printf '{connect}\\n' $SERVICE $(date -u +%FT%TZ) >log.jsonl\n");
-    // By another name: the emulator would give it the old one's table.
+    // The new stack has another name: the emulator would give it the old one's table.
     let next_stack =
         "STACK=next\nsam deploy --stack-name $STACK --parameter-overrides AccountSid=$ACCOUNT >/dev/null\n";
     let same_key = "[[ $(secret $(output CredentialsKeyArn)) == \"$(secret $CREDENTIALS_KEY)\" ]]\n";
@@ -217,7 +217,7 @@ async fn node_works_over_the_deployed_api() {
     clients::passes(&clients::run(clients::node("conversations.mjs"), Stack::shared().api()), 24, "");
 }
 
-/// Sends messages to the event queue, as an owner does who has a queue's rights.
+/// Sends messages to the event queue, like an owner with permissions for the queue.
 async fn enqueue(stack: &Stack, bodies: &[String]) {
     let client = aws_sdk_sqs::Client::new(&stack.config().await);
     for bodies in bodies.chunks(10) {
@@ -230,7 +230,7 @@ async fn enqueue(stack: &Stack, bodies: &[String]) {
     }
 }
 
-/// Takes messages from a queue until it has been empty for a while, or there are so many. Each with its attributes.
+/// Receives messages with their attributes until the queue has been empty for a while, or until there are this many.
 async fn drain(stack: &Stack, queue_url: &str, enough: usize) -> Vec<(String, BTreeMap<String, String>)> {
     let client = aws_sdk_sqs::Client::new(&stack.config().await);
     let mut messages = vec![];
@@ -264,7 +264,7 @@ async fn subscribe(stack: &Stack) -> String {
 }
 
 #[tokio::test]
-async fn recorded_events_from_the_queue_become_the_truth() {
+async fn recorded_events_from_the_queue_lead_to_the_truth() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
@@ -293,7 +293,7 @@ async fn recorded_events_from_the_queue_become_the_truth() {
     }
     assert_eq!(found, expected);
 
-    // What nobody can handle was laid aside, with the reason, and held nobody up.
+    // Messages that cannot be handled were set aside, with the reason, and delayed nothing.
     let mut dead = drain(stack, &stack.dead_letter_url, 2).await;
     dead.sort();
     assert_eq!(dead.len(), 2, "{dead:?}");
@@ -302,7 +302,7 @@ async fn recorded_events_from_the_queue_become_the_truth() {
     assert_eq!(dead[1].0, unknown);
     assert_eq!(dead[1].1["reason"], format!("there is no service IS{}", "0".repeat(32)));
 
-    // Subscribers were told the same: of each user the change with the highest revision says it.
+    // Subscribers were told the same: the change of each user with the highest revision has the result.
     let mut told: BTreeMap<String, (u64, Option<bool>)> = BTreeMap::new();
     let mut switches = vec![];
     for (body, attributes) in drain(stack, &changes, usize::MAX).await {
@@ -329,9 +329,9 @@ async fn recorded_events_from_the_queue_become_the_truth() {
     assert_eq!(told, expected);
 }
 
-/// Over the API to the provider and back: registered, confirmed, judged dead, and told.
+/// From the API to the provider and back: registered, confirmed, found dead, and published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registration_that_is_judged_dead_is_told() {
+async fn a_dead_registration_is_published() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let changes = subscribe(stack).await;
@@ -365,7 +365,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     let credential = client.post("/v1/Credentials", credential).await["sid"].as_str().unwrap().to_owned();
     assert_eq!(client.get(&at("Users?Reachability=true")).await["users"], json!([]));
 
-    // One is good at first, and one never was.
+    // One device is good at first, the other never was.
     let bind = |identity, token| {
         form(&[("Identity", identity), ("BindingType", "apn"), ("Address", token), ("CredentialSid", &credential)])
     };
@@ -377,7 +377,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     until(at("Bindings?Identity=alice"), &|list| list["bindings"][0]["status"] == "confirmed").await;
     assert_eq!(client.get(&format!("/v1/Credentials/{credential}")).await["status"], "accepted");
 
-    // A notification finds out that it is no longer.
+    // A notification finds that it is good no longer.
     stack.apple.answer("00ff", Answer::apns(410, "Unregistered"));
     let notification = form(&[("Identity", "alice"), ("Identity", "bob"), ("Body", "Hello")]);
     let notification = client.post(&at("Notifications"), notification).await["sid"].as_str().unwrap().to_owned();
@@ -391,7 +391,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
         dead["bindings"].as_array().unwrap().iter().map(|it| it["status_reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, BTreeSet::from(["BadDeviceToken", "Unregistered"]));
 
-    // Registered again it is good.
+    // After another registration it is good.
     stack.apple.answer("00ff", Answer::usual());
     client.post(&at("Bindings"), bind("alice", "00ff")).await;
     assert_eq!(client.get(&at("Users/alice")).await["is_notifiable"], true);
@@ -407,7 +407,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     told.sort_by_key(|(revision, ..)| *revision);
     let told: Vec<Value> = told.into_iter().take(2).map(|(_, before, after)| json!([before, after])).collect();
     assert_eq!(told, [json!([null, true]), json!([true, false])]);
-    // Switched off and on again, what is known of the devices is told again.
+    // After switching off and on, the known state of the devices is published again.
     for enabled in ["false", "true"] {
         client.post(&at("Configuration"), form(&[("ReachabilityEnabled", enabled)])).await;
     }
@@ -420,7 +420,7 @@ async fn a_registration_that_is_judged_dead_is_told() {
     }
     assert_eq!((&again[0]["generation"], &again[0]["is_notifiable"]), (&json!(2), &json!(true)));
     assert_eq!(again[0]["before"]["is_notifiable"], json!(null));
-    // Others who share the account want none of it.
+    // Other tests that share the account must not see this credential.
     client.delete(&format!("/v1/Credentials/{credential}")).await;
     let log = stack.ministack.log();
     for secret in
@@ -430,14 +430,14 @@ async fn a_registration_that_is_judged_dead_is_told() {
     }
 }
 
-/// How long it may take from sending an event to reading it.
+/// The maximum time from sending an event to reading its effect.
 const LEAD: Duration = Duration::from_secs(4);
 
-/// How long it takes to switch reachability on again: it stays off for a while at least.
+/// The time until reachability can be switched on again: it stays off for a minimum time.
 const SWITCHING: Duration = Duration::from_secs(7);
 
 #[tokio::test]
-async fn recorded_logs_become_the_truth() {
+async fn recorded_logs_lead_to_the_truth() {
     let _turn = MACHINE.write().await;
     let stack = Stack::shared();
     let mut runs = vec![];
@@ -456,8 +456,8 @@ async fn recorded_logs_become_the_truth() {
         .await;
 }
 
-/// Runs a log on the deployed stack, moved to the present: so that what is expected is true a moment after the last
-/// event was sent.
+/// Runs a log on the deployed stack, moved to the present, so that an expectation is true a moment after the last event
+/// was sent.
 async fn replay(stack: &Stack, name: String, log: Vec<Line>, expectation: Expectation) {
     let client = Client::new(&stack.url, &stack.account, &stack.token);
     let service = client.enabled_service().await;
@@ -499,7 +499,7 @@ async fn replay(stack: &Stack, name: String, log: Vec<Line>, expectation: Expect
     }
 }
 
-/// Sends events, and lets them be handled before what comes next: a marker that is sent after them shows.
+/// Sends events and waits until they are handled, which a marker shows that is sent after them.
 async fn send_and_wait(stack: &Stack, client: &Client, service: &str, mut events: Vec<Event>) {
     let Some(last) = events.last().cloned() else { return };
     let identity = format!("marker-{}", last.occurred_at.as_millis());
@@ -515,8 +515,8 @@ async fn send_and_wait(stack: &Stack, client: &Client, service: &str, mut events
     }
 }
 
-/// The functions in containers, as `sam local` runs them. The table is in DynamoDB Local, everything else that they use
-/// in the deployed stack.
+/// The functions in containers, as `sam local` runs them. Their table is in DynamoDB Local; everything else is in the
+/// deployed stack.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_run_in_containers() {
     let _turn = MACHINE.write().await;
@@ -541,7 +541,7 @@ async fn the_functions_run_in_containers() {
         dynamodb.url()
     );
     assert_eq!(built.matches(mark).count(), 1);
-    // Beside the built one, since its paths are relative.
+    // In the directory of the built template, since its paths are relative.
     let template = stack::built().join("local.yaml");
     std::fs::write(&template, built.replace(mark, &endpoints)).unwrap();
     let variables = directory.path().join("variables.json");
@@ -564,7 +564,7 @@ async fn the_functions_run_in_containers() {
         local
     };
 
-    // Each with the sample of its event, in the order in which they build on each other.
+    // Each function gets its sample event, in the order in which the samples build on each other.
     make_service(&dynamodb.url(), &table).await;
     let invoke = |function: &str, event: &str| {
         let mut invoke = local(&["invoke", function]);
@@ -589,7 +589,7 @@ async fn the_functions_run_in_containers() {
     let (answer, _) = invoke("FanoutFunction", "fanout.json");
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
 
-    // And behind a gateway, for the vendor's library.
+    // The functions also run behind a gateway, for the vendor's library.
     let port = ports::free();
     let serve = local(&["start-api", "--port", &port.to_string(), "--warm-containers", "EAGER"]);
     let server = Process::start(&serve);
@@ -601,7 +601,7 @@ async fn the_functions_run_in_containers() {
         sleep(Duration::from_millis(200)).await;
     }
     let mut script = clients::python("conversations.py");
-    // Not those with a slash in a name: this gateway, unlike AWS, decodes the path.
+    // Names with a slash are left out: unlike AWS, this gateway decodes the path.
     let checks = ["services", "configuration", "notifications", "webhooks", "account_configuration", "users", "paging"];
     script.env("REACHABILITY_GATEWAY", "1").args(checks);
     let api = clients::Api { url: &url, account: &account, token: "local" };
@@ -609,7 +609,7 @@ async fn the_functions_run_in_containers() {
     clients::passes(&output, checks.len(), &server.log());
 }
 
-/// Makes the service that the sample events name.
+/// Creates the service that the sample events name.
 async fn make_service(endpoint: &str, table: &str) {
     use reachability_domain::directory::ports::Services;
     use reachability_domain::sid::Sid;

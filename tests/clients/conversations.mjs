@@ -477,7 +477,7 @@ const checks = {
     const neverSeen = await users("never seen").fetch();
     equal([neverSeen.isOnline, neverSeen.isNotifiable], [null, null]);
 
-    // Nobody can say so but a connection.
+    // Only a connection can set this.
     await request(neverSeen.url, "IsOnline=true&IsNotifiable=true", "application/x-www-form-urlencoded");
     equal((await users("never seen").fetch()).isOnline, null);
 
@@ -642,7 +642,7 @@ const checks = {
     assert.notEqual(second.sid, first.sid);
     equal(sids(await context.bindings.list({ identity: ["bob"] })), [second.sid]);
     equal((await context.bindings.list({ identity: ["alice"] })).length, 1);
-    // A late goodbye does not take it away from who has it by now.
+    // A late deletion does not take it away from its new user.
     await refused(404, 20404, context.bindings(first.sid).remove());
     equal((await context.users("bob").fetch()).isNotifiable, true);
     for (const sid of sids(await context.bindings.list())) {
@@ -807,7 +807,7 @@ const checks = {
     const context = v1.services(service.sid);
     const chat = v2.services(service.sid);
     const user = await context.users.create({ identity: "a b" });
-    // A URL names nobody by identity, whichever way the user was fetched.
+    // URLs contain no identity, however the user was fetched.
     for (const [item, url] of [
       [service, `${URL}/v1/Services/${service.sid}`],
       [await context.users("a b").fetch(), `${URL}/v1/Services/${service.sid}/Users/${user.sid}`],

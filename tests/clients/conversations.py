@@ -496,7 +496,7 @@ def reachability():
     never_seen = users("never seen").fetch()
     equal((never_seen.is_online, never_seen.is_notifiable), (None, None))
 
-    # Nobody can say so but a connection.
+    # Only a connection can set this.
     request_body = b"IsOnline=true&IsNotifiable=true"
     request(never_seen.url, request_body)
     equal(users("never seen").fetch().is_online, None)
@@ -658,7 +658,7 @@ def devices_change_hands():
     assert second.sid != first.sid
     equal(sids(context.bindings.list(identity=["bob"])), [second.sid])
     equal(len(context.bindings.list(identity=["alice"])), 1)
-    # A late goodbye does not take it away from who has it by now.
+    # A late deletion does not take it away from its new user.
     refused(404, 20404, context.bindings(first.sid).delete)
     equal(context.users("bob").fetch().is_notifiable, True)
     for binding in context.bindings.list():
@@ -784,7 +784,7 @@ def dates():
         for date in (item.date_created, item.date_updated):
             assert isinstance(date, datetime), repr(date)
             assert abs(datetime.now(timezone.utc) - date) < timedelta(minutes=1), repr(date)
-    # Dates tell seconds.
+    # Dates have a resolution of seconds.
     time.sleep(1.1)
     updated = user.update(friendly_name="A")
     equal(updated.date_created, user.date_created)
@@ -797,7 +797,7 @@ def urls():
     context = client.conversations.v1.services(service.sid)
     chat = client.chat.v2.services(service.sid)
     user = context.users.create(identity="a b")
-    # A URL names nobody by identity, whichever way the user was fetched.
+    # URLs contain no identity, however the user was fetched.
     for item, url in (
         (service, f"{URL}/v1/Services/{service.sid}"),
         (context.users("a b").fetch(), f"{URL}/v1/Services/{service.sid}/Users/{user.sid}"),

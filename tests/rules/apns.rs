@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
-/// When the tests with a clock of their own begin.
+/// The start time of tests that control the clock.
 const START: i64 = 1_795_132_800_000;
 
 const MINUTE: i64 = 60_000;
@@ -52,7 +52,7 @@ fn accepted(number: usize) -> PushOutcome {
     PushOutcome::Accepted { id: Some(Uuid::from_u128(number as u128).to_string()) }
 }
 
-/// Why there was no answer, in a word and at length.
+/// The reason for a missing answer, and its cause in detail.
 fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
         panic!("{outcome:?}");
@@ -61,7 +61,7 @@ fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     (reason.as_str(), cause)
 }
 
-/// Sends pushes to as many devices, all at once.
+/// Sends one push each to this many devices, all at the same time.
 async fn send_all(apns: &Apns, numbers: std::ops::Range<usize>) -> Vec<PushOutcome> {
     let send = async |number| apns.push(&device(number), &alert(number)).await;
     join_all(numbers.map(send)).await
@@ -127,7 +127,7 @@ async fn a_check_is_sent_in_the_background_and_shows_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_not() {
+async fn invalid_pushes_are_not_sent() {
     let (apple, apns) = start().await;
     let content = Content { body: Some("x".repeat(4_096)), ..Content::default() };
     let outcome = apns.push(&device(1), &push(1, PushKind::Alert(content))).await;
@@ -136,14 +136,14 @@ async fn what_cannot_be_sent_is_not() {
     assert_eq!(outcome, PushOutcome::rejected("BadCollapseId", Fault::Push));
     assert_eq!(apple.requests().len(), 0);
 
-    // As long as it may be: `{"aps":{"alert":""}}` around it.
+    // The maximum length, less `{"aps":{"alert":""}}` around it.
     let content = Content { body: Some("x".repeat(4_096 - 20)), ..Content::default() };
     assert_eq!(apns.push(&device(1), &push(1, PushKind::Alert(content))).await, accepted(1));
     assert_eq!(apple.requests()[0].body.len(), 4_096);
 }
 
 #[tokio::test]
-async fn a_provider_token_is_used_for_fifty_minutes_by_all() {
+async fn all_pushes_share_a_provider_token_for_fifty_minutes() {
     static NOW: AtomicI64 = AtomicI64::new(START);
     let now = || Timestamp::from_millis(NOW.load(Ordering::SeqCst));
     let apple = Apple::start_with(Ca::new().into(), now).await;
@@ -157,7 +157,7 @@ async fn a_provider_token_is_used_for_fifty_minutes_by_all() {
     NOW.fetch_add(2 * MINUTE, Ordering::SeqCst);
     assert_eq!(send_all(&apns, 200..300).await, all_accepted(200..300));
     assert_eq!(apple.provider_tokens(), 2);
-    // A clock that was ahead, and is put right.
+    // The clock was ahead, and is corrected.
     NOW.store(START - 24 * 60 * MINUTE, Ordering::SeqCst);
     assert_eq!(send_all(&apns, 300..400).await, all_accepted(300..400));
     assert_eq!(apple.provider_tokens(), 3);
@@ -195,7 +195,7 @@ async fn a_provider_token_that_is_too_old_for_apple_is_renewed_once() {
 
 /// Every status and reason that Apple documents, and a few that it does not.
 #[tokio::test]
-async fn what_apple_says_decides_whose_fault_it_is() {
+async fn every_answer_of_apple_is_classified() {
     let (apple, apns) = start().await;
     let since = Some(Timestamp::from_millis(START));
     let (dead, dead_since) = (Fault::Token { since: None }, Fault::Token { since });
@@ -259,7 +259,7 @@ async fn what_apple_says_decides_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_stand_in_itself_refuses() {
+async fn the_stand_in_refuses_bad_requests() {
     let apple = Apple::start().await;
     let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
     let (key, other) = (apple.key(), Apple::start().await.key());
@@ -278,7 +278,7 @@ async fn what_the_stand_in_itself_refuses() {
 }
 
 #[tokio::test]
-async fn a_certificate_does_without_provider_tokens() {
+async fn a_certificate_needs_no_provider_token() {
     let apple = Apple::start().await;
     let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
     let pem = apple.certificate();
@@ -290,13 +290,13 @@ async fn a_certificate_does_without_provider_tokens() {
     let key = apple.key();
     let error = new(&key).unwrap_err();
     assert_eq!(error.to_string(), "expected a certificate and its private key in PEM", "a key alone");
-    // One of another Apple.
+    // A certificate of another authority.
     let other = Apple::start().await.certificate();
     assert!(matches!(new(&other).unwrap().push(&device(1), &alert(1)).await, PushOutcome::Unavailable { .. }));
 }
 
 #[tokio::test]
-async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
+async fn pauses_are_passed_on_and_only_failures_are_retried() {
     let (apple, apns) = start().await;
     let to = |number: usize| device(number).as_str().to_owned();
     let requests = |number: usize| apple.requests_to(&to(number)).len();
@@ -320,7 +320,7 @@ async fn pauses_are_passed_on_and_only_trouble_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_goodbye_loses_nothing_and_sends_nothing_twice() {
+async fn a_goaway_loses_nothing_and_sends_nothing_twice() {
     let (apple, apns) = start().await;
     apple.go_away(20, 5);
     assert_eq!(send_all(&apns, 0..20).await, all_accepted(0..20));
@@ -329,13 +329,13 @@ async fn a_goodbye_loses_nothing_and_sends_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_is_sent_again_and_shown_once() {
+async fn an_interrupted_push_is_sent_again_and_shown_once() {
     let (apple, apns) = start().await;
     apple.answer_once(device(0).as_str(), Answer::reset());
     assert_eq!(apns.push(&device(0), &alert(0)).await, accepted(0));
     assert_eq!(apple.connections(), 1, "a stream is not a connection");
 
-    // The others are under way on the connection that one of them has cut.
+    // The others are pending on the connection that one of them cuts.
     for number in 0..10 {
         apple.answer_once(device(number).as_str(), Answer::stall());
     }
@@ -354,7 +354,7 @@ async fn what_was_cut_off_is_sent_again_and_shown_once() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_ever() {
+async fn every_wait_has_a_limit() {
     let (apple, apns) = start().await;
     apple.answer(device(0).as_str(), Answer::stall());
     apple.answer_once(device(1).as_str(), Answer::stall());
@@ -368,7 +368,7 @@ async fn nobody_waits_for_ever() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dead_without_a_word_is_noticed() {
+async fn a_silently_dropped_connection_is_detected() {
     let (apple, apns) = start().await;
     assert_eq!(send_all(&apns, 0..1).await, all_accepted(0..1));
     apple.freeze();
@@ -377,7 +377,7 @@ async fn a_connection_that_is_dead_without_a_word_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_not_used_for_long_is_not_trusted() {
+async fn a_connection_that_was_idle_for_long_is_not_reused() {
     let (apple, apns) = start().await;
     let pass = async |seconds| {
         tokio::time::pause();
@@ -394,7 +394,7 @@ async fn a_connection_that_was_not_used_for_long_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_connections_and_says_nothing_is_given_up() {
+async fn a_server_that_accepts_connections_but_never_answers_is_given_up() {
     let apple = Apple::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
@@ -438,7 +438,7 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_others_vouch_for_is_not_trusted() {
+async fn a_server_with_an_untrusted_certificate_is_refused() {
     let start = async |ca: Ca| Apple::start_with(ca.into(), clock::now).await;
     let (apple, late, elsewhere) = (start(Ca::new()).await, start(Ca::late()).await, start(Ca::elsewhere()).await);
     let key = apple.key();
@@ -449,11 +449,11 @@ async fn a_server_that_others_vouch_for_is_not_trusted() {
         (url.clone(), Roots::from_pem(&Ca::new().pem()).unwrap(), "CertificateRefused", "UnknownIssuer"),
         (elsewhere.url(), roots(&elsewhere), "CertificateRefused", "not valid for name"),
         (late.url(), roots(&late), "CertificateRefused", "expired"),
-        // Nothing is sent in the clear.
+        // Nothing is sent unencrypted.
         (url.replace("https", "http"), roots(&apple), "NotConnected", "scheme"),
     ] {
         let apns = Apns::new(identity, Apple::TOPIC, &url, &roots, clock::now).unwrap();
-        // All of those who wait for the same connection are told.
+        // All pushes that wait for the same connection get the reason.
         for outcome in send_all(&apns, 0..20).await {
             let (found, cause) = unanswered(&outcome);
             assert_eq!(found, reason, "{url}");
@@ -467,7 +467,7 @@ async fn a_server_that_others_vouch_for_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_from_a_closed_port() {
+async fn a_server_without_tls_is_distinguished_from_a_closed_port() {
     let apple = Apple::start().await;
     let clear = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", clear.local_addr().unwrap());
@@ -475,7 +475,7 @@ async fn a_server_without_tls_is_told_from_a_closed_port() {
         loop {
             let (mut tcp, _) = clear.accept().await.unwrap();
             tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-            // What the client says first is read, or its connection would be reset.
+            // Read what the client sends first, or its connection would be reset.
             let _ = tcp.read(&mut [0; 4_096]).await;
         }
     });
@@ -488,7 +488,7 @@ async fn a_server_without_tls_is_told_from_a_closed_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_share_a_connection() {
+async fn ten_thousand_pushes_share_a_connection() {
     for max_streams in [1_000, 100] {
         let (apple, apns) = start().await;
         apple.max_concurrent_streams(max_streams);

@@ -1,4 +1,4 @@
-//! A store and a queue that fail, before or after they have done what they were asked.
+//! A store and a queue that fail, before or after they have done the operation.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use reachability_tests::model::Model;
 use reachability_tests::store::{Leftovers, Store};
 use reachability_worker::{Envelope, Failure, Worker};
 
-/// Fails every other time, before it is done or after.
+/// Fails about every other operation, before it is done or after.
 #[derive(Default)]
 struct Fickle<T> {
     inner: T,
@@ -45,7 +45,7 @@ impl<T> Fickle<T> {
     }
 
     async fn call<R, E>(&self, done: impl Future<Output = Result<R, E>> + Send, failure: fn() -> E) -> Result<R, E> {
-        // Scrambled, so that it does not fail in step with those who ask.
+        // Scrambled, so that failures do not follow the rhythm of the calls.
         match self.calls.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32 & 3 {
             0 => Err(failure()),
             1 => {
@@ -68,7 +68,7 @@ impl Queue<PresenceMessage> for Fickle<Arc<Timers>> {
     }
 }
 
-/// What the worker asks of a store fails, the rest is passed on.
+/// The operations that the worker uses may fail; the others are passed on.
 #[async_trait]
 impl Services for Fickle<Arc<dyn Store>> {
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
@@ -170,7 +170,7 @@ impl ApiKeys for Fickle<Arc<dyn Store>> {
 }
 
 #[tokio::test]
-async fn what_fails_is_delivered_again_and_nothing_is_lost() {
+async fn failed_messages_are_redelivered_and_nothing_is_lost() {
     let mut runner = TestRunner::deterministic();
     let mut redelivered = 0;
     for _ in 0..500 {
@@ -193,7 +193,7 @@ async fn what_fails_is_delivered_again_and_nothing_is_lost() {
             redelivered += waiting.len();
         }
         log.iter().for_each(|event| model.arrive(event));
-        // Watchers are told the truth too, so no timer was lost on the way.
+        // Watchers are told the truth too, so no timer was lost.
         let mut time = now;
         loop {
             for user in users() {
@@ -254,7 +254,7 @@ fn worker_at_start(harness: &Harness) -> Worker {
 }
 
 #[tokio::test]
-async fn a_timer_that_comes_too_early_is_set_again() {
+async fn a_timer_that_is_delivered_too_early_is_set_again() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
     harness.switch(service(1), true).await;
     let event: Event = Event::parse(

@@ -18,7 +18,7 @@ use reachability_infra::push::http::Roots;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
 use serde_json::{Value, json};
 
-/// When the tests with a clock of their own begin.
+/// The start time of tests that control the clock.
 const START: i64 = 1_795_132_800_000;
 
 const MINUTE: i64 = 60_000;
@@ -59,7 +59,7 @@ fn is_accepted(outcome: &PushOutcome) -> bool {
     matches!(outcome, PushOutcome::Accepted { id: Some(id) } if id.starts_with("projects/example-app/messages/"))
 }
 
-/// Why there was no answer, in a word and at length.
+/// The reason for a missing answer, and its cause in detail.
 fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
         panic!("{outcome:?}");
@@ -67,7 +67,7 @@ fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
     (reason.as_str(), cause)
 }
 
-/// Sends pushes to as many devices, all at once.
+/// Sends one push each to this many devices, all at the same time.
 async fn send_all(fcm: &Fcm, count: usize) -> Vec<PushOutcome> {
     let send = async |number| fcm.push(&device(number), &alert(number)).await;
     join_all((0..count).map(send)).await
@@ -167,7 +167,7 @@ async fn an_access_token_is_used_until_shortly_before_its_end() {
     let now = || Timestamp::from_millis(NOW.load(Ordering::SeqCst));
     let google = Google::start_with(Ca::new().into(), now).await;
     let fcm = client(&google, account(&Google::key()), now);
-    // The stand-in checks the signature and the claims of what it is asked with.
+    // The stand-in checks the signature and the claims of each assertion.
     all_accepted(&fcm, 100).await;
     assert_eq!(google.token_requests(), 1, "for all who waited");
     NOW.fetch_add(54 * MINUTE, Ordering::SeqCst);
@@ -177,7 +177,7 @@ async fn an_access_token_is_used_until_shortly_before_its_end() {
     all_accepted(&fcm, 100).await;
     assert_eq!(google.token_requests(), 2, "before its end, by one");
 
-    // While no other is to be had, the old one is used.
+    // While the token endpoint fails, the old token is used.
     NOW.fetch_add(56 * MINUTE, Ordering::SeqCst);
     google.answer_tokens(Answer::oauth(503, "unavailable").retry_after("1"));
     all_accepted(&fcm, 10).await;
@@ -189,7 +189,7 @@ async fn an_access_token_is_used_until_shortly_before_its_end() {
     google.answer_tokens(Answer::usual());
     all_accepted(&fcm, 100).await;
     assert_eq!(google.token_requests(), before + 2);
-    // A clock that was ahead, and is put right.
+    // The clock was ahead, and is corrected.
     NOW.store(START, Ordering::SeqCst);
     all_accepted(&fcm, 100).await;
     assert_eq!(google.token_requests(), before + 3);
@@ -227,7 +227,7 @@ async fn a_refused_access_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn who_gets_no_access_token_sends_nothing() {
+async fn nothing_is_sent_without_an_access_token() {
     let (google, fcm) = start().await;
     for (status, error) in [
         (400, "invalid_grant"),
@@ -258,7 +258,7 @@ async fn who_gets_no_access_token_sends_nothing() {
 
 /// Every status and code that Google documents, and a few that it does not.
 #[tokio::test]
-async fn what_google_says_decides_whose_fault_it_is() {
+async fn every_answer_of_google_is_classified() {
     let (google, fcm) = start().await;
     let token = device(1).as_str().to_owned();
     for (status, word, code, fault) in [
@@ -310,7 +310,7 @@ async fn what_google_says_decides_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_stand_in_itself_refuses() {
+async fn the_stand_in_refuses_bad_requests() {
     let google = Google::start().await;
     let key = Google::key();
     let account = account(&key);
@@ -322,14 +322,14 @@ async fn what_the_stand_in_itself_refuses() {
         let outcome = client(&google, account, clock::now).push(&device(1), &alert(1)).await;
         assert_eq!(outcome, PushOutcome::rejected(reason, Fault::Credential));
     }
-    // A clock that is a day behind.
+    // The clock is a day behind.
     let yesterday = || Timestamp::from_millis(clock::now().as_millis() - 24 * 60 * MINUTE);
     let outcome = client(&google, account, yesterday).push(&device(1), &alert(1)).await;
     assert_eq!(outcome, PushOutcome::rejected("invalid_grant", Fault::Credential));
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_service_account_is_refused() {
+async fn an_invalid_service_account_is_refused() {
     let (google, apple) = (Google::start().await, Apple::start().await);
     let roots = Roots::from_pem(&google.roots_pem()).unwrap();
     let new = |account| Fcm::new(account, &google.url(), &google.token_url(), &roots, clock::now);
@@ -343,7 +343,7 @@ async fn what_cannot_be_a_service_account_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_is_sent_again_and_shown_once() {
+async fn an_interrupted_push_is_sent_again_and_shown_once() {
     let (google, fcm) = start().await;
     google.answer_once(device(0).as_str(), Answer::reset());
     google.answer_once(device(1).as_str(), Answer::close());
@@ -375,9 +375,9 @@ async fn a_server_that_is_gone_for_a_while_is_found_again() {
     assert_eq!(google.token_requests(), 1);
 }
 
-/// Where access tokens are given out and where messages go are two hosts. It is told which of them it is.
+/// The token endpoint and FCM are two hosts. The error says which of them failed.
 #[tokio::test]
-async fn trouble_with_access_tokens_is_the_same_trouble() {
+async fn failures_of_the_token_endpoint_are_classified_too() {
     let (google, other) = (Google::start().await, Google::start().await);
     let host = |url: &str| url.trim_start_matches("https://").trim_end_matches("/token").to_owned();
     let (key, roots) = (Google::key(), Roots::from_pem(&google.roots_pem()).unwrap());
@@ -395,7 +395,7 @@ async fn trouble_with_access_tokens_is_the_same_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_share_a_connection() {
+async fn ten_thousand_pushes_share_a_connection() {
     let (google, fcm) = start().await;
     google.max_concurrent_streams(100);
     all_accepted(&fcm, 10_000).await;

@@ -1,5 +1,5 @@
-//! The rules, in memory and on SQLite, and the push clients against stand-ins for Apple and Google. Nothing here takes a
-//! container, an emulator or another program but openssl: it is what `tests/run fast` runs.
+//! The rules, in memory and on SQLite, and the push clients against stand-ins for Apple and Google. `tests/run fast`
+//! runs these tests: they need no container, no emulator, and no program but openssl.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod apns;

@@ -17,6 +17,6 @@ fn order_and_repetition_do_not_matter() {
 }
 
 #[test]
-fn switching_and_time_tell_the_truth() {
-    properties::switching_and_time_tell_the_truth(&store(), 10_000);
+fn switching_and_passing_time_match_the_model() {
+    properties::switching_and_passing_time_match_the_model(&store(), 10_000);
 }

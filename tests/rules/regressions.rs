@@ -1,4 +1,4 @@
-//! Mistakes that were made once.
+//! Regressions: each test is about a bug that was fixed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -44,10 +44,10 @@ impl Queue<PresenceMessage> for NoQueue {
     }
 }
 
-/// A connect was written, and its handling broke off before its timer was set. When it came again, a second connect came
-/// with it. Since that one was news, the first one was taken to have been handled, and nobody was ever told of its end.
+/// A connect was written, and the worker failed before it set the timer. The connect was redelivered together with a
+/// second, new one. The worker took the first one for handled because of the new one, and its end was never published.
 #[tokio::test]
-async fn a_timer_is_set_for_what_comes_again_beside_news() {
+async fn a_redelivered_connect_beside_a_new_one_gets_its_timer() {
     for beside in [connect("c-2", START, 60), event("c-1", START + 1, EventKind::Renew { lease: None })] {
         let harness = harness(SETTINGS).await;
         let broken = worker(harness.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
@@ -65,8 +65,8 @@ async fn a_timer_is_set_for_what_comes_again_beside_news() {
     }
 }
 
-/// A disconnect came while reachability had never been on, and was dropped. Its connect came late, after it was switched
-/// on, and brought a ghost.
+/// A disconnect arrived before reachability was ever on, and was dropped. Its connect arrived after the switch, and the
+/// user stayed online.
 #[tokio::test]
 async fn an_end_is_kept_before_reachability_was_ever_on() {
     let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
@@ -107,9 +107,9 @@ async fn a_live_connection_is_not_forgotten() {
     assert_eq!(harness.read(&users()[0], START + 20 * DAY).await.online, Some(false));
 }
 
-/// Ten thousand connections with leases of a year left ten thousand timers for a year, though all had ended.
+/// Ten thousand connections with leases of a year left ten thousand timers for a year, although all had ended.
 #[tokio::test]
-async fn timers_of_ended_connections_do_not_stay() {
+async fn timers_of_ended_connections_are_dropped() {
     let harness = harness(SETTINGS).await;
     for n in 0..100 {
         let id = format!("c-{n}");
@@ -123,7 +123,7 @@ async fn timers_of_ended_connections_do_not_stay() {
 
 /// Each repetition of a connect added a timer, and each timer set the next.
 #[tokio::test]
-async fn timers_of_a_connection_become_one() {
+async fn a_connection_has_one_timer() {
     let harness = harness(SETTINGS).await;
     for later in 0..100 {
         harness.deliver(&[connect("c-1", START, 31_536_000)], START + later).await;
@@ -134,10 +134,10 @@ async fn timers_of_a_connection_become_one() {
     assert_eq!(harness.timers.count(), 1);
 }
 
-/// A timer that came a millisecond before its time, for a connection in its grace period, was dropped. Nobody was told of
-/// the end before a timer of the lease went off, or, if the disconnect had overtaken its connect, ever.
+/// A timer that was delivered a millisecond early, for a connection in its grace period, was dropped. The end was
+/// published only with a timer of the lease, or never, if the disconnect had overtaken its connect.
 #[tokio::test]
-async fn a_timer_that_comes_early_comes_again() {
+async fn an_early_timer_is_set_again() {
     let lost = end("c-1", START + 5_000, EndReason::ConnectionLost);
     let connected = connect("c-1", START, 3_600);
     for events in [[connected.clone(), lost.clone()], [lost, connected]] {
@@ -158,10 +158,10 @@ async fn a_timer_that_comes_early_comes_again() {
     }
 }
 
-/// The timer of a grace period is a chain of timers if it is longer than a queue holds a message. The chain broke off at
-/// its first link.
+/// If a grace period is longer than a queue keeps a message, its timer is a chain of timers. The chain ended after the
+/// first one.
 #[tokio::test]
-async fn the_end_of_a_long_grace_period_is_told() {
+async fn the_end_of_a_long_grace_period_is_published() {
     for (grace, lease) in [(1_200_000, 3_600), (3_600_000, 31_536_000), (1_200_000, 600)] {
         let harness = harness(Settings { grace, ..SETTINGS }).await;
         harness.deliver(&[connect("c-1", START, lease)], START).await;
@@ -178,7 +178,7 @@ async fn the_end_of_a_long_grace_period_is_told() {
 /// A connection was renewed and then lost with a grace period that outlasts its lease. The end set no timer, and the
 /// timer of the lease before the renewal stopped because the connection had ended.
 #[tokio::test]
-async fn the_end_of_a_lease_within_a_grace_period_is_told() {
+async fn the_end_of_a_lease_within_a_grace_period_is_published() {
     let harness = harness(Settings { grace: 200_000, ..SETTINGS }).await;
     harness.deliver(&[connect("c-1", START, 120)], START).await;
     let renewal = event("c-1", START + 100_000, EventKind::Renew { lease: Some(Duration::from_secs(120)) });
@@ -194,7 +194,7 @@ async fn the_end_of_a_lease_within_a_grace_period_is_told() {
 /// A lost connection has two timers, that of its lease and that of its grace period. Whichever goes off while the other
 /// still waits does not set a third.
 #[tokio::test]
-async fn a_lost_connection_does_not_get_twice_the_timers() {
+async fn a_lost_connection_has_no_more_than_two_timers() {
     // The timer of the lease goes off within the grace period, at its end, and after it.
     for (lost_at, grace) in [(115, 10), (110, 10), (60, 10), (115, 1_200), (60, 3_600)] {
         for lease in [120, 31_536_000] {

@@ -1,4 +1,4 @@
-//! The contract of the store port, and random logs, on every store.
+//! The contracts of the stores' ports, and random logs, on the stores in memory and in SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -18,12 +18,11 @@ use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
-use reachability_tests::store::PushStore;
 use reachability_tests::store::Store;
 use reachability_tests::{contract, properties, push_properties};
 use tempfile::TempDir;
 
-fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
+fn sqlite() -> (Arc<SqliteStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("test.db")).unwrap();
     (Arc::new(SqliteStore::new(database)), directory)
@@ -32,7 +31,7 @@ fn sqlite() -> (Arc<dyn PushStore>, TempDir) {
 mod memory {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn PushStore>, ()) {
+    async fn fresh() -> (Arc<MemoryStore>, ()) {
         (Arc::new(MemoryStore::default()), ())
     }
 
@@ -40,16 +39,15 @@ mod memory {
     reachability_tests::push_store_contract!(fresh());
 
     #[test]
-    fn a_registration_is_dead_when_it_is_and_not_before() {
-        let store: Arc<dyn PushStore> = Arc::new(MemoryStore::default());
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 10_000);
+    fn a_registration_is_dead_exactly_when_its_token_is() {
+        push_properties::a_registration_is_dead_exactly_when_its_token_is(&MemoryStore::default(), 10_000);
     }
 }
 
 mod in_sqlite {
     use super::*;
 
-    async fn fresh() -> (Arc<dyn PushStore>, TempDir) {
+    async fn fresh() -> (Arc<SqliteStore>, TempDir) {
         sqlite()
     }
 
@@ -57,7 +55,7 @@ mod in_sqlite {
     reachability_tests::push_store_contract!(fresh());
 
     #[tokio::test]
-    async fn what_is_left_of_the_deleted_is_removed_in_the_end() {
+    async fn leftovers_of_deleted_users_are_removed_eventually() {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::new(Database::open(&directory.path().join("test.db")).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
@@ -83,7 +81,7 @@ mod in_sqlite {
         assert_ne!(harness.state(&users[1]).await, UserState::default());
     }
 
-    /// One of the version before there were pushes, with what was in it.
+    /// A database of the version before pushes, with data.
     #[tokio::test]
     async fn an_older_database_is_brought_up_to_date() {
         let directory = tempfile::tempdir().unwrap();
@@ -124,12 +122,12 @@ mod in_sqlite {
         }
     }
 
-    /// Of the version before outages were stored.
+    /// They are from the version before outages were stored.
     #[tokio::test]
     async fn older_credentials_and_deliveries_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
-        let store: Arc<dyn PushStore> = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
+        let store = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
         let raw = rusqlite::Connection::open(&path).unwrap();
         let (one, two) = (1_u128.to_be_bytes(), 2_u128.to_be_bytes());
         let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;
@@ -138,7 +136,7 @@ mod in_sqlite {
         contract::older_documents::older_documents_are_read(store).await;
     }
 
-    // The ten thousand cases are run in memory; these are for what a store can do wrong.
+    // The store in memory has ten thousand cases; these find mistakes of this store.
     #[test]
     fn order_and_repetition_do_not_matter() {
         let (store, _directory) = sqlite();
@@ -147,15 +145,15 @@ mod in_sqlite {
     }
 
     #[test]
-    fn switching_and_time_tell_the_truth() {
+    fn switching_and_passing_time_match_the_model() {
         let (store, _directory) = sqlite();
         let store: Arc<dyn Store> = store;
-        properties::switching_and_time_tell_the_truth(&store, 100);
+        properties::switching_and_passing_time_match_the_model(&store, 100);
     }
 
     #[test]
-    fn a_registration_is_dead_when_it_is_and_not_before() {
+    fn a_registration_is_dead_exactly_when_its_token_is() {
         let (store, _directory) = sqlite();
-        push_properties::a_registration_is_dead_when_it_is_and_not_before(&store, 100);
+        push_properties::a_registration_is_dead_exactly_when_its_token_is(&*store, 100);
     }
 }

@@ -40,7 +40,7 @@ fn end(connection: &str, seconds: i64, reason: EndReason) -> Event {
     event(connection, seconds, EventKind::Disconnect { reason })
 }
 
-/// Switched on so many times, and off again if it says so.
+/// A configuration that was switched on this many times, and switched off at the end unless `enabled`.
 fn configuration(generation: u32, enabled: bool) -> Configuration {
     let mut configuration = Configuration::default();
     for _ in 0..generation {
@@ -52,8 +52,8 @@ fn configuration(generation: u32, enabled: bool) -> Configuration {
     configuration
 }
 
-/// Devices that a user registered, each with the second in which it did and whether it is dead; those that were taken
-/// away again are the ones of no second.
+/// The devices that a user registered, each with the second of the registration and whether it is dead. A device without
+/// a second was unregistered again.
 fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     let mut registrations = Registrations::default();
     for (n, (second, is_dead)) in devices.iter().enumerate() {
@@ -68,7 +68,7 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     registrations
 }
 
-/// The state after these events, each handled in a generation as it occurs.
+/// The state after these events. Each is handled in its generation, at the time at which it occurs.
 fn state(events: &[(u32, Event)], registrations: Registrations) -> UserState {
     let mut state = UserState { registrations, ..UserState::default() };
     for (generation, event) in events {
@@ -90,17 +90,17 @@ fn every_row() {
     let with = |events: &[(u32, Event)], more: &[(u32, Event)]| [events, more].concat();
     let closed = |generation, reason| (generation, end("a", 20, reason));
 
-    // (service, events with the generations in which they came, read at this second, is_online)
+    // (service, events with the generations in which they arrived, the second of the read, is_online)
     let rows = [
-        // Disabled: any history.
+        // Disabled, with any history.
         (configuration(0, false), vec![], 0, None),
         (off, one.clone(), 1, None),
         (off, with(&one, &[closed(1, ClientClosed)]), 30, None),
-        // Enabled, never online since it was (last) enabled.
+        // Enabled, not online since it was last enabled.
         (on, vec![], 0, None),
         (on_again, one.clone(), 1, None),
         (on_again, with(&one, &[closed(2, ClientClosed)]), 30, None),
-        // An end that overtook its beginning is no sign of life.
+        // A disconnect that overtook its connect brings nobody online.
         (on, vec![closed(1, ClientClosed)], 30, None),
         // Enabled, at least one connection whose lease has not run out.
         (on, one.clone(), 0, Some(true)),
@@ -114,17 +114,17 @@ fn every_row() {
         (on, with(&one, &[closed(1, ConnectionLost)]), 29, Some(true)),
         (on, with(&one, &[closed(1, ServerClosed)]), 29, Some(true)),
         (on, with(&one, &[closed(1, ConnectionLost), (1, connect("b", 25))]), 31, Some(true)),
-        // Enabled, was online since, none live now.
+        // Enabled, online since then, no live connection now.
         (on, one.clone(), 120, Some(false)),
         (on, with(&one, &[(1, renew("a", 100))]), 220, Some(false)),
         (on, with(&one, &[closed(1, ClientClosed)]), 20, Some(false)),
         (on, with(&one, &[closed(1, ConnectionLost)]), 30, Some(false)),
         (on, with(&one, &[closed(1, ServerClosed)]), 30, Some(false)),
         (on, with(&two, &[closed(1, ClientClosed), (1, end("b", 20, ClientClosed))]), 20, Some(false)),
-        // A goodbye goes before grace, whichever comes first.
+        // A disconnect by the client overrides the grace period, in either order.
         (on, with(&one, &[closed(1, ConnectionLost), closed(1, ClientClosed)]), 20, Some(false)),
         (on, with(&one, &[closed(1, ClientClosed), closed(1, ConnectionLost)]), 20, Some(false)),
-        // The ghost does not come back.
+        // The ended connection does not come back.
         (on, vec![closed(1, ClientClosed), (1, connect("a", 0)), (1, renew("a", 15))], 21, Some(false)),
     ];
     for (configuration, events, second, online) in rows {
@@ -133,13 +133,13 @@ fn every_row() {
         for (devices, notifiable) in [
             (&[][..], None),
             (&[(Some(0), false)], Some(true)),
-            // One that was registered a year ago is over, to the second.
+            // A registration expires after a year, to the second.
             (&[(Some(second - year), false)], Some(false)),
             (&[(Some(second - year + 1), false)], Some(true)),
             (&[(Some(0), true)], Some(false)),
             (&[(Some(0), true), (Some(0), false)], Some(true)),
             (&[(Some(0), true), (Some(second - year), false)], Some(false)),
-            // Taken away.
+            // Unregistered.
             (&[(None, false)], Some(false)),
             (&[(None, false), (None, true), (Some(0), false)], Some(true)),
         ] {
@@ -155,7 +155,7 @@ fn every_row() {
 }
 
 #[test]
-fn a_change_is_what_the_outside_sees_of_a_write() {
+fn a_change_is_the_visible_part_of_a_write() {
     let user = users().remove(0);
     let (on, off) = (configuration(1, true), configuration(1, false));
     let states = [
@@ -176,7 +176,7 @@ fn a_change_is_what_the_outside_sees_of_a_write() {
     assert_eq!(change.revision, states[3].revision);
 }
 
-/// What can happen, at a time of its own each.
+/// The steps, each at a different time.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     On,
@@ -196,7 +196,7 @@ async fn disabling_and_enabling_in_every_order() {
     let mut sequences = 0;
     for number in 0..steps.len().pow(length) {
         let sequence = (0..length).map(|place| steps[number / steps.len().pow(place) % steps.len()]);
-        // A service is off when it is made: what comes before the first switch is seen with it.
+        // A new service is off. Events before the first switch count once it is on.
         let harness = Harness::new(Arc::new(MemoryStore::default()), SETTINGS);
         let mut model = Model::new(SETTINGS);
         harness.switch(service(1), false).await;
@@ -211,7 +211,7 @@ async fn disabling_and_enabling_in_every_order() {
                     None
                 }
                 Pass => {
-                    // Past every grace period and half of a lease.
+                    // After every grace period, and half of a lease.
                     second += 60;
                     None
                 }

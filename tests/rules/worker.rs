@@ -1,4 +1,4 @@
-//! The worker where it goes by what was true a moment ago, and what it counts.
+//! The worker with a cached configuration, and its metrics.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use reachability_tests::generate::{START, event_of, service};
 use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
 use reachability_worker::Worker;
 
-/// How old a configuration may be here.
+/// The maximum age of a cached configuration.
 const AGE: Duration = Duration::from_secs(3);
 
 struct Setup {
@@ -46,7 +46,7 @@ async fn handle(worker: &Worker, events: &[Event], now: i64) {
 }
 
 #[tokio::test]
-async fn an_old_configuration_is_no_reason_to_drop_an_event() {
+async fn an_outdated_configuration_drops_no_event() {
     let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
     harness.switch(service(1), false).await;
@@ -59,23 +59,23 @@ async fn an_old_configuration_is_no_reason_to_drop_an_event() {
 }
 
 #[tokio::test]
-async fn a_configuration_is_believed_for_a_while_only() {
+async fn a_cached_configuration_expires() {
     let Setup { harness, worker, metrics } = setup();
     let alice = connect("c-1", START).user;
     harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
     harness.switch(service(1), false).await;
-    // It does no harm: who reads sees that it is off.
+    // This does no harm: readers see that reachability is off.
     handle(&worker, &[connect("c-2", START + 2_999)], START + 2_999).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 2);
     assert_eq!(harness.read(&alice, START + 2_999).await.online, None);
     let now = START + i64::try_from(AGE.as_millis()).unwrap();
     handle(&worker, &[connect("c-3", now)], now).await;
     assert_eq!((metrics.counted(Counter::EventsApplied), metrics.counted(Counter::EventsDisabled)), (2, 1));
-    // Back on, in a generation of which nobody has heard anything yet.
+    // On again, in a generation in which there are no events yet.
     harness.switch(service(1), true).await;
     assert_eq!(harness.read(&alice, now).await.online, None);
-    // Nor is it believed after the clock was set back.
+    // The cache is not used either after the clock was set back.
     harness.switch(service(1), false).await;
     handle(&worker, &[connect("c-4", now - 1)], now - 1).await;
     assert_eq!(metrics.counted(Counter::EventsDisabled), 2);
@@ -94,7 +94,7 @@ async fn every_event_is_accounted_for() {
         renew("c-1", START + 1_000),
         end("c-1", START + 3_000),
         connect("c-1", START),
-        // Of one that has ended already.
+        // A renewal of a connection that has ended already.
         end("c-2", START + 4_000),
         connect("c-2", START + 3_500),
     ];
@@ -107,19 +107,19 @@ async fn every_event_is_accounted_for() {
     };
     assert_eq!(counts(&metrics), [4, 1, 3, 0]);
 
-    // The same in one batch, which is one write.
+    // The same events in one batch, which is one write.
     let Setup { harness, worker, metrics } = setup();
     harness.switch(service(1), true).await;
     handle(&worker, &events, START + 5_000).await;
     assert_eq!(counts(&metrics), [4, 1, 3, 0]);
     assert_eq!(harness.state(&events[0].user).await.revision, START as u64 + 5_000, "the first");
-    // And all of it again.
+    // All events again.
     handle(&worker, &events, START + 6_000).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 4);
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_service_is_removed_only_once_it_is_gone() {
+async fn leftovers_of_a_service_are_removed_only_after_its_deletion() {
     let Setup { harness, worker, .. } = setup();
     harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;

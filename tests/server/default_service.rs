@@ -1,5 +1,5 @@
-//! The account's default service: shown before it is stored, stored by the first write, and never again under the same
-//! sid once it was deleted.
+//! The account's default service. It is shown before it is stored, stored by the first write, and has a new sid after a
+//! deletion.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use reachability_tests::client::Client;
@@ -43,7 +43,7 @@ async fn the_default_service_is_shown_before_it_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
-    // The server has stored the first one, since it tells its sid when it starts.
+    // The server has stored the first one, since it prints its sid when it starts.
     let first = default_sid(&client).await;
     assert_eq!(listed(&client).await, [first.as_str()]);
     client.delete(&format!("/v1/Services/{first}")).await;
@@ -55,7 +55,7 @@ async fn the_default_service_is_shown_before_it_is_stored() {
     assert_eq!(listed(&client).await, [""; 0], "a GET writes nothing");
     assert_eq!(client.get(&format!("/v1/Services/{first}")).await["code"], 20404);
 
-    // What is refused, and what changes nothing, writes nothing either.
+    // A refused request, and one that changes nothing, write nothing either.
     let configuration = format!("/v1/Services/{second}/Configuration");
     let (status, _) = client.answer(&configuration, "ReachabilityEnabled=maybe".to_owned()).await.unwrap();
     assert_eq!(status, 400);
@@ -84,7 +84,7 @@ async fn every_first_write_into_the_default_service_stores_it() {
         ("/v1/Services/{IS}/Events", String::new()),
         ("/v1/Services/{IS}/Bindings", "Identity=alice&BindingType=fcm&Address=token".to_owned()),
         ("/v1/Services/{IS}/Notifications", "Identity=alice&Body=x".to_owned()),
-        // It was shown as a service, and stays one if the owner chooses another.
+        // It was shown as a service, and remains one if the owner chooses another as the default.
         ("/v1/Configuration", format!("DefaultChatServiceSid={other}")),
     ] {
         let deleted = default_sid(&client).await;

@@ -14,18 +14,18 @@ use serde_json::Value;
 const KILLS: u64 = 100;
 const CLIENTS: u64 = 4;
 
-/// What the server has answered as accepted, of a user's connection.
+/// The events of a user's connection that the server has accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Accepted {
     connect: bool,
     disconnect: bool,
-    /// A request was sent and its answer never came: it may have been accepted or not.
+    /// A request was sent and not answered: its events may have been accepted or not.
     unsure: bool,
 }
 
 type Ledger = Arc<Mutex<BTreeMap<String, Accepted>>>;
 
-/// One of a connection that outlives the test.
+/// An event of a connection that outlives the test.
 fn event(service: &str, identity: &str, kind: &str) -> Value {
     let mut event = events::event(service, identity, kind);
     event["lease_seconds"] = 86_400.into();
@@ -57,7 +57,7 @@ async fn load(client: &Client, service: &str, ledger: &Ledger, next: &AtomicU64)
     }
 }
 
-/// Which accepted events are not in what the server shows.
+/// The accepted events that are missing from what the server shows.
 fn missing(ledger: &Ledger, found: &BTreeMap<String, Option<bool>>) -> Vec<String> {
     let ledger = ledger.lock().unwrap();
     let wrong = ledger.iter().filter(|(user, accepted)| {
@@ -117,11 +117,11 @@ async fn nothing_accepted_is_lost() {
                 tokio::spawn(async move { load(&client, &service, &ledger, &next).await })
             })
             .collect();
-        // Other tests may keep the machine busy: every other time there is a load first.
+        // Other tests may keep the machine busy: every other time, wait until there is load.
         if kill % 2 == 1 {
             accepted_more_than(10 * (kill as usize + 1), &ledger).await;
         }
-        // At moments that differ: in the middle of an answer, of a commit, of a checkpoint.
+        // The moments differ: within an answer, a commit, or a checkpoint.
         tokio::time::sleep(Duration::from_micros(10_000 + kill * 7_919 % 120_000)).await;
         server.kill();
         for client in clients {

@@ -1,5 +1,5 @@
-//! The one-process server with stand-ins for Apple and Google: registrations over the API that turn out to be dead,
-//! everything secret that is used on the way, which is nowhere to be seen, and a provider that does not answer.
+//! The one-process server with stand-ins for Apple and Google: registrations over the API, dead ones among them,
+//! secrets, which must not appear anywhere, and providers that do not answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reachability_infra::clock;
-use reachability_tests::keys;
+use reachability_test_keys as keys;
+use reachability_tests::client::Client;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
 use reachability_tests::server::Server;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The server, and who it talks to.
+/// The server and its providers.
 struct Scene {
     directory: TempDir,
     server: Server,
     apple: Apple,
     google: Google,
-    http: reqwest::Client,
     /// Every answer that was given.
     answers: Vec<String>,
 }
@@ -33,13 +34,13 @@ impl Scene {
         Self::with(ca.clone(), &ca).await
     }
 
-    /// With Apple and Google of this authority, while the server trusts that one.
+    /// Apple and Google have certificates of the first authority, while the server trusts the second.
     async fn with(ca: Arc<Ca>, trusted: &Ca) -> Self {
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca, clock::now).await;
         let directory = tempfile::tempdir().unwrap();
         let server = Self::serve(&directory, trusted, &apple, &google);
-        Self { directory, server, apple, google, http: reqwest::Client::new(), answers: vec![] }
+        Self { directory, server, apple, google, answers: vec![] }
     }
 
     fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google) -> Server {
@@ -56,43 +57,41 @@ impl Scene {
         })
     }
 
-    /// Starts the server again, which trusts that authority then. Returns what it logged before.
+    /// Restarts the server, which then trusts this authority. Returns what it logged before.
     fn restart(self, trusted: &Ca) -> (Self, String) {
-        let Self { directory, server, apple, google, http, answers } = self;
+        let Self { directory, server, apple, google, answers } = self;
         let (status, logs) = server.stop();
         assert!(status.success());
         let server = Self::serve(&directory, trusted, &apple, &google);
-        (Self { directory, server, apple, google, http, answers }, logs)
+        (Self { directory, server, apple, google, answers }, logs)
     }
 
-    /// Makes a service. Returns its sid.
+    /// Creates a service. Returns its sid.
     async fn service(&mut self) -> String {
         self.made("/v1/Services", &[("FriendlyName", "test")]).await["sid"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a credential of the app at Apple. Returns its sid.
+    /// Creates a credential for Apple. Returns its sid.
     async fn apn_credential(&mut self) -> String {
         let key = self.apple.key().expose().to_owned();
         self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
     }
 
-    async fn ask(&mut self, request: reqwest::RequestBuilder) -> (u16, Value) {
-        let answer = request.basic_auth(&self.server.account, Some(&self.server.token)).send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = format!("{:?}{}", answer.headers().clone(), answer.text().await.unwrap());
-        let json = text.find('}').map(|end| &text[end + 1..]).unwrap_or_default();
-        let json = serde_json::from_str(json).unwrap_or_default();
-        self.answers.push(text);
-        (status, json)
+    async fn ask(&mut self, request: RequestBuilder) -> (u16, Value) {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.text().await.unwrap();
+        self.answers.push(format!("{headers:?}{body}"));
+        (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
     async fn get(&mut self, path: &str) -> Value {
-        let request = self.http.get(format!("{}{path}", self.server.url));
+        let request = Client::of(&self.server).request(Method::GET, path);
         self.ask(request).await.1
     }
 
     async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.server.url)).form(form);
+        let request = Client::of(&self.server).request(Method::POST, path).form(form);
         self.ask(request).await
     }
 
@@ -102,8 +101,8 @@ impl Scene {
         made
     }
 
-    /// Asks until it is so, for two minutes at most: what has failed is tried again within half a minute, if that is not
-    /// just when something else is being tried.
+    /// Gets a path until a condition holds, for at most two minutes: a failure is retried within half a minute, unless
+    /// another attempt is pending just then.
     async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
@@ -139,7 +138,7 @@ fn apns(key: &str) -> [(&str, &str); 5] {
     ]
 }
 
-/// The lines at `info` and above that tell of outages of a credential: level, message, reason and all of it.
+/// The log lines about outages of a credential, at `info` and above: level, message, reason and the whole line.
 fn outages(logs: &str, credential: &str) -> Vec<(String, String, String, Value)> {
     let lines = logs.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
@@ -153,11 +152,11 @@ fn outages(logs: &str, credential: &str) -> Vec<(String, String, String, Value)>
 const BEGINS: &str = "a push provider is unavailable";
 const ENDS: &str = "a push provider is available again";
 
-/// What of a PEM file must not be seen: its lines, and what they stand for.
+/// The secret parts of a PEM file: its lines, and the bytes that they encode.
 fn of_pem(pem: &str) -> Vec<Vec<u8>> {
     let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let der = BASE64_STANDARD.decode(lines.concat()).unwrap();
-    // All but the first bytes, which are the same for all keys of a kind.
+    // The first bytes are the same for all keys of a kind, so only the second half counts.
     let mut parts = vec![der[der.len() / 2..].to_vec()];
     parts.extend(lines.iter().filter(|line| line.len() > 30).map(|line| line.as_bytes().to_vec()));
     parts
@@ -175,7 +174,7 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_secret_is_to_be_seen() {
+async fn secrets_appear_nowhere() {
     let mut scene = Scene::new().await;
     let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
@@ -225,7 +224,7 @@ async fn nothing_secret_is_to_be_seen() {
         scene.get(path).await;
     }
 
-    // A device whose credential is wrong at first, and then good; one that is dead; and a notification.
+    // A device whose credential is at first wrong and then good, a dead device, and a notification.
     let bind = |identity, channel, token, credential| {
         [("Identity", identity), ("BindingType", channel), ("Address", token), ("CredentialSid", credential)]
     };
@@ -258,7 +257,7 @@ async fn nothing_secret_is_to_be_seen() {
     assert_eq!(scene.apple.shown(phone).len(), 1);
     assert_eq!(scene.get(&at("Users/alice")).await["is_notifiable"], true);
 
-    // What was secret of all that.
+    // The secrets of all that.
     let data = scene.directory.path().join("data");
     let key = std::fs::read_to_string(data.join("credentials.key")).unwrap().trim().to_owned();
     let mut secrets: Vec<Vec<u8>> = vec![scene.server.token.clone().into(), key.clone().into(), legacy.into()];
@@ -291,7 +290,7 @@ async fn nothing_secret_is_to_be_seen() {
             assert!(!contains(answer.as_bytes(), secret), "in an answer: {shown}\n{answer}");
         }
     }
-    // It is looked for where it could be found.
+    // The search would find them: there are logs, answers and data.
     assert!(contains(logs.as_bytes(), b"a credential is rejected") && logs.contains("DEBUG"));
     assert!(answers.iter().any(|answer| answer.contains(Apple::KEY_ID)));
     let database: Vec<u8> = files(&data)
@@ -307,7 +306,7 @@ async fn nothing_secret_is_to_be_seen() {
     drop(directory);
 }
 
-/// Neither for those of other credentials, nor for other devices of its own.
+/// Checks of other devices with the same credential do not wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_provider_that_does_not_answer() {
     let mut scene = Scene::new().await;
@@ -321,15 +320,15 @@ async fn nobody_waits_for_a_provider_that_does_not_answer() {
     }
     scene.made(&at("Bindings"), &[("Identity", "bob"), ("BindingType", "apn"), ("Address", "00ff")]).await;
     scene.until(&at("Bindings?Identity=bob"), |it| it["bindings"][0]["status"] == "confirmed").await;
-    // It was asked about bob's while it had not given up on alice's, of whom nothing is known.
+    // The check of bob's device did not wait for that of alice's, which is still pending.
     assert_eq!(scene.apple.requests_to("0bad").len(), 1);
     assert_eq!(scene.get(&at("Bindings?Identity=alice")).await["bindings"][0]["status"], "unconfirmed");
 }
 
-/// In the log two lines for each credential, however many pushes fail; in the API the reason, with the credential and with
-/// what waits.
+/// The log has two lines for each credential, even if many pushes fail. The API shows the reason, on the credential and
+/// on queued deliveries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
     let mut scene = Scene::new().await;
     let service = scene.service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
@@ -351,7 +350,7 @@ async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
         let form = [("Identity", identity), ("BindingType", channel), ("Address", token)];
         scene.made(&at("Bindings"), &form).await;
     }
-    // With FCM it is the access token that is not to be had.
+    // With FCM the request for an access token fails.
     let mut since = Vec::new();
     for credential in [&apn, &fcm] {
         let down = scene.until(&format!("/v1/Credentials/{credential}"), |it| it["status"] == "unreachable").await;
@@ -405,10 +404,10 @@ async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
     }
 }
 
-/// A server whose certificate nobody vouches for is not a closed port. What is stored of it outlasts the process; and the
-/// owner may replace the credential, which is then another.
+/// An untrusted certificate has its own reason, other than a closed port. The stored outage survives a restart. A
+/// replaced credential starts without an outage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_certificate_is_told_until_it_is_trusted() {
+async fn a_refused_certificate_is_reported_until_it_is_trusted() {
     let (ca, other) = (Arc::new(Ca::new()), Ca::new());
     let mut scene = Scene::with(ca.clone(), &other).await;
     let service = scene.service().await;
@@ -436,7 +435,7 @@ async fn a_refused_certificate_is_told_until_it_is_trusted() {
 
     assert_eq!(scene.get(&credential).await["status"], "unreachable");
     scene.made(&bindings, &form).await;
-    // It can be reached, and does not like the key.
+    // The provider can be reached now, and rejects the key.
     let rejected = |it: &Value| it["status"] == "rejected" && it["status_reason"] == "InvalidProviderToken";
     scene.until(&credential, rejected).await;
     let (status, logs) = scene.server.stop();

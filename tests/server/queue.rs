@@ -1,4 +1,4 @@
-//! The queue of the one-process server: timers that outlive it, and messages that nobody can handle.
+//! The queue of the one-process server: timers that outlive it, and messages that cannot be handled.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::path::Path;
@@ -20,12 +20,12 @@ fn event(service: &str, identity: &str) -> String {
     events::event(service, identity, "connect").to_string()
 }
 
-/// The server's own database, beside the server.
+/// The server's database, opened by the test as well.
 fn database(directory: &Path) -> Database {
     Database::open(&directory.join("reachability.db")).unwrap()
 }
 
-/// Asks until there is something, for ten seconds at most.
+/// Asks until there is a result, for ten seconds at most.
 async fn wait<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -52,7 +52,7 @@ async fn timers_outlive_the_server() {
     wait("her timer is set", async || queue.next_due(Timestamp::MIN).await.unwrap()).await;
     server.kill();
 
-    // While nobody watches her lease runs out. Nothing but the timer writes that down.
+    // Her lease runs out while no server runs. Only the timer writes its end.
     assert_eq!(state().await, connected);
     let server = Server::start(directory.path(), &["--lease-seconds", "2"]);
     let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
@@ -63,7 +63,7 @@ async fn timers_outlive_the_server() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
+async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
@@ -85,9 +85,9 @@ async fn what_nobody_can_handle_is_laid_aside_and_holds_nobody_up() {
     assert!(logs.contains("there is no service") && !logs.contains("alice"), "{logs}");
 }
 
-/// Whoever reads the logs may go away, or run out of space.
+/// The reader of the logs may close the pipe, or the disk may be full.
 #[tokio::test]
-async fn logs_that_nobody_can_read_hold_nobody_up() {
+async fn logs_that_cannot_be_written_delay_nobody() {
     for sink in ["/dev/full", "a closed pipe"] {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start_with(directory.path(), &[], |command| {
@@ -100,22 +100,22 @@ async fn logs_that_nobody_can_read_hold_nobody_up() {
         });
         let client = Client::of(&server);
         let service = client.enabled_service().await;
-        // Something that the worker has to complain of, and then something that it can handle.
+        // A message that makes the worker log an error, and then one that it can handle.
         let lost = event("IS000000000000000000000000000000ff", "alice");
         let queue = SqliteQueue::events(database(directory.path()));
         queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
         client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
         let online = async || client.everybody(&service).await.remove("bob");
         assert_eq!(wait("bob connects", online).await, Some(true), "{sink}");
-        // A batch is settled after what it says is to be seen.
+        // A batch is settled only after its effects are visible.
         wait("the other one is laid aside", async || queue.dead_letters().await.unwrap().pop()).await;
         assert!(server.stop().0.success(), "{sink}");
     }
 }
 
-/// Somebody else holds the database, for longer than the server is willing to wait.
+/// Another process holds the lock of the database, for longer than the server waits.
 #[tokio::test]
-async fn a_database_that_does_not_work_is_said_to() {
+async fn a_locked_database_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);

@@ -1,5 +1,5 @@
-//! The README's first minutes: everything that it tells a newcomer to paste is taken out of the file and pasted, twice,
-//! and what it shows as answers is compared with the answers.
+//! The README's commands for newcomers. The test extracts them, pastes each twice, and compares the answers with those
+//! in the README.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::fs;
@@ -12,13 +12,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use reachability_infra::clock;
+use reachability_test_keys as keys;
+use reachability_tests::clients;
 use reachability_tests::providers::{Apple, Ca};
-use reachability_tests::server::{Server, binary};
-use reachability_tests::{clients, keys};
+use reachability_tests::server::{PATIENCE, Server, binary};
 use serde_json::Value;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sections whose commands are pasted, in their order.
 const PASTED: [&str; 5] = ["Start", "With a Twilio library", "Events", "Push", "The command"];
@@ -35,10 +33,10 @@ const NOT_PASTED: [(&str, &str); 8] = [
     ("Tests", "`tests/run` runs this test, and `cargo bench` takes long"),
 ];
 
-/// What stands in a pasted section like a command, and is none.
+/// Text in a pasted section that looks like a command, but is not one.
 const NO_COMMANDS: [&str; 1] = ["POST /v1/Services/{IS…}/Events"];
 
-/// What the README says that the server listens on. Here it takes a free port, since that one may be taken.
+/// The address in the README. The test uses a free port, since this one may be taken.
 const ADDRESS: &str = "127.0.0.1:8080";
 
 /// A block of code, fenced or indented.
@@ -46,7 +44,7 @@ const ADDRESS: &str = "127.0.0.1:8080";
 struct Block {
     line: usize,
     section: String,
-    /// The word after the fence, or `indented`.
+    /// The language after the fence, or `indented`.
     language: String,
     text: String,
 }
@@ -74,7 +72,7 @@ fn blocks(readme: &str) -> Vec<Block> {
             text,
         };
         let indented = line.strip_prefix("    ");
-        // One that is a part of a list is indented with it.
+        // A block in a list is indented like the list.
         if let Some(language) = line.strip_prefix("  ").unwrap_or(line).strip_prefix("```") {
             match fence.take() {
                 Some(block) => blocks.push(block),
@@ -99,7 +97,7 @@ fn blocks(readme: &str) -> Vec<Block> {
     blocks
 }
 
-/// What is to be pasted. Every block is that, or belongs to one as its answer, or is known not to be.
+/// The steps to paste. Every block is a step, the answer to one, or known not to be pasted.
 fn steps(readme: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = vec![];
     for Block { line, section, language, text } in blocks(readme) {
@@ -126,7 +124,7 @@ fn steps(readme: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether a text is like the one that is shown: it may have other sids, other digits, and what `…` stands for at the end.
+/// Whether a text is like the one in the README. Sids and digits may differ, and a final `…` stands for any text.
 fn is_like(shown: &str, found: &str) -> bool {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let shape = |text: &str| {
@@ -152,7 +150,7 @@ fn is_like(shown: &str, found: &str) -> bool {
     }
 }
 
-/// Whether a value has at least what is shown.
+/// Whether a value has at least the members in the README.
 fn has(found: &Value, shown: &Value) -> bool {
     match (found, shown) {
         (Value::Object(found), Value::Object(shown)) => {
@@ -166,7 +164,7 @@ fn has(found: &Value, shown: &Value) -> bool {
     }
 }
 
-/// Whether a line of an answer is as it is shown.
+/// Whether a line of an answer is as in the README.
 fn is_as_shown(found: &str, shown: &str) -> bool {
     if !shown.starts_with('{') {
         return is_like(shown, found);
@@ -176,10 +174,10 @@ fn is_as_shown(found: &str, shown: &str) -> bool {
     serde_json::from_str(found).is_ok_and(|found: Value| has(&found, &shown))
 }
 
-/// Where the newcomer works: with the files that Apple and Google gave out, and these commands before all others:
-/// * `cargo`, whose `run` is the binary as it is built already,
-/// * `python3` and `npm`, which give what is installed already, in place of a new environment and a download,
-/// * `curl`, which writes down how it is called, and is what it always is.
+/// The newcomer's directory, with the files from Apple and Google. These commands come first in the path:
+/// * `cargo`: its `run` runs the binary that is built already,
+/// * `python3` and `npm`: they link what is installed already, instead of a new environment and a download,
+/// * `curl`: it records its arguments and calls the real one.
 struct Place {
     directory: tempfile::TempDir,
     path: String,
@@ -226,7 +224,7 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// A bash that works here.
+    /// A bash in this directory.
     fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         for name in clients::DETOURS {
@@ -243,7 +241,7 @@ impl Place {
         command
     }
 
-    /// The first terminal. The port is free, and Apple is the one in here.
+    /// The first terminal: the server, on a free port, with the stand-in for Apple.
     fn start(&self, command_line: &str) -> Server {
         Server::start_with(&self.at("data"), &[], |command| {
             *command = self.bash(&format!("exec {command_line}"));
@@ -266,15 +264,15 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// What it says of a command that fails.
+    /// The mark of a command that failed.
     const FAILED: &str = "FAILED:";
-    /// What stands for its prompt.
+    /// The mark of the prompt.
     const PROMPT: &str = "PROMPT";
 
     fn open(place: &Place) -> Self {
-        // What is pasted comes in as a terminal would give it: a command could read it too.
+        // Pasted text arrives on standard input, as in a terminal, where commands could read it too.
         let mut command = place.bash("exec 2>&1; exec bash --noprofile --norc");
-        // `pip` itself runs, finds what it is asked for, and need not ask anybody.
+        // `pip` runs, finds the packages installed, and needs no index.
         command.env("PIP_NO_INDEX", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         let mut bash = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(bash.stdout.take().unwrap());
@@ -287,12 +285,12 @@ impl Terminal {
         });
         let input = bash.stdin.take().unwrap();
         let mut terminal = Self { bash, input, output };
-        // A variable that nobody has set is an error, and every command that fails is told of.
+        // An unset variable is an error, and every command that fails is reported.
         terminal.paste(&format!("set -uE; trap 'echo \"{} $BASH_COMMAND\" >&2' ERR", Self::FAILED));
         terminal
     }
 
-    /// Pastes something. Returns the lines that it shows until the next prompt.
+    /// Pastes text. Returns the lines of output until the next prompt.
     fn paste(&mut self, text: &str) -> Vec<String> {
         write!(self.input, "{}\necho {}\n", text.trim_end(), Self::PROMPT).unwrap();
         let started = Instant::now();
@@ -321,13 +319,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Whether it may be pasted again until it shows something: it only reads.
+/// Whether a step only reads, so that it may be repeated until the answer is right.
 fn only_reads(text: &str) -> bool {
     text.lines().all(|line| line.starts_with("api ") && !line.contains(" -d") && !line.contains(" --data"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_that_is_to_be_pasted_works_twice() {
+async fn every_command_of_the_readme_works_twice() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let steps = steps(&readme);
     let (first, steps) = steps.split_first().unwrap();
@@ -341,7 +339,7 @@ async fn everything_that_is_to_be_pasted_works_twice() {
         let home = place.directory.path().canonicalize().unwrap();
         let greeting = first.shown.replace(ADDRESS, address).replace("7603d509…", &server.token);
         let greeting = greeting.replace("/home/you/reachability", home.to_str().unwrap());
-        // Later starts show as much of it as a known account takes.
+        // Later starts print only the first lines, since the account is known.
         let shown = greeting.lines().take(if round == 1 { usize::MAX } else { 4 });
         let shown: Vec<&str> = shown.collect();
         let found: Vec<&str> = server.greeting.trim_end().lines().collect();

@@ -1,37 +1,25 @@
-//! Two years of a real channel's joins and quits, against the model: through `replay`, and through the HTTP door.
+//! Two years of a real channel's joins and quits, against the model: through `replay`, and through the HTTP API.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reachability_domain::presence::event::Event;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
+use reachability_tests::command::{reachability, run};
 use reachability_tests::harness::SETTINGS;
 use reachability_tests::model::{Settings, Truth};
 use reachability_tests::recording::{lines, moved, shuffled, truths};
-use reachability_tests::server::{Server, binary};
+use reachability_tests::server::Server;
 use serde_json::Value;
 
 fn replay(input: &[String], arguments: &[&str]) -> BTreeMap<String, Truth> {
-    let mut child = Command::new(binary())
-        .args(["replay", "-"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.join("\n");
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success());
-    let result = String::from_utf8(output.stdout).unwrap();
-    result
+    let outcome = run(&mut reachability(&[&["replay", "-"], arguments].concat()), input.join("\n").as_bytes());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    outcome
+        .stdout
         .lines()
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -54,7 +42,7 @@ fn a_replay_tells_the_truth_at_any_time() {
         .collect();
     let mut online = 0;
     for at in times {
-        // On the second, in the grace period of whoever has just been lost, and after it.
+        // At the event, within the grace period of a connection lost then, and after it.
         for at in [at, at + 5_000, at + 10_000] {
             let truths = truths(&lines, unlimited, at);
             let time = Timestamp::from_millis(at).to_string();
@@ -81,7 +69,7 @@ fn a_replay_tells_the_truth_with_leases() {
 }
 
 #[tokio::test]
-async fn the_door_leads_to_the_truth() {
+async fn events_sent_over_http_lead_to_the_truth() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);

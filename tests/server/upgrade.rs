@@ -1,5 +1,5 @@
-//! A data directory that an earlier version has written: its database, with messages that wait, and what that version
-//! answered to reads of it (`tests/data/earlier`).
+//! A data directory that an earlier version has written: its database, with queued messages, and that version's answers
+//! to reads (`tests/data/earlier`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::fs;
@@ -24,7 +24,7 @@ fn all(database: &Connection, sql: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_an_earlier_version_has_written_is_read_as_it_was() {
+async fn data_of_an_earlier_version_is_read_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("reachability.db");
     Connection::open(&path).unwrap().execute_batch(&fs::read_to_string(data().join("database.sql")).unwrap()).unwrap();
@@ -38,13 +38,13 @@ async fn what_an_earlier_version_has_written_is_read_as_it_was() {
     let answers: Map<String, Value> = serde_json::from_str(&answers).unwrap();
     assert_eq!(answers.len(), 26);
     for (path, earlier) in &answers {
-        // Members that are new are no change of what was there.
+        // New members in an answer are allowed.
         let mut now = client.get(path).await;
         keep_known(&mut now, earlier);
         assert_eq!(now.to_string(), earlier.to_string(), "{path}");
     }
 
-    // The messages that waited are long due: each is handled, and means what it meant.
+    // The queued messages are long due: each is handled with its original meaning.
     let database = Connection::open(&path).unwrap();
     database.busy_timeout(Duration::from_secs(5)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -58,7 +58,7 @@ async fn what_an_earlier_version_has_written_is_read_as_it_was() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         messages = all(&database, "SELECT body FROM messages ORDER BY lane, id");
     }
-    // Alice's connection lives for a century; nobody can be asked about her phone here.
+    // Alice's connection lives for a century; no provider can be asked about her phone.
     assert_eq!((&messages[0]["identity"], &messages[0]["connection_id"]), (&json!("alice"), &json!("c-1")));
     let deliveries = all(&database, "SELECT document FROM deliveries");
     assert_eq!(deliveries[0]["status"], json!({ "status": "failed", "reason": "Expired" }));
@@ -68,7 +68,7 @@ async fn what_an_earlier_version_has_written_is_read_as_it_was() {
     assert!(status.success() && !logs.contains("ERROR"), "{logs}");
 }
 
-/// Removes from an answer the members that an earlier one did not have.
+/// Removes the members from an answer that the earlier answer did not have.
 fn keep_known(now: &mut Value, earlier: &Value) {
     match (now, earlier) {
         (Value::Object(now), Value::Object(earlier)) => {

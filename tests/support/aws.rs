@@ -1,4 +1,4 @@
-//! Clients of what stands in for AWS, as the functions have them.
+//! Clients of the stand-ins for AWS, configured as in the functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use aws_sdk_dynamodb::types::{
 };
 use reachability_infra::aws;
 
-/// The configuration of clients of this endpoint: that of the functions, with credentials for nothing.
+/// The configuration of clients of this endpoint: that of the functions, with meaningless credentials.
 pub async fn config_of_functions(endpoint: &str) -> SdkConfig {
     loader(endpoint).load().await
 }
 
-/// The same with more patience: what stands in for AWS shares a small machine with the tests.
+/// The same with longer timeouts: the stand-ins for AWS share a small machine with the tests.
 pub async fn config(endpoint: &str) -> SdkConfig {
     loader(endpoint)
         .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(30)).build())
@@ -34,7 +34,7 @@ fn loader(endpoint: &str) -> ConfigLoader {
     aws::loader().endpoint_url(endpoint).region(Region::new("us-east-1")).credentials_provider(credentials)
 }
 
-/// Makes a table like that of the template, with a name of its own. Returns the name.
+/// Creates a table like that of the template, with a unique name. Returns the name.
 pub async fn create_table(client: &Client) -> String {
     static TABLES: AtomicU64 = AtomicU64::new(0);
     let name = format!("test-{}-{}", std::process::id(), TABLES.fetch_add(1, Ordering::Relaxed));
@@ -50,12 +50,12 @@ pub async fn create_table(client: &Client) -> String {
     name
 }
 
-/// Counts the requests that are sent, each as often as it is.
+/// Counts the requests that are sent, including retries.
 #[derive(Debug, Clone, Default)]
 pub struct CountRequests(Arc<AtomicU64>);
 
 impl CountRequests {
-    /// How many were sent since the last time this was asked.
+    /// How many were sent since the last call.
     pub fn take(&self) -> u64 {
         self.0.swap(0, Ordering::Relaxed)
     }

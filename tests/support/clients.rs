@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::keys;
+use reachability_test_keys as keys;
 
-/// Settings of the environment that would send the libraries elsewhere.
+/// Environment variables that would send the libraries to other hosts.
 pub const DETOURS: [&str; 8] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -17,7 +17,7 @@ pub const DETOURS: [&str; 8] = [
     "TWILIO_REGION",
 ];
 
-/// An API and who may use it.
+/// An API with the credentials of its owner.
 #[derive(Debug, Clone, Copy)]
 pub struct Api<'a> {
     /// The base URL.
@@ -28,7 +28,7 @@ pub struct Api<'a> {
     pub token: &'a str,
 }
 
-/// A Python that has the library.
+/// A Python with the library installed, to run this script.
 pub fn python(script: &str) -> Command {
     let home = installed("python", "requirements.txt");
     let mut command = Command::new(home.join("python/bin/python"));
@@ -36,7 +36,7 @@ pub fn python(script: &str) -> Command {
     command
 }
 
-/// A Node that has the library.
+/// A Node with the library installed, to run this script.
 pub fn node(script: &str) -> Command {
     let home = installed("node", "package.json");
     let mut command = Command::new("node");
@@ -44,7 +44,7 @@ pub fn node(script: &str) -> Command {
     command
 }
 
-/// Where both are: `python`, an environment of Python, and `node_modules`.
+/// The directory with both: `python`, a virtual environment, and `node_modules`.
 pub fn home() -> PathBuf {
     installed("python", "requirements.txt");
     installed("node", "package.json")
@@ -54,7 +54,7 @@ fn path(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script)
 }
 
-/// Where the clients are: these ones, as the stamp says.
+/// The directory of the clients. Fails unless the stamp says that exactly the pinned ones are installed.
 fn installed(name: &str, pins: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let home = tests.join("../target/test-clients");
@@ -67,7 +67,7 @@ fn installed(name: &str, pins: &str) -> PathBuf {
     home
 }
 
-/// Runs a script against an API, with what push providers give out.
+/// Runs a script against an API, with keys and certificates like those of push providers.
 pub fn run(mut command: Command, api: Api<'_>) -> Output {
     let key = keys::p256();
     for name in DETOURS {
@@ -84,7 +84,7 @@ pub fn run(mut command: Command, api: Api<'_>) -> Output {
         .expect("the client can be run: run tests/clients/setup")
 }
 
-/// Fails unless a script ended well and printed `ok` so many times: one that does nothing is no good.
+/// Fails unless a script succeeded and printed `ok` this many times, so that a script which does nothing fails.
 pub fn passes(output: &Output, checks: usize, logs: &str) {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);

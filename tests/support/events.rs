@@ -1,9 +1,9 @@
-//! Events as JSON, as those who send them write them.
+//! Events as JSON, as clients send them.
 
 use reachability_infra::clock;
 use serde_json::{Value, json};
 
-/// An event of a connection `c-1` that happens now. It is one that is taken.
+/// A valid event of a connection `c-1` that occurs now.
 pub fn event(service: &str, identity: &str, kind: &str) -> Value {
     let mut event = json!({
         "type": kind,

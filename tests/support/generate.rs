@@ -9,10 +9,10 @@ use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 
-/// When random logs begin: 2026-11-20T00:00:00Z, in milliseconds.
+/// The start of random logs: 2026-11-20T00:00:00Z, in milliseconds.
 pub const START: i64 = 1_795_132_800_000;
 
-/// How long random logs are, in milliseconds.
+/// The length of random logs, in milliseconds.
 pub const LENGTH: i64 = 300_000;
 
 /// The `n`th service of a log.
@@ -38,8 +38,8 @@ pub fn event_of(identity: &str, connection: &str, at: i64, kind: EventKind) -> E
     }
 }
 
-/// Any event of any of the users, on one of a few connections: connects after disconnects, renewals of nothing, ends
-/// that never began.
+/// Any event of any of the users, on one of a few connections: also connects after disconnects, and renewals and
+/// disconnects without a connect.
 pub fn event() -> impl Strategy<Value = Event> {
     let lease = proptest::option::weighted(0.3, (1..200u64).prop_map(Duration::from_secs));
     let kind = prop_oneof![

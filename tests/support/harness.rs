@@ -1,4 +1,4 @@
-//! The worker on a store, in a time of the test's own.
+//! The worker on a store, with a time that the test controls.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -25,10 +25,10 @@ use reachability_worker::{Failure, Worker, WorkerPorts};
 
 use crate::model::Settings;
 
-/// The settings that the tests use where they do not say.
+/// The default settings of the tests.
 pub const SETTINGS: Settings = Settings { grace: 10_000, lease: Some(120_000) };
 
-/// The rules that these settings stand for.
+/// The rules of these settings.
 pub fn rules(settings: Settings) -> Rules {
     Rules {
         grace: Duration::from_millis(settings.grace as u64),
@@ -38,7 +38,7 @@ pub fn rules(settings: Settings) -> Rules {
     }
 }
 
-/// A service as it is when it was made.
+/// A new service.
 pub fn new_service(sid: ServiceSid) -> Service {
     let [conversation_creator, conversation, service_user] = [1, 2, 3].map(Sid::from_bits);
     let roles = DefaultRoles { conversation_creator, conversation, service_user };
@@ -55,7 +55,7 @@ impl Timers {
         self.0.lock().unwrap().iter().map(|check| check.due_at).min()
     }
 
-    /// Takes out what is due.
+    /// Removes and returns the timers that are due.
     pub fn take_due(&self, now: Timestamp) -> Vec<Check> {
         self.0.lock().unwrap().extract_if(.., |check| check.due_at <= now).collect()
     }
@@ -88,7 +88,7 @@ impl<M> Default for Kept<M> {
 }
 
 impl<M> Kept<M> {
-    /// Takes out all messages.
+    /// Removes and returns all messages.
     pub fn take(&self) -> Vec<M> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -102,7 +102,7 @@ impl<M: Clone + Send + Sync> Queue<M> for Kept<M> {
     }
 }
 
-/// A queue that nothing should be sent to.
+/// A queue that panics if anything is sent to it.
 #[derive(Debug)]
 pub struct Unused;
 
@@ -113,7 +113,7 @@ impl<M: fmt::Debug + Sync> Queue<M> for Unused {
     }
 }
 
-/// What a worker on a store works with.
+/// The ports of a worker on a store.
 pub fn ports(
     store: Arc<dyn Store>,
     events: Arc<dyn Queue<PresenceMessage>>,
@@ -132,7 +132,7 @@ pub fn ports(
     }
 }
 
-/// A worker on a store, whose users have no devices that anybody would ask about.
+/// A worker on a store whose users have no devices to check.
 pub fn worker(
     store: Arc<dyn Store>,
     events: Arc<dyn Queue<PresenceMessage>>,
@@ -161,7 +161,7 @@ impl Harness {
         Self { store, timers, worker }
     }
 
-    /// Makes a service, or switches the reachability of one.
+    /// Switches the reachability of a service, and creates the service if there is none.
     pub async fn switch(&self, sid: ServiceSid, on: bool) {
         let mut service = match self.store.service(sid).await.unwrap() {
             Some(service) => service,
@@ -186,12 +186,12 @@ impl Harness {
         self.worker.process(messages, Timestamp::from_millis(now)).await
     }
 
-    /// Lets the timers go off that are due.
+    /// Delivers the timers that are due.
     pub async fn tick(&self, now: i64) {
         self.tick_early(now, 0).await;
     }
 
-    /// Lets the timers go off that are due within so many milliseconds, as if the queue's clock were ahead by that much.
+    /// Delivers the timers that are due within this many milliseconds, as if the queue's clock were ahead by that much.
     pub async fn tick_early(&self, now: i64, early: i64) {
         let due = self.timers.take_due(Timestamp::from_millis(now + early));
         self.handle_timers(due, now).await;
@@ -209,12 +209,12 @@ impl Harness {
         self.store.states(std::slice::from_ref(user)).await.unwrap().remove(0)
     }
 
-    /// What a reader is told at this time.
+    /// What a reader sees at this time.
     pub async fn read(&self, user: &UserKey, now: i64) -> Reachability {
         self.reachability(user, Timestamp::from_millis(now)).await.unwrap()
     }
 
-    /// What watchers were told last: what was true when the user was last written.
+    /// What watchers were told last: the state as of the user's last write.
     pub async fn told(&self, user: &UserKey) -> Reachability {
         let as_of = self.state(user).await.as_of;
         self.reachability(user, as_of).await.unwrap()

@@ -5,12 +5,12 @@ use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_infra::ids::Uuids;
 
-/// A sid that was never used before.
+/// A new sid.
 pub fn sid<S: Sid>() -> S {
     (&Uuids as &dyn Ids).sid()
 }
 
-/// A secret.
+/// A new secret.
 pub fn secret() -> Secret {
     Uuids.secret().unwrap()
 }

@@ -1,16 +1,16 @@
-//! What the tests have in common.
+//! The support library of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 pub mod aws;
 pub mod client;
 pub mod clients;
+pub mod command;
 pub mod contract;
 pub mod events;
 pub mod external;
 pub mod generate;
 pub mod harness;
 pub mod ids;
-pub mod keys;
 pub mod model;
 pub mod properties;
 pub mod providers;

@@ -1,5 +1,5 @@
-//! What is true of users, worked out the slow way: from the list of everything that arrived, with none of the product's
-//! own rules. The tests compare it with what the product says.
+//! A model of users, computed the slow way: from the list of everything that arrived, without the product's own rules.
+//! The tests compare it with the product.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::sid::ServiceSid;
 
-/// What the model takes the settings to be, in milliseconds.
+/// The settings of the model, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// From a lost connection to its end.
+    /// The time from the loss of a connection to its end.
     pub grace: i64,
-    /// Of a connection that says nothing of its lease; `None`: no lease runs out.
+    /// The lease of a connection whose events have none; `None`: no limit.
     pub lease: Option<i64>,
 }
 
@@ -20,7 +20,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Model {
     settings: Settings,
-    /// Of each service: whether it is on, and how often it was switched on.
+    /// For each service: whether reachability is on, and how often it was switched on.
     services: BTreeMap<ServiceSid, (bool, u32)>,
     arrived: Vec<Arrival>,
 }
@@ -28,22 +28,22 @@ pub struct Model {
 #[derive(Debug)]
 struct Arrival {
     event: Event,
-    /// Whether reachability was on then, and how often it had been switched on.
+    /// Whether reachability was on at the arrival, and how often it had been switched on.
     enabled: bool,
     generation: u32,
 }
 
-/// What the model says of a user.
+/// What is true of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truth {
-    /// As `is_online`.
+    /// The value of `is_online`.
     pub online: Option<bool>,
-    /// The latest time of the user's events that counted, in milliseconds.
+    /// The time of the user's latest event that counts, in milliseconds.
     pub last_active: Option<i64>,
 }
 
 impl Model {
-    /// Nothing has happened yet.
+    /// A model in which nothing has happened yet.
     pub fn new(settings: Settings) -> Self {
         Self { settings, services: BTreeMap::new(), arrived: vec![] }
     }
@@ -76,7 +76,7 @@ impl Model {
         let mut last_active = None;
         let mut connections: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
         for arrival in &self.arrived {
-            // While it is off nobody comes online, but goodbyes are heard.
+            // While reachability is off, only disconnects count.
             let heard = arrival.enabled || !is_opening(&arrival.event);
             if arrival.event.user == *user && heard {
                 connections.entry(arrival.event.connection.as_str()).or_default().push(arrival);
@@ -91,7 +91,7 @@ impl Model {
                 let at = arrival.event.occurred_at.as_millis();
                 match &arrival.event.kind {
                     EventKind::Connect { lease, .. } | EventKind::Renew { lease } => {
-                        // What is delivered again is no sign of life.
+                        // A redelivered event does not renew the lease.
                         if latest_opening < Some(at) {
                             latest_opening = Some(at);
                             counted |= arrival.generation == generation;

@@ -15,7 +15,7 @@ use crate::generate::{self, LENGTH, START, log_and_delivery, users};
 use crate::harness::{Harness, SETTINGS};
 use crate::model::{Model, Settings};
 
-/// Runs a property in so many cases, each given a number of its own and what is generated.
+/// Runs a property in this many cases, each with its own number and generated value.
 pub(crate) fn check<S: Strategy, F: Future<Output = Result<(), TestCaseError>>>(
     cases: u32,
     strategy: S,
@@ -33,7 +33,7 @@ pub(crate) fn check<S: Strategy, F: Future<Output = Result<(), TestCaseError>>>(
     }
 }
 
-/// Moves an event to services of this case's own, so that cases can share a store.
+/// Moves an event to services that only this case uses, so that cases can share a store.
 fn in_case(case: u128, mut event: Event) -> Event {
     event.user.service = service_in_case(case, event.user.service);
     event
@@ -43,7 +43,7 @@ fn service_in_case(case: u128, service: ServiceSid) -> ServiceSid {
     ServiceSid::from_bits((case << 8) + service.bits())
 }
 
-/// However a log is shuffled, repeated and cut into batches, what is read in the end is what the model says.
+/// If a log is shuffled, repeated and cut into batches in any way, the result is what the model says.
 pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
     let unlimited = Settings { lease: None, ..SETTINGS };
     let settings = prop_oneof![4 => Just(SETTINGS), 1 => Just(unlimited)];
@@ -65,7 +65,7 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
         }
         for mut user in users() {
             user.service = service_in_case(case, user.service);
-            // At the end, and as grace and leases run out.
+            // At the end, and while grace periods and leases run out.
             for now in [0, 1_000, 9_999, 10_000, 60_000, 119_999, 120_000, 300_000].map(|later| end + later) {
                 let truth = model.truth(&user, now);
                 prop_assert_eq!(harness.read(&user, now).await.online, truth.online, "{:?} at {}", user, now - end);
@@ -79,7 +79,7 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
     });
 }
 
-/// What happens in a test of switching.
+/// A step in a test of switching.
 #[derive(Debug, Clone)]
 enum Step {
     /// Reachability of a service is switched.
@@ -90,13 +90,13 @@ enum Step {
     Again(prop::sample::Index),
     /// Time passes, in seconds.
     Pass(i64),
-    /// The timers come that are due within so many milliseconds: the queue's clock is ahead.
+    /// Timers are delivered that are due within this many milliseconds: the queue's clock is ahead.
     Early(i64),
 }
 
-/// In whatever order reachability is switched on and off, events arrive and time passes: at every moment readers are told
-/// what the model says, and once the timers have gone off, so are watchers.
-pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
+/// Reachability is switched on and off, events arrive and time passes, in any order. At every moment readers see what
+/// the model says; once the timers are handled, watchers have been told the same.
+pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases: u32) {
     let step = prop_oneof![
         2 => (1..=2u128, any::<bool>()).prop_map(|(service, on)| Step::Switch(service, on)),
         8 => generate::event().prop_map(Step::Event),
@@ -139,7 +139,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                     arrived.push(event);
                 }
                 Step::Again(index) => {
-                    // What comes again comes within a quarter of an hour.
+                    // Redeliveries arrive within a quarter of an hour.
                     let late = |event: &&Event| event.occurred_at.as_millis() > now - 15 * 60_000;
                     let late: Vec<Event> = arrived.iter().filter(late).cloned().collect();
                     if late.is_empty() {
@@ -166,7 +166,7 @@ pub fn switching_and_time_tell_the_truth(store: &Arc<dyn Store>, cases: u32) {
                 prop_assert_eq!(harness.read(&user, now).await.online, truth, "read of {:?}", user);
                 prop_assert_eq!(harness.told(&user).await.online, truth, "told of {:?}", user);
             }
-            // Timers do not pile up.
+            // The number of timers is limited.
             prop_assert!(harness.timers.count() <= deliveries, "{} timers of {deliveries}", harness.timers.count());
         }
         Ok(())

@@ -33,13 +33,13 @@ use crate::contract::bindings;
 use crate::harness::{Kept, new_service};
 use crate::providers::{Apple, Ca, Google};
 
-/// Everything that deals with pushes. There is a service with its reachability on, and a credential for each channel.
+/// The pusher and what it uses. The store has a service with reachability on, and a credential for each channel.
 pub struct PushHarness {
     /// The store.
     pub store: Arc<dyn PushStore>,
-    /// What the pusher leaves for later.
+    /// The messages that the pusher has queued for later.
     pub queue: Arc<Kept<PushMessage>>,
-    /// What it counts.
+    /// The pusher's metrics.
     pub metrics: Arc<EmfMetrics>,
     /// The pusher.
     pub pusher: Pusher,
@@ -54,18 +54,18 @@ pub struct PushHarness {
 }
 
 impl PushHarness {
-    /// In memory.
+    /// On a store in memory.
     pub async fn new() -> Self {
         Self::with_platform_applications(None).await
     }
 
-    /// With those platform applications of SNS besides.
+    /// The same, with these platform applications of SNS.
     pub async fn with_platform_applications(applications: Option<Arc<dyn PushProvider>>) -> Self {
         let store = Arc::new(MemoryStore::default());
         Self::on(store.clone(), store, applications).await
     }
 
-    /// On this store, which the pusher has a handle of its own of.
+    /// On this store, for which the pusher has a separate handle.
     pub async fn on(
         store: Arc<dyn PushStore>,
         of_pusher: Arc<dyn PushStore>,
@@ -101,7 +101,7 @@ impl PushHarness {
         CredentialSid::from_bits(if channel.is(Channel::Apn) { 1 } else { 2 })
     }
 
-    /// A channel's credential, as it is when it was made.
+    /// A channel's new credential.
     pub fn credential(&self, channel: Channel) -> Credential {
         let sid = Self::credential_sid(channel);
         let (method, secret, check) = if channel.is(Channel::Apn) {
@@ -131,7 +131,7 @@ impl PushHarness {
         }
     }
 
-    /// Registers a device of a user, now or earlier. Nobody is asked about it yet.
+    /// Registers a device of a user at this time. The provider is not asked about it yet.
     pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let user = User::new(ids::sid(), key, None, at);
@@ -147,20 +147,20 @@ impl PushHarness {
         self.register_at(identity, channel, token, Timestamp::from_millis(clock::now().as_millis() - 1_000)).await
     }
 
-    /// The check of a registration.
+    /// The message that checks a registration.
     pub fn probe(binding: &Binding) -> PushMessage {
         let (service, binding) = (binding.service_sid, binding.sid);
         PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
     }
 
-    /// Has messages handled, all of which must be. Returns what is left for later.
+    /// Handles messages, none of which may fail. Returns the messages queued for later.
     pub async fn handle(&self, messages: Vec<PushMessage>) -> Vec<PushMessage> {
         let failures = self.pusher.process(messages).await;
         assert!(failures.is_empty(), "{failures:?}");
         self.queue.take()
     }
 
-    /// Has a registration checked. Returns what is left for later.
+    /// Checks a registration. Returns the messages queued for later.
     pub async fn check(&self, binding: &Binding) -> Vec<PushMessage> {
         self.handle(vec![Self::probe(binding)]).await
     }
@@ -175,7 +175,7 @@ impl PushHarness {
         self.store.credential(Self::credential_sid(channel)).await.unwrap().unwrap()
     }
 
-    /// What is known of a channel's credential.
+    /// The health of a channel's credential.
     pub async fn health(&self, channel: Channel) -> Health {
         self.stored(channel).await.health
     }
@@ -188,7 +188,7 @@ impl PushHarness {
         pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone())
     }
 
-    /// What a reader is told of a user.
+    /// What a reader sees as `is_notifiable`.
     pub async fn notifiable(&self, identity: &str) -> Option<bool> {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let service = self.store.service(self.service).await.unwrap().unwrap();
@@ -196,7 +196,7 @@ impl PushHarness {
         Reachability::of(&service.configuration, &state, clock::now()).notifiable
     }
 
-    /// Makes a notification of these users. Returns the message that sends it.
+    /// Creates a notification for these users. Returns the message that sends it.
     pub async fn notification(&self, identities: &[&str], content: Content, ttl_seconds: Option<u32>) -> Deliver {
         let notification = Notification {
             sid: ids::sid(),
@@ -210,7 +210,7 @@ impl PushHarness {
         Deliver { service: self.service, notification: notification.sid, binding: None, attempts: 0, due_at: None }
     }
 
-    /// What became of a notification.
+    /// The deliveries of a notification.
     pub async fn deliveries(&self, notification: NotificationSid) -> Vec<Delivery> {
         let page = PageRequest { position: Cursor::Start, limit: 1_000 };
         self.store.deliveries(notification, page).await.unwrap().items

@@ -1,16 +1,17 @@
-//! What must hold of registrations, in whatever order devices register and leave and their providers answer.
+//! Properties of registrations, in any order of registering, unregistering and answers of the provider.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::PushStore;
 use proptest::prelude::*;
 use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::ports::States;
 use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
@@ -21,40 +22,40 @@ use crate::generate::START;
 use crate::harness::new_service;
 use crate::properties::check;
 
-/// What happens to one device, which two users share. Time passes with every step.
+/// A step in the life of one device, which two users share. Time passes with every step.
 #[derive(Debug, Clone)]
 enum Step {
-    /// An app registers it for a user: its provider has given it a token that is good.
+    /// An app registers the device for a user, with a valid token of the provider.
     Register(usize),
-    /// A user takes it away.
+    /// A user unregisters it.
     Unregister(usize),
-    /// The app is removed from the device: from now on its provider says so to whoever asks. Its clock may be behind by so
-    /// many milliseconds.
+    /// The app is removed from the device: from now on the provider reports the token as dead. The provider's clock may
+    /// be behind by this many milliseconds.
     Uninstall(i64),
-    /// Somebody asks the provider, about a registration of a user. The answer is on its way.
+    /// A process asks the provider about a user's registration. The answer does not arrive yet.
     Ask(usize),
-    /// An answer arrives: one of all that were ever given, so it may be late, overtaken, or a repetition.
+    /// Any of the answers so far arrives, so it may be late, overtaken, or a repetition.
     Answer(prop::sample::Index),
-    /// Registrations are looked through.
+    /// A scan looks for registrations that have expired.
     Sweep,
     /// Time passes, in seconds.
     Pass(u64),
 }
 
-/// An answer of the provider, as it is given.
+/// An answer of the provider.
 #[derive(Debug, Clone)]
 struct Answer {
-    /// About whose registration.
+    /// The user whose registration it is about.
     user: usize,
     verdict: Verdict,
 }
 
-/// The device as it is, and as far as anybody can know. It is no lattice: it remembers everything.
+/// The real device, and what can be known of it. Unlike the product, the model remembers everything.
 #[derive(Debug, Default)]
 struct Model {
-    /// Whose it is, and since when it was registered last.
+    /// The user who has it, and the time of the last registration.
     registered: Option<(usize, Timestamp)>,
-    /// Who had it at some time.
+    /// The users who have had it at some time.
     ever: [bool; 2],
     /// Since when its token is dead, by the provider's clock.
     dead_since: Option<Timestamp>,
@@ -63,7 +64,7 @@ struct Model {
 }
 
 impl Model {
-    /// What is to be seen of a user.
+    /// What readers see as `is_notifiable`.
     fn notifiable(&self, user: usize, now: Timestamp) -> Option<bool> {
         if !self.ever[user] {
             return None;
@@ -79,9 +80,9 @@ impl Model {
     }
 }
 
-/// However registering, unregistering, expiring, and the provider's answers interleave, come late and come twice: a user
-/// is notifiable as far as anybody can know, and nobody whose device is good is ever taken for unreachable.
-pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStore>, cases: u32) {
+/// Registrations, unregistrations, expiries and the provider's answers interleave, arrive late and arrive twice. A user
+/// is notifiable as far as the product can know, and a user with a good device never counts as unreachable.
+pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services + States + Bindings), cases: u32) {
     let step = prop_oneof![
         3 => (0..2usize).prop_map(Step::Register),
         1 => (0..2usize).prop_map(Step::Unregister),
@@ -127,13 +128,13 @@ pub fn a_registration_is_dead_when_it_is_and_not_before(store: &Arc<dyn PushStor
                 Step::Ask(user) => {
                     let word = match model.dead_since {
                         None => TokenState::Alive,
-                        // Some providers say since when, others do not.
+                        // Some providers report the time of death, others do not.
                         since => TokenState::Dead {
                             reason: Reason::new("Unregistered"),
                             since: since.filter(|since| since.as_millis() % 2 == 0),
                         },
                     };
-                    // Nobody asks about what is not registered, but for what was a moment ago.
+                    // The product asks only about registrations, or about one that was removed a moment ago.
                     let registered = model.registered.filter(|(owner, _)| *owner == user);
                     let registered_at = registered.map_or(now, |(_, at)| at);
                     given.push(Answer { user, verdict: Verdict { registered_at, asked_at: now, token: word } });

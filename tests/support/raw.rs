@@ -1,13 +1,15 @@
-//! An HTTP client that sends what it is told to, byte for byte: HTTP libraries refuse to send most of what is bad. For
-//! requests that a library can send there is [`crate::client`].
+//! An HTTP client that sends given bytes on a connection: for malformed requests, which HTTP libraries refuse to send,
+//! and for tests of the connection itself, such as requests that arrive in pieces. For everything else there is
+//! [`crate::client`].
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+
+use crate::server::PATIENCE;
 
 /// The header of a form.
 pub const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
@@ -15,11 +17,8 @@ pub const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 /// The header of a JSON body.
 pub const JSON: &str = "Content-Type: application/json";
 
-/// The header of a client that asks for nothing more on this connection.
+/// The header of the last request on a connection.
 pub const CLOSE: &str = "Connection: close";
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer, as it came.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl Answer {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
-    /// What every answer has.
+    /// Asserts the headers that every answer has.
     #[track_caller]
     pub fn assert_headers(&self, what: &str) {
         assert_eq!(self.header("content-type"), Some("application/json"), "{what}: {} {}", self.status, self.body);
@@ -59,13 +58,13 @@ impl Answer {
         assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{what}");
     }
 
-    /// An error with exactly the documented members. Returns its message.
+    /// Asserts an error with exactly the documented members. Returns its message.
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: u32, what: &str) -> String {
         self.assert_error_with(status, code, &["code", "message", "more_info", "status"], what)
     }
 
-    /// An error with exactly these members. Returns its message.
+    /// Asserts an error with exactly these members. Returns its message.
     #[track_caller]
     pub fn assert_error_with(&self, status: u16, code: u32, members: &[&str], what: &str) -> String {
         assert_eq!(self.status, status, "{what}: {}", self.body);
@@ -95,18 +94,18 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// Sends this as it is.
+    /// Sends these bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// The stream, for what may fail.
+    /// The stream, for operations that may fail.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.0.get_mut()
     }
 
-    /// Ends what is sent. An answer can still be read.
+    /// Closes the sending direction. An answer can still be read.
     pub fn finish(&mut self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }
@@ -133,17 +132,17 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Whether the server has closed the connection, without anything more in it.
+    /// Whether the server has closed the connection without sending anything more.
     pub fn is_closed(&mut self) -> bool {
         match self.0.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
-            // It did not read everything before it closed.
+            // The server closed it before it had read everything.
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 }
 
-/// The header of somebody's credentials.
+/// The header with these credentials.
 pub fn basic(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
@@ -157,7 +156,7 @@ pub fn encode(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// Writes a request down.
+/// The bytes of a request.
 pub fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: chat.test\r\n");
     if !body.is_empty() || method == "POST" {

@@ -9,7 +9,7 @@ pub fn commands(heading: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     while let Some(line) = lines.next().filter(|line| !line.starts_with("## ")) {
         if line.trim_start() == "```sh" {
-            // One that is a part of a list is indented with it.
+            // A block in a list is indented like the list.
             let indent = line.len() - line.trim_start().len();
             let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
             blocks.push(block.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect());

@@ -17,7 +17,7 @@ use crate::model::{Model, Settings, Truth};
 
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/irc-presence.jsonl.gz");
 
-/// Its events, one a line.
+/// The recorded events, one per line.
 pub fn lines() -> Vec<String> {
     let mut text = String::new();
     GzDecoder::new(std::fs::File::open(LOG).unwrap()).read_to_string(&mut text).unwrap();
@@ -26,18 +26,18 @@ pub fn lines() -> Vec<String> {
     lines
 }
 
-/// Every line once, every fourth twice, in an order that is the same in every run.
+/// The lines shuffled, every fourth of them twice. The order is the same in every run.
 pub fn shuffled(lines: &[String]) -> Vec<String> {
     let twice = lines.iter().chain(lines.iter().step_by(4)).cloned().collect::<Vec<_>>();
     Just(twice).prop_shuffle().new_tree(&mut TestRunner::deterministic()).unwrap().current()
 }
 
-/// What the model says of everybody at a time, when only events up to it have happened.
+/// What the model says of all users at a time, from the events until then.
 pub fn truths(lines: &[String], settings: Settings, at: i64) -> BTreeMap<String, Truth> {
     let events = lines.iter().map(|line| Event::parse(line.as_bytes()).unwrap());
     let mut users: BTreeMap<UserKey, Model> = BTreeMap::new();
     for event in events.filter(|event| event.occurred_at.as_millis() <= at) {
-        // A model of each user's own, since it looks through all that it knows.
+        // One model per user, since a model goes through all its events for each question.
         let model = users.entry(event.user.clone()).or_insert_with(|| {
             let mut model = Model::new(settings);
             model.switch(event.user.service, true);
@@ -48,7 +48,7 @@ pub fn truths(lines: &[String], settings: Settings, at: i64) -> BTreeMap<String,
     users.iter().map(|(user, model)| (user.identity.to_string(), model.truth(user, at))).collect()
 }
 
-/// The log moved so that it ended a minute ago, with leases of ten years, for a service.
+/// The log of a service, moved so that it ended a minute ago, with leases of ten years.
 pub fn moved(lines: &[String], service: &str) -> Vec<String> {
     let events: Vec<Event> = lines.iter().map(|line| Event::parse(line.as_bytes()).unwrap()).collect();
     let last = events.iter().map(|event| event.occurred_at).max().unwrap();

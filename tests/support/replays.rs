@@ -1,4 +1,4 @@
-//! The recorded logs of `tests/replays`, with what must be true at moments in them.
+//! The recorded logs of `tests/replays`, with expectations at certain times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,21 +20,21 @@ pub const SETTINGS: Settings = Settings { grace: 10_000, lease: Some(900_000) };
 /// A line of a log.
 #[derive(Debug, Clone)]
 pub enum Line {
-    /// Something happened.
+    /// An event.
     Event(Event),
     /// The service's reachability was switched.
     Switch(bool),
-    /// What is true now.
+    /// An expectation.
     Expect(Expectation),
 }
 
-/// What is true from some time on, for a few seconds at least.
+/// What is true from a certain time on, for at least a few seconds.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Expectation {
-    /// When.
+    /// The time.
     #[serde(deserialize_with = "time")]
     pub at: Timestamp,
-    /// Whether these are online. `None` also of somebody who does not exist.
+    /// Whether these users are online. Users who do not exist have `None`.
     pub users: BTreeMap<String, Option<bool>>,
 }
 
@@ -71,7 +71,7 @@ fn line(text: &str) -> Line {
     }
 }
 
-/// Runs all logs on stores that nobody has used yet, each event at the time at which it occurred, or right after the one
+/// Runs each log on a new store. Each event is delivered at the time at which it occurred, or right after the one
 /// before it.
 pub async fn run<F: Future<Output = Arc<dyn Store>>>(fresh: impl Fn() -> F) {
     for (name, log) in all() {

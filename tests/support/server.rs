@@ -2,13 +2,17 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// Where push providers are not.
+/// How long the server may take for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An address at which no push provider listens.
 const NOWHERE: &str = "https://127.0.0.1:9";
 
 /// The `reachability` binary, built from the sources as they are.
@@ -19,13 +23,13 @@ pub fn binary() -> &'static Path {
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let release = profile.ends_with("release");
         let mut build = Command::new(env!("CARGO"));
-        // What cargo sets for tests would make build scripts run again, and most dependencies be compiled again after them.
+        // The variables that cargo sets for tests would make build scripts run, and most dependencies compile, again.
         for (name, _) in std::env::vars_os() {
             if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 build.env_remove(name);
             }
         }
-        // With the features that the workspace's tests are built with, for the same reason.
+        // The features are those of the workspace's tests, for the same reason.
         let status = build
             .args(["build", "--quiet", "--locked", "--workspace", "--bin", "reachability"])
             .args(release.then_some("--release"))
@@ -48,7 +52,7 @@ pub struct Server {
     /// What it printed when it started.
     pub greeting: String,
     child: Child,
-    logs: Option<JoinHandle<String>>,
+    logs: Option<JoinHandle<Vec<u8>>>,
 }
 
 impl Server {
@@ -57,7 +61,7 @@ impl Server {
         Self::start_with(data_dir, arguments, |_| {})
     }
 
-    /// As [`Server::start`], with the command changed before it runs.
+    /// Like [`Server::start`], with the command changed before it runs.
     pub fn start_with(data_dir: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(binary());
         command
@@ -75,14 +79,14 @@ impl Server {
         change(&mut command);
         let mut child = command.spawn().expect("the server can be started");
         let logs = collect(child.stderr.take());
-        // It greets in one write, shorter than what a pipe passes on in one piece.
+        // The greeting is one write, which a pipe delivers in one piece.
         let mut greeting = vec![0; 4096];
         let length = child.stdout.take().unwrap().read(&mut greeting).unwrap();
         let greeting = String::from_utf8(greeting[..length].to_vec()).unwrap();
         let url = greeting.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_default().to_owned();
         if url.is_empty() {
             let _ = child.kill();
-            panic!("the server does not start: {greeting}{}", logs.join().unwrap());
+            panic!("the server does not start: {greeting}{}", String::from_utf8_lossy(&logs.join().unwrap()));
         }
         let json = std::fs::read(data_dir.join("account.json")).expect("the account is kept");
         let account: Value = serde_json::from_slice(&json).unwrap();
@@ -96,23 +100,29 @@ impl Server {
         }
     }
 
+    /// Its host and port.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends it with `SIGKILL`.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ends it as `kill` does. Returns how it ended and what it logged.
+    /// Ends it with `SIGTERM`. Returns how it ended and what it logged.
     pub fn stop(mut self) -> (ExitStatus, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = self.child.wait().unwrap();
-        (status, self.logs.take().unwrap().join().unwrap())
+        let logs = self.logs.take().unwrap().join().unwrap();
+        (status, String::from_utf8_lossy(&logs).into_owned())
     }
 }
 
@@ -123,13 +133,13 @@ impl Drop for Server {
     }
 }
 
-/// Reads what a process logs, so that it never waits for somebody to read it.
-fn collect(stderr: Option<ChildStderr>) -> JoinHandle<String> {
+/// Reads what a process prints, so that the process never waits for a reader.
+pub(crate) fn collect(output: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
-        let mut logs = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.read_to_end(&mut logs);
+        let mut bytes = Vec::new();
+        if let Some(mut output) = output {
+            let _ = output.read_to_end(&mut bytes);
         }
-        String::from_utf8_lossy(&logs).into_owned()
+        bytes
     })
 }

@@ -31,21 +31,21 @@ pub struct Stack {
     pub secret: String,
     /// The event queue.
     pub queue_url: String,
-    /// Where messages end that nobody can handle.
+    /// The queue of messages that cannot be handled.
     pub dead_letter_url: String,
     /// The table.
     pub table: String,
     /// The topic of changes.
     pub topic_arn: String,
-    /// All that it says of itself.
+    /// Its outputs.
     pub outputs: Value,
     /// Apple, as the functions see it.
     pub apple: Apple,
     /// Google, as the functions see it.
     pub google: Google,
-    /// What drives the two, whichever test is running.
+    /// The runtime of the two, independent of the tests' runtimes.
     _runtime: Runtime,
-    /// Where the functions find whom to trust.
+    /// The directory with the certificates that the functions trust.
     _certificates: TempDir,
 }
 
@@ -54,7 +54,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Runs a command that must end well.
+/// Runs a command, which must succeed.
 pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
@@ -67,13 +67,13 @@ pub fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Where the functions are, built by `sam build` for this machine: the directory with the built template.
+/// The directory with the template and the functions that `sam build` has built for this machine.
 pub fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let directory = root().join("target/sam-build");
         let mut build = sam::command();
-        // Optimising across crates takes minutes, and changes nothing that is tested.
+        // Optimising across crates takes minutes and does not matter to the tests.
         build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         build.arg("build").arg("--build-dir").arg(&directory).args(["--parameter-overrides", &architecture()]);
         succeed(build.current_dir(root()));
@@ -98,7 +98,7 @@ pub fn architecture() -> String {
 }
 
 impl Stack {
-    /// The one that the tests of a process share. It takes minutes to build and seconds to deploy.
+    /// The stack that the tests of a process share. It takes minutes to build and seconds to deploy.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Stack> = OnceLock::new();
         SHARED.get_or_init(Self::deploy)
@@ -146,14 +146,14 @@ impl Stack {
         Api { url: &self.url, account: &self.account, token: &self.token }
     }
 
-    /// The configuration of clients of what it is deployed into.
+    /// The configuration of clients of the MiniStack that it is deployed into.
     pub async fn config(&self) -> SdkConfig {
         aws::config(&self.ministack.url()).await
     }
 }
 
-/// Stand-ins for Apple and Google, with the certificate that theirs lead to in a file `ca.pem`. On a thread of its own,
-/// since the caller's may run a runtime.
+/// Stand-ins for Apple and Google, with their root certificate in a file `ca.pem`. They start on a new thread, since
+/// the caller's thread may run a runtime.
 fn providers() -> (Runtime, Apple, Google, TempDir) {
     let start = || {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -167,16 +167,16 @@ fn providers() -> (Runtime, Apple, Google, TempDir) {
     thread::scope(|scope| scope.spawn(start).join().unwrap())
 }
 
-/// Where an API is served whose name in the DNS leads nowhere here. The functions cannot know it.
+/// The URL at which MiniStack serves an API, whose DNS name does not exist here. The functions cannot know this URL.
 pub fn url(endpoint: &str, api: &str) -> String {
     let id = api.trim_start_matches("https://").split('.').next().unwrap();
     format!("{endpoint}/_aws/execute-api/{id}/api")
 }
 
-/// What a stack is called where nobody says otherwise.
+/// The default name of a stack.
 pub const NAME: &str = "reachability";
 
-/// Deploys what was built for this machine.
+/// Deploys the functions that were built for this machine.
 pub fn deploy(endpoint: &str, name: &str, parameters: &[&str]) {
     let mut deploy = sam::deploying_to(endpoint);
     deploy.args(["deploy", "--no-confirm-changeset", "--config-file"]).arg(root().join("samconfig.toml"));
@@ -185,7 +185,7 @@ pub fn deploy(endpoint: &str, name: &str, parameters: &[&str]) {
     succeed(&mut deploy);
 }
 
-/// What a deployed stack says of itself.
+/// The outputs of a deployed stack.
 pub fn outputs(endpoint: &str, name: &str) -> Value {
     let mut list = sam::deploying_to(endpoint);
     list.args(["list", "stack-outputs", "--stack-name", name, "--output", "json"]);
@@ -194,7 +194,7 @@ pub fn outputs(endpoint: &str, name: &str) -> Value {
     outputs.as_array().unwrap().iter().map(pair).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// Reads a secret as its owner does. On a thread of its own, since the caller's may run a runtime.
+/// Reads a secret as its owner does, on a new thread, since the caller's thread may run a runtime.
 fn read_secret(endpoint: &str, id: &str) -> String {
     let read = async {
         let client = aws_sdk_secretsmanager::Client::new(&aws::config(endpoint).await);

@@ -1,4 +1,4 @@
-//! All ports of a store together: what the tests of a whole store are given.
+//! All ports of a store together, for tests that use a whole store.
 
 use async_trait::async_trait;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
@@ -10,10 +10,10 @@ use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::SqliteStore;
 
-/// What a deleted service has left behind, whether or not a store leaves anything.
+/// Removes what a deleted service leaves behind; a store that leaves nothing does nothing.
 #[async_trait]
 pub trait Leftovers {
-    /// As [`DeletedServices::purge`].
+    /// Like [`DeletedServices::purge`].
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
 }
 
@@ -38,10 +38,10 @@ impl Leftovers for DynamoStore {
     }
 }
 
-/// Everything but what is for pushes.
+/// The ports that are not about pushes.
 pub trait Store: Accounts + ApiKeys + Services + Users + States + Leftovers {}
 impl<T: Accounts + ApiKeys + Services + Users + States + Leftovers> Store for T {}
 
-/// Everything that a store has.
+/// All ports of a store.
 pub trait PushStore: Store + Bindings + Credentials + Notifications {}
 impl<T: Store + Bindings + Credentials + Notifications> PushStore for T {}

@@ -159,11 +159,11 @@ fn checked_topic(topic: &str) -> Result<String, InvalidMaterial> {
 mod tests {
     use std::time::Duration;
 
+    use reachability_test_keys::{certificate, openssl, p256, rsa, service_account as json_of};
     use serde_json::json;
 
     use super::*;
     use crate::clock;
-    use crate::credentials::keys::{certificate, openssl, p256, rsa, service_account as json_of};
 
     const DAY: Duration = Duration::from_secs(86_400);
 

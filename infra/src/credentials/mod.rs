@@ -4,6 +4,3 @@
 pub mod material;
 pub mod seal;
 pub mod vault;
-
-#[cfg(test)]
-mod keys;

@@ -69,9 +69,9 @@ mod tests {
     use reachability_domain::push::vault::InvalidMaterial;
     use reachability_domain::secret::Secret;
     use reachability_domain::sid::Sid;
+    use reachability_test_keys::p256;
 
     use super::*;
-    use crate::credentials::keys::p256;
 
     fn signing_key(key: &str) -> Material {
         Material::ApnsKey {

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::Fixture;
 
-/// What a body that is too large has in it: more than any route takes.
+/// The content of a body that is larger than any route accepts.
 const TEN_MEGABYTES: usize = 10 * 1024 * 1024;
 
 #[test]
-fn too_large_bodies_are_refused_to_clients_that_send_all_before_they_read() {
+fn too_large_bodies_are_refused_even_if_the_client_reads_only_afterwards() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let event = event(&fixture.service, "mallory", "connect").to_string() + "\n";
@@ -38,7 +38,7 @@ fn too_large_bodies_are_refused_to_clients_that_send_all_before_they_read() {
             connection.send("Transfer-Encoding: chunked\r\n\r\n");
             connection.send(&chunked);
             connection.receive("POST").unwrap().assert_error(status, code, path);
-            // All of it was read, so the connection is as good as new.
+            // The server has read all of it, so the connection can be used again.
             connection.send(request("GET", "/healthz", &[CLOSE], b""));
             assert_eq!(connection.receive("GET").unwrap().status, 200, "{path}");
         }
@@ -47,7 +47,7 @@ fn too_large_bodies_are_refused_to_clients_that_send_all_before_they_read() {
     fixture.end();
 }
 
-/// A form and events that would be taken, and their beginnings that would be, too.
+/// A form and events that would be accepted, and whose beginnings would be accepted too.
 fn bodies(fixture: &Fixture) -> [(String, String); 3] {
     let event = event(&fixture.service, "mallory", "connect");
     [
@@ -58,7 +58,7 @@ fn bodies(fixture: &Fixture) -> [(String, String); 3] {
 }
 
 #[test]
-fn half_a_body_is_nothing() {
+fn an_incomplete_body_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();
@@ -73,12 +73,12 @@ fn half_a_body_is_nothing() {
             ("half of a chunk's size", "Transfer-Encoding: chunked".to_owned(), format!("{size:x}\r\n{body}\r\n1")),
         ] {
             let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{owner}\r\n{FORM}\r\n{framing}\r\n\r\n");
-            // Gone for good.
+            // The client closes the connection.
             let mut connection = fixture.connect();
             connection.send(&head);
             connection.send(&sent);
             drop(connection);
-            // Waiting for an answer.
+            // The client waits for an answer.
             let mut connection = fixture.connect();
             connection.send(&head);
             connection.send(&sent);
@@ -93,7 +93,7 @@ fn half_a_body_is_nothing() {
     fixture.end();
 }
 
-/// Chunks that are none, after which nobody knows where the next request begins.
+/// Malformed chunks, after which the beginning of the next request is unknown.
 const MALFORMED_CHUNKS: &[&str] =
     &["zz\r\nFriendlyName=x\r\n0\r\n\r\n", "-1\r\nx\r\n0\r\n\r\n", "5\r\nFriendlyName=x\r\n0\r\n\r\n", "\r\n\r\n\r\n"];
 
@@ -119,7 +119,7 @@ fn malformed_chunks_are_refused() {
 }
 
 #[test]
-fn a_connection_that_ends_after_an_answer_is_said_to() {
+fn the_answer_announces_that_the_connection_closes() {
     let fixture = Fixture::new();
     let owner = fixture.owner();
     for chunks in MALFORMED_CHUNKS {
@@ -168,7 +168,7 @@ fn json_may_be_nested_deeply() {
     }
     assert_eq!(fixture.everything(), before);
 
-    // Unknown fields are ignored however deep they are; attributes are a text that is JSON.
+    // Unknown fields of any depth are ignored; attributes are a string that contains JSON.
     let event = event(&fixture.service, "alice", "connect").to_string();
     let answer = fixture.post(path, &format!("{{\"x\":{},{}", nested(1_000_000), &event[1..]));
     assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(1)), "{}", answer.body);

@@ -1,4 +1,4 @@
-//! Requests at the same time.
+//! Concurrent requests.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Fixture, wait_until};
 
 #[test]
-fn of_users_with_the_same_name_created_at_the_same_time_one_is() {
+fn concurrent_creations_of_one_identity_create_one_user() {
     const CLIENTS: usize = 8;
     const ROUNDS: usize = 10;
     let fixture = Fixture::new();
@@ -39,7 +39,7 @@ fn of_users_with_the_same_name_created_at_the_same_time_one_is() {
 }
 
 #[test]
-fn of_updates_at_the_same_time_none_is_lost() {
+fn concurrent_updates_are_not_lost() {
     const CHAT: &str = "/v2/Services/{IS}";
     const CONFIGURATION: &str = "/v1/Services/{IS}/Configuration";
     const NOTIFICATIONS: &str = "/v1/Services/{IS}/Configuration/Notifications";

@@ -10,7 +10,7 @@ use super::{Fixture, NO_SERVICE, wait_until};
 
 const EVENTS: &str = "/v1/Services/{IS}/Events";
 
-/// Nothing in this body is taken, for these reasons.
+/// Asserts that nothing in this body is accepted, for these reasons.
 #[track_caller]
 fn assert_all_refused(fixture: &Fixture, body: &str, reasons: &[&str]) {
     let what = format!("{body:.300}");
@@ -88,7 +88,7 @@ fn bad_events_are_refused_with_the_reason() {
     for bad in ["x", "7", "null", "\"connect\"", "{", "{}", "{}{}", &good[1..], &format!("{good}x"), &good[..50]] {
         assert_all_refused(&fixture, bad, &[""]);
     }
-    // The same field twice says two things.
+    // A field that occurs twice is ambiguous.
     assert_all_refused(&fixture, &good.replacen('{', "{\"identity\":\"bob\",", 1), &["identity"]);
     assert_all_refused(&fixture, "[1, null, \"x\", [], {}]", &["", "", "", "", "missing field"]);
     assert_all_refused(&fixture, "x\n\n{}\r\n", &["malformed JSON", "missing field: type"]);
@@ -97,7 +97,7 @@ fn bad_events_are_refused_with_the_reason() {
 }
 
 #[test]
-fn events_that_are_no_array_are_refused_whole() {
+fn a_malformed_array_of_events_is_refused_as_a_whole() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let good = event(&fixture.service, "mallory", "connect").to_string();
@@ -132,7 +132,7 @@ fn the_answer_to_many_bad_events_is_not_much_larger_than_they_are() {
 }
 
 #[test]
-fn good_events_are_taken_from_among_bad_ones() {
+fn good_events_are_accepted_beside_bad_ones() {
     let fixture = Fixture::new();
     let online =
         |identity: &str| fixture.get(&format!("/v1/Services/{{IS}}/Users/{identity}")).json()["is_online"].clone();
@@ -164,7 +164,8 @@ fn good_events_are_taken_from_among_bad_ones() {
     fixture.end();
 }
 
-/// A new service is off. Events that came then were accepted without a hint, and nobody came online.
+/// Reachability of a new service is off. The answer has to say so, since its events are accepted but nobody comes
+/// online.
 #[test]
 fn the_answer_says_whether_reachability_is_on() {
     let fixture = Fixture::new();
@@ -179,7 +180,7 @@ fn the_answer_says_whether_reachability_is_on() {
 }
 
 #[test]
-fn no_events_are_no_error() {
+fn a_body_without_events_is_accepted() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for body in ["", "\n", " \r\n \n", "[]", " [ ] "] {
@@ -193,7 +194,7 @@ fn no_events_are_no_error() {
 }
 
 #[test]
-fn an_unknown_service_takes_no_events() {
+fn events_of_an_unknown_service_are_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let path = format!("/v1/Services/{NO_SERVICE}/Events");

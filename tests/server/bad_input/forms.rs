@@ -1,13 +1,13 @@
 //! Parameters of forms.
 
-use reachability_tests::keys;
+use reachability_test_keys as keys;
 use reachability_tests::raw::{FORM, JSON, encode};
 use serde_json::Value;
 
 use super::{Fixture, GOOD_FORM, Material, NO_CREDENTIAL, NO_SERVICE, ROUTES, material};
 
 #[test]
-fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
+fn one_bad_parameter_refuses_the_whole_request() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let long = |length: usize| "x".repeat(length);
@@ -144,7 +144,7 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
     ] {
         for path in paths {
             for value in bad_values {
-                // The bad one comes first, and so is the one that counts where the good ones have it too.
+                // The bad parameter comes first. Where the good form has it too, the first one counts.
                 let form = format!("{name}={}&{good}", encode(value));
                 let what = format!("POST {path} with {name}={value:.80}");
                 let message = fixture.post(path, &form).assert_error(400, code, &what);
@@ -152,7 +152,7 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
             }
         }
     }
-    // Each is small enough, and all together are not.
+    // Each is small enough, but together they are too large.
     let body = format!("Identity=alice&Title={}&Body={}", long(1_000), encode(&"ü".repeat(1_550)));
     fixture.post(sent[0], &body).assert_error(400, 20001, "too much");
     let message = fixture.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
@@ -170,7 +170,7 @@ fn bad_parameters_are_refused_and_the_good_ones_beside_them_too() {
     }
     assert_eq!(fixture.everything(), before);
 
-    // With several credentials it has to be said which.
+    // With several credentials the request must name one.
     let another = fixture.post("/v1/Credentials", &gcm);
     assert_eq!(another.status, 201, "{}", another.body);
     let message = fixture.post(bindings[0], device).assert_error(400, 20001, "which one");
@@ -207,7 +207,7 @@ fn required_parameters_are_required() {
             (&[FORM], &format!("{small}=x")),
             (&[FORM], &format!("{name}=")),
             (&[FORM], name),
-            // A body that is no form has no parameters.
+            // A body that is not a form has no parameters.
             (&[JSON], &json),
             (&[JSON], &form),
             (&["Content-Type: text/plain"], &form),
@@ -218,7 +218,7 @@ fn required_parameters_are_required() {
             let message = answer.assert_error(400, 20001, &what);
             assert_eq!(message, format!("Missing required parameter {name} in the post body"), "{what}");
         }
-        // The query is no form either.
+        // Parameters in the query do not count.
         fixture.post(&format!("{path}?{name}=x"), "").assert_error(400, 20001, path);
     }
     assert_eq!(fixture.everything(), before);
@@ -226,7 +226,7 @@ fn required_parameters_are_required() {
 }
 
 #[test]
-fn text_that_is_no_utf_8_is_refused() {
+fn text_that_is_not_utf_8_is_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for (path, form) in [
@@ -295,7 +295,7 @@ fn unknown_parameters_are_ignored() {
 }
 
 #[test]
-fn an_update_with_nothing_in_it_changes_nothing() {
+fn an_empty_update_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();
@@ -317,7 +317,7 @@ fn an_update_with_nothing_in_it_changes_nothing() {
             let answer = fixture.send("POST", path, headers, "");
             assert_eq!((answer.status, answer.json()), (200, fetched.clone()), "{path} {}", headers.len());
         }
-        // Without so much as a length.
+        // The same without a Content-Length.
         let mut connection = fixture.connect();
         connection.send(format!("POST {} HTTP/1.1\r\nHost: chat.test\r\n{owner}\r\n\r\n", fixture.path(path)));
         let answer = connection.receive("POST").unwrap();

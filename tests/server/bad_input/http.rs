@@ -1,4 +1,4 @@
-//! What is bad as HTTP, and clients that are slow, old, or leave.
+//! Malformed HTTP, and clients that are slow, old, or disconnect.
 
 use std::io::{self, Write};
 use std::thread;
@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::{Fixture, ROUTES};
 
-/// What cannot be read as a request never reaches a function: it is answered, and the connection ends.
+/// What cannot be parsed as a request does not reach a function: it is answered, and the connection is closed.
 #[test]
-fn what_is_no_http_is_refused() {
+fn malformed_http_is_refused() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let owner = fixture.owner();
@@ -36,7 +36,7 @@ fn what_is_no_http_is_refused() {
         ("too long a path", head(&format!("GET /v1/{} HTTP/1.1", "x".repeat(70_000)), ""), 414),
     ] {
         let mut connection = fixture.connect();
-        // It may be refused before all of it was sent.
+        // The server may refuse it before the client has sent everything.
         let _ = connection.stream().write_all(&bytes);
         let answer = connection.receive("GET").unwrap_or_else(|error| panic!("{what}: {error}"));
         answer.assert_error(status, 20001, what);
@@ -47,8 +47,8 @@ fn what_is_no_http_is_refused() {
     fixture.end();
 }
 
-/// All errors are JSON, also those that no function makes: helper libraries cannot read anything else. These are the
-/// ones that a helper library can bring about.
+/// All errors are JSON, also those that do not come from a function: helper libraries cannot read anything else. These
+/// are the ones that a helper library can cause.
 #[test]
 fn requests_that_are_too_large_for_http_are_refused_in_the_documented_form() {
     let fixture = Fixture::new();
@@ -69,7 +69,7 @@ fn requests_that_are_too_large_for_http_are_refused_in_the_documented_form() {
 }
 
 #[test]
-fn a_client_that_leaves_early_leaves_nothing_behind() {
+fn a_client_that_disconnects_early_changes_nothing() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let whole = request("POST", "/v1/Services", &[&fixture.owner(), FORM], b"FriendlyName=mallory");
@@ -78,7 +78,7 @@ fn a_client_that_leaves_early_leaves_nothing_behind() {
         let mut connection = fixture.connect();
         connection.send(&whole[..length]);
         drop(connection);
-        // Having said all it wants to say. If there is an answer, it is an error.
+        // The client has sent everything that it sends. If there is an answer, it is an error.
         let mut connection = fixture.connect();
         connection.send(&whole[..length]);
         connection.finish();
@@ -91,16 +91,16 @@ fn a_client_that_leaves_early_leaves_nothing_behind() {
     fixture.end();
 }
 
-/// A client that asks and asks and never reads an answer keeps its connection for a while, not for ever.
+/// A client that sends requests and never reads an answer loses its connection after a while.
 #[test]
-fn a_client_that_does_not_read_is_left() {
+fn a_client_that_does_not_read_is_disconnected() {
     let fixture = Fixture::new();
     let mut connection = fixture.connect();
     let stream = connection.stream();
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let questions = request("GET", "/v1/Services", &[&fixture.owner()], b"").repeat(100);
     let started = Instant::now();
-    // Once both sides' buffers are full it is the client that waits, until the server closes the connection.
+    // Once the buffers of both sides are full, the client waits until the server closes the connection.
     loop {
         match stream.write_all(&questions) {
             Ok(()) => {}
@@ -127,7 +127,7 @@ fn a_slow_client_is_served() {
 }
 
 #[test]
-fn a_client_may_ask_before_it_sends_a_body() {
+fn a_client_may_wait_for_100_continue() {
     let fixture = Fixture::new();
     let body = b"FriendlyName=asked";
     let (owner, stranger) = (fixture.owner(), basic(&fixture.server.account, "wrong"));
@@ -147,7 +147,7 @@ fn a_client_may_ask_before_it_sends_a_body() {
 }
 
 #[test]
-fn old_clients_are_served() {
+fn http_1_0_clients_are_served() {
     let fixture = Fixture::new();
     let owner = fixture.owner();
     for (path, status) in [("/v1/Services", 200), ("/v1/Nothing", 404), ("/healthz", 200)] {
@@ -164,7 +164,7 @@ fn old_clients_are_served() {
 }
 
 #[test]
-fn a_head_is_answered_without_its_body() {
+fn a_head_request_is_answered_without_a_body() {
     let fixture = Fixture::new();
     for (path, methods) in ROUTES.iter().filter(|(_, methods)| methods.contains(&"GET")) {
         let (get, head) = (fixture.get(path), fixture.ask("HEAD", path, ""));

@@ -1,4 +1,4 @@
-//! Requests that are wrong. Each is answered in the documented form, changes nothing, and harms nobody else.
+//! Bad requests. Each is answered in the documented form, changes nothing, and does not affect other clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 mod bodies;
@@ -14,14 +14,11 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reachability_tests::keys;
+use reachability_test_keys as keys;
 use reachability_tests::raw::{Answer, CLOSE, Connection, FORM, basic, encode, request};
-use reachability_tests::server::Server;
+use reachability_tests::server::{PATIENCE, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A well-formed service that does not exist.
 const NO_SERVICE: &str = "IS00000000000000000000000000000000";
@@ -29,8 +26,8 @@ const NO_SERVICE: &str = "IS00000000000000000000000000000000";
 /// A well-formed credential that does not exist.
 const NO_CREDENTIAL: &str = "CR00000000000000000000000000000000";
 
-/// Every route that needs credentials, with its methods. A new route must be added here. That the methods are complete
-/// is checked: an answer to a wrong one names the right ones.
+/// Every route that needs credentials, with its methods. A new route must be added here. A test checks that the methods
+/// are complete: the answer to a wrong method names the allowed ones.
 const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Configuration", &["GET", "POST"]),
     ("/v1/Configuration/Webhooks", &["GET", "POST"]),
@@ -87,11 +84,11 @@ const LISTS: &[(&str, u64)] = &[
     ("/2010-04-01/Accounts/{AC}/Keys.json", 1000),
 ];
 
-/// A form that every route that takes one would take.
+/// A form that every route with a form accepts.
 const GOOD_FORM: &str = "FriendlyName=changed&Identity=mallory&ReachabilityEnabled=false&Method=GET&LogEnabled=true\
     &DefaultInactiveTimer=PT5M";
 
-/// What push providers give out: made once, for all tests.
+/// Keys and certificates like those of push providers, made once for all tests.
 struct Material {
     key: String,
     certificate: String,
@@ -107,8 +104,8 @@ fn material() -> &'static Material {
     })
 }
 
-/// A server with something in it: a service with reachability on and the user alice with a device, another service, an
-/// API key, a credential and a notification.
+/// A server with data: a service with reachability on and the user alice with a device, another service, an API key, a
+/// credential and a notification.
 struct Fixture {
     server: Server,
     _directory: TempDir,
@@ -126,7 +123,7 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path(), &[]);
-        let address = server.url.strip_prefix("http://").unwrap().to_owned();
+        let address = server.address().to_owned();
         let mut fixture = Self {
             server,
             _directory: directory,
@@ -152,7 +149,7 @@ impl Fixture {
         ] {
             assert!([200, 201].contains(&fixture.post(&fixture.path(path), form).status), "{path}");
         }
-        // Whom nobody asks anything: there is no way to a provider.
+        // This credential does not check registrations, since no provider can be reached.
         let account = encode(&material().service_account);
         let form = format!("Type=fcm&FriendlyName=fcm&RegistrationCheck=none&Secret={account}");
         fixture.credential = sid(fixture.post("/v1/Credentials", &form));
@@ -162,7 +159,7 @@ impl Fixture {
         fixture
     }
 
-    /// Fills in the names in a path.
+    /// Fills in the placeholders in a path.
     fn path(&self, path: &str) -> String {
         [
             ("{IS}", &self.service),
@@ -176,7 +173,7 @@ impl Fixture {
         .fold(path.to_owned(), |path, (name, value)| path.replace(name, value))
     }
 
-    /// The header of the account's owner.
+    /// The header with the owner's credentials.
     fn owner(&self) -> String {
         basic(&self.server.account, &self.server.token)
     }
@@ -185,7 +182,7 @@ impl Fixture {
         Connection::open(&self.address)
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a new connection.
     #[track_caller]
     fn send(&self, method: &str, path: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Answer {
         let mut connection = self.connect();
@@ -211,7 +208,7 @@ impl Fixture {
         self.ask("POST", path, form)
     }
 
-    /// Everything that can be seen.
+    /// Everything that the API shows.
     #[track_caller]
     fn everything(&self) -> Value {
         let services = self.get("/v1/Services?PageSize=100").json();
@@ -247,7 +244,7 @@ impl Fixture {
         everything
     }
 
-    /// The end of every test: it still serves, nothing panicked, and it stops as it should.
+    /// The end of every test: the server still answers, nothing has panicked, and it stops properly.
     #[track_caller]
     fn end(self) {
         let health = self.send("GET", "/healthz", &[], "");
@@ -260,7 +257,7 @@ impl Fixture {
     }
 }
 
-/// Asks until it is so.
+/// Waits until a condition holds.
 #[track_caller]
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Fixture, LISTS};
 
 #[test]
-fn pages_are_at_least_one_and_at_most_so_many_items_long() {
+fn page_sizes_have_a_minimum_and_a_maximum() {
     let fixture = Fixture::new();
     for (path, max) in LISTS {
         let size = |list: &Value| list["meta"]["page_size"].as_u64().or(list["page_size"].as_u64());
@@ -33,7 +33,7 @@ fn pages_are_at_least_one_and_at_most_so_many_items_long() {
             let message = fixture.get(&format!("{path}?PageToken={token}")).assert_error(400, 20001, path);
             assert!(message.contains("PageToken"), "{path} {token}: {message}");
         }
-        // The page's number is the client's own affair.
+        // The server does not check the page's number.
         for number in ["-1", "x", "99999999999999999999"] {
             assert_eq!(fixture.get(&format!("{path}?Page={number}")).status, 200, "{path} {number}");
         }

@@ -7,7 +7,7 @@ use reachability_tests::raw::{FORM, basic, encode};
 use super::{Fixture, GOOD_FORM, NO_CREDENTIAL, NO_SERVICE, ROUTES};
 
 #[test]
-fn every_route_wants_good_credentials() {
+fn every_route_requires_valid_credentials() {
     let fixture = Fixture::new();
     let (account, token) = (&fixture.server.account, &fixture.server.token);
     let deleted = fixture.post("/2010-04-01/Accounts/{AC}/Keys.json", "").json();
@@ -60,7 +60,7 @@ fn every_route_wants_good_credentials() {
 }
 
 #[test]
-fn unknown_paths_do_not_tell_strangers_that_they_are_unknown() {
+fn unknown_paths_require_credentials_too() {
     let fixture = Fixture::new();
     for (method, path) in [("GET", "/v1/Nothing"), ("PUT", "/v1/Services"), ("GET", "/v1/Services/%FF")] {
         fixture.send(method, path, &[], "").assert_error(401, 20003, path);
@@ -69,7 +69,7 @@ fn unknown_paths_do_not_tell_strangers_that_they_are_unknown() {
 }
 
 #[test]
-fn keys_are_managed_with_the_accounts_own_token() {
+fn only_the_accounts_token_manages_keys() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let key = basic(&fixture.key, &fixture.key_secret);
@@ -86,7 +86,7 @@ fn keys_are_managed_with_the_accounts_own_token() {
 }
 
 #[test]
-fn wrong_methods_are_refused_and_the_right_ones_named() {
+fn wrong_methods_are_refused_with_the_allowed_ones() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for (path, methods) in ROUTES {
@@ -163,7 +163,7 @@ fn unknown_paths_are_not_found() {
 }
 
 #[test]
-fn only_a_whole_segment_is_a_version() {
+fn a_version_is_a_whole_path_segment() {
     let fixture = Fixture::new();
     for path in ["/v10/Services", "/v1Services"] {
         let message = fixture.get(path).assert_error(404, 20404, path);
@@ -173,7 +173,7 @@ fn only_a_whole_segment_is_a_version() {
 }
 
 #[test]
-fn what_is_no_sid_or_nobodys_is_not_found() {
+fn malformed_and_unknown_sids_are_not_found() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     let digits = &fixture.service[2..];
@@ -206,12 +206,12 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
             fixture.ask(method, &path, GOOD_FORM).assert_error(404, 20404, &format!("{method} {path}"));
         }
     }
-    // A user of one service is nobody in another, by either name.
+    // A user of one service does not exist in another, neither by identity nor by sid.
     let alice = fixture.get("/v1/Services/{IS}/Users/alice").json()["sid"].as_str().unwrap().to_owned();
     for name in [alice.as_str(), "alice"] {
         fixture.get(&format!("/v1/Services/{}/Users/{name}", fixture.other_service)).assert_error(404, 20404, name);
     }
-    // So is a binding, and a notification, and neither is another user's.
+    // The same holds for bindings and notifications, and for the bindings of another user.
     assert_eq!(fixture.everything(), before);
     fixture.post("/v2/Services/{IS}/Users", "Identity=bob");
     let before = fixture.everything();
@@ -247,7 +247,7 @@ fn what_is_no_sid_or_nobodys_is_not_found() {
 }
 
 #[test]
-fn a_path_that_is_no_utf_8_is_nobodys() {
+fn a_path_that_is_not_utf_8_is_not_found() {
     let fixture = Fixture::new();
     let before = fixture.everything();
     for path in [
@@ -260,7 +260,7 @@ fn a_path_that_is_no_utf_8_is_nobodys() {
         "/2010-04-01/Accounts/%FF/Keys.json",
         "/2010-04-01/Accounts/{AC}/Keys/%FF.json",
         "/%FF",
-        // Half an encoding is text like any other.
+        // An incomplete encoding is ordinary text.
         "/v1/Users/%",
         "/v1/Users/%4",
         "/v1/Users/%zz",
@@ -287,7 +287,7 @@ fn names_in_paths_are_decoded_once() {
         let path = format!("/v1/Services/{{IS}}/Users/{}", encode(identity));
         assert_eq!(fixture.get(&path).json()["identity"], identity, "{path}");
     }
-    // A plus is a plus, encoded or not.
+    // A plus in a path is a plus, encoded or not.
     assert_eq!(fixture.get("/v1/Services/{IS}/Users/p+q").json()["identity"], "p+q");
     let before = fixture.everything();
     for method in ["GET", "POST", "DELETE"] {

@@ -1,13 +1,13 @@
-//! What is secret is not shown, whatever is asked.
+//! No request makes the server show a secret.
 
 use reachability_tests::raw::{CLOSE, Connection, FORM, basic, encode, request};
 use reachability_tests::server::Server;
 
 use super::{Material, material};
 
-/// Whoever has a device's token may reach the device, and whoever has a credential's key is the app's owner.
+/// With a device's token anyone can reach the device, and with a credential's key anyone can act as the app's owner.
 #[test]
-fn what_is_secret_is_not_shown() {
+fn secrets_are_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
@@ -30,7 +30,7 @@ fn what_is_secret_is_not_shown() {
             format!("Certificate={}&PrivateKey={}", encode(key), encode(service_account)),
         ),
     ] {
-        // Nor is anything sent to anybody.
+        // Nothing is sent to a provider either.
         let sid = ask("POST", "/v1/Credentials", &format!("{form}&RegistrationCheck=none"));
         assert!(sid.starts_with("CR"), "{sid}");
         ask("POST", &format!("/v1/Credentials/{sid}"), &form);
@@ -54,7 +54,7 @@ fn what_is_secret_is_not_shown() {
     for secret in secret_lines {
         assert!(!answers.contains(secret) && !logs.contains(secret), "{secret}");
     }
-    // What is stored of them cannot be read either.
+    // The stored secrets cannot be read either.
     let stored = ["reachability.db", "reachability.db-wal"].map(|name| std::fs::read(directory.path().join(name)));
     for bytes in stored.into_iter().flatten() {
         assert!(!bytes.windows(11).any(|text| text == b"PRIVATE KEY"));

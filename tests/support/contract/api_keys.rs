@@ -11,7 +11,7 @@ use reachability_domain::store::StoreError;
 
 use super::NOW;
 
-/// API keys.
+/// They are created, read, listed and deleted.
 pub async fn keys_are_kept(store: Arc<dyn ApiKeys>) {
     let key = |n: u128| ApiKey {
         sid: KeySid::from_bits(n),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reachability_domain::directory::configuration::{Configuration, Generation};
-use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::change::Change;
@@ -25,7 +25,7 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use crate::harness::{SETTINGS, new_service, rules};
-use crate::store::PushStore;
+use crate::store::Leftovers;
 
 use super::{NOW, later, state, user};
 
@@ -79,8 +79,8 @@ async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<b
     Reachability::of(&configuration, &state(store, user).await, now).notifiable
 }
 
-/// The bindings in a user's state, which are those that are stored.
-async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
+/// A user's stored bindings, after a check that the user's state has the same.
+async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> {
     let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
     let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
@@ -92,8 +92,8 @@ async fn devices(store: &dyn PushStore, user: &User) -> Vec<Binding> {
     stored
 }
 
-/// A device of a user of whom nothing is known.
-pub async fn a_device_registers(store: Arc<dyn PushStore>) {
+/// The first device of an unknown user.
+pub async fn a_device_registers(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice \u{1F600}");
     assert_eq!(notifiable(&*store, &alice, NOW).await, None);
@@ -104,7 +104,7 @@ pub async fn a_device_registers(store: Arc<dyn PushStore>) {
     let found = store.user(service, &UserRef::Identity(alice.identity.clone())).await.unwrap();
     assert_eq!(found, Some(alice.clone()), "who registers is made");
     assert!(state(&*store, &alice).await.revision > 0);
-    // Where there is no service there is nothing to register for.
+    // Without a service a registration is refused.
     let nobody = user(ServiceSid::from_bits(9), 2, "nobody");
     let stray = self::binding(&nobody, Channel::Apn, "00ff", NOW);
     let action = BindingCommand::Register { binding: stray.clone(), generation: Generation(1) };
@@ -114,7 +114,7 @@ pub async fn a_device_registers(store: Arc<dyn PushStore>) {
 }
 
 /// As apps do every time they start.
-pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
+pub async fn registering_again_is_the_same_binding(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let first = register(&*store, &alice, "token", NOW).await;
@@ -127,7 +127,7 @@ pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
     assert_eq!(again.confirmed_at, Some(later(1)));
     assert_eq!(devices(&*store, &alice).await, [again]);
     assert!(before < state(&*store, &alice).await.revision);
-    // A token by the channel's other name is the same one.
+    // The same token under the channel's other name is the same device.
     let action = BindingCommand::Register {
         binding: binding(&alice, Channel::Gcm, "token", later(3)),
         generation: Generation(1),
@@ -137,7 +137,7 @@ pub async fn registering_again_is_the_same_binding(store: Arc<dyn PushStore>) {
 }
 
 /// Two users of one phone.
-pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
+pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let (alice, bob) = (user(service, 1, "alice"), user(service, 2, "bob"));
     let hers = register(&*store, &alice, "token", NOW).await;
@@ -148,7 +148,7 @@ pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
     assert_eq!(notifiable(&*store, &alice, later(1)).await, Some(false));
     assert_eq!(notifiable(&*store, &bob, later(1)).await, Some(true));
     assert!(devices(&*store, &alice).await.is_empty());
-    // Her goodbye, and her provider's word, come too late to take it from him.
+    // Her unregistration and a verdict about her registration come too late: he keeps the device.
     for action in [
         BindingCommand::Unregister(hers.sid),
         BindingCommand::ApplyVerdict(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), token: dead(None) }),
@@ -159,14 +159,14 @@ pub async fn a_device_changes_hands(store: Arc<dyn PushStore>) {
         assert_eq!(bound.before, bound.after, "{action:?}");
     }
     assert_eq!(notifiable(&*store, &bob, later(2)).await, Some(true));
-    // And back.
+    // She registers it again.
     assert_eq!(register(&*store, &alice, "token", later(3)).await.sid, hers.sid);
     assert_eq!(devices(&*store, &bob).await, []);
     assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
-/// By its owner.
-pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
+/// A user unregisters devices, one after the other.
+pub async fn a_device_is_unregistered(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let (phone, tablet) =
@@ -185,11 +185,11 @@ pub async fn a_device_is_taken_away(store: Arc<dyn PushStore>) {
 }
 
 /// The dead-token rule, through the store.
-pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
+pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", later(10)).await;
-    // Asked about an earlier registration, by whatever clock, or dead since before this one.
+    // Verdicts about other registrations, and about a death before this registration, are ignored.
     for registered_at in [later(9), later(11)] {
         settle(&*store, &Binding { registered_at, ..phone.clone() }, later(20), dead(None)).await;
     }
@@ -202,18 +202,18 @@ pub async fn a_word_of_death_ends_a_registration(store: Arc<dyn PushStore>) {
     assert_eq!(devices(&*store, &alice).await, [after]);
     let written = state(&*store, &alice).await.revision;
     assert!(revision < written);
-    // The same again is no news.
+    // The same verdict again changes nothing.
     settle(&*store, &phone, later(21), dead(Some(later(11)))).await;
     assert_eq!(state(&*store, &alice).await.revision, written);
-    // It may come back, and what was known before does not count.
+    // The device may register again; a verdict from before does not count.
     register(&*store, &alice, "phone", later(30)).await;
     settle(&*store, &phone, later(25), dead(None)).await;
     assert_eq!(notifiable(&*store, &alice, later(30)).await, Some(true));
     assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
 }
 
-/// Unless it is made again.
-pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
+/// It ends unless the device registers again within the year.
+pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", NOW).await;
@@ -223,12 +223,12 @@ pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
         devices(&*store, &alice).await[0].status()
     };
     assert_eq!(expire(Timestamp::from_millis(end.as_millis() - 1)).await, "unconfirmed");
-    // Readers go by the clock.
+    // What readers see depends on the time, not on a write.
     assert_eq!(notifiable(&*store, &alice, Timestamp::from_millis(end.as_millis() - 1)).await, Some(true));
     assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
     assert_eq!(expire(end).await, "dead");
     assert_eq!(notifiable(&*store, &alice, end).await, Some(false));
-    // Its owner can look at it for a while. Registered again in that time, it is there.
+    // A dead registration is kept for a while. If the device registers again in that time, it stays.
     let forget = async |at: Timestamp| {
         store.apply(service, phone.device(), &BindingCommand::RemoveDead(phone.sid), None, at).await.unwrap();
         devices(&*store, &alice).await.len()
@@ -242,8 +242,8 @@ pub async fn a_registration_ends_after_a_year(store: Arc<dyn PushStore>) {
     assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
 }
 
-/// When reachability is switched off and on again nobody was told of what there was.
-pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore>) {
+/// Switching reachability off and on again starts a generation in which nothing has been announced yet.
+pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut configuration = new_service(service).configuration;
@@ -261,7 +261,7 @@ pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore
     let off = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &registered, &off), None);
     configuration.set_reachability_enabled(true, NOW);
-    // What happens before it is announced is told with the announcement.
+    // A change before the announcement is published with the announcement.
     settle(&*store, &phone, later(2), dead(None)).await;
     let died = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &off, &died), None);
@@ -271,7 +271,7 @@ pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore
     assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
     assert!(died.revision < announced.revision);
     assert_eq!(devices(&*store, &alice).await.len(), 1);
-    // Announced again, as messages are, is no change, and an older generation is none.
+    // A repeated announcement is no change, nor is one of an older generation.
     for generation in [2, 1] {
         let announce = BindingCommand::Announce(phone.sid, Generation(generation));
         store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
@@ -283,8 +283,8 @@ pub async fn a_registration_is_told_in_every_generation(store: Arc<dyn PushStore
     assert_eq!(bound.before, bound.after);
 }
 
-/// A user of many devices.
-pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
+/// One user registers more devices than the limit; dead ones are removed first.
+pub async fn the_oldest_of_too_many_devices_is_removed(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut registered = Vec::new();
@@ -299,8 +299,8 @@ pub async fn of_too_many_devices_the_oldest_goes(store: Arc<dyn PushStore>) {
     }
 }
 
-/// Many register one device at once.
-pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushStore>) {
+/// Many users register one device at the same time.
+pub async fn one_of_concurrent_registrations_has_the_device(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=6).map(|n| user(service, n, &format!("user {n}"))).collect();
     let writers = users.iter().cloned().map(|user| {
@@ -319,8 +319,8 @@ pub async fn of_concurrent_registrations_one_has_the_device(store: Arc<dyn PushS
     assert_eq!(having, 1);
 }
 
-/// Both are in one record.
-pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: Arc<dyn PushStore>) {
+/// They are in one record, and are written at the same time.
+pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Services + States + Bindings + 'static>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let joins = (0..10).map(|n| {
@@ -346,14 +346,14 @@ pub async fn registrations_and_connections_do_not_get_in_each_others_way(store: 
     let state = state(&*store, &alice).await;
     assert_eq!(state.presence.connections().len(), 10);
     assert_eq!(devices(&*store, &alice).await.len(), 5);
-    // The end of a connection that has come is told with whatever is written next.
+    // The end of a lease is visible to the feed with the next write of any kind.
     let binding = register(&*store, &alice, "token-0", later(200)).await;
     assert_eq!(self::state(&*store, &alice).await.as_of, later(200));
     assert_eq!(binding.registered_at, later(200));
 }
 
-/// A deleted user has none.
-pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
+/// A deleted user has no bindings.
+pub async fn bindings_are_deleted_with_their_user(store: Arc<impl Services + Users + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let mut bindings = Vec::new();
@@ -371,8 +371,8 @@ pub async fn bindings_go_with_their_user(store: Arc<dyn PushStore>) {
     assert_eq!(devices(&*store, &alice).await.len(), 1);
 }
 
-/// A deleted service has none.
-pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
+/// A deleted service has no bindings.
+pub async fn bindings_are_deleted_with_their_service(store: Arc<impl Services + States + Bindings + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone, 1, "alice"), user(stays, 2, "alice"));
     let mut hers = Vec::new();
@@ -388,8 +388,8 @@ pub async fn bindings_go_with_their_service(store: Arc<dyn PushStore>) {
     assert_eq!(devices(&*store, &bob).await, [his]);
 }
 
-/// By user, by channel, page by page.
-pub async fn bindings_are_listed(store: Arc<dyn PushStore>) {
+/// They are listed by user, by channel, and page by page in both directions.
+pub async fn bindings_are_listed(store: Arc<impl Services + Bindings>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();
     let mut all = Vec::new();

@@ -13,7 +13,7 @@ use reachability_domain::store::StoreError;
 
 use super::{NOW, later};
 
-/// A credential as it is when it was made.
+/// A new credential.
 pub fn credential(n: u128) -> Credential {
     Credential {
         sid: CredentialSid::from_bits(n),
@@ -35,7 +35,7 @@ pub fn credential(n: u128) -> Credential {
     }
 }
 
-/// Credentials.
+/// They are created, read, replaced by version, listed and deleted.
 pub async fn credentials_are_kept(store: Arc<dyn Credentials>) {
     let first = credential(1);
     assert_eq!(store.credential(first.sid).await.unwrap(), None);

@@ -1,6 +1,7 @@
-//! The contracts of the ports of a store, one file for each: what every store must do, whatever it is made of.
+//! The contracts of the ports of a store, one file for each port: what every store must do.
 //!
-//! [`crate::store_contract`] and [`crate::push_store_contract`] make a test of each check, for a store that they are given.
+//! The signature of a check names the ports that the check uses. [`crate::store_contract`] and
+//! [`crate::push_store_contract`] make a test of each check, for one kind of store.
 
 pub mod accounts;
 pub mod api_keys;
@@ -29,8 +30,8 @@ use reachability_domain::time::Timestamp;
 
 use crate::harness::{SETTINGS, new_service, rules};
 
-/// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that makes a
-/// fresh store; what it binds besides (as a tuple's second member) lives as long as the test.
+/// Makes a test of each check of the ports that are not about pushes. The argument is an async expression that returns
+/// a new store and something that has to live as long as the test.
 #[macro_export]
 macro_rules! store_contract {
     ($fresh:expr) => {
@@ -39,11 +40,11 @@ macro_rules! store_contract {
             services:
                 services_are_kept,
                 services_are_replaced_by_version,
-                of_concurrent_replacements_one_wins,
-                deleting_a_service_takes_everything_with_it;
+                one_of_concurrent_replacements_wins,
+                deleting_a_service_deletes_everything_in_it;
             users:
                 users_are_kept,
-                an_identity_is_taken_once,
+                an_identity_belongs_to_one_user,
                 identities_are_told_apart,
                 users_are_replaced_by_version,
                 the_same_identity_in_two_services_is_two_users,
@@ -59,12 +60,12 @@ macro_rules! store_contract {
                 the_end_of_a_lease_is_written_once,
                 revisions_grow,
                 a_deleted_user_does_not_come_back,
-                states_come_in_the_order_asked;
+                states_are_in_the_order_of_the_keys;
         );
     };
 }
 
-/// As [`crate::store_contract`], of the ports that are about pushes.
+/// Like [`crate::store_contract`], for the ports that are about pushes.
 #[macro_export]
 macro_rules! push_store_contract {
     ($fresh:expr) => {
@@ -73,15 +74,15 @@ macro_rules! push_store_contract {
                 a_device_registers,
                 registering_again_is_the_same_binding,
                 a_device_changes_hands,
-                a_device_is_taken_away,
-                a_word_of_death_ends_a_registration,
+                a_device_is_unregistered,
+                a_dead_token_ends_its_registration,
                 a_registration_ends_after_a_year,
-                a_registration_is_told_in_every_generation,
-                of_too_many_devices_the_oldest_goes,
-                of_concurrent_registrations_one_has_the_device,
-                registrations_and_connections_do_not_get_in_each_others_way,
-                bindings_go_with_their_user,
-                bindings_go_with_their_service,
+                a_registration_is_announced_in_every_generation,
+                the_oldest_of_too_many_devices_is_removed,
+                one_of_concurrent_registrations_has_the_device,
+                registrations_and_connections_do_not_interfere,
+                bindings_are_deleted_with_their_user,
+                bindings_are_deleted_with_their_service,
                 bindings_are_listed;
             credentials: credentials_are_kept;
             notifications: notifications_are_kept;
@@ -89,7 +90,7 @@ macro_rules! push_store_contract {
     };
 }
 
-/// What the two have in common.
+/// The common part of the two macros.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_tests {

@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::Services;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
-use crate::store::PushStore;
-
 use super::{NOW, service};
 
-/// Notifications, and what becomes of them.
-pub async fn notifications_are_kept(store: Arc<dyn PushStore>) {
+/// A notification and its deliveries are created, read and listed, and deliveries are replaced.
+pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     let service = service(&*store, 1).await.sid;
     let data = r#"{"z":1.0,"a":{"list":[1,"ü",null,9007199254740993]}}"#;
     let notification = Notification {
@@ -59,10 +59,10 @@ pub async fn notifications_are_kept(store: Arc<dyn PushStore>) {
     store.replace_delivery(&failed).await.unwrap();
     let tried = |n| delivery(n, DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) });
     for n in 2..=4 {
-        // What is accepted or has failed is not queued again.
+        // A delivery that was accepted or has failed is not queued again.
         store.replace_delivery(&tried(n)).await.unwrap();
     }
-    // What is there already stays as it is.
+    // Deliveries that exist already stay as they are.
     store.add_deliveries(&queued).await.unwrap();
     assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
     assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);

@@ -1,16 +1,16 @@
-//! Documents as they were stored before there were outages and reasons of what is queued.
+//! Documents of the version before outages and the reasons of queued deliveries were stored.
 
 use std::sync::Arc;
 
 use reachability_domain::push::credential::{Credential, Health};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus};
 use reachability_domain::push::outage::Outage;
+use reachability_domain::push::ports::{Credentials, Notifications};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, Sid};
 use reachability_domain::time::Timestamp;
 
 use super::NOW;
-use crate::store::PushStore;
 
 /// A credential with the sid 1, and a delivery of the notification 1 to the device 2, in JSON.
 pub const OLDER_DOCUMENTS: [&str; 2] = [
@@ -18,8 +18,8 @@ pub const OLDER_DOCUMENTS: [&str; 2] = [
     r#"{"notification_sid":"NT00000000000000000000000000000001","binding_sid":"BS00000000000000000000000000000002","identity":"alice","channel":"apn","status":{"status":"queued"},"date_updated":7}"#,
 ];
 
-/// They are [`OLDER_DOCUMENTS`] in this store, and go on from there.
-pub async fn older_documents_are_read(store: Arc<dyn PushStore>) {
+/// The store contains [`OLDER_DOCUMENTS`]. They are read, and then replaced as usual.
+pub async fn older_documents_are_read(store: Arc<impl Credentials + Notifications>) {
     let credential = store.credential(CredentialSid::from_bits(1)).await.unwrap().unwrap();
     let health = Health::Rejected { reason: Reason::new("BadTopic"), at: Timestamp::from_millis(5) };
     assert_eq!((&credential.health, &credential.outage, credential.version), (&health, &None, 3));

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::service::{Service, WebhookMethod};
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 
 use crate::harness::new_service;
-use crate::store::Store;
+use crate::store::Leftovers;
 
 use super::{NOW, by_identity, connect, news, online, service, state, user};
 
-/// Services.
+/// They are created, read and deleted.
 pub async fn services_are_kept(store: Arc<dyn Services>) {
     let mut service = new_service(ServiceSid::from_bits(1));
     assert_eq!(store.service(service.sid).await.unwrap(), None);
@@ -33,7 +34,7 @@ pub async fn services_are_kept(store: Arc<dyn Services>) {
     assert_eq!(store.service(service.sid).await.unwrap(), None);
 }
 
-/// Services.
+/// They are replaced only at the version that was read.
 pub async fn services_are_replaced_by_version(store: Arc<dyn Services>) {
     let service = service(&*store, 1).await;
     let renamed = Service { friendly_name: "renamed".to_owned(), ..service.clone() };
@@ -47,8 +48,8 @@ pub async fn services_are_replaced_by_version(store: Arc<dyn Services>) {
     assert_eq!(store.service(missing.sid).await.unwrap(), None);
 }
 
-/// Many replace the same version of a service at once.
-pub async fn of_concurrent_replacements_one_wins(store: Arc<dyn Services>) {
+/// Many writers replace the same version of a service at the same time.
+pub async fn one_of_concurrent_replacements_wins(store: Arc<dyn Services>) {
     let service = service(&*store, 1).await;
     let writers = (0..20).map(|n| {
         let (store, service) = (store.clone(), service.clone());
@@ -63,8 +64,8 @@ pub async fn of_concurrent_replacements_one_wins(store: Arc<dyn Services>) {
     assert_eq!(winners, 1);
 }
 
-/// A service's users, their state, and what comes for them afterwards.
-pub async fn deleting_a_service_takes_everything_with_it(store: Arc<dyn Store>) {
+/// Its users and their states are deleted, and no new user is accepted. Other services keep theirs.
+pub async fn deleting_a_service_deletes_everything_in_it(store: Arc<impl Services + Users + States + Leftovers>) {
     let (gone, stays) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, bob) = (user(gone.sid, 1, "alice"), user(stays.sid, 2, "alice"));
     for user in [&alice, &bob] {

@@ -1,22 +1,22 @@
-//! States of presence.
+//! Presence states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::{StateSummary, UserState};
 use reachability_domain::sid::{ServiceSid, Sid};
 
-use crate::store::Store;
-
 use super::{NOW, by_identity, connect, disconnect, event, later, news, online, service, state, user};
 
-/// States.
-pub async fn unknown_users_have_an_empty_state(store: Arc<dyn Store>) {
+/// Of an unknown user in a known service, and of a user in an unknown service.
+pub async fn unknown_users_have_an_empty_state(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     assert_eq!(state(&*store, &user(service.sid, 1, "alice")).await, UserState::default());
     assert_eq!(state(&*store, &user(ServiceSid::from_bits(9), 1, "alice")).await, UserState::default());
@@ -26,8 +26,8 @@ fn summary(state: &UserState) -> StateSummary {
     state.into()
 }
 
-/// Users appear at their first connect, with the sid that came with it.
-pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
+/// The first connect creates the user, with the sid in the call.
+pub async fn an_opening_creates_the_user(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let (first, second) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
     let joined = store.join(&first, &news(&[connect(&first, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
@@ -35,10 +35,10 @@ pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
     assert_eq!(joined.after, summary(&state(&*store, &first).await));
     assert_eq!(by_identity(&*store, &first).await, Some(first.clone()));
     assert_eq!(online(&*store, &first, NOW).await, Some(true));
-    // The next one finds it.
+    // The next connect finds the user.
     store.join(&second, &news(&[connect(&second, "c-2", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &first).await, Some(first));
-    // And so does a connect of a user whom somebody created.
+    // A connect also finds a user who was created before.
     let bob = User { friendly_name: Some("Bob".to_owned()), ..user(service.sid, 3, "bob") };
     store.create_user(&bob).await.unwrap();
     let unknown = user(service.sid, 4, "bob");
@@ -46,21 +46,21 @@ pub async fn an_opening_creates_the_user(store: Arc<dyn Store>) {
     assert_eq!(by_identity(&*store, &bob).await, Some(bob));
 }
 
-/// An end that overtook its beginning.
-pub async fn an_end_alone_creates_nobody(store: Arc<dyn Store>) {
+/// A disconnect is delivered before its connect.
+pub async fn an_end_alone_creates_nobody(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     store.join(&alice, &news(&[disconnect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &alice).await, None);
     assert_eq!(online(&*store, &alice, NOW).await, None);
-    // Then its beginning comes, and brings no ghost.
+    // Then the connect is delivered. It creates the user, who is offline.
     store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
     assert_eq!(online(&*store, &alice, NOW).await, Some(false));
 }
 
-/// As when an answer was lost and the write is sent again.
-pub async fn joining_again_changes_nothing(store: Arc<dyn Store>) {
+/// For example after an answer was lost and the write is sent again.
+pub async fn joining_again_changes_nothing(store: Arc<impl Services + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let events = [connect(&alice, "c-1", NOW), disconnect(&alice, "c-2", NOW)];
@@ -74,8 +74,8 @@ pub async fn joining_again_changes_nothing(store: Arc<dyn Store>) {
     assert_eq!(summary(&state(&*store, &alice).await), first.after);
 }
 
-/// Five events, in every order, one by one and together.
-pub async fn joining_survives_every_order(store: Arc<dyn Store>) {
+/// Five events in every order, in pieces of every size.
+pub async fn joining_survives_every_order(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let permutations = {
         let mut found: BTreeSet<Vec<usize>> = BTreeSet::from([vec![]]);
@@ -119,8 +119,8 @@ pub async fn joining_survives_every_order(store: Arc<dyn Store>) {
     assert_eq!(results.len(), 1, "{results:?}");
 }
 
-/// Many devices of one user connect at once.
-pub async fn concurrent_joins_lose_nothing(store: Arc<dyn Store>) {
+/// Many devices of one user connect at the same time.
+pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + States + 'static>) {
     let service = service(&*store, 1).await;
     let writers = (1..=40).map(|n| {
         let (store, alice) = (store.clone(), user(service.sid, n, "alice"));
@@ -142,8 +142,8 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.users(service.sid, page).await.unwrap().items.len(), 1);
 }
 
-/// What a timer does.
-pub async fn the_end_of_a_lease_is_written_once(store: Arc<dyn Store>) {
+/// A timer joins nothing, at a time after the end of the lease.
+pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let nothing = Presence::default();
@@ -155,14 +155,14 @@ pub async fn the_end_of_a_lease_is_written_once(store: Arc<dyn Store>) {
     assert_eq!(due.after.as_of, later(120));
     let again = store.join(&alice, &nothing, &[], later(121)).await.unwrap();
     assert_eq!(again.before, again.after);
-    // Of nobody there is nothing to write.
+    // For an unknown user nothing is written.
     let nobody = user(service.sid, 2, "nobody");
     assert_eq!(store.join(&nobody, &nothing, &[], NOW).await.unwrap().after, summary(&UserState::default()));
     assert_eq!(by_identity(&*store, &nobody).await, None);
 }
 
-/// Every write is told from the one before.
-pub async fn revisions_grow(store: Arc<dyn Store>) {
+/// Every write has a higher revision than the one before.
+pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let mut revision = 0;
@@ -175,7 +175,7 @@ pub async fn revisions_grow(store: Arc<dyn Store>) {
             revision = joined.after.revision;
         }
     }
-    // A user who comes back after having been deleted does not begin again.
+    // A user who connects again after a deletion continues the revisions.
     store.delete_user(service.sid, alice.sid, later(20)).await.unwrap();
     let alice = user(service.sid, 2, "alice");
     let joined =
@@ -183,8 +183,8 @@ pub async fn revisions_grow(store: Arc<dyn Store>) {
     assert!(joined.after.revision > revision);
 }
 
-/// Late and repeated events of a deleted user's connections.
-pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
+/// Late and repeated events of a deleted user's connections do not create the user again.
+pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     store.join(&alice, &news(&[connect(&alice, "c-1", NOW)], NOW), &[], NOW).await.unwrap();
@@ -206,7 +206,7 @@ pub async fn a_deleted_user_does_not_come_back(store: Arc<dyn Store>) {
 }
 
 /// Many states at once, of users of several services, known and unknown.
-pub async fn states_come_in_the_order_asked(store: Arc<dyn Store>) {
+pub async fn states_are_in_the_order_of_the_keys(store: Arc<impl Services + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let users: Vec<User> = (0..150)
         .map(|n| user(if n % 2 == 0 { one.sid } else { two.sid }, n + 1, &format!("user {}", 149 - n)))

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::ports::States;
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_domain::store::StoreError;
 
-use crate::store::Store;
-
 use super::{NOW, by_identity, connect, news, online, service, user};
 
-/// Users.
-pub async fn users_are_kept(store: Arc<dyn Store>) {
+/// They are created, read by identity and by sid, and deleted.
+pub async fn users_are_kept(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let user = User {
         friendly_name: Some("Alice \u{1F600}".to_owned()),
@@ -30,8 +30,8 @@ pub async fn users_are_kept(store: Arc<dyn Store>) {
     assert_eq!(store.user(service.sid, &UserRef::Sid(user.sid)).await.unwrap(), None);
 }
 
-/// Users.
-pub async fn an_identity_is_taken_once(store: Arc<dyn Store>) {
+/// Many callers create a user with the same identity at the same time.
+pub async fn an_identity_belongs_to_one_user(store: Arc<impl Services + Users + 'static>) {
     let service = service(&*store, 1).await;
     let creators = (1..=20).map(|n| {
         let (store, user) = (store.clone(), user(service.sid, n, "alice"));
@@ -49,13 +49,13 @@ pub async fn an_identity_is_taken_once(store: Arc<dyn Store>) {
     }
     assert_eq!(created.len(), 1);
     assert_eq!(by_identity(&*store, &created[0]).await, Some(created[0].clone()));
-    // It is free again when its user has gone.
+    // After the user is deleted the identity is free again.
     assert!(store.delete_user(service.sid, created[0].sid, NOW).await.unwrap());
     store.create_user(&user(service.sid, 50, "alice")).await.unwrap();
 }
 
-/// Identities that a careless store would take for one another.
-pub async fn identities_are_told_apart(store: Arc<dyn Store>) {
+/// Identities that a careless store might mix up.
+pub async fn identities_are_told_apart(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
     let identities = [
         "a b",
@@ -82,8 +82,8 @@ pub async fn identities_are_told_apart(store: Arc<dyn Store>) {
     }
 }
 
-/// Users.
-pub async fn users_are_replaced_by_version(store: Arc<dyn Store>) {
+/// They are replaced only at the version that was read.
+pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let user = user(service.sid, 1, "alice");
     assert!(matches!(store.replace_user(&user).await, Err(StoreError::Missing)));
@@ -93,15 +93,15 @@ pub async fn users_are_replaced_by_version(store: Arc<dyn Store>) {
     let stored = by_identity(&*store, &user).await.unwrap();
     assert_eq!(stored, User { version: stored.version, ..renamed.clone() });
     assert!(matches!(store.replace_user(&renamed).await, Err(StoreError::Conflict)));
-    // Presence and profile do not get in each other's way.
+    // A write of the presence does not change the version of the profile.
     store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), &[], NOW).await.unwrap();
     store.replace_user(&User { friendly_name: None, ..stored }).await.unwrap();
     assert_eq!(online(&*store, &user, NOW).await, Some(true));
     assert_eq!(by_identity(&*store, &user).await.unwrap().friendly_name, None);
 }
 
-/// Services are apart.
-pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<dyn Store>) {
+/// Two services with a user of the same identity each do not affect each other.
+pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<impl Services + Users + States>) {
     let (one, two) = (service(&*store, 1).await, service(&*store, 2).await);
     let (alice, other) = (user(one.sid, 1, "alice"), user(two.sid, 2, "alice"));
     store.create_user(&alice).await.unwrap();
@@ -116,10 +116,10 @@ pub async fn the_same_identity_in_two_services_is_two_users(store: Arc<dyn Store
     assert_eq!(by_identity(&*store, &other).await, Some(other));
 }
 
-/// Windows of a list, from both ends and from the middle.
-pub async fn lists_go_both_ways(store: Arc<dyn Store>) {
+/// Pages of a list, forwards and backwards, from the ends and from the middle.
+pub async fn lists_go_both_ways(store: Arc<impl Services + Users>) {
     let service = service(&*store, 1).await;
-    // Made in another order than that of their sids.
+    // They are not created in the order of their sids.
     for n in [3, 1, 7, 5, 9] {
         store.create_user(&user(service.sid, n, &format!("user {n}"))).await.unwrap();
     }
@@ -130,7 +130,7 @@ pub async fn lists_go_both_ways(store: Arc<dyn Store>) {
         (Cursor::Start, 4, vec![1, 3, 5, 7], true),
         (Cursor::After(sid(3)), 2, vec![5, 7], true),
         (Cursor::After(sid(3)), 3, vec![5, 7, 9], false),
-        // Right behind one that is not there.
+        // After a sid that does not exist.
         (Cursor::After(sid(4)), 9, vec![5, 7, 9], false),
         (Cursor::After(sid(9)), 9, vec![], false),
         (Cursor::Before(sid(7)), 2, vec![3, 5], true),

@@ -10,11 +10,11 @@ use std::time::Duration;
 use super::installed;
 use super::process::{Ending, Process};
 
-/// Held while an engine starts.
+/// Held while an engine starts, so that engines start one after the other.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// A running engine. In namespaces of its own for processes and mounts, so that nothing of it is left when it is killed,
-/// and with a network bridge of its own and no firewall rules, so that it is in nobody's way.
+/// A running engine. It has its own namespaces for processes and mounts, so that nothing of it is left when it is
+/// killed, and its own network bridge without firewall rules, so that it does not affect the machine.
 #[derive(Debug)]
 pub struct Docker {
     process: Process,
@@ -22,7 +22,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts it. Fails with the reason why there can be no Docker here.
+    /// Starts it. The error says why Docker cannot run here.
     pub fn start() -> Result<Self, String> {
         if !std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0) {
             return Err("Docker is started by the tests, which takes root on Linux".to_owned());
@@ -34,9 +34,9 @@ impl Docker {
             }
         }
         let tools = installed("lambda-base")?;
-        // Not in /tmp, on which layers may not be possible.
+        // Not in /tmp: its file system may not support layers.
         let directory = tempfile::Builder::new().prefix("docker-").tempdir_in(&tools).unwrap();
-        // Until it runs nobody sees that its address is taken.
+        // Until the engine runs, its address looks free to others.
         let _one_at_a_time = STARTING.lock();
         let gateway = free_address()?;
         // A name of up to 15 letters, for the bridge and the control group.
@@ -51,12 +51,12 @@ impl Docker {
         Ok(docker)
     }
 
-    /// For `DOCKER_HOST`.
+    /// The value of `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}", self.process.directory().join("socket").display())
     }
 
-    /// The address of this machine as containers reach it, who know it as `host-gateway` (`docker run --add-host`).
+    /// The address at which containers reach this machine; `docker run --add-host` calls it `host-gateway`.
     pub fn gateway(&self) -> Ipv4Addr {
         self.gateway
     }
@@ -103,7 +103,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // It would give each of them 10 s to stop.
+        // Otherwise Docker would give each container 10 s to stop.
         if let Ok(containers) = self.run(&["ps", "--quiet"]) {
             for container in containers.split_whitespace() {
                 let _ = self.run(&["rm", "--force", container]);
@@ -123,8 +123,8 @@ fn free_address() -> Result<Ipv4Addr, String> {
         .ok_or_else(|| "there is no free address for a bridge".to_owned())
 }
 
-/// Its own `/run` hides the daemons of the machine. The shell is the first process of the namespace, and as such takes
-/// care of orphans and is not ended by signals: `dockerd` is.
+/// An empty `/run` hides the daemons of the machine. The shell is the first process of the namespace: it reaps orphans
+/// and is not ended by signals; `dockerd` is.
 const START: &str = r#"
 set -e
 ip link add name "$1" type bridge

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::process::{Ending, Process};
 use super::{answers, installed};
 
-/// A running one, in memory, the same to all credentials and regions.
+/// A running instance, in memory, shared by all credentials and regions.
 #[derive(Debug)]
 pub struct DynamoDbLocal {
     port: u16,
@@ -15,19 +15,19 @@ pub struct DynamoDbLocal {
 }
 
 impl DynamoDbLocal {
-    /// The one that the tests of a process share.
+    /// The instance that the tests of a process share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<DynamoDbLocal> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// One of its own.
+    /// Starts a new instance.
     pub fn start() -> Self {
         let home = installed("dynamodb-local").unwrap_or_else(|error| panic!("{error}")).join("dynamodb-local");
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("java");
         command
-            // Otherwise it writes into /tmp, and spends more on compiling than a test gets back.
+            // Without these it writes into /tmp, and compiles more than pays off in a test.
             .args(["-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"])
             .arg(format!("-Djava.io.tmpdir={}", directory.path().display()))
             .arg(format!("-Djava.library.path={}", home.join("DynamoDBLocal_lib").display()))

@@ -1,4 +1,4 @@
-//! A proxy that does to HTTP exchanges what networks do.
+//! A proxy that injects network faults into HTTP exchanges.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,24 +8,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// How often to do what, each from 0 to 1, together up to 1. What is left passes.
+/// The probability of each fault, from 0 to 1. Their sum is at most 1; the other exchanges pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
-    /// The connection is cut before the server gets to know of the request.
+    /// The connection is cut before the server receives the request.
     pub cut_before: f64,
     /// The server has handled the request, and the connection is cut before the response.
     pub cut_after: f64,
     /// The connection is cut in the middle of the response.
     pub cut_within: f64,
-    /// The server has handled the request, and no response comes until the client goes away.
+    /// The server has handled the request, but the client gets no response until it disconnects.
     pub stall: f64,
-    /// The response is held back for [`Faults::delay_by`].
+    /// The response is delayed by [`Faults::delay_by`].
     pub delay: f64,
-    /// How long.
+    /// The length of a delay.
     pub delay_by: Duration,
 }
 
-/// How often it did what.
+/// How often each outcome occurred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "they are called as the faults are")]
 pub struct Counts {
@@ -63,12 +63,13 @@ enum Fate {
 }
 
 impl FaultProxy {
-    /// In front of this server, which is a `host:port` or a URL of one. Lets everything pass until it is told otherwise.
+    /// In front of this server, which is a `host:port` or a URL of one. It lets everything pass until
+    /// [`FaultProxy::set`].
     pub async fn start(server: &str, seed: u64) -> Self {
         Self::start_on("127.0.0.1:0", server, seed).await
     }
 
-    /// As [`FaultProxy::start`], on an address of the caller's.
+    /// Like [`FaultProxy::start`], on an address that the caller chooses.
     #[allow(clippy::print_stdout, reason = "it is shown if the test fails")]
     pub async fn start_on(listen: &str, server: &str, seed: u64) -> Self {
         println!("the faults' seed is {seed}");
@@ -90,12 +91,12 @@ impl FaultProxy {
         format!("http://{}", self.address)
     }
 
-    /// What to do from now on.
+    /// Sets the faults from now on.
     pub fn set(&self, faults: Faults) {
         self.plan.lock().unwrap().faults = faults;
     }
 
-    /// What it has done so far.
+    /// The outcomes so far.
     pub fn counts(&self) -> Counts {
         self.plan.lock().unwrap().counts
     }
@@ -103,13 +104,13 @@ impl FaultProxy {
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
-        // Its connections are tasks in a set that goes with it.
+        // The tasks of its connections are dropped with this set.
         self.listener.abort();
     }
 }
 
 impl Plan {
-    /// What becomes of the next exchange.
+    /// The fate of the next exchange.
     fn decide(&mut self) -> Fate {
         // SplitMix64.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -146,7 +147,7 @@ async fn listen_on(listener: TcpListener, server: String, plan: Arc<Mutex<Plan>>
             Ok((client, _)) = listener.accept() => {
                 let (server, plan) = (server.clone(), plan.clone());
                 connections.spawn(async move {
-                    // What goes wrong here is for the two ends to see: they are cut off.
+                    // After an error both ends see a closed connection.
                     let _ = relay(client, &server, &plan).await;
                 });
             }
@@ -155,8 +156,8 @@ async fn listen_on(listener: TcpListener, server: String, plan: Arc<Mutex<Plan>>
     }
 }
 
-/// Relays one connection until an end of it goes away or its fate says so. What the client says after the server has
-/// spoken is the next request.
+/// Relays one connection until one end closes it or a fault does. What the client sends after a response is the next
+/// request.
 async fn relay(mut client: TcpStream, server: &str, plan: &Mutex<Plan>) -> std::io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;

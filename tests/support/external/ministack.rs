@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::process::{Ending, Process};
 use super::{answers, forget_environment, installed, ports};
 
-/// A running one. It keeps everything in a directory that goes with it.
+/// A running instance. It keeps everything in a directory, which is deleted with it.
 #[derive(Debug)]
 pub struct MiniStack {
     port: u16,
@@ -15,14 +15,14 @@ pub struct MiniStack {
 }
 
 impl MiniStack {
-    /// The one that the tests of a process share.
+    /// The instance that the tests of a process share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<MiniStack> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(|_| {}))
     }
 
-    /// One of its own, with the command changed before it runs. Functions see its whole environment, in which
-    /// `AWS_ENDPOINT_URL` is itself, whatever theirs says.
+    /// Starts a new instance, with the command changed before it runs. Functions see its whole environment, in which
+    /// `AWS_ENDPOINT_URL` is its own URL, even if their configuration says otherwise.
     pub fn start(change: impl Fn(&mut Command)) -> Self {
         let home = installed("ministack").unwrap_or_else(|error| panic!("{error}"));
         ports::start(|port| {
@@ -36,10 +36,10 @@ impl MiniStack {
                 .env("GATEWAY_PORT", port.to_string())
                 .env("BIND_HOST", "127.0.0.1")
                 .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
-                // These have ports of their own.
+                // These services would take further ports.
                 .env("SFTP_ENABLED", "0")
                 .env("IOT_MTLS_ENABLED", "0")
-                // It would tidy up in a Docker that it finds.
+                // Otherwise it would remove containers from a Docker that it finds.
                 .env("DOCKER_HOST", format!("unix://{}", at.join("no-docker").display()))
                 .env("STATE_DIR", at.join("state"))
                 .env("S3_DATA_DIR", at.join("s3"))

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Says that a test is skipped, and why. It is seen though the test passes, whose output is not.
+/// Reports that a test is skipped, and why. It writes past the capture of output, which hides what a passing test
+/// prints.
 pub fn skip(reason: &str) {
     let _ = std::io::stderr().write_all(format!("\nSKIPPED: {reason}\n").as_bytes());
 }
 
-/// Where the tools are. Fails if this one is not installed there, or not as it is now pinned.
+/// The directory of the tools. Fails if this one is not installed there in the pinned version.
 pub fn installed(name: &str) -> Result<PathBuf, String> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let home = tests.join("../target/test-tools");
@@ -31,7 +32,7 @@ pub fn installed(name: &str) -> Result<PathBuf, String> {
     Ok(home.canonicalize().unwrap())
 }
 
-/// Takes from a command's environment what starts so: all of it with nothing.
+/// Removes the variables with this prefix from a command's environment; an empty prefix removes all.
 fn forget_environment(command: &mut Command, prefix: &str) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with(prefix) {
@@ -40,7 +41,7 @@ fn forget_environment(command: &mut Command, prefix: &str) {
     }
 }
 
-/// Whether a server on loopback answers such a request with success.
+/// Whether a server on loopback answers this request with success.
 fn answers(port: u16, request: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;

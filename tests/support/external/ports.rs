@@ -1,4 +1,4 @@
-//! Ports for programs that cannot be told to take any.
+//! Ports for programs that cannot choose a free port themselves.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ pub fn free() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Starts something on a free port, once more if somebody else was quicker to take it.
+/// Starts something on a free port. Tries once more if another program takes the port first.
 pub fn start<T>(mut start: impl FnMut(u16) -> Result<T, String>) -> Result<T, String> {
     let mut result = start(free());
     for _ in 0..2 {

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Runs a command in a process group of its own until it ends, or its own input does: which is when the test drops its
-/// end of it or dies, however it dies. Leaves neither a process of the group nor the directory.
+/// Runs a command in its own process group until the command ends or standard input ends. The input ends when the test
+/// drops its end or dies in any way. Leaves neither a process of the group nor the directory.
 const GUARDIAN: &str = r#"
 directory=$1 grace=$2 cleanup=$3
 shift 3
-# Its own errors are of no interest, nor what it says about jobs.
+# Hide the shell's own errors and its messages about jobs.
 exec 3<&0 4>&2 </dev/null 2>/dev/null
 set -m
 "$@" 2>&4 3<&- 4>&- &
@@ -32,27 +32,27 @@ echo "ended with status $?"
 exec >/dev/null
 kill -KILL -- "-$watcher" "-$child"
 eval "$cleanup"
-# What was killed may take a moment to be gone.
+# A killed process may take a moment to disappear.
 for _ in 1 2 3 4 5; do
     rm -rf --one-file-system "$directory" && break
     sleep 0.2
 done
 "#;
 
-/// A running program. It is ended when dropped, and also if the test's process ends without that: statics are never
-/// dropped, and a test may be killed.
+/// A running program. It ends when this is dropped, and also when the test's process ends without dropping it: statics
+/// are never dropped, and a test may be killed.
 #[derive(Debug)]
 pub struct Process {
     guardian: Child,
     directory: TempDir,
-    /// A file without a name: it can be read when the directory is gone.
+    /// An unnamed file, which can still be read after the directory is deleted.
     log: File,
 }
 
-/// How a program is to end.
+/// How a program ends.
 #[derive(Debug)]
 pub struct Ending {
-    /// How long it has after `SIGTERM` before it is killed.
+    /// The time between `SIGTERM` and `SIGKILL`.
     pub grace: Duration,
     /// A shell script to run after its end.
     pub cleanup: String,
@@ -65,7 +65,7 @@ impl Default for Ending {
 }
 
 impl Process {
-    /// Starts it, with a temporary directory of its own.
+    /// Starts it, with a new temporary directory.
     pub fn start(command: &Command) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), command, &Ending::default())
     }
@@ -87,7 +87,7 @@ impl Process {
             guardian.current_dir(current);
         }
         let guardian = guardian
-            // Not in the test's group: Ctrl-C would end it before it has done its work.
+            // Not in the test's group, where Ctrl-C would end it before it has cleaned up.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -105,12 +105,12 @@ impl Process {
     /// What it has printed so far.
     pub fn log(&self) -> String {
         let mut log = vec![0; self.log.metadata().unwrap().len() as usize];
-        // Not by a cursor, which is also the one that it writes at.
+        // Without the file's cursor, which the program also writes at.
         self.log.read_exact_at(&mut log, 0).unwrap();
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// Asks until there is an answer. Fails with what it printed if it ends, or has not answered in this time.
+    /// Asks until there is an answer. Fails with the output if the program ends first or the time runs out.
     pub fn wait_for<T>(&mut self, limit: Duration, mut ask: impl FnMut(&Self) -> Option<T>) -> Result<T, String> {
         let start = Instant::now();
         loop {
@@ -131,7 +131,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // This closes its input first.
+        // Waiting closes the guardian's input first.
         let _ = self.guardian.wait();
     }
 }

@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::docker::Docker;
 use super::{forget_environment, installed};
 
-/// The command `sam`, with cargo-lambda and zig at hand, in a made-up account, and knowing nothing of the user's.
+/// The command `sam`, with cargo-lambda and zig in its path, in a fictitious account, without the user's configuration.
 pub fn command() -> Command {
     beside_tools(installed("sam").unwrap_or_else(|error| panic!("{error}")).join("sam/bin/sam"))
 }
 
-/// A command that can call `sam` and `aws`, which are as [`command`] is.
+/// A command that can call `sam` and `aws`, set up like [`command`].
 fn beside_tools(program: impl AsRef<OsStr>) -> Command {
     let home = installed("sam").unwrap_or_else(|error| panic!("{error}"));
     let bin = home.join("sam/bin");
     let mut command = Command::new(program);
-    // What cargo sets for tests would make its build scripts run again.
+    // The variables that cargo sets for tests would make build scripts run again.
     for prefix in ["AWS_", "SAM_", "DOCKER_", "CARGO_PKG_", "CARGO_MANIFEST_"] {
         forget_environment(&mut command, prefix);
     }
@@ -43,30 +43,30 @@ fn beside_tools(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The same, with this in the place of AWS.
+/// Like [`command`], with this endpoint in place of AWS.
 pub fn deploying_to(endpoint: &str) -> Command {
     in_the_place_of_aws(command(), endpoint)
 }
 
-/// A shell in which somebody uses `sam` and the AWS CLI, with this in the place of AWS.
+/// A shell with `sam` and the AWS CLI, with this endpoint in place of AWS.
 pub fn shell(endpoint: &str) -> Command {
     in_the_place_of_aws(beside_tools("bash"), endpoint)
 }
 
 fn in_the_place_of_aws(mut command: Command, endpoint: &str) -> Command {
-    // Otherwise it asks every five seconds how far a deployment is.
+    // By default it polls a deployment only every five seconds.
     command.env("AWS_ENDPOINT_URL", endpoint).env("SAM_CLI_POLL_DELAY", "1");
     command
 }
 
-/// The same, with this Docker.
+/// Like [`command`], with this Docker.
 pub fn with_docker(docker: &Docker) -> Command {
     let mut command = command();
     command.env("DOCKER_HOST", docker.host());
     command
 }
 
-/// A template as JSON, in which tags are the functions that they are short for.
+/// A template as JSON, in which tags are expanded to the functions that they abbreviate.
 pub fn read_template(path: &Path) -> Value {
     let home = installed("sam").unwrap_or_else(|error| panic!("{error}"));
     let read =

@@ -16,7 +16,7 @@ use super::ca::Ca;
 use super::verified;
 use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
 
-/// For how long Apple takes a provider token.
+/// For how long Apple accepts a provider token.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// The names of the headers that it knows.
@@ -41,10 +41,10 @@ struct State {
 struct Seen {
     requests: Vec<Request>,
     keeps_none: bool,
-    /// With the header and the claims of those that the key has signed.
+    /// The provider tokens seen, with the header and the claims of those that the key has signed.
     provider_tokens: HashMap<String, Option<(Value, Value)>>,
     certificates: HashSet<Vec<u8>>,
-    /// By token and collapse id.
+    /// Notifications by token and collapse id.
     shown: BTreeMap<(String, String), Value>,
 }
 
@@ -56,24 +56,24 @@ impl Apple {
     /// The app's bundle id.
     pub const TOPIC: &str = "com.example.app";
 
-    /// With an authority and the time of its own.
+    /// Starts with a new certificate authority and the real time.
     pub async fn start() -> Self {
         Self::start_with(Arc::new(Ca::new()), clock::now).await
     }
 
-    /// With this authority and this time.
+    /// Starts with this certificate authority and this time.
     pub async fn start_with(ca: Arc<Ca>, clock: fn() -> Timestamp) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let state = Arc::new(State { key, clock, script: Script::default(), seen: Mutex::default() });
         Self { wire: Wire::start(ca.server(), state.clone()).await, state, ca }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn url(&self) -> String {
         self.wire.url()
     }
 
-    /// What its certificate leads to, in PEM.
+    /// The root certificate of its certificate, in PEM.
     pub fn roots_pem(&self) -> String {
         self.ca.pem()
     }
@@ -90,33 +90,33 @@ impl Apple {
         pem
     }
 
-    /// What to do with pushes to this token from now on.
+    /// Sets the answer to pushes to this token from now on.
     pub fn answer(&self, token: &str, answer: Answer) {
         self.state.script.always(token, answer);
     }
 
-    /// What to do with the next push to this token. Called again: with the one after.
+    /// Sets the answer to the next push to this token. A further call is for the push after that.
     pub fn answer_once(&self, token: &str, answer: Answer) {
         self.state.script.once(token, answer);
     }
 
-    /// What to do with all pushes from now on, where nothing is said of their token.
+    /// Sets the answer to all pushes from now on whose token has no answer of its own.
     pub fn answer_all(&self, answer: Answer) {
         self.state.script.always("", answer);
     }
 
-    /// What to do with the next push. Called again: with the one after.
+    /// Sets the answer to the next push. A further call is for the push after that.
     pub fn answer_next(&self, answer: Answer) {
         self.state.script.once("", answer);
     }
 
-    /// How many requests may be under way on a connection: of those that are made from now on.
+    /// Sets how many requests may be pending on a connection, for new connections.
     pub fn max_concurrent_streams(&self, count: usize) {
         self.wire.max_streams(count);
     }
 
-    /// To the next connection: says goodbye when so many requests have come in, and that it has seen only the first of
-    /// them, so many as are to be answered.
+    /// Sends a GOAWAY on the next connection after this many requests. It says that only the first of them, the number
+    /// to answer, were seen.
     pub fn go_away(&self, after: usize, answered: usize) {
         self.wire.go_away(after, answered);
     }
@@ -126,22 +126,22 @@ impl Apple {
         self.wire.freeze();
     }
 
-    /// Ends all connections and takes no more.
+    /// Goes down: ends all connections and accepts no more.
     pub async fn down(&self) {
         self.wire.down().await;
     }
 
-    /// Is there again, where it was before.
+    /// Comes up again at the same address.
     pub async fn up(&self) {
         self.wire.up().await;
     }
 
-    /// Keeps no requests from now on: for those who make very many.
+    /// Records no requests from now on, for tests that send very many.
     pub fn keep_no_requests(&self) {
         self.state.seen.lock().unwrap().keeps_none = true;
     }
 
-    /// How many connections were made to it.
+    /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.wire.connections()
     }
@@ -151,18 +151,18 @@ impl Apple {
         self.state.seen.lock().unwrap().provider_tokens.len()
     }
 
-    /// What it was sent, good or not.
+    /// The requests so far, good or bad.
     pub fn requests(&self) -> Vec<Request> {
         self.state.seen.lock().unwrap().requests.clone()
     }
 
-    /// What it was sent for this token.
+    /// The requests so far for this token.
     pub fn requests_to(&self, token: &str) -> Vec<Request> {
         let path = format!("/3/device/{token}");
         self.requests().into_iter().filter(|request| request.path == path).collect()
     }
 
-    /// The payloads that are to be seen on this device.
+    /// The payloads that this device shows.
     pub fn shown(&self, token: &str) -> Vec<Value> {
         let seen = self.state.seen.lock().unwrap();
         seen.shown.iter().filter(|((of, _), _)| of == token).map(|(_, payload)| payload.clone()).collect()
@@ -197,7 +197,7 @@ impl Provider for State {
 }
 
 impl State {
-    /// Why it does not take it, in the order in which Apple looks.
+    /// Why it refuses a request, checked in Apple's order.
     fn refusal(&self, request: &Request, token: &str, seen: &mut Seen) -> Option<(u16, &'static str)> {
         let header = |name| request.header(name);
         if request.method != "POST" {
@@ -233,7 +233,7 @@ impl State {
             (header("apns-collapse-id").len() > 64, 400, "BadCollapseId"),
             (request.body.is_empty(), 400, "PayloadEmpty"),
             (request.body.len() > 4_096, 413, "PayloadTooLarge"),
-            // Apple does not say so. It does not show such a thing either.
+            // Apple does not document this refusal, but does not show such a push either.
             (!payload["aps"].is_object(), 400, "PayloadEmpty"),
             (is_background && payload["aps"]["content-available"] != 1, 400, "PayloadEmpty"),
         ];

@@ -1,4 +1,4 @@
-//! Certificates for tests: made when they run, and worth nothing after.
+//! Certificates for tests, made while they run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,38 +14,38 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use uuid::Uuid;
 
-/// Where an app's bundle id is in its certificate: `UID`.
+/// The attribute of a certificate's subject with the app's bundle id: `UID`.
 const UID: [u64; 7] = [0, 9, 2342, 19_200_300, 100, 1, 1];
 
-/// A certificate authority that nobody trusts unless told to.
+/// A certificate authority that programs trust only if configured to.
 pub struct Ca {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
-    /// What the certificates of its servers are for.
+    /// The host of its servers' certificates.
     names: &'static [&'static str],
-    /// Whether they have run out.
+    /// Whether they have expired.
     is_late: bool,
 }
 
 impl Ca {
-    /// A new one.
+    /// A new authority.
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = DistinguishedName::new();
-        // Of two with the same name nobody could tell whose certificate it is.
+        // With the same name, a client could not tell which of two authorities issued a certificate.
         params.distinguished_name.push(DnType::CommonName, format!("tests {}", Uuid::new_v4()));
         let certificate = params.self_signed(&key).unwrap();
         Self { certificate, issuer: Issuer::new(params, key), names: &["127.0.0.1", "localhost"], is_late: false }
     }
 
-    /// A new one whose servers have not renewed their certificates in time.
+    /// A new authority whose servers have expired certificates.
     pub fn late() -> Self {
         Self { is_late: true, ..Self::new() }
     }
 
-    /// A new one whose servers have certificates for somewhere else.
+    /// A new authority whose servers have certificates for another host.
     pub fn elsewhere() -> Self {
         Self { names: &["push.example.com"], ..Self::new() }
     }
@@ -55,12 +55,12 @@ impl Ca {
         self.certificate.pem()
     }
 
-    /// Writes its own certificate to a file, such as programs look for at `SSL_CERT_FILE`.
+    /// Writes its own certificate to a file, for `SSL_CERT_FILE`.
     pub fn write(&self, path: &Path) {
         std::fs::write(path, self.pem()).unwrap();
     }
 
-    /// A certificate of an app, with its key after it in PEM, and without in DER.
+    /// A certificate of an app: in PEM, followed by its key, and in DER, without the key.
     pub(crate) fn of_app(&self, topic: &str) -> (Secret, Vec<u8>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -71,7 +71,7 @@ impl Ca {
         (Secret::new(certificate.pem() + &key.serialize_pem()), certificate.der().to_vec())
     }
 
-    /// What a server needs. It takes certificates of apps, and does without.
+    /// The TLS configuration of a server that accepts clients with an app's certificate and clients without one.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut params =

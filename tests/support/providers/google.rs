@@ -7,6 +7,7 @@ use std::time::Duration;
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
+use reachability_test_keys as keys;
 use ring::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -16,9 +17,8 @@ use uuid::Uuid;
 use super::ca::Ca;
 use super::verified;
 use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
-use crate::keys;
 
-/// For how long an access token is good.
+/// For how long an access token is valid.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_599);
 
 /// Google, with one service account of one project. It ends when dropped.
@@ -30,7 +30,7 @@ pub struct Google {
 
 struct State {
     clock: fn() -> Timestamp,
-    /// Of messages.
+    /// The answers to messages.
     script: Script,
     token_script: Script,
     seen: Mutex<Seen>,
@@ -41,9 +41,9 @@ struct Seen {
     requests: Vec<Request>,
     keeps_none: bool,
     token_requests: Vec<Request>,
-    /// Until when.
+    /// The access tokens, with the times at which they expire.
     access_tokens: HashMap<String, Timestamp>,
-    /// By registration token and tag.
+    /// Notifications by registration token and tag.
     shown: BTreeMap<(String, String), Value>,
 }
 
@@ -55,29 +55,29 @@ impl Google {
     /// The id of its key.
     pub const KEY_ID: &str = "0123456789abcdef";
 
-    /// With an authority and the time of its own.
+    /// Starts with a new certificate authority and the real time.
     pub async fn start() -> Self {
         Self::start_with(Arc::new(Ca::new()), clock::now).await
     }
 
-    /// With this authority and this time.
+    /// Starts with this certificate authority and this time.
     pub async fn start_with(ca: Arc<Ca>, clock: fn() -> Timestamp) -> Self {
         let script = Script::default;
         let state = Arc::new(State { clock, script: script(), token_script: script(), seen: Mutex::default() });
         Self { wire: Wire::start(ca.server(), state.clone()).await, state, ca }
     }
 
-    /// Where FCM is.
+    /// The URL of FCM.
     pub fn url(&self) -> String {
         self.wire.url()
     }
 
-    /// Where access tokens are given out.
+    /// The URL of the token endpoint.
     pub fn token_url(&self) -> String {
         self.url() + "/token"
     }
 
-    /// What its certificate leads to, in PEM.
+    /// The root certificate of its certificate, in PEM.
     pub fn roots_pem(&self) -> String {
         self.ca.pem()
     }
@@ -88,67 +88,67 @@ impl Google {
         KEY.get_or_init(|| Secret::new(keys::rsa())).clone()
     }
 
-    /// What to do with messages to this registration token from now on.
+    /// Sets the answer to messages to this registration token from now on.
     pub fn answer(&self, token: &str, answer: Answer) {
         self.state.script.always(token, answer);
     }
 
-    /// What to do with the next message to this registration token. Called again: with the one after.
+    /// Sets the answer to the next message to this registration token. A further call is for the message after that.
     pub fn answer_once(&self, token: &str, answer: Answer) {
         self.state.script.once(token, answer);
     }
 
-    /// What to do with all messages from now on, where nothing is said of their registration token.
+    /// Sets the answer to all messages from now on whose registration token has no answer of its own.
     pub fn answer_all(&self, answer: Answer) {
         self.state.script.always("", answer);
     }
 
-    /// What to do with those who want access tokens from now on.
+    /// Sets the answer to requests for access tokens from now on.
     pub fn answer_tokens(&self, answer: Answer) {
         self.state.token_script.always("", answer);
     }
 
-    /// What to do with who wants an access token next. Called again: with the one after.
+    /// Sets the answer to the next request for an access token. A further call is for the request after that.
     pub fn answer_token_once(&self, answer: Answer) {
         self.state.token_script.once("", answer);
     }
 
-    /// Takes no access token any more that it has given out.
+    /// Revokes all access tokens.
     pub fn revoke(&self) {
         self.state.seen.lock().unwrap().access_tokens.clear();
     }
 
-    /// How many requests may be under way on a connection: of those that are made from now on.
+    /// Sets how many requests may be pending on a connection, for new connections.
     pub fn max_concurrent_streams(&self, count: usize) {
         self.wire.max_streams(count);
     }
 
-    /// Ends all connections and takes no more.
+    /// Goes down: ends all connections and accepts no more.
     pub async fn down(&self) {
         self.wire.down().await;
     }
 
-    /// Is there again, where it was before.
+    /// Comes up again at the same address.
     pub async fn up(&self) {
         self.wire.up().await;
     }
 
-    /// Keeps no requests from now on: for those who make very many.
+    /// Records no requests from now on, for tests that send very many.
     pub fn keep_no_requests(&self) {
         self.state.seen.lock().unwrap().keeps_none = true;
     }
 
-    /// How many connections were made to it, both for access tokens and for messages.
+    /// How many connections it has accepted, for access tokens and for messages.
     pub fn connections(&self) -> usize {
         self.wire.connections()
     }
 
-    /// The messages that it was sent, good or not.
+    /// The requests with messages so far, good or bad.
     pub fn requests(&self) -> Vec<Request> {
         self.state.seen.lock().unwrap().requests.clone()
     }
 
-    /// The assertions that it was shown by those who wanted access tokens.
+    /// The assertions in the requests for access tokens so far.
     pub fn assertions(&self) -> Vec<String> {
         let seen = self.state.seen.lock().unwrap();
         let body = |request: &Request| String::from_utf8(request.body.to_vec()).unwrap();
@@ -157,12 +157,12 @@ impl Google {
         seen.token_requests.iter().map(body).filter_map(assertion).collect()
     }
 
-    /// How often an access token was asked for.
+    /// How many requests for access tokens there were.
     pub fn token_requests(&self) -> usize {
         self.state.seen.lock().unwrap().token_requests.len()
     }
 
-    /// The notifications that are to be seen on this device.
+    /// The notifications that this device shows.
     pub fn shown(&self, token: &str) -> Vec<Value> {
         let seen = self.state.seen.lock().unwrap();
         seen.shown.iter().filter(|((of, _), _)| of == token).map(|(_, message)| message.clone()).collect()
@@ -258,7 +258,7 @@ fn refusal_of_assertion(request: &Request, now: Timestamp) -> Option<&'static st
     }
 }
 
-/// Whether it is a message by FCM's schema, as far as it is used here.
+/// Whether a message follows FCM's schema, as far as the product uses it.
 fn is_message(json: &Value) -> bool {
     let message = &json["message"];
     let all_texts = |value: &Value| match value {

@@ -1,5 +1,5 @@
-//! Stand-ins for Apple and Google: they speak HTTP/2 over TLS, check what they are sent as strictly as the real ones, and
-//! do what networks and tired servers do when they are told to.
+//! Stand-ins for Apple and Google. They speak HTTP/2 over TLS, check requests as strictly as the real services, and
+//! inject faults of networks and servers on demand.
 
 pub mod apple;
 pub mod ca;
@@ -16,7 +16,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::signature::{UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::Value;
 
-/// The header and the claims of a token that this key has signed; `None` if it has not.
+/// The header and the claims of a token; `None` if this key has not signed it.
 fn verified(jwt: &str, algorithm: &'static dyn VerificationAlgorithm, public: &[u8]) -> Option<(Value, Value)> {
     let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();
     let (message, signature) = jwt.rsplit_once('.')?;

@@ -1,4 +1,4 @@
-//! A server of HTTP/2 over TLS on a free port, and everything that may happen to its answers.
+//! A server of HTTP/2 over TLS on a free port, with faults on demand.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -20,36 +20,36 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// A request as it came in.
+/// A request as it was received.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Its method.
     pub method: Method,
     /// Its URL.
     pub url: String,
-    /// The path in it.
+    /// The path in the URL.
     pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
-    /// The client's certificate in DER; `None` if it gave none.
+    /// The client's certificate in DER; `None` if it sent none.
     pub certificate: Option<Vec<u8>>,
 }
 
 impl Request {
-    /// The value of a header; nothing if it is not there.
+    /// The value of a header; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Its body as JSON; null if it is not.
+    /// Its body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// What a stand-in does with a request. Where its answer is not heard, it has done all the same what was asked of it.
+/// What a stand-in does with a request. It has carried the request out even if its answer does not arrive.
 #[derive(Debug, Clone)]
 pub struct Answer {
     what: What,
@@ -82,7 +82,7 @@ pub(crate) struct Reply {
 }
 
 impl Answer {
-    /// The same as without it: for what may be said of its time.
+    /// The usual answer, for example to delay it.
     pub fn usual() -> Self {
         Self { what: What::Usual, when: When::Now }
     }
@@ -93,17 +93,17 @@ impl Answer {
         Self { what: What::Reply(reply), when: When::Now }
     }
 
-    /// A refusal in Apple's words.
+    /// A refusal in Apple's format.
     pub fn apns(status: u16, reason: &str) -> Self {
         Self::reply(status, json!({ "reason": reason }).to_string())
     }
 
-    /// A refusal in Apple's words, of a token that has been dead since: milliseconds since the epoch.
+    /// A refusal in Apple's format, with the time since which the token is dead, in milliseconds since the epoch.
     pub fn apns_since(status: u16, reason: &str, since: i64) -> Self {
         Self::reply(status, json!({ "reason": reason, "timestamp": since }).to_string())
     }
 
-    /// A refusal in Google's words: that of its APIs, and FCM's own if it has one.
+    /// A refusal in Google's format, with a status of its APIs, and with an error code of FCM if there is one.
     pub fn fcm(status: u16, word: &str, code: Option<&str>) -> Self {
         let detail =
             |code| json!({ "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code });
@@ -112,12 +112,12 @@ impl Answer {
         Self::reply(status, json!({ "error": error }).to_string())
     }
 
-    /// A refusal in OAuth's words.
+    /// A refusal in OAuth's format.
     pub fn oauth(status: u16, error: &str) -> Self {
         Self::reply(status, json!({ "error": error, "error_description": "refused" }).to_string())
     }
 
-    /// No answer, as long as the client waits.
+    /// No answer while the client waits.
     pub fn stall() -> Self {
         Self { what: What::Stall, when: When::Now }
     }
@@ -127,7 +127,7 @@ impl Answer {
         Self { what: What::Reset, when: When::Now }
     }
 
-    /// The connection is cut, whatever else is going on there.
+    /// The whole connection is cut.
     pub fn close() -> Self {
         Self { what: What::Close, when: When::Now }
     }
@@ -141,19 +141,19 @@ impl Answer {
         self
     }
 
-    /// Given only after a while.
+    /// The same answer after this delay.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self { when: When::After(time), ..self }
     }
 
-    /// Given only when so many requests have come in.
+    /// The same answer, once this many requests have arrived.
     #[must_use]
     pub fn after_requests(self, count: usize) -> Self {
         Self { when: When::Requests(count), ..self }
     }
 
-    /// Given only when so many answers have been given.
+    /// The same answer, once this many answers were sent.
     #[must_use]
     pub fn after_answers(self, count: usize) -> Self {
         Self { when: When::Answers(count), ..self }
@@ -161,13 +161,13 @@ impl Answer {
 }
 
 impl Answer {
-    /// Whether the stand-in does what was asked of it, be it heard of or not.
+    /// Whether the stand-in carries the request out, even if the answer does not arrive.
     pub(crate) fn is_taken(&self) -> bool {
         !matches!(&self.what, What::Reply(reply) if reply.status != 200)
     }
 }
 
-/// What answers are to be given, by whom they are for. An empty name stands for everybody.
+/// The answers to give, by recipient. The empty name stands for all recipients.
 #[derive(Debug, Default)]
 pub(crate) struct Script(Mutex<HashMap<String, Answers>>);
 
@@ -186,7 +186,7 @@ impl Script {
         self.0.lock().unwrap().entry(name.to_owned()).or_default().once.push_back(answer);
     }
 
-    /// The next answer. One of its own comes before everybody's.
+    /// The next answer. A recipient's own answer precedes the one for all.
     pub(crate) fn next(&self, name: &str) -> Answer {
         let mut script = self.0.lock().unwrap();
         let mut of = |name| {
@@ -197,13 +197,13 @@ impl Script {
     }
 }
 
-/// What a stand-in makes of requests.
+/// How a stand-in handles requests.
 pub(crate) trait Provider: Send + Sync + 'static {
-    /// What it does with one, and what it says if it says what is usual.
+    /// The script's answer to a request, and the usual reply.
     fn handle(&self, request: Request) -> (Answer, Reply);
 }
 
-/// A goodbye to a connection.
+/// When to send a GOAWAY on a connection.
 #[derive(Debug, Clone, Copy)]
 struct GoAway {
     after: usize,
@@ -262,7 +262,7 @@ impl Wire {
         *self.shared.go_away.lock().unwrap() = Some(GoAway { after, answered });
     }
 
-    /// Keeps the connections there are, but neither reads nor writes on them any more.
+    /// Keeps the open connections, but neither reads nor writes on them any more.
     pub(crate) fn freeze(&self) {
         self.shared.taps.lock().unwrap().drain(..).for_each(|tap| tap.is_frozen.store(true, Ordering::SeqCst));
     }
@@ -271,7 +271,7 @@ impl Wire {
         let listener = self.listener.lock().unwrap().take();
         if let Some(listener) = listener {
             listener.abort();
-            // Its port is free, and its connections are gone, when it has ended.
+            // Once the task has ended, its port is free and its connections are closed.
             let _ = listener.await;
         }
     }
@@ -296,7 +296,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             Ok((tcp, _)) = listener.accept() => {
-                // What goes wrong here is for the client to see: it is cut off.
+                // After an error the client sees a closed connection.
                 connections.spawn(serve(tcp, shared.clone()));
             }
             Some(_) = connections.join_next() => {}
@@ -304,7 +304,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Serves one connection until an end of it goes away.
+/// Serves one connection until one end closes it.
 async fn serve(tcp: TcpStream, shared: Arc<Shared>) -> Option<()> {
     tcp.set_nodelay(true).ok()?;
     let tls = shared.tls.accept(tcp).await.ok()?;
@@ -332,7 +332,7 @@ async fn serve(tcp: TcpStream, shared: Arc<Shared>) -> Option<()> {
         seen += 1;
         if let Some(GoAway { after, answered }) = go_away {
             if seen > answered {
-                // It will say that it never saw it.
+                // The GOAWAY will say that this request was not seen.
                 unanswered.push((request, respond));
                 if seen == after {
                     tap.write(&goodbye(last_answered));
@@ -401,7 +401,7 @@ async fn answer(
     Some(())
 }
 
-/// A GOAWAY frame, without an error: of the streams after this one nothing was done.
+/// A GOAWAY frame without an error: the streams after this one were not handled.
 fn goodbye(last_stream: u32) -> [u8; 17] {
     let mut frame = [0; 17];
     (frame[2], frame[3]) = (8, 7);
@@ -409,7 +409,7 @@ fn goodbye(last_stream: u32) -> [u8; 17] {
     frame
 }
 
-/// Where something can be put between the frames of a connection, or an end to it that nobody is told of.
+/// A stream that can insert bytes between the frames of a connection, or drop the connection silently.
 #[derive(Debug, Default)]
 struct Tap {
     between: Mutex<Vec<u8>>,
@@ -450,7 +450,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
-    /// Takes everything, so that between a write and a flush there are whole frames.
+    /// Buffers everything, so that whole frames are written at a flush.
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.out.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -1,26 +1,27 @@
-//! Keys as push providers give them out, for tests: the `openssl` command makes them when they are needed, so that none is
-//! kept in the sources.
+//! Keys as push providers give them out, for tests. The `openssl` command makes them when a test needs them, so that
+//! the sources contain none.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// A P-256 key as PKCS #8 in PEM, such as Apple's `.p8` files.
-pub(super) fn p256() -> String {
+pub fn p256() -> String {
     openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "")
 }
 
 /// An RSA key as PKCS #8 in PEM.
-pub(super) fn rsa() -> String {
+pub fn rsa() -> String {
     openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "")
 }
 
-/// A certificate of a key, for 30 days from now, with a subject such as `/UID=com.example.app`.
-pub(super) fn certificate(key: &str, subject: &str) -> String {
+/// A certificate of a key, valid for 30 days from now, with a subject such as `/UID=com.example.app`.
+pub fn certificate(key: &str, subject: &str) -> String {
     openssl(&["req", "-x509", "-new", "-key", "/dev/stdin", "-days", "30", "-subj", subject], key)
 }
 
 /// The JSON of a service account with this key.
-pub(super) fn service_account(key: &str) -> String {
+pub fn service_account(key: &str) -> String {
     serde_json::json!({
         "type": "service_account",
         "project_id": "example-1",
@@ -33,8 +34,8 @@ pub(super) fn service_account(key: &str) -> String {
     .to_string()
 }
 
-/// What `openssl` makes of an input.
-pub(super) fn openssl(arguments: &[&str], input: &str) -> String {
+/// Runs `openssl` with this input. Returns its output.
+pub fn openssl(arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("openssl");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the openssl command can be run");

@@ -1,0 +1,173 @@
+//! Notifications and their deliveries.
+
+use std::time::{Duration, Instant};
+
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::message::{Deliver, PushMessage};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus};
+use reachability_domain::push::reason::Reason;
+use reachability_domain::sid::Sid;
+use reachability_infra::clock;
+use reachability_tests::providers::Answer;
+use reachability_tests::push_harness::PushHarness;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{content, unregister};
+
+/// It goes to all devices of its users, with a delivery for each.
+#[tokio::test]
+async fn a_notification_goes_to_all_devices() {
+    let harness = PushHarness::new().await;
+    let good = harness.register("alice", Channel::Apn, "01").await;
+    let android = harness.register("alice", Channel::Gcm, "token").await;
+    let dying = harness.register("bob", Channel::Apn, "02").await;
+    let dead = harness.register("bob", Channel::Apn, "03").await;
+    let other = harness.register("carol", Channel::Apn, "04").await;
+    harness.apple.answer("02", Answer::apns(410, "Unregistered"));
+    harness.apple.answer("03", Answer::apns(410, "Unregistered"));
+    harness.check(&dead).await;
+    let deliver = harness.notification(&["alice", "bob", "nobody", "alice"], content(), Some(60)).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert!(harness.deliveries(deliver.notification).await.iter().all(|it| it.status == DeliveryStatus::NEW));
+    assert!(harness.handle(messages).await.is_empty());
+    let status = async |binding: &Binding| {
+        let deliveries = harness.deliveries(deliver.notification).await;
+        deliveries.into_iter().find(|it| it.binding_sid == binding.sid).map(|delivery: Delivery| delivery.status)
+    };
+    let apns_id = harness.apple.requests_to("01")[0].header("apns-id").to_owned();
+    assert_eq!(status(&good).await, Some(DeliveryStatus::Accepted { id: Some(apns_id) }));
+    assert!(matches!(status(&android).await, Some(DeliveryStatus::Accepted { id: Some(_) })));
+    assert_eq!(status(&dying).await, Some(DeliveryStatus::Failed { reason: Reason::new("Unregistered") }));
+    assert_eq!(status(&dead).await, None);
+    assert_eq!(status(&other).await, None);
+    // The providers' answers count as answers to a check.
+    assert_eq!(harness.notifiable("alice").await, Some(true));
+    assert_eq!(harness.notifiable("bob").await, Some(false));
+    assert_eq!(harness.binding(good.sid).await.unwrap().status(), "confirmed");
+    let shown = harness.apple.shown("01");
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["aps"]["alert"], json!({ "title": "Title", "body": "Body" }));
+    assert_eq!((&shown[0]["aps"]["sound"], &shown[0]["room"]), (&json!("ping"), &json!(7)));
+}
+
+/// Its messages are delivered several times, also concurrently.
+#[tokio::test]
+async fn a_redelivered_notification_is_shown_once() {
+    let harness = PushHarness::new().await;
+    let phone = harness.register("alice", Channel::Apn, "01").await;
+    harness.register("alice", Channel::Fcm, "token").await;
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    let all = PushMessage::Deliver(deliver.clone());
+    let first = harness.handle(vec![all.clone(), all.clone()]).await;
+    assert_eq!(first.len(), 4);
+    harness.handle([first.clone(), first.clone()].concat()).await;
+    assert!(harness.apple.requests_to("01").len() > 1, "two at once both find it unsent");
+    assert_eq!(harness.apple.shown("01").len(), 1);
+    assert_eq!(harness.google.shown("token").len(), 1);
+    // Once a delivery has its result, it is not sent again.
+    let sent = harness.apple.requests().len();
+    let again = harness.handle(vec![all]).await;
+    harness.handle(again).await;
+    assert_eq!(harness.apple.requests().len(), sent);
+    // The answer is lost, so the pusher does not know that the push was sent.
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    harness.apple.answer_once("01", Answer::reset());
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    harness.handle(messages).await;
+    assert_eq!(harness.apple.shown("01").len(), 2, "each of the two once");
+    let delivery = harness.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
+    assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
+}
+
+/// A delivery that waits for another attempt has the reason. A new reason is written, a repeated one is not.
+#[tokio::test]
+async fn a_queued_delivery_says_why() {
+    let harness = PushHarness::new().await;
+    for n in 0..8 {
+        harness.register("alice", Channel::Apn, &format!("0{n}")).await;
+    }
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    let deliveries = async || harness.deliveries(deliver.notification).await;
+    assert!(deliveries().await.iter().all(|it| it.status == DeliveryStatus::NEW));
+    harness.apple.down().await;
+    // At the second attempt some are held back, since the breaker is open.
+    let messages = harness.handle(messages).await;
+    let first = deliveries().await;
+    let queued = |reason: &str| DeliveryStatus::Queued { reason: Some(Reason::new(reason)) };
+    assert_eq!(first.iter().filter(|it| it.status == queued("NotConnected")).count(), 8, "{first:?}");
+    let mut messages = harness.handle(messages).await;
+    assert_eq!(deliveries().await, first, "nothing new, and nothing written");
+    // Apple answers again, for one device with another reason.
+    harness.apple.up().await;
+    harness.apple.answer("00", Answer::apns(429, "TooManyRequests"));
+    let started = Instant::now();
+    while messages.len() > 1 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{messages:?}");
+        sleep(Duration::from_millis(50)).await;
+        // Handle the message as if it were due.
+        let again = |message| match message {
+            PushMessage::Deliver(deliver) => PushMessage::Deliver(Deliver { attempts: 1, ..deliver }),
+            other => other,
+        };
+        messages = harness.handle(messages.into_iter().map(again).collect()).await;
+    }
+    let last = deliveries().await;
+    assert_eq!(last.iter().filter(|it| it.status == queued("TooManyRequests")).count(), 1, "{last:?}");
+    assert_eq!(last.iter().filter(|it| it.status.as_str() == "accepted").count(), 7, "{last:?}");
+}
+
+/// The reasons: it expired, or there is no device, no credential, or no answer.
+#[tokio::test]
+async fn a_failed_delivery_says_why() {
+    let harness = PushHarness::new().await;
+    let phone = harness.register("alice", Channel::Apn, "01").await;
+    let reason = async |deliver: &Deliver| match harness.store.delivery(deliver.notification, phone.sid).await.unwrap()
+    {
+        Some(Delivery { status: DeliveryStatus::Failed { reason }, .. }) => reason.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let queued = async |ttl| {
+        let deliver = harness.notification(&["alice"], content(), ttl).await;
+        (deliver.clone(), harness.handle(vec![PushMessage::Deliver(deliver)]).await)
+    };
+    // With a ttl of 0 the provider gets expiration 0, and there is one attempt.
+    let (now, messages) = queued(Some(0)).await;
+    harness.handle(messages).await;
+    let delivery = harness.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
+    assert_eq!(delivery.status.as_str(), "accepted");
+    assert_eq!(harness.apple.requests_to("01")[0].header("apns-expiration"), "0");
+    let (expired, messages) = queued(Some(0)).await;
+    harness.apple.answer_once("01", Answer::apns(429, "TooManyRequests"));
+    let again = harness.handle(messages).await;
+    assert!(harness.handle(again).await.is_empty());
+    assert_eq!(reason(&expired).await, "Expired");
+
+    // There is a limited number of attempts.
+    let (busy, mut messages) = queued(None).await;
+    harness.apple.answer("01", Answer::apns(429, "TooManyRequests"));
+    let mut tries = 0;
+    while !messages.is_empty() {
+        messages = harness.handle(messages).await;
+        tries += 1;
+    }
+    assert_eq!((tries, reason(&busy).await.as_str()), (8, "TooManyRequests"));
+
+    let (no_credential, messages) = queued(None).await;
+    let credential = harness.store.credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap().unwrap();
+    harness.store.delete_credential(credential.sid).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    harness.handle(messages).await;
+    assert_eq!(reason(&no_credential).await, "NoCredential");
+
+    let (gone, messages) = queued(None).await;
+    harness.store.apply(harness.service, phone.device(), &unregister(&phone), None, clock::now()).await.unwrap();
+    harness.handle(messages).await;
+    assert_eq!(reason(&gone).await, "NotRegistered");
+    // A notification that does not exist, or not any more, is ignored.
+    let unknown = Deliver { notification: Sid::from_bits(9), ..gone };
+    assert!(harness.handle(vec![PushMessage::Deliver(unknown)]).await.is_empty());
+}
