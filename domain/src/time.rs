@@ -25,6 +25,9 @@ impl Timestamp {
     /// Later than every real time: the end of a lease that never expires.
     pub const MAX: Self = Self(i64::MAX);
 
+    /// 0001-01-01T00:00:00Z.
+    const YEAR_1: Self = Self(-62_135_596_800_000);
+
     /// From milliseconds since the epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -78,7 +81,9 @@ impl FromStr for Timestamp {
         if !date_and_time {
             return Err(InvalidTime);
         }
-        text.parse::<jiff::Timestamp>().map(|time| Self(time.as_millisecond())).map_err(|_| InvalidTime)
+        let time = text.parse::<jiff::Timestamp>().map(|time| Self(time.as_millisecond())).map_err(|_| InvalidTime)?;
+        // An offset can move a time into a year that RFC 3339 cannot write.
+        if Self::YEAR_1 <= time { Ok(time) } else { Err(InvalidTime) }
     }
 }
 
@@ -95,6 +100,58 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// A time as people read it, for `#[serde(with = …)]`.
+pub mod rfc3339 {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    use super::Timestamp;
+
+    /// Writes it as [`Timestamp`]'s `Display` does.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(time)
+    }
+
+    /// Reads it as [`Timestamp`]'s `FromStr` does.
+    ///
+    /// # Errors
+    /// If it is no time.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+
+    /// A time that may be `null`.
+    pub mod option {
+        use serde::de::{Deserialize, Deserializer, Error};
+        use serde::ser::Serializer;
+
+        use super::Timestamp;
+
+        /// As [`super::serialize`].
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => super::serialize(time, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// As [`super::deserialize`].
+        ///
+        /// # Errors
+        /// If it is neither a time nor `null`.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+            let text = Option::<String>::deserialize(deserializer)?;
+            text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +163,7 @@ mod tests {
         assert_eq!(time.to_seconds(), "2026-11-20T10:00:00Z");
         assert_eq!(time.to_rfc2822(), "Fri, 20 Nov 2026 10:00:00 +0000");
         assert_eq!("2026-11-20T11:00:00.250999+01:00".parse(), Ok(time));
+        assert_eq!("0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap(), Timestamp::YEAR_1);
         assert_eq!("2026-11-20T10:00:00Z".parse::<Timestamp>().unwrap().to_string(), "2026-11-20T10:00:00.000Z");
     }
 
@@ -123,6 +181,9 @@ mod tests {
             "2026-02-30T10:00:00Z",
             "2026-11-20T25:00:00Z",
             "-002026-11-20T10:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "0000-01-01T00:00:00+00:01",
+            "0001-01-01T00:00:00+00:01",
             "2026-11-20T10:00:00Z[Europe/Berlin]",
             "2026-11-20T10:00:00.000000000Zzzzzzzzzzzzzzzzzzzzz",
         ] {

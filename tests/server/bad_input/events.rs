@@ -66,6 +66,9 @@ fn bad_events_are_refused_with_the_reason() {
         ("occurred_at", json!("2026-11-20T10:00:00"), "occurred_at"),
         ("occurred_at", json!("2026-13-20T10:00:00Z"), "occurred_at"),
         ("occurred_at", json!("1795171200"), "occurred_at"),
+        // Before the year 1, by the offset.
+        ("occurred_at", json!("0000-01-01T00:00:00+00:01"), "occurred_at is not a time: expected RFC 3339"),
+        ("occurred_at", json!("0001-01-01T00:00:00+00:01"), "occurred_at is not a time: expected RFC 3339"),
         ("occurred_at", json!(1_795_171_200), ""),
         ("occurred_at", json!(ahead), "in the future"),
         ("occurred_at", json!("9999-01-01T00:00:00Z"), "in the future"),
