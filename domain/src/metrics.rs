@@ -130,15 +130,16 @@ impl dyn Metrics + '_ {
 
     /// Increments the counters of the values that differ after a change.
     pub fn count_change(&self, change: &Change) {
-        if change.before.online != change.after.online {
-            self.count(match change.after.online {
+        let (before, after) = (change.before.reachability, change.after.reachability);
+        if before.online != after.online {
+            self.count(match after.online {
                 Some(true) => Counter::ChangesOnline,
                 Some(false) => Counter::ChangesOffline,
                 None => Counter::ChangesUnknown,
             });
         }
-        if change.before.notifiable != change.after.notifiable {
-            match change.after.notifiable {
+        if before.notifiable != after.notifiable {
+            match after.notifiable {
                 Some(true) => self.count(Counter::ChangesNotifiable),
                 Some(false) => self.count(Counter::ChangesNotNotifiable),
                 None => {}

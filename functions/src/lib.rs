@@ -11,12 +11,15 @@ mod http;
 mod routes;
 mod use_cases;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderValue, Response, header};
 use axum::middleware;
 use axum::routing::get;
 use reachability_domain::ids::Ids;
+use reachability_domain::presence::ports::ChangeLog;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
@@ -26,12 +29,14 @@ use crate::http::request::ApiRequest;
 use crate::http::request_log;
 use crate::use_cases::services::ServiceDirectory;
 
-/// All routes, and `/healthz`, which needs no authentication.
-pub fn router(app: App) -> Router {
-    serve(
-        app,
-        configuration_routes().merge(routes::users::routes()).merge(routes::events::routes()).merge(bindings_routes()),
-    )
+/// All routes, and `/healthz`, which needs no authentication. Those of the log of changes are there if there is a log.
+pub fn router(app: App, change_log: Option<Arc<dyn ChangeLog>>) -> Router {
+    let routes = configuration_routes()
+        .merge(routes::users::routes())
+        .merge(routes::events::routes())
+        .merge(bindings_routes())
+        .merge(change_log.map(routes::changes::routes).unwrap_or_default());
+    serve(app, routes)
 }
 
 /// The function `configuration`: services with their settings, and the account with its keys and credentials. It also

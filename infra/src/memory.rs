@@ -6,12 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::change_reason::ChangeReason;
+use reachability_domain::presence::device_writes::TransitionWrites;
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::{DeletionWrites, JoinWrites};
@@ -147,6 +150,8 @@ impl Users for MemoryStore {
         if scope.by_identity.contains_key(&user.identity) {
             return Err(StoreError::Exists);
         }
+        let state = scope.states.entry(user.identity.clone()).or_default();
+        state.create(user.sid, ChangeReason::Profile, user.date_created);
         scope.create_user(user);
         Ok(())
     }
@@ -174,7 +179,9 @@ impl Users for MemoryStore {
         if stored.version != user.version {
             return Err(StoreError::Conflict);
         }
-        *stored = User { version: user.version + 1, ..user.clone() };
+        let state = scope.states.entry(user.identity.clone()).or_default();
+        state.change_profile(user.date_updated);
+        *stored = User { version: user.version + 1, revision: state.revision, ..user.clone() };
         Ok(())
     }
 
@@ -183,12 +190,11 @@ impl Users for MemoryStore {
         let Some(scope) = contents.services.get_mut(&service) else { return Ok(false) };
         let Some(user) = scope.users.remove(&sid) else { return Ok(false) };
         scope.by_identity.remove(&user.identity);
-        if let Some(state) = scope.states.get_mut(&user.identity) {
-            let writes = DeletionWrites::of(state, now);
-            *state = writes.state;
-            for sid in writes.delete {
-                scope.bindings.remove(&Device::of_binding(sid));
-            }
+        let state = scope.states.entry(user.identity).or_default();
+        let writes = DeletionWrites::of(state, now);
+        *state = writes.state;
+        for sid in writes.delete {
+            scope.bindings.remove(&Device::of_binding(sid));
         }
         Ok(true)
     }
@@ -205,7 +211,7 @@ impl States for MemoryStore {
     async fn join(
         &self,
         user: &User,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
@@ -213,15 +219,24 @@ impl States for MemoryStore {
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
         let unknown = UserState::default();
         let before = scope.states.get(&user.identity).unwrap_or(&unknown);
-        let writes = JoinWrites::of(before, news, now);
+        let writes = JoinWrites::of(before, news, user.sid, now);
         let joined = Joined::of(before, writes.after(before), news, asked);
         if let Some(state) = writes.state {
             scope.states.insert(user.identity.clone(), state);
         }
-        if writes.creates_user && !scope.by_identity.contains_key(&user.identity) {
+        if writes.creates_user {
             scope.create_user(user);
         }
         Ok(joined)
+    }
+
+    async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        let scope = contents.services.get_mut(&user.service);
+        if let Some(state) = scope.and_then(|scope| scope.states.get_mut(&user.identity)) {
+            state.announce(generation, now);
+        }
+        Ok(())
     }
 }
 
@@ -269,8 +284,7 @@ impl Bindings for MemoryStore {
         };
         let state = |identity: Option<&Identity>| identity.and_then(|identity| scope.states.get(identity)).cloned();
         let (leaver, owner) = (state(transition.leaver()), state(transition.owner()));
-        let new_user = user.filter(|user| !scope.by_identity.contains_key(&user.identity));
-        let writes = transition.writes(leaver, owner, new_user, now);
+        let writes = TransitionWrites::of(transition, leaver, owner, user, now);
         for (identity, state) in writes.states() {
             scope.states.insert(identity.clone(), state.clone());
         }

@@ -2,14 +2,13 @@
 
 use std::error::Error;
 
+use crate::aws;
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use futures_util::{StreamExt, stream};
-use reachability_domain::presence::notice::{Notice, Sink, SinkError};
-use serde_json::Value;
-
-use crate::aws;
+use reachability_domain::presence::change::Notice;
+use reachability_domain::presence::sink::{Sink, SinkError};
 
 /// Maximum number of messages per request.
 const BATCH: usize = 10;
@@ -28,14 +27,13 @@ pub struct Topic {
 impl Sink for Topic {
     /// Publishes `service_sid` and `type` as message attributes too, for filter policies.
     async fn tell(&self, notices: &[Notice]) -> Result<(), SinkError> {
-        let messages: Vec<Value> = notices.iter().map(Notice::to_json).collect();
-        let publish = |(batch, messages)| async move {
-            self.publish_batch(messages).await.map_err(|(indices, source)| {
+        let publish = |(batch, notices)| async move {
+            self.publish_batch(notices).await.map_err(|(indices, source)| {
                 let indices: Vec<usize> = indices.into_iter().map(|index: usize| batch * BATCH + index).collect();
                 (indices, source)
             })
         };
-        let batches: Vec<_> = messages.chunks(BATCH).enumerate().map(publish).collect();
+        let batches: Vec<_> = notices.chunks(BATCH).enumerate().map(publish).collect();
         let published = stream::iter(batches);
         let mut failed: Option<SinkError> = None;
         for result in published.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
@@ -53,9 +51,9 @@ impl Topic {
         Self { client, arn }
     }
 
-    async fn publish_batch(&self, messages: &[Value]) -> Result<(), (Vec<usize>, Box<dyn Error + Send + Sync>)> {
-        let everything = |error: Box<dyn Error + Send + Sync>| ((0..messages.len()).collect(), error);
-        let entries = messages.iter().enumerate().map(|(index, message)| entry(index, message));
+    async fn publish_batch(&self, notices: &[Notice]) -> Result<(), (Vec<usize>, Box<dyn Error + Send + Sync>)> {
+        let everything = |error: Box<dyn Error + Send + Sync>| ((0..notices.len()).collect(), error);
+        let entries = notices.iter().enumerate().map(|(index, notice)| entry(index, notice));
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| everything(error.into()))?;
         let request = self.client.publish_batch().topic_arn(&self.arn).set_publish_batch_request_entries(Some(entries));
         let answer = request.send().await.map_err(|error| everything(error.into()))?;
@@ -70,14 +68,12 @@ impl Topic {
     }
 }
 
-fn entry(index: usize, message: &Value) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
-    let mut entry =
-        PublishBatchRequestEntry::builder().id(index.to_string()).message(aws::sendable(message.to_string()));
-    for name in ["type", "service_sid"] {
-        if let Some(value) = message[name].as_str() {
-            let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
-            entry = entry.message_attributes(name, attribute);
-        }
-    }
-    entry.build()
+fn entry(index: usize, notice: &Notice) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
+    let attribute = |value: String| MessageAttributeValue::builder().data_type("String").string_value(value).build();
+    PublishBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message(aws::sendable(notice.to_json()))
+        .message_attributes("type", attribute(notice.kind().to_owned())?)
+        .message_attributes("service_sid", attribute(notice.service().to_string())?)
+        .build()
 }

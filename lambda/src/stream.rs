@@ -1,9 +1,10 @@
 //! Lambda's DynamoDB stream event, reduced to the fields used here, and its response.
 
 use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::User;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::store::StoreError;
-use reachability_infra::dynamodb::{StateError, StoredState, services, user_of_state};
+use reachability_infra::dynamodb::stream::{self, ItemKind};
 use reachability_worker::{Fanout, StoredWrite};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::{AttributeValue, Item};
@@ -68,33 +69,34 @@ pub async fn handle(fanout: &Fanout, batch: Batch) -> BatchResponse {
             Err(error) => error!(error = %ErrorChain(&error), record = name, "a record was skipped"),
         }
     }
-    let failed = fanout.handle(&writes).await.and_then(|failed| names.into_iter().nth(failed));
+    let failed = fanout.handle_writes(&writes).await.and_then(|failed| names.into_iter().nth(failed));
     let failure = |item_identifier| ItemFailure { item_identifier };
     BatchResponse { batch_item_failures: failed.map(failure).into_iter().collect() }
 }
 
-/// Converts a record; `None` if it cannot cause a published change.
+/// Parses a write; `None` if nobody is told of it.
 fn read(images: Images) -> Result<Option<StoredWrite>, StoreError> {
-    let pk = match images.keys.get("pk") {
-        Some(AttributeValue::S(pk)) => pk.as_str(),
-        _ => return Ok(None),
+    let kind = match images.keys.get("pk") {
+        Some(AttributeValue::S(pk)) => ItemKind::at(pk),
+        _ => None,
     };
-    if services::lie_at(pk) {
-        let read = |image: Option<Item>| image.map(services::read).transpose();
-        let boxed = |service: Option<Service>| service.map(Box::new);
-        let (before, after) = (boxed(read(images.old_image)?), boxed(read(images.new_image)?));
-        return Ok(Some(StoredWrite::Service { before, after }));
-    }
-    // A removed state needs no notice: its user or its service was deleted before.
-    let (Some(user), Some(after)) = (user_of_state(pk), images.new_image) else { return Ok(None) };
-    let read = |image: Item| StoredState::read(image.into_inner()).map_err(corrupt);
-    let before = read(images.old_image.unwrap_or_default())?;
-    let after = read(after)?;
-    let sid = after.sid.or(before.sid);
-    let (before, after) = ((&before.state).into(), (&after.state).into());
-    Ok(Some(StoredWrite::State { user, sid, before, after }))
-}
-
-fn corrupt(error: StateError) -> StoreError {
-    StoreError::Corrupt(error.into())
+    Ok(match (kind, images.old_image, images.new_image) {
+        (Some(ItemKind::Service), before, after) => {
+            let read = |image: Option<Item>| image.map(stream::read::<Service>).transpose();
+            let (before, after) = (read(before)?.map(Box::new), read(after)?.map(Box::new));
+            Some(StoredWrite::Service { before, after })
+        }
+        // Creation and deletion are read from the state.
+        (Some(ItemKind::Profile), Some(before), Some(after)) => Some(StoredWrite::Profile {
+            before: Box::new(stream::read::<User>(before)?),
+            after: Box::new(stream::read::<User>(after)?),
+        }),
+        // A state that is removed had nothing more to tell: its user or its service was deleted before.
+        (Some(ItemKind::State(user)), before, Some(after)) => Some(StoredWrite::State {
+            user,
+            before: Box::new(stream::read_state(before.unwrap_or_default())?),
+            after: Box::new(stream::read_state(after)?),
+        }),
+        _ => None,
+    })
 }

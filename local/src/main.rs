@@ -2,6 +2,7 @@
 
 mod consumer;
 mod data_dir;
+mod feed;
 mod log;
 mod refusal;
 mod replay;

@@ -15,8 +15,9 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::ids::Ids;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Queue, QueueError};
@@ -98,16 +99,16 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: None,
-        users: store.clone(),
         states: store.clone(),
         events: Arc::new(NoQueue),
-        pushes: Arc::new(NoQueue),
         ids: ids.clone(),
         metrics: Arc::new(EmfMetrics::default()),
     };
     let worker = Worker::new(ports, rules, Duration::ZERO, clock::now);
     let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
-    let mut events = log.events.into_iter().map(PresenceMessage::Event);
+    let accepted =
+        |event| PresenceMessage::Event(Accepted { event, acceptance: Some(Acceptance::now(&configuration)) });
+    let mut events = log.events.into_iter().map(accepted);
     loop {
         let batch: Vec<PresenceMessage> = events.by_ref().take(BATCH).collect();
         if batch.is_empty() {

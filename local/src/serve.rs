@@ -8,6 +8,7 @@ use std::time::Duration;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
+use reachability_domain::presence::ports::ChangeLog;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
@@ -20,7 +21,7 @@ use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
-use reachability_worker::{Pusher, PusherPorts, Worker, WorkerPorts};
+use reachability_worker::{Fanout, Pusher, PusherPorts, Worker, WorkerPorts};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::settings::ServeSettings;
-use crate::{consumer, server};
+use crate::{consumer, feed, server};
 
 /// Why the server stopped or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let events = SqliteQueue::events(database.clone());
     let pushes = SqliteQueue::pushes(database.clone());
     let store = Arc::new(SqliteStore::new(database));
+    let retention = settings.change_log.retention();
+    let rows = store.feed(retention);
+    let change_log: Option<Arc<dyn ChangeLog>> =
+        if retention.keeps_log() { Some(Arc::new(rows.clone())) } else { None };
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let ports = Ports {
         accounts: store.clone(),
@@ -95,10 +100,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: None,
-        users: store.clone(),
         states: store.clone(),
         events: Arc::new(events.clone()),
-        pushes: Arc::new(pushes.clone()),
         ids: ids.clone(),
         metrics: metrics.clone(),
     };
@@ -106,6 +109,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
     let ports = PusherPorts {
         services: store.clone(),
+        users: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),
@@ -113,19 +117,21 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         pushes: Arc::new(pushes.clone()),
         provider: Arc::new(provider),
         ids,
-        metrics,
+        metrics: metrics.clone(),
     };
     let pusher = Pusher::new(ports, clock::now);
+    let fanout = Fanout { services: store.clone(), pushes: Arc::new(pushes.clone()), sinks: vec![], metrics };
 
     greet(&mut data_dir, &app, &settings, address).await?;
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
+    let fanout = tokio::spawn(feed::run(rows, fanout, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
-    let consumers = async { tokio::try_join!(worker, pusher).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher, fanout).map_err(ServeError::Consumer) };
     let server = async {
-        server::run(listener, reachability_functions::router(app), stop).await;
+        server::run(listener, reachability_functions::router(app, change_log), stop).await;
         Ok(())
     };
     tokio::try_join!(consumers, server)?;

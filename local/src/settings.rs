@@ -11,6 +11,7 @@ use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::push::ProviderUrls;
+use reachability_infra::sqlite::Retention;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -69,7 +70,43 @@ pub(crate) struct ServeSettings {
     pub(crate) lease_seconds: u32,
 
     #[command(flatten)]
+    pub(crate) change_log: ChangeLogSettings,
+
+    #[command(flatten)]
     pub(crate) push: PushSettings,
+}
+
+/// How much of the log of changes is kept.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeLogSettings {
+    /// How long changes can be read at `/v1/Services/{IS}/Changes`; 0 keeps none
+    #[arg(
+        long,
+        env = "REACHABILITY_CHANGE_LOG_HOURS",
+        value_name = "HOURS",
+        default_value_t = 24,
+        allow_negative_numbers = true
+    )]
+    change_log_hours: u32,
+
+    /// How many changes can be read there, of all services together; 0 keeps none
+    #[arg(
+        long,
+        env = "REACHABILITY_CHANGE_LOG_ROWS",
+        value_name = "CHANGES",
+        default_value_t = 100_000,
+        allow_negative_numbers = true
+    )]
+    change_log_rows: u32,
+}
+
+impl ChangeLogSettings {
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
+            age: Duration::from_secs(u64::from(self.change_log_hours) * 3_600),
+            rows: usize::try_from(self.change_log_rows).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// URLs of the push providers: for a proxy, or for another port.

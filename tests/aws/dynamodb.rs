@@ -1,7 +1,7 @@
 //! The store in DynamoDB, on Amazon's own engine and on a second one that has newer features.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,16 @@ use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::configuration::{Configuration, Generation};
+use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::news::News;
+use reachability_domain::presence::ports::States;
+use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::metrics::EmfMetrics;
@@ -22,7 +27,7 @@ use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::fault_proxy::{FaultProxy, Faults};
 use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::generate::{LENGTH, START, event_of, log_and_delivery, service, users};
-use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
+use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
 use reachability_tests::model::Model;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, contract, properties, push_properties};
@@ -66,6 +71,13 @@ macro_rules! engine {
             }
 
             #[test]
+            fn acceptance_decides_and_not_handling() {
+                let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
+                let store: Arc<dyn Store> = store;
+                properties::acceptance_decides_and_not_handling(&store, 20);
+            }
+
+            #[test]
             fn a_registration_is_dead_exactly_when_its_token_is() {
                 let (store, _share) = block_on(store_at(&<$engine>::shared().url()));
                 push_properties::a_registration_is_dead_exactly_when_its_token_is(&*store, 15);
@@ -99,7 +111,7 @@ async fn events_cost_one_request_each() {
     let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
     let handle = async |events: Vec<Event>, now: i64| {
         requests.take();
-        let messages = events.into_iter().map(PresenceMessage::Event).collect();
+        let messages = events.iter().map(unstamped).collect();
         assert!(worker.process(messages, Timestamp::from_millis(now)).await.is_empty());
         requests.take()
     };
@@ -118,6 +130,68 @@ async fn events_cost_one_request_each() {
     assert_eq!(again, 10, "ten that were delivered again");
     let one = (0..10).map(|n| connect("user-0", &format!("d-{n}"), START + 4 + n)).collect();
     assert_eq!(handle(one, START + 20).await, 1, "ten connects of one user");
+}
+
+/// 150 processes write the state of one user at once, each by a clock of its own.
+#[tokio::test]
+async fn many_writers_of_one_user_need_few_requests() {
+    const WRITERS: u64 = 150;
+    let requests = aws::CountRequests::default();
+    let config = aws::config(&MiniStack::shared().url()).await;
+    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
+    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
+    let harness = Harness::new(store.clone(), SETTINGS);
+    harness.switch(service(1), true).await;
+    harness.deliver(&[connect("alice", "c", START)], START).await;
+    let user = User::new(Sid::from_bits(1), connect("alice", "c", START).user, None, Timestamp::from_millis(START));
+    requests.take();
+    let writers = (0..WRITERS).map(|n| {
+        let (store, user) = (store.clone(), user.clone());
+        // Up to five seconds ahead of and behind the others.
+        let now = START + i64::try_from(n * 7_919 % 10_000).unwrap();
+        tokio::spawn(async move {
+            let mut news = News::default();
+            let event = connect("alice", &format!("c-{n}"), now);
+            let now = Timestamp::from_millis(now);
+            news.add(&event, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
+            store.join(&user, &news, &[], now).await.unwrap().after.revision
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let mut revisions = BTreeSet::new();
+    for writer in writers {
+        revisions.insert(writer.await.unwrap());
+    }
+    let made = requests.take();
+    println!("{WRITERS} writers of one user: {made} requests");
+    assert_eq!(revisions.len() as u64, WRITERS, "each write has its own revision");
+    let state = store.states(&[user.key()]).await.unwrap().remove(0);
+    assert_eq!(state.presence.connections().len() as u64, WRITERS + 1);
+    assert_eq!(Some(&state.revision), revisions.last());
+    // One that finds nothing ahead, and one more for each of the revision, the time and the latest event, at most.
+    assert!(made <= 4 * WRITERS, "{made} requests");
+}
+
+/// A profile has the same revision as the state, so that both are written.
+#[tokio::test]
+async fn a_profile_edit_costs_a_read_and_a_transaction() {
+    let requests = aws::CountRequests::default();
+    let config = aws::config(&MiniStack::shared().url()).await;
+    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
+    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
+    let harness = Harness::new(store.clone(), SETTINGS);
+    harness.switch(service(1), true).await;
+    harness.deliver(&[connect("alice", "c", START)], START).await;
+    let by_identity = UserRef::Identity("alice".parse().unwrap());
+    let user = store.user(service(1), &by_identity).await.unwrap().unwrap();
+    requests.take();
+    let renamed =
+        User { friendly_name: Some("Alice".to_owned()), date_updated: Timestamp::from_millis(START + 5), ..user };
+    store.replace_user(&renamed).await.unwrap();
+    assert_eq!(requests.take(), 2);
+    let stored = store.user(service(1), &by_identity).await.unwrap().unwrap();
+    let state = store.states(&[stored.key()]).await.unwrap().remove(0);
+    assert_eq!((stored.revision, state.revision), (START as u64 + 5, START as u64 + 5));
 }
 
 /// A user who comes and goes all day.
@@ -141,13 +215,17 @@ async fn a_state_stays_small() {
             AttributeValue::S(text) => text.len(),
             AttributeValue::N(text) => number(text),
             AttributeValue::M(map) => {
-                3 + map.iter().map(|(name, value)| 1 + name.len() + number(value.as_n().unwrap())).sum::<usize>()
+                let member = |value: &AttributeValue| match value {
+                    AttributeValue::S(text) => text.len(),
+                    value => number(value.as_n().unwrap()),
+                };
+                3 + map.iter().map(|(name, value)| 1 + name.len() + member(value)).sum::<usize>()
             }
             other => panic!("{other:?}"),
         };
         largest = largest.max(item.iter().map(|(name, value)| name.len() + size(value)).sum());
-        // The first revision is the time of the first write.
-        let revision = START + 2 * n + 1;
+        // The revision is the time of the last write.
+        let revision = at + 300_000;
         assert_eq!(item["rev"], AttributeValue::N(revision.to_string()), "forgetting is no change");
     }
     assert!(largest < 1_024, "{largest} bytes");
@@ -269,7 +347,8 @@ async fn no_event_is_applied_twice_on_a_bad_network() {
     for n in 0..100 {
         let (id, at) = (format!("c-{}", n / 2), START + n * 1_000);
         let event = if n % 2 == 0 { connect("alice", &id, at) } else { disconnect("alice", &id, at) };
-        while !harness.try_deliver(std::slice::from_ref(&event), at).await.is_empty() {}
+        // At one time, so that each write adds one to the revision.
+        while !harness.try_deliver(std::slice::from_ref(&event), START).await.is_empty() {}
         written += 1;
     }
     proxy.set(Faults::default());

@@ -4,6 +4,7 @@
 mod dynamodb;
 mod external;
 mod fanout;
+mod feed;
 mod platform_applications;
 mod policies;
 mod replays;

@@ -17,13 +17,15 @@ use http_body_util::BodyExt;
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::configuration::Generation;
-use reachability_domain::directory::ports::{ApiKeys, Services};
+use reachability_domain::directory::ports::{ApiKeys, Services, Users};
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
-use reachability_domain::push::message::{Announce, PushMessage, ScanServices, Span};
+use reachability_domain::push::message::{Announce, AnnounceUser, PushMessage, ScanServices};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid, ServiceSid, Sid};
@@ -41,7 +43,7 @@ use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::external::sam;
 use reachability_tests::generate::{START, event_of, service};
-use reachability_tests::harness::{Kept, SETTINGS, new_service, rules};
+use reachability_tests::harness::{Kept, SETTINGS, new_service, rules, unstamped};
 use reachability_tests::providers::Answer;
 use reachability_tests::push_harness::PushHarness;
 use reachability_tests::{aws, stack};
@@ -335,10 +337,8 @@ async fn everything(recording: &Recording) {
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: Some(store.clone()),
-        users: store.clone(),
         states: store,
         events: Arc::new(Kept::default()),
-        pushes: Arc::new(Kept::default()),
         ids: Arc::new(Uuids),
         metrics: Arc::new(EmfMetrics::default()),
     };
@@ -391,9 +391,9 @@ async fn everything(recording: &Recording) {
     events.post(&at("Events"), &batch.join("\n")).await;
     handle(recording.events.take(), now).await;
     // Known users, and one with a later event already.
-    handle(vec![PresenceMessage::Event(connect("bob", "c-2", now))], now).await;
-    handle(vec![PresenceMessage::Event(connect("bob", "c-3", before(60)))], now).await;
-    handle(vec![PresenceMessage::Event(closed("bob", "c-2", now))], now).await;
+    handle(vec![unstamped(&connect("bob", "c-2", now))], now).await;
+    handle(vec![unstamped(&connect("bob", "c-3", before(60)))], now).await;
+    handle(vec![unstamped(&closed("bob", "c-2", now))], now).await;
     // Enough ended connections that the worker forgets some.
     for n in 0..20 {
         let at = Timestamp::from_millis(START + n * 600_000);
@@ -401,7 +401,7 @@ async fn everything(recording: &Recording) {
         let events = [connect("carol", &id, at), closed("carol", &id, at.plus(Duration::from_secs(1)))];
         for event in events {
             let now = event.occurred_at;
-            handle(vec![PresenceMessage::Event(event)], now).await;
+            handle(vec![unstamped(&event)], now).await;
         }
     }
     // While reachability is off.
@@ -410,7 +410,7 @@ async fn everything(recording: &Recording) {
     for connection in ["c-1", "c-2"] {
         let event = connect("dave", connection, now);
         let user = UserKey { service: off, ..event.user };
-        handle(vec![PresenceMessage::Event(Event { user, ..event })], now).await;
+        handle(vec![unstamped(&Event { user, ..event })], now).await;
     }
 
     // Devices: of a new user, with the only credential, with another one, and one more than the limit.
@@ -465,8 +465,10 @@ async fn everything(recording: &Recording) {
         on.configuration.set_reachability_enabled(enabled, clock::now());
     }
     recording.store().replace_service(&on).await.unwrap();
-    let announce = Announce { service: harness.service, generation: Generation(2), span: Span::default() };
-    harness.handle(vec![PushMessage::Announce(announce)]).await;
+    let (service, generation) = (harness.service, Generation(2));
+    let frank = UserKey { service, identity: "frank".parse().unwrap() };
+    harness.handle(vec![PushMessage::AnnounceUser(AnnounceUser { user: frank, generation })]).await;
+    harness.handle(vec![PushMessage::Announce(Announce { service, generation, after_user: None })]).await;
 
     // The leftovers of a service are removed.
     users.post(&format!("{doomed}/Users"), "Identity=alice").await;
@@ -475,7 +477,7 @@ async fn everything(recording: &Recording) {
     configuration.delete(&doomed).await;
     handle(recording.events.take(), clock::now()).await;
 
-    tell_of_a_change(recording, harness.service).await;
+    tell_of_changes(recording, harness.service).await;
 }
 
 /// The first write of the default service stores it.
@@ -510,23 +512,43 @@ async fn first_writes_of_the_default_service(recording: &Recording) {
     recording.pushes.take();
 }
 
-async fn tell_of_a_change(recording: &Recording, service: ServiceSid) {
+/// The fanout tells of a connect and of a change of a profile, in batches of their own.
+async fn tell_of_changes(recording: &Recording, service: ServiceSid) {
     let client = aws_sdk_sns::Client::new(&aws::config(&MiniStack::shared().url()).await);
     let topic = client.create_topic().name("changes").send().await.unwrap().topic_arn.unwrap();
+    let metrics = Arc::new(EmfMetrics::default());
     let fanout = Fanout {
         services: recording.store_of("FanoutFunction", &recording.table),
         pushes: Arc::new(Kept::default()),
-        sink: Arc::new(Topic::new(client, topic)),
-        metrics: Arc::new(EmfMetrics::default()),
+        sinks: vec![Arc::new(Topic::new(client, topic))],
+        metrics: metrics.clone(),
+    };
+    let tell = async |record: Value| {
+        let batch: Batch = serde_json::from_value(json!({ "Records": [{ "dynamodb": record }] })).unwrap();
+        assert!(stream::handle(&fanout, batch).await.batch_item_failures.is_empty());
     };
     let state = json!({
+        "sid": { "S": "US00000000000000000000000000000001" }, "by": { "S": "connect" },
         "rev": { "N": "1" }, "as_of": { "N": "1000" }, "gen": { "N": "2" }, "active": { "N": "1000" },
         "c#c-1": { "M": { "a": { "N": "1000" }, "l": { "N": "121000" } } },
     });
     let keys = json!({ "pk": { "S": format!("state#{service}#alice") }, "sk": { "S": "state" } });
-    let record = json!({ "Keys": keys, "NewImage": state, "SequenceNumber": "1" });
-    let batch: Batch = serde_json::from_value(json!({ "Records": [{ "dynamodb": record }] })).unwrap();
-    assert!(stream::handle(&fanout, batch).await.batch_item_failures.is_empty());
+    tell(json!({ "Keys": keys, "NewImage": state, "SequenceNumber": "1" })).await;
+    assert_eq!(metrics.counted(Counter::ChangesOnline), 1);
+
+    let bob = UserRef::Identity("bob".parse().unwrap());
+    let before = recording.store().user(service, &bob).await.unwrap().unwrap();
+    let after = User { friendly_name: Some("Bob".to_owned()), ..before.clone() };
+    recording.store().replace_user(&after).await.unwrap();
+    let after = recording.store().user(service, &bob).await.unwrap().unwrap();
+    assert!(after.revision > before.revision);
+    let image = |user: &User| {
+        let item: serde_dynamo::Item = serde_dynamo::to_item(user).unwrap();
+        serde_json::to_value(item).unwrap()
+    };
+    let keys = json!({ "pk": { "S": format!("user#{service}#0") }, "sk": { "S": before.sid } });
+    let record = json!({ "Keys": keys, "OldImage": image(&before), "NewImage": image(&after), "SequenceNumber": "2" });
+    tell(record).await;
 }
 
 /// AWS does not document whether it checks each key of a transaction separately, or all keys of one action together.

@@ -231,7 +231,7 @@ async fn enqueue(stack: &Stack, bodies: &[String]) {
 }
 
 /// Receives messages with their attributes until the queue has been empty for a while, or until there are this many.
-async fn drain(stack: &Stack, queue_url: &str, enough: usize) -> Vec<(String, BTreeMap<String, String>)> {
+pub(crate) async fn drain(stack: &Stack, queue_url: &str, enough: usize) -> Vec<(String, BTreeMap<String, String>)> {
     let client = aws_sdk_sqs::Client::new(&stack.config().await);
     let mut messages = vec![];
     let mut empty = 0;
@@ -253,7 +253,7 @@ async fn drain(stack: &Stack, queue_url: &str, enough: usize) -> Vec<(String, BT
 }
 
 /// A queue that is subscribed to the changes.
-async fn subscribe(stack: &Stack) -> String {
+pub(crate) async fn subscribe(stack: &Stack) -> String {
     let config = stack.config().await;
     let sqs = aws_sdk_sqs::Client::new(&config);
     let queue = sqs.create_queue().queue_name("subscriber").send().await.unwrap().queue_url.unwrap();
@@ -262,6 +262,9 @@ async fn subscribe(stack: &Stack) -> String {
     subscribe.endpoint(arn).attributes("RawMessageDelivery", "true").send().await.unwrap();
     queue
 }
+
+/// Why a user can be offline.
+const OFFLINE_REASONS: [&str; 4] = ["client_closed", "connection_lost", "server_closed", "lease_ended"];
 
 #[tokio::test]
 async fn recorded_events_from_the_queue_lead_to_the_truth() {
@@ -317,13 +320,27 @@ async fn recorded_events_from_the_queue_lead_to_the_truth() {
             continue;
         }
         assert_ne!(change["before"]["is_online"], change["is_online"], "{change}");
+        assert_eq!((&change["type"], &change["exists"]), (&json!("user"), &json!(true)), "{change}");
+        assert!(change["user_sid"].as_str().unwrap().starts_with("US"), "{change}");
+        // A connect or a renewal creates each user, even after its disconnect.
+        let created = if change["before"]["exists"] == false { json!("connect") } else { Value::Null };
+        assert_eq!(change["reasons"]["exists"], created, "{change}");
+        let reason = change["reasons"]["is_online"].as_str().unwrap();
+        match change["is_online"].as_bool().unwrap() {
+            true => assert_eq!(reason, "connect", "{change}"),
+            false => assert!(OFFLINE_REASONS.contains(&reason), "{change}"),
+        }
         let last = told.entry(change["identity"].as_str().unwrap().to_owned()).or_default();
         *last = (*last).max((change["revision"].as_u64().unwrap(), change["is_online"].as_bool()));
     }
-    assert_eq!(
-        switches,
-        [json!({ "type": "service", "service_sid": service, "reachability_enabled": true, "generation": 1 })]
-    );
+    let at = switches[0]["at"].clone();
+    assert!(at.as_str().unwrap().parse::<Timestamp>().is_ok(), "{at}");
+    let (before, reason) = (json!({ "reachability_enabled": false, "generation": 0 }), "switched");
+    let switch = json!({
+        "type": "service", "service_sid": service, "reachability_enabled": true, "generation": 1,
+        "before": before, "reason": reason, "at": at,
+    });
+    assert_eq!(switches, [switch]);
     let told: BTreeMap<String, Option<bool>> =
         told.into_iter().map(|(identity, (_, online))| (identity, online)).collect();
     assert_eq!(told, expected);
@@ -396,17 +413,19 @@ async fn a_dead_registration_is_published() {
     client.post(&at("Bindings"), bind("alice", "00ff")).await;
     assert_eq!(client.get(&at("Users/alice")).await["is_notifiable"], true);
 
-    let mut told: Vec<(u64, Value, Value)> = Vec::new();
+    let mut told: Vec<(u64, Value)> = Vec::new();
     for (body, _) in drain(stack, &changes, 6).await {
         let change: Value = serde_json::from_str(&body).unwrap();
         if change["service_sid"] == service.as_str() && change["identity"] == "alice" {
             let [before, after] = [&change["before"], &change].map(|it| it["is_notifiable"].clone());
-            told.push((change["revision"].as_u64().unwrap(), before, after));
+            told.push((change["revision"].as_u64().unwrap(), json!([before, after, change["reasons"]])));
         }
     }
     told.sort_by_key(|(revision, ..)| *revision);
-    let told: Vec<Value> = told.into_iter().take(2).map(|(_, before, after)| json!([before, after])).collect();
-    assert_eq!(told, [json!([null, true]), json!([true, false])]);
+    let told: Vec<Value> = told.into_iter().take(2).map(|(_, change)| change).collect();
+    let created = json!({ "exists": "registered", "is_notifiable": "registered" });
+    let dead = json!({ "is_notifiable": "provider:Unregistered" });
+    assert_eq!(told, [json!([null, true, created]), json!([true, false, dead])]);
     // After switching off and on, the known state of the devices is published again.
     for enabled in ["false", "true"] {
         client.post(&at("Configuration"), form(&[("ReachabilityEnabled", enabled)])).await;
@@ -420,6 +439,7 @@ async fn a_dead_registration_is_published() {
     }
     assert_eq!((&again[0]["generation"], &again[0]["is_notifiable"]), (&json!(2), &json!(true)));
     assert_eq!(again[0]["before"]["is_notifiable"], json!(null));
+    assert_eq!(again[0]["reasons"], json!({ "is_notifiable": "switched" }));
     // Other tests that share the account must not see this credential.
     client.delete(&format!("/v1/Credentials/{credential}")).await;
     let log = stack.ministack.log();
@@ -427,6 +447,41 @@ async fn a_dead_registration_is_published() {
         key.expose().lines().filter(|line| line.len() > 30 && !line.starts_with('-')).chain([stack.token.as_str()])
     {
         assert!(!log.contains(secret), "a secret is in the log");
+    }
+}
+
+/// The stream's filter lets a change of a profile through. Its creation and its deletion are seen in the user's state.
+#[tokio::test]
+async fn a_change_of_a_profile_is_published() {
+    let _turn = MACHINE.write().await;
+    let stack = Stack::shared();
+    let changes = subscribe(stack).await;
+    let client = Client::new(&stack.url, &stack.account, &stack.token);
+    let service = client.enabled_service().await;
+    let users = format!("/v1/Services/{service}/Users");
+    let user = client.post(&users, "Identity=alice").await;
+    client.post(&format!("{users}/alice"), "FriendlyName=Alice").await;
+    client.delete(&format!("{users}/alice")).await;
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut told: BTreeMap<u64, Value> = BTreeMap::new();
+    while told.len() < 3 {
+        assert!(Instant::now() < deadline, "it is not told: {told:?}\n{}", stack.ministack.log());
+        for (body, attributes) in drain(stack, &changes, 1).await {
+            let change: Value = serde_json::from_str(&body).unwrap();
+            if change["service_sid"] == service.as_str() && change["identity"] == "alice" {
+                assert_eq!(attributes["type"], change["type"].as_str().unwrap());
+                told.insert(change["revision"].as_u64().unwrap(), change);
+            }
+        }
+    }
+    let [created, profile, deleted] = &told.into_values().collect::<Vec<_>>()[..] else { panic!("too much is told") };
+    assert_eq!((&created["type"], &created["reasons"]), (&json!("user"), &json!({ "exists": "profile" })));
+    assert_eq!((&deleted["type"], &deleted["reasons"]), (&json!("user"), &json!({ "exists": "deleted" })));
+    let names = [&profile["before"], &profile["profile"]].map(|it| it["friendly_name"].clone());
+    assert_eq!((&profile["type"], names), (&json!("profile"), [Value::Null, json!("Alice")]));
+    for change in [created, profile, deleted] {
+        assert_eq!(change["user_sid"], user["sid"], "{change}");
     }
 }
 

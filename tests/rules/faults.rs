@@ -10,14 +10,15 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::Joined;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
@@ -27,7 +28,7 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, users};
-use reachability_tests::harness::{Harness, SETTINGS, Timers, Unused, ports, rules, worker};
+use reachability_tests::harness::{Harness, SETTINGS, Timers, ports, rules, unstamped, worker};
 use reachability_tests::model::Model;
 use reachability_tests::store::{Leftovers, Store};
 use reachability_worker::{Envelope, Failure, Worker};
@@ -97,7 +98,7 @@ impl States for Fickle<Arc<dyn Store>> {
     async fn join(
         &self,
         user: &User,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
@@ -106,6 +107,10 @@ impl States for Fickle<Arc<dyn Store>> {
 
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         self.inner.states(users).await
+    }
+
+    async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.announce(user, generation, now).await
     }
 }
 
@@ -187,7 +192,7 @@ async fn failed_messages_are_redelivered_and_nothing_is_lost() {
         let now = START + LENGTH;
         let mut waiting = log.clone();
         while !waiting.is_empty() {
-            let messages: Vec<PresenceMessage> = waiting.iter().cloned().map(PresenceMessage::Event).collect();
+            let messages: Vec<PresenceMessage> = waiting.iter().map(unstamped).collect();
             let failed = worker.process(messages, Timestamp::from_millis(now)).await;
             waiting = failed.iter().map(|(index, _)| waiting[*index].clone()).collect();
             redelivered += waiting.len();
@@ -249,7 +254,7 @@ async fn a_batch_reports_what_failed_and_nothing_else() {
 
 /// A worker whose clock stands still at the start.
 fn worker_at_start(harness: &Harness) -> Worker {
-    let ports = ports(harness.store.clone(), harness.timers.clone(), Arc::new(Unused), Arc::default());
+    let ports = ports(harness.store.clone(), harness.timers.clone(), Arc::default());
     Worker::new(ports, rules(SETTINGS), Duration::ZERO, || Timestamp::from_millis(START))
 }
 

@@ -20,3 +20,8 @@ fn order_and_repetition_do_not_matter() {
 fn switching_and_passing_time_match_the_model() {
     properties::switching_and_passing_time_match_the_model(&store(), 10_000);
 }
+
+#[test]
+fn acceptance_decides_and_not_handling() {
+    properties::acceptance_decides_and_not_handling(&store(), 10_000);
+}

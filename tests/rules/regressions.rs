@@ -12,7 +12,7 @@ use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_tests::generate::{START, event_of, service, users};
-use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
+use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
 use reachability_tests::model::Settings;
 
 const DAY: i64 = 86_400_000;
@@ -52,7 +52,7 @@ async fn a_redelivered_connect_beside_a_new_one_gets_its_timer() {
         let harness = harness(SETTINGS).await;
         let broken = worker(harness.store.clone(), Arc::new(NoQueue), rules(SETTINGS), Duration::ZERO, Arc::default());
         let first = connect("c-1", START, 3_600);
-        let messages = vec![PresenceMessage::Event(first.clone())];
+        let messages = vec![unstamped(&first)];
         assert_eq!(broken.process(messages, Timestamp::from_millis(START)).await.len(), 1);
         harness.deliver(&[first, beside], START + 1).await;
         let mut now = START;
@@ -77,7 +77,7 @@ async fn an_end_is_kept_before_reachability_was_ever_on() {
     assert_eq!(harness.read(&users()[0], START + 3).await.online, Some(false));
 }
 
-/// A renewal of a deleted user's connection created the user again, but only while reachability was off.
+/// A connect from before a deletion that was handled after it created the user again, but only while reachability was off.
 #[tokio::test]
 async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
     let harness = harness(SETTINGS).await;
@@ -87,8 +87,8 @@ async fn a_deleted_user_does_not_come_back_while_reachability_is_off() {
     let user = harness.store.user(alice.service, &by_identity).await.unwrap().unwrap();
     harness.switch(service(1), false).await;
     harness.store.delete_user(alice.service, user.sid, Timestamp::from_millis(START + 1)).await.unwrap();
-    let renewal = event("c-1", START + 2, EventKind::Renew { lease: None });
-    harness.deliver(&[renewal, connect("c-1", START, 60)], START + 2).await;
+    let renewal = event("c-1", START + 1, EventKind::Renew { lease: None });
+    harness.deliver(&[renewal, connect("c-1", START, 60), connect("c-2", START, 60)], START + 2).await;
     assert_eq!(harness.store.user(alice.service, &by_identity).await.unwrap(), None);
     // A user who connects again is a new user.
     harness.deliver(&[connect("c-2", START + 3, 60)], START + 3).await;

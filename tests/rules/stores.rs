@@ -2,24 +2,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
-use reachability_domain::presence::ports::States;
+use reachability_domain::presence::ports::{ChangeLog, PositionGone, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::queue::Message;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
+use reachability_infra::sqlite::{Database, Retention, SqliteQueue, SqliteStore};
+use reachability_tests::feeds::SqliteConsumer;
 use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
-use reachability_tests::store::Store;
-use reachability_tests::{contract, properties, push_properties};
+use reachability_tests::store::{PushStore, Store};
+use reachability_tests::{contract, feed_properties, properties, push_properties};
 use tempfile::TempDir;
 
 fn sqlite() -> (Arc<SqliteStore>, TempDir) {
@@ -149,6 +151,57 @@ mod in_sqlite {
         let (store, _directory) = sqlite();
         let store: Arc<dyn Store> = store;
         properties::switching_and_passing_time_match_the_model(&store, 100);
+    }
+
+    #[test]
+    fn acceptance_decides_and_not_handling() {
+        let (store, _directory) = sqlite();
+        let store: Arc<dyn Store> = store;
+        properties::acceptance_decides_and_not_handling(&store, 100);
+    }
+
+    /// With a log of changes or without.
+    fn the_feed_tells_what_is_seen(retention: Retention, cases: u32) {
+        let (store, _directory) = sqlite();
+        let feed = SqliteConsumer::new(store.feed(retention), retention.keeps_log());
+        let store: Arc<dyn PushStore> = store;
+        feed_properties::what_is_told_is_what_is_seen(&store, &feed, &|_| {}, cases);
+    }
+
+    /// Nothing new is written meanwhile.
+    #[tokio::test]
+    async fn changes_of_a_quiet_server_are_deleted_when_they_are_old() {
+        let (store, _directory) = sqlite();
+        let harness = Harness::new(store.clone(), SETTINGS);
+        harness.switch(generate::service(1), false).await;
+        let alice = generate::event_of("alice", "c", START, EventKind::Renew { lease: None });
+        harness.deliver(&[alice], START).await;
+        let at = |minutes: u64| Timestamp::from_millis(START).plus(Duration::from_secs(minutes * 60));
+        let feed = store.feed(Retention { age: Duration::from_secs(3_600), rows: 100 });
+        let rows = feed.undelivered(None, 10).await.unwrap();
+        let last = rows.last().unwrap().id;
+        let changes = async |after: u64| feed.changes(generate::service(1), None, Some(after), 10).await.unwrap();
+        // What is not delivered stays, however old it is.
+        feed.delete_old(at(90)).await.unwrap();
+        assert_eq!(changes(0).await.unwrap().changes.len(), 1);
+        feed.acknowledge(last, rows.len(), at(1)).await.unwrap();
+        feed.delete_old(at(59)).await.unwrap();
+        assert_eq!(changes(0).await.unwrap().changes.len(), 1);
+        feed.delete_old(at(61)).await.unwrap();
+        assert_eq!(changes(0).await, Err(PositionGone));
+        let end = changes(last.try_into().unwrap()).await.unwrap();
+        assert_eq!((end.changes.len(), end.more), (0, false), "whoever has read it goes on");
+    }
+
+    #[test]
+    fn the_feed_tells_what_is_seen_with_a_log() {
+        let a_century = Duration::from_secs(100 * 365 * 86_400);
+        the_feed_tells_what_is_seen(Retention { age: a_century, rows: 1_000_000 }, 150);
+    }
+
+    #[test]
+    fn the_feed_tells_what_is_seen_without_a_log() {
+        the_feed_tells_what_is_seen(Retention { age: Duration::ZERO, rows: 0 }, 150);
     }
 
     #[test]

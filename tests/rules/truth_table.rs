@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::configuration::Generation;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::change::Change;
-use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::registration::{Registration, Registrations};
@@ -59,7 +60,7 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     for (n, (second, is_dead)) in devices.iter().enumerate() {
         let sid = BindingSid::from_bits(n as u128);
         let registered_at = at(second.unwrap_or_default());
-        let registration = Registration { registered_at, confirmed_at: None, is_dead: *is_dead };
+        let registration = Registration { registered_at, confirmed_at: None, is_dead: *is_dead, death_reason: None };
         registrations.insert(sid, registration, Some(Generation(1)));
         if second.is_none() {
             registrations.remove(sid);
@@ -70,11 +71,14 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
 
 /// The state after these events. Each is handled in its generation, at the time at which it occurs.
 fn state(events: &[(u32, Event)], registrations: Registrations) -> UserState {
-    let mut state = UserState { registrations, ..UserState::default() };
+    let sid = Sid::from_bits(1);
+    let mut state = UserState { sid: Some(sid), registrations, ..UserState::default() };
     for (generation, event) in events {
         let generation = configuration(*generation, true).generation;
         let now = event.occurred_at;
-        state.join(&Presence::of_event(event, &rules(SETTINGS), generation, now), now);
+        let mut news = News::default();
+        news.add(event, Acceptance::In(generation), &rules(SETTINGS), now);
+        state.join(&news, sid, now);
     }
     state
 }
@@ -159,14 +163,15 @@ fn a_change_is_the_visible_part_of_a_write() {
     let user = users().remove(0);
     let (on, off) = (configuration(1, true), configuration(1, false));
     let states = [
-        UserState::default(),
+        state(&[], Registrations::default()),
         state(&[(1, connect("a", 0))], Registrations::default()),
         state(&[(1, connect("a", 0)), (1, connect("b", 1))], Registrations::default()),
         state(&[(1, connect("a", 0)), (1, end("a", 2, EndReason::ClientClosed))], registrations(&[(Some(0), false)])),
     ];
     let see = |before: usize, after: usize| {
         Change::between(&user, &on, &states[before], &states[after])
-            .map(|change| (change.before.online, change.after.online, change.after.notifiable))
+            .map(|change| (change.before.reachability, change.after.reachability))
+            .map(|(before, after)| (before.online, after.online, after.notifiable))
     };
     assert_eq!(see(0, 1), Some((None, Some(true), None)));
     assert_eq!(see(1, 2), None, "a second device is no news");

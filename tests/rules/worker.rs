@@ -12,7 +12,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_tests::generate::{START, event_of, service};
-use reachability_tests::harness::{Harness, SETTINGS, rules, worker};
+use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
 use reachability_worker::Worker;
 
 /// The maximum age of a cached configuration.
@@ -40,7 +40,7 @@ fn connect(connection: &str, at: i64) -> Event {
 }
 
 async fn handle(worker: &Worker, events: &[Event], now: i64) {
-    let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
+    let messages = events.iter().map(unstamped).collect();
     let failures = worker.process(messages, Timestamp::from_millis(now)).await;
     assert!(failures.is_empty(), "{failures:?}");
 }

@@ -1,9 +1,13 @@
 //! The one-process server, as its owner starts it: the real binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod acceptance;
 mod bad_input;
+mod changes;
 mod command;
 mod default_service;
+mod existence;
+mod feed;
 mod kill;
 mod push_server;
 mod queue;

@@ -9,10 +9,24 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::news::News;
+use reachability_domain::presence::ports::States;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
+use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_test_keys as keys;
 use reachability_tests::client::Client;
+use reachability_tests::events::event;
+use reachability_tests::harness::{SETTINGS, rules};
+use reachability_tests::ids;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
+use reachability_tests::registrations::Unconfirmed;
 use reachability_tests::server::Server;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -55,6 +69,19 @@ impl Scene {
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
                 .env("RUST_LOG", "debug");
         })
+    }
+
+    /// Ends the server with `SIGKILL`, and starts it again.
+    fn kill(self, trusted: &Ca) -> Self {
+        let Self { directory, server, apple, google, answers } = self;
+        server.kill();
+        let server = Self::serve(&directory, trusted, &apple, &google);
+        Self { directory, server, apple, google, answers }
+    }
+
+    /// The server's store, opened by the test as well.
+    fn store(&self) -> SqliteStore {
+        SqliteStore::new(Database::open(&self.directory.path().join("data/reachability.db")).unwrap())
     }
 
     /// Restarts the server, which then trusts this authority. Returns what it logged before.
@@ -441,4 +468,67 @@ async fn a_refused_certificate_is_reported_until_it_is_trusted() {
     let (status, logs) = scene.server.stop();
     assert!(status.success());
     assert!(outages(&logs, &sid).is_empty(), "this process has seen none");
+}
+
+/// Stores a registration from forty days ago that nobody has confirmed.
+async fn register_long_ago(store: &SqliteStore, user: &UserKey, token: &str, credential: &str) {
+    let registration = Unconfirmed {
+        user: user.clone(),
+        channel: Channel::Apn,
+        token: token.to_owned(),
+        credential: Some(credential.parse().unwrap()),
+        at: Timestamp::from_millis(clock::now().as_millis() - 40 * 86_400_000),
+        generation: Generation(1),
+    };
+    registration.store(store).await;
+}
+
+/// From then on, the old registration is the only way to reach the user. Whenever the process dies, the provider is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
+    let ca = Arc::new(Ca::new());
+    let mut scene = Scene::with(ca.clone(), &ca).await;
+    let service = scene.service().await;
+    scene.post(&format!("/v1/Services/{service}/Configuration"), &[("ReachabilityEnabled", "true")]).await;
+    let credential = scene.apn_credential().await;
+    let events = format!("/v1/Services/{service}/Events");
+    // The moments differ: before the disconnect is handled, before its row of the feed is delivered, and after that.
+    for round in 0..12 {
+        let (identity, token) = (format!("user-{round}"), format!("00ffee{round:02}"));
+        let user = UserKey { service: service.parse().unwrap(), identity: identity.parse().unwrap() };
+        register_long_ago(&scene.store(), &user, &token, &credential).await;
+        let client = Client::of(&scene.server);
+        client.post(&events, event(&service, &identity, "connect").to_string()).await;
+        scene.until(&format!("/v1/Services/{service}/Users/{identity}"), |it| it["is_online"] == true).await;
+        assert!(scene.apple.requests_to(&token).is_empty(), "it is not asked while there is another way");
+        client.post(&events, event(&service, &identity, "disconnect").to_string()).await;
+        tokio::time::sleep(Duration::from_millis(round)).await;
+        scene = scene.kill(&ca);
+        scene.until(&format!("/v1/Services/{service}/Users/{identity}"), |it| it["is_online"] == false).await;
+        let bindings = format!("/v1/Services/{service}/Bindings?Identity={identity}");
+        scene.until(&bindings, |it| it["bindings"][0]["status"] == "confirmed").await;
+        assert!(!scene.apple.requests_to(&token).is_empty());
+    }
+
+    // The worst moment of all: the state is stored, and nothing else was done.
+    let user = UserKey { service: service.parse().unwrap(), identity: "last".parse().unwrap() };
+    register_long_ago(&scene.store(), &user, "00ffeeff", &credential).await;
+    let client = Client::of(&scene.server);
+    client.post(&events, event(&service, "last", "connect").to_string()).await;
+    scene.until(&format!("/v1/Services/{service}/Users/last"), |it| it["is_online"] == true).await;
+    let Scene { directory, server, apple, google, answers } = scene;
+    server.kill();
+    let store = SqliteStore::new(Database::open(&directory.path().join("data/reachability.db")).unwrap());
+    let now = clock::now();
+    let mut news = News::default();
+    let end = Event::parse(event(&service, "last", "disconnect").to_string().as_bytes()).unwrap();
+    news.add(&end, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
+    store.join(&User::new(ids::sid(), user, None, now), &news, &[], now).await.unwrap();
+    drop(store);
+    assert!(apple.requests_to("00ffeeff").is_empty());
+    let server = Scene::serve(&directory, &ca, &apple, &google);
+    let mut scene = Scene { directory, server, apple, google, answers };
+    let bindings = format!("/v1/Services/{service}/Bindings?Identity=last");
+    scene.until(&bindings, |it| it["bindings"][0]["status"] == "confirmed").await;
+    assert_eq!(scene.apple.requests_to("00ffeeff").len(), 1);
 }

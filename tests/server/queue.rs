@@ -2,11 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::Queue;
@@ -14,7 +12,9 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
 use reachability_tests::client::Client;
 use reachability_tests::events;
+use reachability_tests::harness::unstamped;
 use reachability_tests::server::Server;
+use reachability_tests::wait::wait;
 
 fn event(service: &str, identity: &str) -> String {
     events::event(service, identity, "connect").to_string()
@@ -23,18 +23,6 @@ fn event(service: &str, identity: &str) -> String {
 /// The server's database, opened by the test as well.
 fn database(directory: &Path) -> Database {
     Database::open(&directory.join("reachability.db")).unwrap()
-}
-
-/// Asks until there is a result, for ten seconds at most.
-async fn wait<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -56,7 +44,7 @@ async fn timers_outlive_the_server() {
     assert_eq!(state().await, connected);
     let server = Server::start(directory.path(), &["--lease-seconds", "2"]);
     let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
-    assert_eq!(ended.revision, connected.revision + 1);
+    assert!(ended.revision > connected.revision);
     assert!(ended.as_of >= connected.presence.live_until());
     wait("the timer is gone", async || queue.next_due(Timestamp::MIN).await.unwrap().is_none().then_some(())).await;
     assert!(server.stop().0.success());
@@ -71,7 +59,7 @@ async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let queue = SqliteQueue::events(database(directory.path()));
     // As if the service had been deleted after the event was accepted.
     let lost = event("IS000000000000000000000000000000ff", "alice");
-    queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+    queue.send(&[unstamped(&Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
     client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
 
     let online = async || Some(client.everybody(&service).await).filter(|everybody| everybody.contains_key("bob"));
@@ -103,7 +91,7 @@ async fn logs_that_cannot_be_written_delay_nobody() {
         // A message that makes the worker log an error, and then one that it can handle.
         let lost = event("IS000000000000000000000000000000ff", "alice");
         let queue = SqliteQueue::events(database(directory.path()));
-        queue.send(&[PresenceMessage::Event(Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+        queue.send(&[unstamped(&Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
         client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
         let online = async || client.everybody(&service).await.remove("bob");
         assert_eq!(wait("bob connects", online).await, Some(true), "{sink}");

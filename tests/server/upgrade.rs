@@ -2,14 +2,22 @@
 //! to reads (`tests/data/earlier`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use reachability_domain::time::Timestamp;
+use reachability_tests::changes::{changes_after, shown};
 use reachability_tests::client::Client;
+use reachability_tests::events::event;
 use reachability_tests::server::Server;
+use reachability_tests::wait::wait;
+use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 
@@ -23,16 +31,28 @@ fn all(database: &Connection, sql: &str) -> Vec<Value> {
     rows.map(|row| serde_json::from_str(&row.unwrap()).unwrap()).collect()
 }
 
-#[tokio::test]
-async fn data_of_an_earlier_version_is_read_unchanged() {
+/// A data directory with that data, and with more rows.
+fn directory(more: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("reachability.db");
-    Connection::open(&path).unwrap().execute_batch(&fs::read_to_string(data().join("database.sql")).unwrap()).unwrap();
+    let database = Connection::open(directory.path().join("reachability.db")).unwrap();
+    database.execute_batch(&fs::read_to_string(data().join("database.sql")).unwrap()).unwrap();
+    database.execute_batch(more).unwrap();
     fs::copy(data().join("credentials.key"), directory.path().join("credentials.key")).unwrap();
     let account = json!({ "account_sid": ACCOUNT, "auth_token": "0123456789abcdef" });
     fs::write(directory.path().join("account.json"), account.to_string()).unwrap();
+    directory
+}
 
-    let server = Server::start(directory.path(), &["--public-url", "http://localhost:8080"]);
+#[tokio::test]
+async fn data_of_an_earlier_version_is_read_unchanged() {
+    let directory = directory("");
+    let path = directory.path().join("reachability.db");
+    // The queued check of a registration asks at once. It waits for an answer until everything is read, since its failure
+    // would show at the credential.
+    let apple = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start_with(directory.path(), &["--public-url", "http://localhost:8080"], |command| {
+        command.env("REACHABILITY_APNS_URL", format!("https://{}", apple.local_addr().unwrap()));
+    });
     let client = Client::of(&server);
     let answers = fs::read_to_string(data().join("answers.json")).unwrap();
     let answers: Map<String, Value> = serde_json::from_str(&answers).unwrap();
@@ -43,6 +63,7 @@ async fn data_of_an_earlier_version_is_read_unchanged() {
         keep_known(&mut now, earlier);
         assert_eq!(now.to_string(), earlier.to_string(), "{path}");
     }
+    drop(apple);
 
     // The queued messages are long due: each is handled with its original meaning.
     let database = Connection::open(&path).unwrap();
@@ -80,4 +101,154 @@ fn keep_known(now: &mut Value, earlier: &Value) {
         }
         _ => {}
     }
+}
+
+const SERVICE: &str = "IS01a1fee6d92475ac94eb1daa22f0c027";
+
+/// When Carol was deleted, who had a connection then.
+const CAROL_DELETED_AT: i64 = 1_795_277_905_258;
+
+/// A profile that was created over REST, of a user without events: the earlier version stored no state for it.
+fn profile(sid: u32, identity: &str) -> String {
+    let document = json!({
+        "sid": format!("US{sid:032x}"), "service_sid": SERVICE, "identity": identity, "friendly_name": null,
+        "attributes": "{}", "role_sid": null, "date_created": 1_795_277_904_252_i64,
+        "date_updated": 1_795_277_904_252_i64, "version": 0,
+    });
+    let service = &SERVICE[2..];
+    format!("INSERT INTO users VALUES (X'{service}', X'{sid:032x}', '{identity}', 0, '{document}');")
+}
+
+fn state(identity: &str, as_of: i64, presence: &Value) -> String {
+    let service = &SERVICE[2..];
+    format!("INSERT INTO states VALUES (X'{service}', '{identity}', {as_of}, {as_of}, '{presence}', NULL);")
+}
+
+/// An event in the queue, as the earlier version put it there: without a stamp.
+fn message(identity: &str, kind: &str, connection: &str, at: i64) -> String {
+    let mut event = event(SERVICE, identity, kind);
+    event["occurred_at"] = json!(Timestamp::from_millis(at).to_string());
+    (event["connection_id"], event["lease_seconds"]) = (json!(connection), json!(4_000_000_000_u32));
+    format!("INSERT INTO messages (due_at, body) VALUES (0, '{event}');")
+}
+
+/// Users with and without a state, what deleted users left behind, and messages that wait.
+#[tokio::test]
+async fn users_of_an_earlier_version_go_on() {
+    let gone = |at: i64| json!({"o": {"a": i64::MAX, "l": i64::MAX}, "e": {"a": at, "r": at}});
+    let unseen = |at: i64| json!({"e": {"a": at, "r": at}});
+    let long_ago = 1_780_000_000_000;
+    let more = [
+        profile(0xd1, "dave"),
+        profile(0xd2, "dora"),
+        profile(0xd3, "old"),
+        // A user whose events are long over.
+        state(
+            "old",
+            long_ago,
+            &json!({"c": {"c-1": {"o": {"a": long_ago, "l": long_ago + 1}}}, "g": 1, "t": long_ago}),
+        ),
+        state("frank", long_ago, &json!({"c": {"c-1": gone(long_ago)}, "g": 0, "t": null})),
+        // Known from a disconnect only.
+        state(
+            "early",
+            CAROL_DELETED_AT,
+            &json!({"c": {"c-1": unseen(CAROL_DELETED_AT)}, "g": 0, "t": CAROL_DELETED_AT}),
+        ),
+        message("carol", "connect", "c-4", CAROL_DELETED_AT - 1_000),
+        message("carol", "connect", "c-5", CAROL_DELETED_AT),
+        message("dora", "connect", "c-1", CAROL_DELETED_AT),
+        message("erin", "connect", "c-1", CAROL_DELETED_AT),
+        message("early", "connect", "c-1", CAROL_DELETED_AT - 1_000),
+        message("bob", "renew", "c-9", CAROL_DELETED_AT),
+        message("bob", "disconnect", "c-9", CAROL_DELETED_AT + 1_000),
+        message("marker", "connect", "c-1", CAROL_DELETED_AT),
+    ];
+    let directory = directory(&more.concat());
+    let path = directory.path().join("reachability.db");
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    let handled = async || Some(shown(&client, SERVICE).await).filter(|users| users.contains_key("marker"));
+    let users = wait("the messages are handled", handled).await;
+    let expected = [
+        ("alice", json!([true, true])),
+        ("bob", json!([false, null])),
+        ("dave", json!([null, null])),
+        ("dora", json!([true, null])),
+        ("early", json!([false, null])),
+        ("erin", json!([true, null])),
+        ("marker", json!([true, null])),
+        ("old", json!([false, null])),
+    ];
+    // Carol stays deleted.
+    assert_eq!(users, expected.map(|(identity, value)| (identity.to_owned(), value)).into());
+
+    // Garbage collection keeps the states of users, however old they are.
+    let database = Connection::open(&path).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    let identities = |condition: &str| -> Vec<String> {
+        let sql = format!("SELECT identity FROM states WHERE {condition} ORDER BY identity");
+        let mut statement = database.prepare(&sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let collected = async || (!identities("true").contains(&"frank".to_owned())).then_some(());
+    wait("garbage is collected", collected).await;
+    assert_eq!(identities("user IS NOT NULL"), users.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(identities("user IS NULL"), ["carol"]);
+
+    // What is told: those who came, and nobody who was there.
+    let (told, cursor) = changes_after(&client, SERVICE, None).await;
+    let reasons = |changes: &[Value]| -> BTreeMap<String, Vec<Value>> {
+        let mut reasons: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for change in changes {
+            let identity = change["identity"].as_str().unwrap().to_owned();
+            reasons.entry(identity).or_default().push(change["reasons"].clone());
+        }
+        reasons
+    };
+    let came = json!({"exists": "connect", "is_online": "connect"});
+    // The earlier version stored no reasons of disconnects.
+    let came_and_went = json!({"exists": "connect", "is_online": "connection_lost"});
+    let expected = [
+        ("dora", vec![json!({"is_online": "connect"})]),
+        ("early", vec![came_and_went]),
+        ("erin", vec![came.clone()]),
+        ("marker", vec![came.clone()]),
+    ];
+    assert_eq!(reasons(&told), expected.map(|(identity, reasons)| (identity.to_owned(), reasons)).into());
+
+    // Everything works on: deletions, new users with the same names, and events.
+    let users = format!("/v1/Services/{SERVICE}/Users");
+    for identity in ["alice", "dave", "old", "dora"] {
+        client.delete(&format!("{users}/{identity}")).await;
+        assert_eq!(client.send(Method::GET, &format!("{users}/{identity}"), &[]).await.0, 404, "{identity}");
+    }
+    for identity in ["alice", "dave", "carol"] {
+        let (status, made) = client.send(Method::POST, &users, &[("Identity", identity)]).await;
+        assert_eq!((status, &made["is_online"]), (201, &Value::Null), "{made}");
+    }
+    let events = ["old", "carol"].map(|identity| event(SERVICE, identity, "connect"));
+    client.post(&format!("/v1/Services/{SERVICE}/Events"), Value::from(events.to_vec()).to_string()).await;
+    let both = async || {
+        let users = shown(&client, SERVICE).await;
+        (users.get("old").is_some_and(|it| it[0] == true) && users["carol"][0] == true).then_some(())
+    };
+    wait("both are online", both).await;
+    let (told, _) = changes_after(&client, SERVICE, Some(cursor)).await;
+    let deleted = json!({"exists": "deleted"});
+    let deleted_online = json!({"exists": "deleted", "is_online": "deleted"});
+    let created = json!({"exists": "profile"});
+    let expected = [
+        (
+            "alice",
+            vec![json!({"exists": "deleted", "is_online": "deleted", "is_notifiable": "deleted"}), created.clone()],
+        ),
+        ("carol", vec![created.clone(), json!({"is_online": "connect"})]),
+        ("dave", vec![deleted, created]),
+        ("dora", vec![deleted_online.clone()]),
+        ("old", vec![deleted_online, came]),
+    ];
+    assert_eq!(reasons(&told), expected.map(|(identity, reasons)| (identity.to_owned(), reasons)).into());
+    let (status, logs) = server.stop();
+    assert!(status.success() && !logs.contains("ERROR"), "{logs}");
 }

@@ -1,6 +1,5 @@
 //! The worker on a store, with a time that the test controls.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,12 +7,12 @@ use crate::store::Store;
 use async_trait::async_trait;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
 use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::{Check, PresenceMessage};
+use reachability_domain::presence::message::{Accepted, Check, PresenceMessage};
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::store::StoreError;
@@ -102,37 +101,19 @@ impl<M: Clone + Send + Sync> Queue<M> for Kept<M> {
     }
 }
 
-/// A queue that panics if anything is sent to it.
-#[derive(Debug)]
-pub struct Unused;
-
-#[async_trait]
-impl<M: fmt::Debug + Sync> Queue<M> for Unused {
-    async fn send(&self, messages: &[M]) -> Result<(), QueueError> {
-        panic!("nobody expects {messages:?}");
-    }
-}
-
 /// The ports of a worker on a store.
-pub fn ports(
-    store: Arc<dyn Store>,
-    events: Arc<dyn Queue<PresenceMessage>>,
-    pushes: Arc<dyn Queue<PushMessage>>,
-    metrics: Arc<EmfMetrics>,
-) -> WorkerPorts {
+pub fn ports(store: Arc<dyn Store>, events: Arc<dyn Queue<PresenceMessage>>, metrics: Arc<EmfMetrics>) -> WorkerPorts {
     WorkerPorts {
         services: store.clone(),
         deleted_services: None,
-        users: store.clone(),
         states: store,
         events,
-        pushes,
         ids: Arc::new(Uuids),
         metrics,
     }
 }
 
-/// A worker on a store whose users have no devices to check.
+/// A worker on a store.
 pub fn worker(
     store: Arc<dyn Store>,
     events: Arc<dyn Queue<PresenceMessage>>,
@@ -140,7 +121,12 @@ pub fn worker(
     age: Duration,
     metrics: Arc<EmfMetrics>,
 ) -> Worker {
-    Worker::new(ports(store, events, Arc::new(Unused), metrics), rules, age, clock::now)
+    Worker::new(ports(store, events, metrics), rules, age, clock::now)
+}
+
+/// An event that came straight to the queue.
+pub fn unstamped(event: &Event) -> PresenceMessage {
+    PresenceMessage::Event(Accepted { event: event.clone(), acceptance: None })
 }
 
 /// A worker and its store.
@@ -180,9 +166,16 @@ impl Harness {
         assert!(failures.is_empty(), "{failures:?}");
     }
 
+    /// Accepts an event now, as the HTTP function does.
+    pub async fn accept(&self, event: &Event) -> PresenceMessage {
+        let service = self.store.service(event.user.service).await.unwrap().unwrap();
+        let acceptance = Some(Acceptance::now(&service.configuration));
+        PresenceMessage::Event(Accepted { event: event.clone(), acceptance })
+    }
+
     /// Delivers events. Returns the indices of those that were not handled.
     pub async fn try_deliver(&self, events: &[Event], now: i64) -> Vec<(usize, Failure)> {
-        let messages = events.iter().cloned().map(PresenceMessage::Event).collect();
+        let messages = events.iter().map(unstamped).collect();
         self.worker.process(messages, Timestamp::from_millis(now)).await
     }
 
@@ -199,7 +192,11 @@ impl Harness {
 
     /// Delivers timers in one batch.
     pub async fn handle_timers(&self, checks: Vec<Check>, now: i64) {
-        let messages = checks.into_iter().map(PresenceMessage::Check).collect();
+        self.handle(checks.into_iter().map(PresenceMessage::Check).collect(), now).await;
+    }
+
+    /// Delivers messages in one batch.
+    pub async fn handle(&self, messages: Vec<PresenceMessage>, now: i64) {
         let failures = self.worker.process(messages, Timestamp::from_millis(now)).await;
         assert!(failures.is_empty(), "{failures:?}");
     }

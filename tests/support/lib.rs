@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
 pub mod aws;
+pub mod changes;
 pub mod client;
 pub mod clients;
 pub mod command;
 pub mod contract;
 pub mod events;
 pub mod external;
+pub mod feed_judge;
+pub mod feed_properties;
+pub mod feeds;
 pub mod generate;
 pub mod harness;
 pub mod ids;
@@ -19,7 +23,9 @@ pub mod push_properties;
 pub mod raw;
 pub mod readme;
 pub mod recording;
+pub mod registrations;
 pub mod replays;
 pub mod server;
 pub mod stack;
 pub mod store;
+pub mod wait;

@@ -23,6 +23,8 @@ pub struct Model {
     /// For each service: whether reachability is on, and how often it was switched on.
     services: BTreeMap<ServiceSid, (bool, u32)>,
     arrived: Vec<Arrival>,
+    /// When each user was last deleted.
+    deleted: BTreeMap<UserKey, i64>,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub struct Truth {
 impl Model {
     /// A model in which nothing has happened yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, services: BTreeMap::new(), arrived: vec![] }
+        Self { settings, services: BTreeMap::new(), arrived: vec![], deleted: BTreeMap::new() }
     }
 
     /// Reachability of a service is switched on or off.
@@ -57,15 +59,26 @@ impl Model {
         *enabled = on;
     }
 
-    /// An event arrives.
+    /// A user is deleted.
+    pub fn delete(&mut self, user: &UserKey, now: i64) {
+        self.deleted.insert(user.clone(), now);
+    }
+
+    /// Whether an event counts: it is of this user, and occurred after its deletion.
+    fn is_of(&self, user: &UserKey, event: &Event) -> bool {
+        event.user == *user && self.deleted.get(user).is_none_or(|deleted| *deleted < event.occurred_at.as_millis())
+    }
+
+    /// An event is accepted. When it is handled makes no difference.
     pub fn arrive(&mut self, event: &Event) {
         let (enabled, generation) = self.services.get(&event.user.service).copied().unwrap_or_default();
         self.arrived.push(Arrival { event: event.clone(), enabled, generation });
     }
 
-    /// Whether a user exists: it connected or renewed at least once.
+    /// Whether a user exists: it connected or renewed at least once since its deletion, whether reachability was on or
+    /// not.
     pub fn exists(&self, user: &UserKey) -> bool {
-        self.arrived.iter().any(|arrival| arrival.event.user == *user && is_opening(&arrival.event))
+        self.arrived.iter().any(|arrival| self.is_of(user, &arrival.event) && is_opening(&arrival.event))
     }
 
     /// What is true of a user at this time, in milliseconds.
@@ -78,24 +91,21 @@ impl Model {
         for arrival in &self.arrived {
             // While reachability is off, only disconnects count.
             let heard = arrival.enabled || !is_opening(&arrival.event);
-            if arrival.event.user == *user && heard {
+            if self.is_of(user, &arrival.event) && heard {
                 connections.entry(arrival.event.connection.as_str()).or_default().push(arrival);
                 last_active = last_active.max(Some(arrival.event.occurred_at.as_millis()));
             }
         }
         for arrivals in connections.values() {
-            let mut latest_opening = None;
+            let mut is_open = false;
             let mut lease_end = i64::MIN;
             let mut end = i64::MAX;
             for arrival in arrivals {
                 let at = arrival.event.occurred_at.as_millis();
                 match &arrival.event.kind {
                     EventKind::Connect { lease, .. } | EventKind::Renew { lease } => {
-                        // A redelivered event does not renew the lease.
-                        if latest_opening < Some(at) {
-                            latest_opening = Some(at);
-                            counted |= arrival.generation == generation;
-                        }
+                        is_open = true;
+                        counted |= arrival.generation == generation;
                         let until = match (self.settings.lease, lease) {
                             (None, _) => i64::MAX,
                             (Some(_), Some(lease)) => at + lease.as_millis() as i64,
@@ -107,7 +117,7 @@ impl Model {
                     EventKind::Disconnect { .. } => end = end.min(at + self.settings.grace),
                 }
             }
-            any_live |= latest_opening.is_some() && now < lease_end && now < end;
+            any_live |= is_open && now < lease_end && now < end;
         }
         Truth { online: (enabled && counted).then_some(any_live), last_active }
     }

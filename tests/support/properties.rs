@@ -7,7 +7,9 @@ use crate::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reachability_domain::directory::user::UserRef;
+use reachability_domain::identity::UserKey;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 
@@ -39,7 +41,7 @@ fn in_case(case: u128, mut event: Event) -> Event {
     event
 }
 
-fn service_in_case(case: u128, service: ServiceSid) -> ServiceSid {
+pub(crate) fn service_in_case(case: u128, service: ServiceSid) -> ServiceSid {
     ServiceSid::from_bits((case << 8) + service.bits())
 }
 
@@ -113,7 +115,7 @@ pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases:
             model.switch(service, false);
         }
         let mut now = START;
-        let mut arrived: Vec<Event> = vec![];
+        let mut arrived: Vec<(Event, PresenceMessage)> = vec![];
         let mut deliveries = 0;
         for step in steps {
             match step {
@@ -126,7 +128,7 @@ pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases:
                     let mut event = in_case(case, event);
                     event.occurred_at = Timestamp::from_millis(now);
                     // The id of a connection that has ended is never used again.
-                    let ended = |earlier: &&Event| {
+                    let ended = |(earlier, _): &&(Event, PresenceMessage)| {
                         !earlier.renews_lease()
                             && earlier.user == event.user
                             && earlier.connection.as_str().starts_with(event.connection.as_str())
@@ -135,20 +137,20 @@ pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases:
                     event.connection = format!("{}-{ends}", event.connection).parse().unwrap();
                     model.arrive(&event);
                     deliveries += 1;
-                    harness.deliver(std::slice::from_ref(&event), now).await;
-                    arrived.push(event);
+                    let message = harness.accept(&event).await;
+                    harness.handle(vec![message.clone()], now).await;
+                    arrived.push((event, message));
                 }
                 Step::Again(index) => {
                     // Redeliveries arrive within a quarter of an hour.
-                    let late = |event: &&Event| event.occurred_at.as_millis() > now - 15 * 60_000;
-                    let late: Vec<Event> = arrived.iter().filter(late).cloned().collect();
+                    let late = |event: &Event| event.occurred_at.as_millis() > now - 15 * 60_000;
+                    let late = arrived.iter().filter(|(event, _)| late(event)).map(|(_, message)| message);
+                    let late: Vec<&PresenceMessage> = late.collect();
                     if late.is_empty() {
                         continue;
                     }
-                    let event = index.get(&late).clone();
-                    model.arrive(&event);
                     deliveries += 1;
-                    harness.deliver(&[event], now).await;
+                    harness.handle(vec![(*index.get(&late)).clone()], now).await;
                 }
                 Step::Pass(seconds) => {
                     let until = now + seconds * 1_000;
@@ -168,6 +170,103 @@ pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases:
             }
             // The number of timers is limited.
             prop_assert!(harness.timers.count() <= deliveries, "{} timers of {deliveries}", harness.timers.count());
+        }
+        Ok(())
+    });
+}
+
+/// A step in a test of acceptance.
+#[derive(Debug, Clone)]
+enum Moment {
+    /// Reachability of a service is switched.
+    Switch(u128, bool),
+    /// An event that has just occurred is accepted, and waits.
+    Accept(Event),
+    /// A user is deleted, if it exists by now.
+    Delete(usize),
+    /// Some of the waiting events are handled, in a batch.
+    Handle(Vec<prop::sample::Index>),
+    /// Time passes, in milliseconds.
+    Pass(i64),
+}
+
+/// Events are accepted, services switched and users deleted; the events are handled at any time after that, in any order
+/// and grouping. What is true in the end depends on when they were accepted, not on when they were handled.
+pub fn acceptance_decides_and_not_handling(store: &Arc<dyn Store>, cases: u32) {
+    let indices = || proptest::collection::vec(any::<prop::sample::Index>(), 1..6);
+    let moment = prop_oneof![
+        2 => (1..=2u128, any::<bool>()).prop_map(|(service, on)| Moment::Switch(service, on)),
+        8 => generate::event().prop_map(Moment::Accept),
+        1 => (0..users().len()).prop_map(Moment::Delete),
+        4 => indices().prop_map(Moment::Handle),
+        2 => prop_oneof![Just(0i64), 1..20_000i64].prop_map(Moment::Pass),
+    ];
+    let delay = prop_oneof![Just(0i64), 1..600_000i64, Just(86_400_000)];
+    let rest = proptest::collection::vec(indices(), 1..10);
+    let moments = (proptest::collection::vec(moment, 1..40), delay, rest);
+    check(cases, moments, |case, (moments, delay, rest)| async move {
+        let harness = Harness::new(store.clone(), SETTINGS);
+        let mut model = Model::new(SETTINGS);
+        for n in [1, 2] {
+            let service = service_in_case(case, generate::service(n));
+            harness.switch(service, false).await;
+            model.switch(service, false);
+        }
+        let users: Vec<UserKey> =
+            users().into_iter().map(|user| UserKey { service: service_in_case(case, user.service), ..user }).collect();
+        let mut now = START;
+        let mut waiting: Vec<PresenceMessage> = vec![];
+        let take = |waiting: &mut Vec<PresenceMessage>, indices: &[prop::sample::Index]| {
+            let mut taken = Vec::new();
+            for index in indices {
+                if !waiting.is_empty() {
+                    taken.push(waiting.swap_remove(index.index(waiting.len())));
+                }
+            }
+            taken
+        };
+        for moment in moments {
+            now += 1;
+            match moment {
+                Moment::Switch(n, on) => {
+                    let service = service_in_case(case, generate::service(n));
+                    harness.switch(service, on).await;
+                    model.switch(service, on);
+                }
+                Moment::Accept(event) => {
+                    let mut event = in_case(case, event);
+                    event.occurred_at = Timestamp::from_millis(now);
+                    model.arrive(&event);
+                    waiting.push(harness.accept(&event).await);
+                }
+                Moment::Delete(n) => {
+                    let user = &users[n];
+                    let by_identity = UserRef::Identity(user.identity.clone());
+                    if let Some(found) = harness.store.user(user.service, &by_identity).await.unwrap() {
+                        let at = Timestamp::from_millis(now);
+                        prop_assert!(harness.store.delete_user(user.service, found.sid, at).await.unwrap());
+                        prop_assert!(harness.store.user(user.service, &by_identity).await.unwrap().is_none());
+                        model.delete(user, now);
+                    }
+                }
+                Moment::Handle(indices) => harness.handle(take(&mut waiting, &indices), now).await,
+                Moment::Pass(millis) => now += millis,
+            }
+        }
+        now += delay;
+        for indices in rest {
+            harness.handle(take(&mut waiting, &indices), now).await;
+        }
+        harness.handle(waiting, now).await;
+        for user in &users {
+            for at in [0, 1, 10_000, 60_000, 120_000, 200_000].map(|later| now + later) {
+                let truth = model.truth(user, at).online;
+                prop_assert_eq!(harness.read(user, at).await.online, truth, "{:?} {} ms later", user, at - now);
+            }
+            let by_identity = UserRef::Identity(user.identity.clone());
+            let found = harness.store.user(user.service, &by_identity).await.unwrap();
+            prop_assert_eq!(found.is_some(), model.exists(user), "{:?} exists", user);
+            prop_assert_eq!(found.map(|user| user.sid), harness.state(user).await.sid);
         }
         Ok(())
     });

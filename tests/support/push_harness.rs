@@ -226,6 +226,7 @@ fn pusher(
 ) -> Pusher {
     let ports = PusherPorts {
         services: store.clone(),
+        users: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),

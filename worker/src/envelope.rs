@@ -19,12 +19,15 @@ pub struct Envelope {
     pub accepted_at: Option<Timestamp>,
 }
 
+/// A parsed message, and when the queue accepted it ([`Envelope::accepted_at`]).
+pub(crate) type Received<M> = (M, Option<Timestamp>);
+
 /// Parses messages and passes them to `handle`. Returns the indices of messages that failed, with the reason.
 pub(crate) async fn open<M>(
     envelopes: &[Envelope],
     metrics: &dyn Metrics,
     parse: impl Fn(&[u8]) -> Result<M, InvalidMessage>,
-    handle: impl AsyncFnOnce(Vec<M>) -> Vec<(usize, Failure)>,
+    handle: impl AsyncFnOnce(Vec<Received<M>>) -> Vec<(usize, Failure)>,
 ) -> Vec<(usize, Failure)> {
     let mut failures = Vec::new();
     let mut places = Vec::with_capacity(envelopes.len());
@@ -33,7 +36,7 @@ pub(crate) async fn open<M>(
         match parse(envelope.body.as_bytes()) {
             Ok(message) => {
                 places.push(place);
-                messages.push(message);
+                messages.push((message, envelope.accepted_at));
             }
             Err(error) => {
                 metrics.count(Counter::EventsRefused);

@@ -18,6 +18,9 @@ pub struct Configuration {
     pub reachability_enabled: bool,
     /// How often it was switched on, including the current time.
     pub generation: Generation,
+    /// When it was last switched on; `None` if never, or if a version that did not store it did so.
+    #[serde(default)]
+    pub enabled_at: Option<Timestamp>,
     /// When it was last switched off; `None` if never.
     #[serde(default)]
     pub disabled_at: Option<Timestamp>,
@@ -27,10 +30,16 @@ impl Configuration {
     /// The maximum age of a cached configuration when events are handled.
     pub const MAX_AGE: Duration = Duration::from_secs(3);
 
+    /// How often reachability can be switched on: a number that orders a user's changes across switches stays below 2^53.
+    pub const MAX_GENERATION: Generation = Generation(4_000);
+
     /// Switches reachability on or off. Does nothing if it already has that value.
     pub fn set_reachability_enabled(&mut self, enabled: bool, now: Timestamp) {
         match (self.reachability_enabled, enabled) {
-            (false, true) => self.generation.0 += 1,
+            (false, true) => {
+                self.generation.0 += 1;
+                self.enabled_at = Some(now);
+            }
             (true, false) => self.disabled_at = Some(now),
             _ => {}
         }

@@ -30,6 +30,10 @@ pub struct User {
     pub date_updated: Timestamp,
     /// Incremented by every replacement of the profile.
     pub version: u64,
+    /// The revision of the user's state with which the profile was last replaced; zero if it never was, or by a version
+    /// that did not store it.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 impl User {
@@ -45,6 +49,7 @@ impl User {
             date_created: now,
             date_updated: now,
             version: 0,
+            revision: 0,
         }
     }
 

@@ -2,10 +2,9 @@
 //!
 //! What is stored about a connection only grows: *unseen < live < closed*, and among live connections the later lease
 //! wins. Each event is converted to a small value ([`Presence::of_event`]) that is joined to the stored value
-//! ([`Presence::join`]). While reachability stays on, join is commutative, associative and idempotent. So the same
-//! events in any order, repetition or grouping produce the same state, and a connect that arrives after its disconnect
-//! does not bring the connection back. The generation of an event is the exception: it depends on when the event first
-//! arrives.
+//! ([`Presence::join`]). Join is commutative, associative and idempotent. So the same events in any order, repetition
+//! or grouping produce the same state, and a connect that arrives after its disconnect does not bring the connection
+//! back.
 //!
 //! Whether a connection is live is not stored: it is computed from `now` on every read.
 
@@ -49,7 +48,8 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// What disconnects say about a connection. The earliest reported end wins; of equal ends, the one recorded first.
+/// What disconnects say about a connection. The earliest reported end wins; of equal ends, the one recorded first, then
+/// the first by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ending {
     /// When the connection stops counting as live, grace period included.
@@ -58,6 +58,39 @@ pub struct Ending {
     /// When it was recorded. How long the tombstone is kept depends on it.
     #[serde(rename = "r")]
     pub recorded_at: Timestamp,
+    /// Why it ended.
+    #[serde(rename = "w", default = "reason_of_older_versions", with = "short_reason")]
+    pub reason: EndReason,
+}
+
+/// Earlier versions stored no reason. Of their endings only those in their grace period can still become visible.
+fn reason_of_older_versions() -> EndReason {
+    EndReason::ConnectionLost
+}
+
+/// One letter: a state is stored with every event.
+mod short_reason {
+    use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+    use serde::ser::Serializer;
+
+    use crate::presence::event::EndReason;
+
+    pub(super) fn serialize<S: Serializer>(reason: &EndReason, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_char(match reason {
+            EndReason::ClientClosed => 'c',
+            EndReason::ConnectionLost => 'l',
+            EndReason::ServerClosed => 's',
+        })
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EndReason, D::Error> {
+        match char::deserialize(deserializer)? {
+            'c' => Ok(EndReason::ClientClosed),
+            'l' => Ok(EndReason::ConnectionLost),
+            's' => Ok(EndReason::ServerClosed),
+            other => Err(D::Error::invalid_value(Unexpected::Char(other), &"c, l or s")),
+        }
+    }
 }
 
 /// What is known about one connection. Both fields `None`: *unseen*. `ended` set, with or without a lease: *closed*.
@@ -90,9 +123,10 @@ impl Connection {
         self.ended.map_or(lease, |ending| lease.min(ending.at))
     }
 
-    /// Whether `opening` is later than the known lease, so not a repetition.
-    fn is_news(&self, opening: &Lease) -> bool {
-        self.lease.is_none_or(|known| known.at < opening.at)
+    /// Why it stopped counting as live; `None` if its lease ran out.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        let lease_end = self.lease.map_or(Timestamp::MAX, |lease| lease.until);
+        self.ended.filter(|ending| ending.at <= lease_end).map(|ending| ending.reason)
     }
 
     /// Whether the connection can be dropped: no event that may still arrive could make it live again.
@@ -125,15 +159,6 @@ pub const KEEP_ENDED_AT_MOST: Duration = Duration::from_secs(15 * 86_400);
 /// How many ended connections per user are kept for longer than [`KEEP_AT_LEAST`].
 const KEEP_ENDED: usize = 50;
 
-/// The result of [`Presence::join`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Learned {
-    /// Whether the join changed anything.
-    pub anything: bool,
-    /// Whether a new connect or renewal was among the changes.
-    pub lease: bool,
-}
-
 /// What is known about a user's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Presence {
@@ -149,7 +174,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Converts one event, handled at `now` in this generation.
+    /// Converts one event that was accepted in this generation and is handled at `now`.
     pub fn of_event(event: &Event, rules: &Rules, generation: Generation, now: Timestamp) -> Self {
         // A gateway's clock may be ahead of this server's. "At once" means by this server's clock.
         let ended_at = event.occurred_at.min(now);
@@ -172,6 +197,7 @@ impl Presence {
                         EndReason::ConnectionLost | EndReason::ServerClosed => ended_at.plus(rules.grace),
                     },
                     recorded_at: now,
+                    reason,
                 }),
             },
         };
@@ -191,28 +217,24 @@ impl Presence {
         Self { connections, online_generation, last_active }
     }
 
-    /// Merges other knowledge about the same user.
-    ///
-    /// The generation of `other` counts only if `other` has a new connect or renewal. So a connect that is redelivered
-    /// after reachability was switched off and on again does not make its user online.
-    pub fn join(&mut self, other: &Self) -> Learned {
-        let mut learned = Learned::default();
+    /// Merges other knowledge about the same user. Returns whether anything changed.
+    pub fn join(&mut self, other: &Self) -> bool {
+        let mut changed = false;
         for (id, theirs) in &other.connections {
             let ours = self.connections.entry(id.clone()).or_default();
             let before = *ours;
-            learned.lease |= theirs.lease.is_some_and(|opening| before.is_news(&opening));
             ours.join(theirs);
-            learned.anything |= before != *ours;
+            changed |= before != *ours;
         }
-        if learned.lease && self.online_generation < other.online_generation {
+        if self.online_generation < other.online_generation {
             self.online_generation = other.online_generation;
-            learned.anything = true;
+            changed = true;
         }
         if self.last_active < other.last_active {
             self.last_active = other.last_active;
-            learned.anything = true;
+            changed = true;
         }
-        learned
+        changed
     }
 
     /// When the user goes offline if no further event arrives. [`Timestamp::MIN`] if there was never a connect.
@@ -235,15 +257,24 @@ impl Presence {
         self.connections.get(id).copied().unwrap_or_default()
     }
 
+    /// The connection that keeps the user online longest, or did so: its end is the user's end. `None` if there was never
+    /// a connect.
+    pub fn last(&self) -> Option<(&ConnectionId, &Connection)> {
+        let opened = self.connections.iter().filter(|(_, connection)| connection.lease.is_some());
+        opened.max_by_key(|(id, connection)| (connection.live_until(), *id))
+    }
+
     /// All known connections, live and ended.
     pub fn connections(&self) -> impl ExactSizeIterator<Item = (&ConnectionId, &Connection)> {
         self.connections.iter()
     }
 
     /// Drops the connections that no longer matter, to keep the record small. If too many have ended some time ago,
-    /// drops the oldest of them too; later events on those count as new.
+    /// drops the oldest of them too; later events on those count as new. The last one stays ([`Presence::last`]): it
+    /// says why the user is offline.
     pub fn prune(&mut self, now: Timestamp) {
-        self.connections.retain(|_, connection| !connection.is_prunable(now));
+        let last = self.last().map(|(id, _)| id.clone());
+        self.connections.retain(|id, connection| !connection.is_prunable(now) || Some(id) == last.as_ref());
         self.drop_ended(KEEP_ENDED, |ending| ending.recorded_at.plus(KEEP_AT_LEAST) <= now);
     }
 
@@ -264,17 +295,6 @@ impl Presence {
             self.connections.remove(id);
         }
     }
-
-    /// The state of a deleted user: tombstones that keep its old connections from recreating the user.
-    #[must_use]
-    pub fn deleted(&self, now: Timestamp) -> Self {
-        let tombstone = Connection {
-            // No renewal can be later than this.
-            lease: Some(Lease { at: Timestamp::MAX, until: Timestamp::MAX }),
-            ended: Some(Ending { at: now, recorded_at: now }),
-        };
-        Self { connections: self.connections.keys().map(|id| (id.clone(), tombstone)).collect(), ..Self::default() }
-    }
 }
 
 #[cfg(test)]
@@ -286,7 +306,7 @@ mod tests {
         let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
         let connections = (0..connections).map(|n| {
             let lease = Some(Lease { at: at(n), until: at(n).plus(Duration::from_secs(365 * 86_400)) });
-            let ended = Some(Ending { at: at(n + 1), recorded_at: at(n + 1) });
+            let ended = Some(Ending { at: at(n + 1), recorded_at: at(n + 1), reason: EndReason::ClientClosed });
             (format!("c-{n:05}").parse().unwrap(), Connection { lease, ended })
         });
         Presence::from_parts(connections.collect(), Generation(1), None)
@@ -302,12 +322,16 @@ mod tests {
 
         // All have just ended: they are dropped only if there is no room for them.
         let mut presence = a_user_who_reconnects_every_minute(2_000);
-        presence.connections.values_mut().for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now }));
+        presence
+            .connections
+            .values_mut()
+            .for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now, reason: EndReason::ClientClosed }));
         let live: ConnectionId = "c-00000".parse().unwrap();
         presence.connections.get_mut(&live).unwrap().ended = None;
         let in_grace: ConnectionId = "c-00001".parse().unwrap();
         let later = now.plus(Duration::from_secs(10));
-        presence.connections.get_mut(&in_grace).unwrap().ended = Some(Ending { at: later, recorded_at: now });
+        presence.connections.get_mut(&in_grace).unwrap().ended =
+            Some(Ending { at: later, recorded_at: now, reason: EndReason::ConnectionLost });
         presence.prune(now);
         assert_eq!(presence.connections.len(), 2_000);
         presence.prune_ended(1_000, now);

@@ -1,8 +1,11 @@
 //! The messages of the event queue.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use crate::directory::configuration::Generation;
 use crate::identity::{ConnectionId, UserKey};
+use crate::presence::acceptance::Acceptance;
 use crate::presence::event::{Event, InvalidEvent};
 use crate::queue::{InvalidMessage, Message};
 use crate::sid::ServiceSid;
@@ -11,12 +14,56 @@ use crate::time::Timestamp;
 /// A message of the event queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceMessage {
-    /// An event from the gateway. The message's body is the event itself.
-    Event(Event),
+    /// An event from the gateway. The message's body is the event itself, or wraps it with what it was accepted in.
+    Event(Accepted),
     /// A timer is due.
     Check(Check),
     /// Records of a deleted service must be removed.
     Purge(Purge),
+}
+
+/// An event, as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event.
+    pub event: Event,
+    /// What the service's reachability was then; `None` if it came straight to the queue.
+    pub acceptance: Option<Acceptance>,
+}
+
+/// An [`Accepted`] event with its stamp, as JSON.
+#[derive(Deserialize)]
+struct Stamped<'a> {
+    /// `None`: reachability was off.
+    generation: Option<Generation>,
+    #[serde(borrow)]
+    event: &'a RawValue,
+}
+
+/// How a [`Stamped`] message begins, which no event does.
+const STAMPED: &[u8] = br#"{"generation":"#;
+
+impl Accepted {
+    fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
+        if !body.starts_with(STAMPED) {
+            return Ok(Self { event: Event::parse(body)?, acceptance: None });
+        }
+        let stamped: Stamped<'_> =
+            serde_json::from_slice(body).map_err(|error| InvalidMessage::Json(error.to_string()))?;
+        let acceptance = stamped.generation.map_or(Acceptance::Off, Acceptance::In);
+        Ok(Self { event: Event::parse(stamped.event.get().as_bytes())?, acceptance: Some(acceptance) })
+    }
+
+    fn to_json(&self) -> String {
+        let event = self.event.to_json();
+        match self.acceptance {
+            None => event,
+            Some(Acceptance::Off) => format!(r#"{{"generation":null,"event":{event}}}"#),
+            Some(Acceptance::In(Generation(generation))) => {
+                format!(r#"{{"generation":{generation},"event":{event}}}"#)
+            }
+        }
+    }
 }
 
 /// A timer, as a delayed message: look at this connection at `due_at`. The end of a grace period or lease has no event
@@ -57,13 +104,13 @@ enum Own {
 
 impl Message for PresenceMessage {
     fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
-        match Event::parse(body) {
-            Err(InvalidEvent::Type) => match serde_json::from_slice(body) {
+        match Accepted::parse(body) {
+            Err(InvalidMessage::Event(InvalidEvent::Type)) => match serde_json::from_slice(body) {
                 Ok(Own::Check(check)) => Ok(Self::Check(check)),
                 Ok(Own::Purge(purge)) => Ok(Self::Purge(purge)),
                 Err(_) => Err(InvalidEvent::Type.into()),
             },
-            event => Ok(Self::Event(event?)),
+            accepted => Ok(Self::Event(accepted?)),
         }
     }
 
@@ -89,6 +136,24 @@ impl Message for PresenceMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_keeps_its_stamp() {
+        let json = r#"{"type":"renew","service_sid":"IS00000000000000000000000000000001","identity":"alice","connection_id":"c-1","occurred_at":"2026-11-20T10:01:00.000Z"}"#;
+        let event = Event::parse(json.as_bytes()).unwrap();
+        for (acceptance, expected) in [
+            (None, json.to_owned()),
+            (Some(Acceptance::Off), format!(r#"{{"generation":null,"event":{json}}}"#)),
+            (Some(Acceptance::In(Generation(3))), format!(r#"{{"generation":3,"event":{json}}}"#)),
+        ] {
+            let message = PresenceMessage::Event(Accepted { event: event.clone(), acceptance });
+            assert_eq!(message.to_json(), expected);
+            assert_eq!(PresenceMessage::parse(expected.as_bytes()).unwrap(), message);
+        }
+        for bad in [r#"{"generation":3}"#, r#"{"generation":"x","event":{}}"#, r#"{"generation":3,"event":{}}"#] {
+            assert!(PresenceMessage::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_serialized_message_parses_to_the_same_message() {

@@ -40,6 +40,7 @@ impl EventOutcome {
 mod tests {
     use super::*;
     use crate::presence::connections::{Ending, Lease};
+    use crate::presence::event::EndReason;
     use crate::time::Timestamp;
 
     fn opened(at: i64) -> Connection {
@@ -49,7 +50,7 @@ mod tests {
 
     fn ended(at: i64) -> Connection {
         let at = Timestamp::from_millis(at);
-        Connection { lease: None, ended: Some(Ending { at, recorded_at: at }) }
+        Connection { lease: None, ended: Some(Ending { at, recorded_at: at, reason: EndReason::ClientClosed }) }
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+use crate::directory::configuration::Generation;
 use crate::directory::user::User;
-use crate::identity::{ConnectionId, UserKey};
-use crate::presence::connections::{Connection, Presence};
+use crate::identity::{ConnectionId, Identity, UserKey};
+use crate::presence::change::Notice;
+use crate::presence::connections::Connection;
+use crate::presence::news::News;
 use crate::presence::state::{StateSummary, UserState};
-use crate::push::registration::Registrations;
+use crate::sid::ServiceSid;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -21,8 +24,8 @@ pub struct Joined {
     pub after: StateSummary,
     /// The connections named in the events, and those that the caller asked for.
     pub connections: BTreeMap<ConnectionId, Touched>,
-    /// The user's registrations.
-    pub registrations: Registrations,
+    /// When the user was last deleted, before the write ([`UserState::deleted_at`]).
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// A connection before and after a write.
@@ -36,7 +39,7 @@ pub struct Touched {
 
 impl Joined {
     /// The connections in `news` and in `asked`, before and after a write.
-    pub fn of(before: &UserState, after: &UserState, news: &Presence, asked: &[ConnectionId]) -> Self {
+    pub fn of(before: &UserState, after: &UserState, news: &News, asked: &[ConnectionId]) -> Self {
         let touched = |id: &ConnectionId| {
             let touched = Touched { before: before.presence.connection(id), after: after.presence.connection(id) };
             (id.clone(), touched)
@@ -44,8 +47,8 @@ impl Joined {
         Self {
             before: before.into(),
             after: after.into(),
-            connections: news.connections().map(|(id, _)| id).chain(asked).map(touched).collect(),
-            registrations: after.registrations.clone(),
+            connections: news.connections().into_iter().chain(asked).map(touched).collect(),
+            deleted_at: before.deleted_at,
         }
     }
 }
@@ -56,17 +59,62 @@ pub trait States: Send + Sync {
     /// The states of users, in the given order; the default state for a user that has none.
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError>;
 
-    /// Joins events to a user's state ([`UserState::join`]) in one write, or none if the events add nothing. If a new
-    /// connect or renewal arrives for a user that does not exist, creates it from `user`; an existing user is
-    /// unchanged. The result contains the connections in `news` and in `asked`.
+    /// Joins events to a user's state ([`UserState::join`]) in one write, or none if the events add nothing. If they create
+    /// the user, and it does not exist, creates it from `user`; an existing user is unchanged. The result contains the
+    /// connections in `news` and in `asked`.
     ///
     /// It is idempotent. Each store decides when to prune ([`Presence::prune`]). It need not check that the service
     /// exists: the caller has done so.
+    ///
+    /// [`Presence::prune`]: crate::presence::connections::Presence::prune
     async fn join(
         &self,
         user: &User,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Joined, StoreError>;
+
+    /// Announces a user's registrations in a generation ([`UserState::announce`]), in one write, or none if the user never
+    /// had one, or if they are announced already.
+    async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// A change with its position in the log of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedChange {
+    /// Its position: never used twice, and later changes have greater ones.
+    pub id: u64,
+    /// The change.
+    pub notice: Notice,
+}
+
+/// A part of the log of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedChanges {
+    /// The changes, the oldest first.
+    pub changes: Vec<LoggedChange>,
+    /// Where the next part begins: after this position.
+    pub cursor: u64,
+    /// Whether there are more already.
+    pub more: bool,
+}
+
+/// The log of changes is not kept at this position any more, or was never there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log of changes does not reach back to this position")]
+pub struct PositionGone;
+
+/// The latest changes, of all services.
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// The changes of a service, or of one of its users, after a position (`None`: from the oldest that is kept), at most so
+    /// many.
+    async fn changes(
+        &self,
+        service: ServiceSid,
+        identity: Option<&Identity>,
+        after: Option<u64>,
+        at_most: usize,
+    ) -> Result<Result<LoggedChanges, PositionGone>, StoreError>;
 }

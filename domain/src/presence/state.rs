@@ -1,20 +1,29 @@
 //! The stored state that a user's reachability is computed from.
 
 use crate::directory::configuration::Generation;
-use crate::presence::connections::{Learned, Presence};
+use crate::presence::change_reason::ChangeReason;
+use crate::presence::connections::{KEEP_ENDED_AT_MOST, Presence};
+use crate::presence::news::News;
 use crate::push::registration::{Registration, Registrations};
-use crate::sid::BindingSid;
+use crate::sid::{BindingSid, UserSid};
 use crate::time::Timestamp;
 
 /// The stored state that a user's reachability is computed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserState {
+    /// The user's sid; `None`: there is no such user.
+    pub sid: Option<UserSid>,
+    /// What created the user; `None` if there is none, or if a version created it that did not store it.
+    pub created_by: Option<ChangeReason>,
     /// The connections.
     pub presence: Presence,
     /// The push registrations.
     pub registrations: Registrations,
-    /// Incremented by every write. If the state was removed and created again, it starts above every earlier value.
-    /// Zero: never written.
+    /// When the user was last deleted; `None` if never, or more than [`KEEP_ENDED_AT_MOST`] ago. Events that occurred by
+    /// then say nothing. It outlives the creation of a new user with the same identity.
+    pub deleted_at: Option<Timestamp>,
+    /// Orders everything visible of the user: each write takes the current time in milliseconds, or one more than the
+    /// revision before if that is greater. So it increases across processes, restarts and deletions. Zero: never written.
     pub revision: u64,
     /// Time of the last write. Subscribers were last told the value at that time.
     pub as_of: Timestamp,
@@ -24,8 +33,11 @@ impl Default for UserState {
     /// The state of a user without a stored state.
     fn default() -> Self {
         Self {
+            sid: None,
+            created_by: None,
             presence: Presence::default(),
             registrations: Registrations::default(),
+            deleted_at: None,
             revision: 0,
             as_of: Timestamp::MIN,
         }
@@ -70,25 +82,51 @@ impl From<&UserState> for StateSummary {
 }
 
 impl UserState {
-    /// Joins events to the state. The state must also be written, even without news, once the end of the last live
-    /// connection has passed: subscribers do not know of it yet. If the result has `anything` false, no write is
-    /// needed.
-    pub fn join(&mut self, news: &Presence, now: Timestamp) -> Learned {
+    /// Joins events to the state, and creates the user with this sid if the events do. The state must also be written,
+    /// even without news, once the end of the last live connection has passed: subscribers do not know of it yet.
+    /// Returns whether a write is needed.
+    pub fn join(&mut self, news: &News, sid: UserSid, now: Timestamp) -> bool {
         let live_until = self.presence.live_until();
         let end_has_come = self.as_of < live_until && live_until <= now;
-        let mut learned = self.presence.join(news);
-        learned.anything |= end_has_come;
-        if learned.anything {
+        let creates_user = self.sid.is_none() && news.creates_user(self.deleted_at);
+        let has_news = self.presence.join(&news.presence(self.deleted_at));
+        if creates_user {
+            (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::Connect));
+        }
+        let is_changed = has_news || creates_user || end_has_come;
+        if is_changed {
             self.written(now);
         }
-        learned
+        is_changed
     }
 
-    /// Reduces the state of a deleted user to the tombstones of its connections.
-    pub fn mark_deleted(&mut self, now: Timestamp) {
-        self.presence = self.presence.deleted(now);
-        self.registrations = Registrations::default();
+    /// Creates the user with this sid, for this reason.
+    pub fn create(&mut self, sid: UserSid, created_by: ChangeReason, now: Timestamp) {
+        (self.sid, self.created_by) = (Some(sid), Some(created_by));
         self.written(now);
+    }
+
+    /// Deletes the user: what is left is when that was.
+    pub fn delete(&mut self, now: Timestamp) {
+        (self.sid, self.created_by) = (None, None);
+        self.presence = Presence::default();
+        self.registrations = Registrations::default();
+        self.deleted_at = self.deleted_at.max(Some(now));
+        self.written(now);
+    }
+
+    /// Changes the user's profile, which is stored elsewhere.
+    pub fn change_profile(&mut self, now: Timestamp) {
+        self.written(now);
+    }
+
+    /// Announces the registrations in this generation. Returns whether a write is needed.
+    pub fn announce(&mut self, generation: Generation, now: Timestamp) -> bool {
+        let is_changed = self.registrations.announce(generation);
+        if is_changed {
+            self.written(now);
+        }
+        is_changed
     }
 
     /// Adds or updates a device ([`Registrations::insert`]).
@@ -111,11 +149,13 @@ impl UserState {
     }
 
     fn written(&mut self, now: Timestamp) {
-        // The clock keeps revisions increasing when a removed state is created again.
-        self.revision = match self.revision {
-            0 => u64::try_from(now.as_millis()).unwrap_or(0).max(1),
-            known => known + 1,
-        };
+        self.revision = next_revision(self.revision, now);
         self.as_of = self.as_of.max(now);
+        self.deleted_at = self.deleted_at.filter(|at| now < at.plus(KEEP_ENDED_AT_MOST));
     }
+}
+
+/// The revision of a write at `now` to a record at `revision`.
+pub fn next_revision(revision: u64, now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(0).max(revision + 1)
 }

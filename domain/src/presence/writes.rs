@@ -1,8 +1,8 @@
 //! What every store writes when it joins events to a user's state, and when it deletes a user.
 
-use crate::presence::connections::Presence;
+use crate::presence::news::News;
 use crate::presence::state::UserState;
-use crate::sid::BindingSid;
+use crate::sid::{BindingSid, UserSid};
 use crate::time::Timestamp;
 
 /// What a store writes when it joins events to a user's state.
@@ -10,19 +10,20 @@ use crate::time::Timestamp;
 pub struct JoinWrites {
     /// The state to store; `None` if the events add nothing.
     pub state: Option<UserState>,
-    /// Whether to create the user if it does not exist: there was a new connect or renewal.
+    /// Whether the user's profile must be created.
     pub creates_user: bool,
 }
 
 impl JoinWrites {
-    /// Joins events to a stored state and prunes it.
-    pub fn of(before: &UserState, news: &Presence, now: Timestamp) -> Self {
+    /// Joins events to a stored state and prunes it. If the events create the user, it has this sid.
+    pub fn of(before: &UserState, news: &News, sid: UserSid, now: Timestamp) -> Self {
         let mut state = before.clone();
-        let learned = state.join(news, now);
-        if learned.anything {
+        let is_changed = state.join(news, sid, now);
+        if is_changed {
             state.presence.prune(now);
         }
-        Self { state: learned.anything.then_some(state), creates_user: learned.lease }
+        let creates_user = before.sid.is_none() && state.sid.is_some();
+        Self { state: is_changed.then_some(state), creates_user }
     }
 
     /// The state after the write.
@@ -34,7 +35,7 @@ impl JoinWrites {
 /// What a store writes when it deletes a user, besides removing the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletionWrites {
-    /// The state, marked as deleted. A store that has no state of the user need not write it.
+    /// The state, marked as deleted.
     pub state: UserState,
     /// The bindings to delete.
     pub delete: Vec<BindingSid>,
@@ -45,77 +46,171 @@ impl DeletionWrites {
     pub fn of(before: &UserState, now: Timestamp) -> Self {
         let delete = before.registrations.devices().map(|(sid, _)| sid).collect();
         let mut state = before.clone();
-        state.mark_deleted(now);
+        state.delete(now);
         Self { state, delete }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
     use crate::directory::configuration::Generation;
-    use crate::presence::connections::{Connection, Ending, Lease};
+    use crate::identity::UserKey;
+    use crate::presence::acceptance::Acceptance;
+    use crate::presence::change_reason::ChangeReason;
+    use crate::presence::connections::{KEEP_ENDED_AT_MOST, LeasePolicy, Rules};
+    use crate::presence::event::{EndReason, Event, EventKind};
     use crate::push::registration::Registration;
     use crate::sid::Sid;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
+    const RULES: Rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(Duration::from_secs(120)) };
+    const ON: Acceptance = Acceptance::In(Generation(1));
 
     fn later(seconds: u64) -> Timestamp {
         NOW.plus(Duration::from_secs(seconds))
     }
 
-    fn presence(id: &str, connection: Connection) -> Presence {
-        Presence::from_parts(BTreeMap::from([(id.parse().unwrap(), connection)]), Generation(1), None)
+    fn event(id: &str, at: Timestamp, kind: EventKind) -> Event {
+        let user = UserKey { service: Sid::from_bits(1), identity: "alice".parse().unwrap() };
+        Event { user, connection: id.parse().unwrap(), occurred_at: at, kind }
     }
 
-    fn opened(at: Timestamp) -> Connection {
-        Connection { lease: Some(Lease { at, until: at.plus(Duration::from_secs(120)) }), ended: None }
+    fn connect(id: &str, at: Timestamp) -> Event {
+        event(id, at, EventKind::Connect { lease: None, device: None })
     }
 
-    fn ended(at: Timestamp) -> Connection {
-        Connection { lease: None, ended: Some(Ending { at, recorded_at: at }) }
+    fn disconnect(id: &str, at: Timestamp) -> Event {
+        event(id, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
+    }
+
+    fn news(events: &[(Event, Acceptance)], now: Timestamp) -> News {
+        let mut news = News::default();
+        for (event, acceptance) in events {
+            news.add(event, *acceptance, &RULES, now);
+        }
+        news
+    }
+
+    /// Joins the events, each in a write of its own.
+    fn joined(events: &[(Event, Acceptance)], before: UserState, now: Timestamp) -> UserState {
+        events.iter().fold(before, |state, event| {
+            JoinWrites::of(&state, &news(std::slice::from_ref(event), now), Sid::from_bits(7), now)
+                .after(&state)
+                .clone()
+        })
+    }
+
+    fn write(before: &UserState, event: Event, acceptance: Acceptance, now: Timestamp) -> JoinWrites {
+        JoinWrites::of(before, &news(&[(event, acceptance)], now), Sid::from_bits(7), now)
     }
 
     #[test]
     fn a_connect_or_renewal_creates_the_user() {
-        let writes = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW);
+        let writes = write(&UserState::default(), connect("c-1", NOW), ON, NOW);
         assert!(writes.creates_user);
         let state = writes.state.unwrap();
-        assert_eq!(state.presence.connection(&"c-1".parse().unwrap()), opened(NOW));
+        assert_eq!((state.sid, &state.created_by), (Some(Sid::from_bits(7)), &Some(ChangeReason::Connect)));
+        assert_eq!(state.presence.live_until(), later(120));
 
-        let again = JoinWrites::of(&state, &presence("c-1", opened(NOW)), later(1));
+        let again = write(&state, connect("c-1", NOW), ON, later(1));
         assert_eq!(again, JoinWrites { state: None, creates_user: false });
         assert_eq!(again.after(&state), &state);
 
-        let goodbye = JoinWrites::of(&UserState::default(), &presence("c-1", ended(NOW)), NOW);
+        let goodbye = write(&UserState::default(), disconnect("c-1", NOW), ON, NOW);
         assert!(goodbye.state.is_some() && !goodbye.creates_user);
     }
 
     #[test]
-    fn a_write_prunes_the_state() {
-        let state = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW).state.unwrap();
+    fn a_connect_creates_the_user_after_its_disconnect_and_while_reachability_is_off() {
+        for acceptance in [ON, Acceptance::Off] {
+            let (connect, disconnect) = (connect("c-1", NOW), disconnect("c-1", later(1)));
+            let events = [(connect.clone(), acceptance), (disconnect.clone(), acceptance)];
+            let reversed = [(disconnect, acceptance), (connect, acceptance)];
+            let (one, two) =
+                (joined(&events, UserState::default(), later(2)), joined(&reversed, UserState::default(), later(2)));
+            assert!(one.sid.is_some());
+            assert_eq!((one.sid, &one.presence), (two.sid, &two.presence));
+            assert_eq!(one.presence.online_generation() == Generation(1), acceptance == ON);
+            assert!(one.presence.live_until() <= later(1));
+        }
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_generation_counts_for_that_one() {
+        let (first, second) = (Acceptance::In(Generation(1)), Acceptance::In(Generation(2)));
+        let renewal = event("c-1", later(1), EventKind::Renew { lease: None });
+        let mut events = [(connect("c-1", NOW), second), (renewal, first)];
+        for _ in 0..2 {
+            let state = joined(&events, UserState::default(), later(2));
+            assert_eq!(state.presence.online_generation(), Generation(2), "in whichever order they come");
+            events.reverse();
+        }
+    }
+
+    #[test]
+    fn a_write_prunes_the_state_but_keeps_the_last_connection() {
+        let state = write(&UserState::default(), connect("c-1", NOW), ON, NOW).state.unwrap();
         let a_day_later = later(86_400);
-        let writes = JoinWrites::of(&state, &presence("c-2", opened(a_day_later)), a_day_later);
-        let after = writes.after(&state);
-        assert_eq!(after.revision, state.revision + 1);
-        let ids: Vec<&str> = after.presence.connections().map(|(id, _)| id.as_str()).collect();
+        let ended = JoinWrites::of(&state, &News::default(), Sid::from_bits(7), a_day_later).state.unwrap();
+        assert_eq!(ended.presence.connections().len(), 1, "it says why the user is offline");
+        let writes = write(&ended, connect("c-2", a_day_later), ON, a_day_later);
+        let ids: Vec<&str> = writes.after(&state).presence.connections().map(|(id, _)| id.as_str()).collect();
         assert_eq!(ids, ["c-2"]);
     }
 
     #[test]
-    fn a_deleted_user_keeps_only_tombstones() {
-        let mut state = JoinWrites::of(&UserState::default(), &presence("c-1", opened(NOW)), NOW).state.unwrap();
+    fn revisions_are_times_and_grow() {
+        let mut state = UserState::default();
+        for (n, (now, revision)) in [(5, 5), (5, 6), (5, 7), (3, 8), (100, 100)].into_iter().enumerate() {
+            let now = Timestamp::from_millis(now);
+            state = write(&state, connect(&format!("c-{n}"), NOW), ON, now).state.unwrap();
+            assert_eq!(state.revision, revision);
+        }
+        assert_eq!(state.as_of, Timestamp::from_millis(100));
+    }
+
+    #[test]
+    fn a_deletion_undoes_what_occurred_before_it() {
+        let mut state = write(&UserState::default(), connect("c-1", NOW), ON, NOW).state.unwrap();
         let device = Sid::from_bits(5);
-        let registration = Registration { registered_at: NOW, confirmed_at: None, is_dead: false };
+        let registration = Registration { registered_at: NOW, confirmed_at: None, is_dead: false, death_reason: None };
         assert_eq!(state.add_device(device, registration, None, NOW), None);
-        let DeletionWrites { state: deleted, delete } = DeletionWrites::of(&state, later(1));
+        let DeletionWrites { state: deleted, delete } = DeletionWrites::of(&state, later(10));
         assert_eq!(delete, [device]);
-        assert_eq!((deleted.revision, deleted.as_of), (state.revision + 1, later(1)));
-        assert_eq!(deleted.registrations.devices().len(), 0);
-        let renewal = JoinWrites::of(&deleted, &presence("c-1", opened(later(2))), later(2));
-        assert!(!renewal.creates_user, "a renewal does not recreate the user");
+        assert_eq!((deleted.revision, deleted.as_of), (later(10).as_millis() as u64, later(10)));
+        let rest = UserState { deleted_at: Some(later(10)), ..UserState::default() };
+        assert_eq!(UserState { revision: 0, as_of: Timestamp::MIN, ..deleted.clone() }, rest);
+
+        for at in [NOW, later(10)] {
+            let late = write(&deleted, connect("c-2", at), ON, later(20));
+            assert_eq!(late, JoinWrites { state: None, creates_user: false });
+        }
+        // A connection that lives on creates the user again, and what is still to come from before does not return.
+        let renewal = event("c-1", later(11), EventKind::Renew { lease: None });
+        let again = write(&deleted, renewal, ON, later(20));
+        assert!(again.creates_user);
+        let again = again.state.unwrap();
+        assert_eq!(again.deleted_at, Some(later(10)));
+        assert_eq!(write(&again, connect("c-2", NOW), ON, later(21)).state, None);
+        // Together with it neither.
+        let events = [(connect("c-2", NOW), ON), (connect("c-1", later(11)), ON)];
+        let both = JoinWrites::of(&deleted, &news(&events, later(20)), Sid::from_bits(7), later(20)).state.unwrap();
+        assert_eq!(both.presence.connections().len(), 1);
+    }
+
+    #[test]
+    fn a_deletion_is_remembered_for_as_long_as_an_event_can_wait() {
+        let mut state = UserState::default();
+        state.create(Sid::from_bits(7), ChangeReason::Profile, NOW);
+        state.delete(NOW);
+        let end = NOW.plus(KEEP_ENDED_AT_MOST);
+        let before_end = Timestamp::from_millis(end.as_millis() - 1);
+        for (now, deleted_at) in [(before_end, Some(NOW)), (end, None)] {
+            let state = write(&state, connect("c-1", now), ON, now).state.unwrap();
+            assert_eq!(state.deleted_at, deleted_at);
+        }
     }
 }

@@ -61,7 +61,7 @@ pub struct Death {
 impl Death {
     /// The registration expired.
     pub fn expired(at: Timestamp) -> Self {
-        Self { reason: Reason::new("Expired"), at }
+        Self { reason: Reason::new(Reason::EXPIRED), at }
     }
 }
 

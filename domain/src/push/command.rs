@@ -24,8 +24,6 @@ pub enum BindingCommand {
         /// The current generation of the service's reachability.
         generation: Generation,
     },
-    /// Reachability was switched on: publish what is known about this registration.
-    Announce(BindingSid, Generation),
     /// The device unregisters.
     Unregister(BindingSid),
     /// The provider has answered.
@@ -49,11 +47,6 @@ impl BindingCommand {
         let of = |sid: &BindingSid| current.filter(|it| it.sid == *sid);
         match self {
             Self::Register { binding, generation } => Some(register(binding, current, *generation)),
-            Self::Announce(sid, generation) => of(sid).map(|binding| Transition {
-                binding: Some(Binding { version: binding.version + 1, ..binding.clone() }),
-                leaves: None,
-                announced_in: Some(*generation),
-            }),
             Self::Unregister(sid) => of(sid).map(without),
             Self::RemoveDead(sid) => {
                 let is_over = |it: &&Binding| it.death.as_ref().is_some_and(|death| death.at.plus(KEEP_DEAD) <= now);

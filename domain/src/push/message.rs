@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Generation;
+use crate::identity::UserKey;
 use crate::queue::{InvalidMessage, Message};
-use crate::sid::{BindingSid, NotificationSid, ServiceSid};
+use crate::sid::{BindingSid, NotificationSid, ServiceSid, UserSid};
 use crate::time::Timestamp;
 
 /// A message of the push queue.
@@ -24,6 +25,8 @@ pub enum PushMessage {
     ScanBindings(ScanBindings),
     /// Announce registrations after reachability was switched on.
     Announce(Announce),
+    /// A user's registrations must be published.
+    AnnounceUser(AnnounceUser),
     /// A push provider reports something about a device.
     Feedback(Feedback),
 }
@@ -97,7 +100,8 @@ pub struct Span {
     pub until: Option<BindingSid>,
 }
 
-/// A service's reachability was switched on: publish what is known about its users' registrations.
+/// A service's reachability was switched on: publish what is known about its users' registrations, one page of users
+/// after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
     /// The service.
@@ -105,9 +109,21 @@ pub struct Announce {
     pub service: ServiceSid,
     /// The generation when the message was sent. If the service has another by now, the message is obsolete.
     pub generation: Generation,
-    /// The bindings to announce.
+    /// The last user that was done; `None`: begin with the first. So does a message of an earlier version, which went by
+    /// bindings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_user: Option<UserSid>,
+}
+
+/// A registration was stored in an earlier generation than that of its service, and the announcement may have passed by
+/// then: publish it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnounceUser {
+    /// The user.
     #[serde(flatten)]
-    pub span: Span,
+    pub user: UserKey,
+    /// The generation when the message was sent. If the service has another by now, the message is obsolete.
+    pub generation: Generation,
 }
 
 /// A push provider reports something about a device. The worker then asks the provider for the details.
@@ -132,7 +148,11 @@ impl Message for PushMessage {
         match self {
             Self::Probe(probe) => probe.due_at,
             Self::Deliver(deliver) => deliver.due_at,
-            Self::ScanServices(_) | Self::ScanBindings(_) | Self::Announce(_) | Self::Feedback(_) => None,
+            Self::ScanServices(_)
+            | Self::ScanBindings(_)
+            | Self::Announce(_)
+            | Self::AnnounceUser(_)
+            | Self::Feedback(_) => None,
         }
     }
 }
@@ -148,6 +168,8 @@ mod tests {
         let at = Timestamp::from_millis(1_795_171_200_123);
         let notification = "NT00000000000000000000000000000003".parse().unwrap();
         let span = Span { after: Some(binding), until: Some("BS00000000000000000000000000000003".parse().unwrap()) };
+        let user: UserSid = "US00000000000000000000000000000004".parse().unwrap();
+        let alice = UserKey { service, identity: "alice".parse().unwrap() };
         let (is, bs, nt) = (
             r#""service_sid":"IS00000000000000000000000000000001""#,
             r#""binding_sid":"BS00000000000000000000000000000002""#,
@@ -193,12 +215,16 @@ mod tests {
                 format!(r#"{{"type":"sweep_bindings",{is},{to}}}"#),
             ),
             (
-                PushMessage::Announce(Announce { service, generation: Generation(3), span: Span::default() }),
+                PushMessage::Announce(Announce { service, generation: Generation(3), after_user: None }),
                 format!(r#"{{"type":"announce",{is},"generation":3}}"#),
             ),
             (
-                PushMessage::Announce(Announce { service, generation: Generation(3), span }),
-                format!(r#"{{"type":"announce",{is},"generation":3,{to}}}"#),
+                PushMessage::Announce(Announce { service, generation: Generation(3), after_user: Some(user) }),
+                format!(r#"{{"type":"announce",{is},"generation":3,"after_user":"{user}"}}"#),
+            ),
+            (
+                PushMessage::AnnounceUser(AnnounceUser { user: alice, generation: Generation(3) }),
+                format!(r#"{{"type":"announce_user",{is},"identity":"alice","generation":3}}"#),
             ),
             (
                 PushMessage::Feedback(Feedback { endpoint_arn: "arn:aws:sns:…".to_owned() }),
@@ -208,6 +234,10 @@ mod tests {
             assert_eq!(message.to_json(), json, "the form that earlier versions wrote");
             assert_eq!(PushMessage::parse(json.as_bytes()).unwrap(), message);
         }
+        // Of an earlier version, which went by bindings.
+        let earlier = format!(r#"{{"type":"announce",{is},"generation":3,{to}}}"#);
+        let from_the_start = Announce { service, generation: Generation(3), after_user: None };
+        assert_eq!(PushMessage::parse(earlier.as_bytes()).unwrap(), PushMessage::Announce(from_the_start));
         assert!(PushMessage::parse(br#"{"type":"check"}"#).is_err());
     }
 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Reason(Box<str>);
 
 impl Reason {
+    /// The word for a registration that was not made again for a year.
+    pub const EXPIRED: &str = "Expired";
+
     /// Keeps only the characters that a reason can have.
     pub fn new(word: &str) -> Self {
         let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Generation;
 use crate::push::binding::{Binding, REGISTERED_FOR};
+use crate::push::reason::Reason;
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
@@ -23,7 +24,7 @@ pub const CHECK_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
 pub const KEEP_DEAD: Duration = Duration::from_secs(30 * 86_400);
 
 /// The part of a binding that a user's state contains: enough to tell whether a push can reach the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// [`Binding::registered_at`].
     #[serde(rename = "a")]
@@ -34,6 +35,9 @@ pub struct Registration {
     /// Whether the binding is dead.
     #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_dead: bool,
+    /// Why it is dead: the provider's word. `None` if it is not, or if a version that did not store it found out.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub death_reason: Option<Reason>,
 }
 
 impl Registration {
@@ -43,6 +47,7 @@ impl Registration {
             registered_at: binding.registered_at,
             confirmed_at: binding.confirmed_at,
             is_dead: binding.death.is_some(),
+            death_reason: binding.death.as_ref().map(|death| death.reason.clone()),
         }
     }
 
@@ -123,6 +128,15 @@ impl Registrations {
         let oldest = oldest?;
         self.devices.remove(&oldest);
         Some(oldest)
+    }
+
+    /// Announces the devices in this generation, if there was ever one. Returns whether that is news.
+    pub fn announce(&mut self, generation: Generation) -> bool {
+        let is_news = self.announced_in.is_some_and(|announced_in| announced_in < generation);
+        if is_news {
+            self.announced_in = Some(generation);
+        }
+        is_news
     }
 
     /// Removes a device. `announced_in` keeps the fact that there was one.

@@ -99,6 +99,11 @@ impl ApiError {
         )
     }
 
+    /// 410/20404: what was there is not kept any more.
+    pub(crate) fn gone(why: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::GONE, ErrorCode::NotFound, why.to_string())
+    }
+
     /// 405/20004: the path does not have this method.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed")

@@ -5,8 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
@@ -43,6 +44,8 @@ async fn take(
     let found = find_service(&directory, &request).await?;
     let sid = found.service.sid;
     let reachability_enabled = found.service.configuration.reachability_enabled;
+    // Whatever happens to the switch while the events wait, they belong to this generation.
+    let acceptance = Acceptance::now(&found.service.configuration);
     let now = clock();
     let mut messages = Vec::new();
     let mut refused = Vec::new();
@@ -52,7 +55,7 @@ async fn take(
     }
     for (index, json) in events.into_iter().enumerate() {
         match check(json, sid, now) {
-            Ok(event) => messages.push(PresenceMessage::Event(event)),
+            Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
             Err(reason) => refused.push(RefusedEvent { index, reason }),
         }
     }

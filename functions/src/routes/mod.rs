@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub(crate) mod bindings;
+pub(crate) mod changes;
 pub(crate) mod chat;
 pub(crate) mod configuration;
 pub(crate) mod credentials;

@@ -1,5 +1,6 @@
 //! The parameters of a service's settings that Conversations and Chat have in common.
 
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::service::{NotificationSetting, Service, WebhookMethod, Webhooks};
 use reachability_domain::sid::RoleSid;
 use reachability_domain::time::Timestamp;
@@ -22,7 +23,14 @@ pub(super) const MAX_SOUND: usize = 256;
 /// Sets reachability from `ReachabilityEnabled`.
 pub(super) fn set_reachability(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     if let Some(enabled) = form.boolean("ReachabilityEnabled")? {
-        service.configuration.set_reachability_enabled(enabled, now);
+        let configuration = &mut service.configuration;
+        let is_last = configuration.generation >= Configuration::MAX_GENERATION;
+        if enabled && !configuration.reachability_enabled && is_last {
+            let limit = Configuration::MAX_GENERATION.0;
+            let why = format_args!("reachability of a service can be switched on {limit} times");
+            return Err(ApiError::unfit("ReachabilityEnabled", why));
+        }
+        configuration.set_reachability_enabled(enabled, now);
     }
     Ok(())
 }

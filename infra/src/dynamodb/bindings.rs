@@ -8,13 +8,14 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
+use reachability_domain::presence::device_writes::TransitionWrites;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::ports::{Applied, Bindings};
-use reachability_domain::push::transition::{Transition, TransitionWrites};
+use reachability_domain::push::transition::Transition;
 use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -56,17 +57,16 @@ impl DynamoStore {
         writes: &TransitionWrites,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let mut items = Vec::new();
-        let mut put_state = |read: &Option<StoredState>, write: &Option<(Identity, UserState)>, new_user| {
+        let mut put_state = |read: &Option<StoredState>, write: &Option<(Identity, UserState)>| {
             if let (Some(read), Some((identity, state))) = (read, write) {
                 let mut next = read.clone();
                 next.state = state.clone();
-                next.sid = read.sid.or(new_user);
                 items.push(self.put_state(Key::state(service, identity), read, &next)?);
             }
             Ok::<_, StoreError>(())
         };
-        put_state(&read.leaver, &writes.leaver, None)?;
-        put_state(&read.owner, &writes.owner, writes.create.as_ref().map(|user| user.sid))?;
+        put_state(&read.leaver, &writes.leaver)?;
+        put_state(&read.owner, &writes.owner)?;
         items.push(match &writes.put {
             Some(binding) => self.put_binding(device, before, binding)?,
             None => self.delete_binding(service, device, before)?,
@@ -166,8 +166,7 @@ impl Bindings for DynamoStore {
             };
             let read = self.read(service, &transition).await?;
             let state = |read: &Option<StoredState>| read.as_ref().map(|read| read.state.clone());
-            let new_user = user.filter(|_| read.owner.as_ref().is_some_and(|owner| owner.sid.is_none()));
-            let writes = transition.writes(state(&read.leaver), state(&read.owner), new_user, now);
+            let writes = TransitionWrites::of(transition, state(&read.leaver), state(&read.owner), user, now);
             let items = self.write_items(service, device, before.as_ref(), &read, &writes)?;
             match self.table.transact(items).await? {
                 Transacted::Done => return Ok(Applied { before, after: writes.put }),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use reachability_domain::directory::user::User;
+use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::device::Device;
 use reachability_domain::sid::ServiceSid;
@@ -35,7 +36,7 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
         }
     };
     let revision = (read.state.revision > 0).then(|| AttributeValue::N(read.state.revision.to_string()));
-    let sid = read.sid.map(|sid| AttributeValue::S(sid.to_string()));
+    let sid = read.state.sid.map(|sid| AttributeValue::S(sid.to_string()));
     let condition = format!("{} AND {}", same("rev", revision), same("sid", sid));
     // DynamoDB rejects an empty map of values.
     (condition, Some(values).filter(|values| !values.is_empty()))
@@ -57,6 +58,25 @@ impl DynamoStore {
         let put = self.table.put(state_item(key, next)).condition_expression(condition);
         let put = put.set_expression_attribute_values(values).build().map_err(incomplete)?;
         Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Gives a state that was read its next revision and time, in a transaction.
+    pub(super) fn update_revision(
+        &self,
+        key: Key,
+        read: &StoredState,
+        next: &UserState,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = unchanged(read);
+        let update = self
+            .table
+            .update(key)
+            .update_expression("SET rev = :next, as_of = :as_of")
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .expression_attribute_values(":next", AttributeValue::N(next.revision.to_string()))
+            .expression_attribute_values(":as_of", AttributeValue::N(next.as_of.as_millis().to_string()));
+        Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
     /// Adds a user's profile, in a transaction.

@@ -55,6 +55,11 @@ impl Key {
         format!("user#{service}#{shard}")
     }
 
+    /// Whether users' profiles lie here.
+    pub(super) fn has_users(pk: &str) -> bool {
+        pk.starts_with("user#")
+    }
+
     pub(super) fn state(service: ServiceSid, identity: &Identity) -> Self {
         Self { pk: format!("state#{service}#{}", identity.as_str()), sk: "state".to_owned() }
     }
@@ -117,7 +122,7 @@ pub(super) fn shards(position: Cursor<BindingSid>) -> Vec<u8> {
 }
 
 /// The user whose state has this partition key; `None` if it is not the key of a state.
-pub fn user_of_state(pk: &str) -> Option<UserKey> {
+pub(super) fn user_of_state(pk: &str) -> Option<UserKey> {
     let (service, identity) = pk.strip_prefix("state#")?.split_once('#')?;
     Some(UserKey { service: service.parse().ok()?, identity: identity.parse().ok()? })
 }

@@ -30,13 +30,11 @@ mod items;
 mod join;
 mod key;
 mod notifications;
-pub mod services;
 mod state;
 mod states;
 mod store;
+pub mod stream;
 mod table;
 mod users;
 
-pub use key::user_of_state;
-pub use state::{StateError, StoredState};
 pub use store::DynamoStore;

@@ -3,13 +3,14 @@
 //! | attribute | |
 //! |---|---|
 //! | `sid` | the user's sid; missing if the user does not exist (any more) |
+//! | `by`, `del` | [`UserState::created_by`], [`UserState::deleted_at`] |
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
 //! | `gen`, `active` | the latest generation online, the latest event's time |
 //! | `c#` and an id | from connects and renewals of the connection: `{a, l}`, the latest's time and the end of the
 //! lease |
-//! | `x#` and an id | from its disconnects: `{a, r}`, when it stops counting as live, and when that was recorded |
-//! | `b#` and the digits of a binding's sid | a registration: `{a, c, d}`, when it was registered and confirmed, and
-//! whether it is dead |
+//! | `x#` and an id | from its disconnects: `{a, r, w}`, when it stops counting as live, when that was recorded, and why |
+//! | `b#` and the digits of a binding's sid | a registration: `{a, c, d, w}`, when it was registered and confirmed,
+//! whether it is dead, and why |
 //! | `reg` | the generation in which the registrations were last announced; missing if there never was one |
 //! | `ttl` | when DynamoDB removes the state of a user that does not exist, in seconds |
 //!
@@ -22,7 +23,7 @@ use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::connections::{Connection, KEEP_ENDED_AT_MOST, Presence};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::registration::{Registration, Registrations};
-use reachability_domain::sid::{BindingSid, Sid, UserSid};
+use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ use serde_dynamo::AttributeValue;
 /// An attribute of a stored state cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the attribute {name} of a state cannot be read")]
-pub struct StateError {
+pub(super) struct StateError {
     name: String,
     #[source]
     source: serde_dynamo::Error,
@@ -39,11 +40,9 @@ pub struct StateError {
 
 /// A stored state, with the attributes that the domain does not use.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct StoredState {
-    /// The user's sid; `None` if the user does not exist (any more).
-    pub sid: Option<UserSid>,
+pub(super) struct StoredState {
     /// The state.
-    pub state: UserState,
+    pub(super) state: UserState,
     /// Attributes that this version does not know. They are preserved.
     others: HashMap<String, AttributeValue>,
 }
@@ -81,7 +80,7 @@ impl StoredState {
     ///
     /// # Errors
     /// If an attribute cannot be parsed.
-    pub fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
+    pub(super) fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
         let mut stored = Self::default();
         let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
         let mut generation = Generation::default();
@@ -91,7 +90,9 @@ impl StoredState {
         for (name, value) in item {
             match name.as_str() {
                 "pk" | "sk" | "ttl" => {}
-                "sid" => stored.sid = Some(read(&name, value)?),
+                "sid" => stored.state.sid = Some(read(&name, value)?),
+                "by" => stored.state.created_by = Some(read(&name, value)?),
+                "del" => stored.state.deleted_at = Some(read(&name, value)?),
                 "rev" => stored.state.revision = read(&name, value)?,
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => generation = read(&name, value)?,
@@ -111,6 +112,12 @@ impl StoredState {
                 }
             }
         }
+        // Earlier versions marked the connections of a deleted user instead: with a lease that never ends, and with the
+        // time of the deletion as their end.
+        if stored.state.sid.is_none() && stored.state.deleted_at.is_none() {
+            let marks = connections.values().filter(|it| it.lease.is_some_and(|lease| lease.at == Timestamp::MAX));
+            stored.state.deleted_at = marks.filter_map(|it| it.ended).map(|ended| ended.at).max();
+        }
         stored.state.presence = Presence::from_parts(connections, generation, last_active);
         stored.state.registrations = Registrations::from_parts(announced_in, devices);
         Ok(stored)
@@ -118,17 +125,23 @@ impl StoredState {
 
     /// All attributes except the key.
     pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
-        let UserState { presence, revision, as_of, registrations } = &self.state;
+        let UserState { sid, created_by, presence, registrations, deleted_at, revision, as_of } = &self.state;
         let mut item = self.others.clone();
         let mut put = |name: String, value| item.insert(name, value);
         if *revision > 0 {
             put("rev".to_owned(), write(revision));
             put("as_of".to_owned(), write(as_of));
         }
-        match &self.sid {
+        match sid {
             Some(sid) => put("sid".to_owned(), write(sid)),
             None => put("ttl".to_owned(), write(&expires_at(*as_of))),
         };
+        if let Some(created_by) = created_by {
+            put("by".to_owned(), write(created_by));
+        }
+        if let Some(deleted_at) = deleted_at {
+            put("del".to_owned(), write(deleted_at));
+        }
         if presence.online_generation() > Generation::default() {
             put("gen".to_owned(), write(&presence.online_generation()));
         }
@@ -156,4 +169,23 @@ impl StoredState {
 /// When the state of a user that does not exist can be removed, in seconds since the epoch.
 fn expires_at(as_of: Timestamp) -> i64 {
     as_of.plus(KEEP_ENDED_AT_MOST).as_millis() / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_deletion_of_an_earlier_version_is_read() {
+        let item = json!({
+            "rev": 7, "as_of": 1_000, "ttl": 2,
+            "c#c-1": { "a": i64::MAX, "l": i64::MAX }, "x#c-1": { "a": 1_000, "r": 1_000 },
+        });
+        let item: serde_dynamo::Item = serde_dynamo::to_item(item).unwrap();
+        let stored = StoredState::read(item.into_inner()).unwrap();
+        assert_eq!(stored.state.deleted_at, Some(Timestamp::from_millis(1_000)));
+        assert_eq!(StoredState::read(stored.write()).unwrap().state.deleted_at, stored.state.deleted_at);
+    }
 }

@@ -4,12 +4,13 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionId, UserKey};
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::JoinWrites;
@@ -17,11 +18,11 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use super::items::{read_state, state_item, unchanged};
-use super::join::JoinUpdate;
+use super::join::{Ahead, Expression, JoinUpdate};
 use super::key::{Key, user_of_state};
 use super::state::StoredState;
 use super::store::DynamoStore;
-use super::table::{Attempts, Transacted, unless_refused};
+use super::table::{Attempts, Transacted, unavailable, unless_refused};
 
 /// Maximum number of ended connections in a state: as many as fit into an item with the longest ids.
 const MAX_CONNECTIONS: usize = 1_000;
@@ -30,8 +31,12 @@ const MAX_CONNECTIONS: usize = 1_000;
 enum Update {
     /// The states before and after the update.
     Done(UserState, UserState),
-    /// Nothing was written: the condition did not hold, or the item would become too large. Contains the stored state.
-    NotPossible(StoredState),
+    /// Nothing was written: the update's condition does not hold for this state.
+    Refused(StoredState),
+    /// Nothing was written: a transaction was writing the item.
+    NotNow,
+    /// Nothing was written: the item would become too large.
+    TooLarge,
 }
 
 impl DynamoStore {
@@ -39,8 +44,9 @@ impl DynamoStore {
     async fn join_by_update(
         &self,
         key: &Key,
-        update: &JoinUpdate,
-        news: &Presence,
+        user: &User,
+        expression: Expression,
+        news: &News,
         now: Timestamp,
     ) -> Result<Update, StoreError> {
         let request = self
@@ -49,36 +55,33 @@ impl DynamoStore {
             .update_item()
             .table_name(&self.table.name)
             .set_key(Some(key.clone().attributes()))
-            .update_expression(update.expression())
-            .condition_expression(update.condition())
-            .set_expression_attribute_names(Some(update.names.clone()))
-            .set_expression_attribute_values(Some(update.values.clone()))
+            .update_expression(expression.update())
+            .condition_expression(expression.condition())
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.send().await;
-        let found = match &answer {
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => failed.item.clone(),
-                _ => None,
+        match request.send().await {
+            Ok(answer) => {
+                let before = read_state(answer.attributes.unwrap_or_default())?.state;
+                let mut after = before.clone();
+                // Which is what the update has done.
+                after.join(news, user.sid, now);
+                Ok(Update::Done(before, after))
+            }
+            Err(error) => match (error.as_service_error(), error.code()) {
+                (Some(UpdateItemError::ConditionalCheckFailedException(failed)), _) => {
+                    // Without an item there is none, on AWS. Other engines do not return it.
+                    Ok(Update::Refused(match failed.item.clone() {
+                        Some(item) => read_state(item)?,
+                        None => self.state(key.clone()).await?,
+                    }))
+                }
+                (_, Some("TransactionConflictException")) => Ok(Update::NotNow),
+                (_, Some("ValidationException")) => Ok(Update::TooLarge),
+                _ => Err(unavailable(error)),
             },
-            Ok(_) => None,
-        };
-        let is_too_large =
-            answer.as_ref().is_err_and(|error: &SdkError<UpdateItemError>| error.code() == Some("ValidationException"));
-        if is_too_large {
-            return Ok(Update::NotPossible(self.state(key.clone()).await?));
         }
-        if let Some(answer) = unless_refused(answer)? {
-            let before = read_state(answer.attributes.unwrap_or_default())?.state;
-            let mut after = before.clone();
-            // The same join as the update made.
-            after.join(news, now);
-            return Ok(Update::Done(before, after));
-        }
-        Ok(Update::NotPossible(match found {
-            Some(item) => read_state(item)?,
-            None => self.state(key.clone()).await?,
-        }))
     }
 
     /// Joins with the domain's code and replaces the whole state. `None` if another writer has changed the state since
@@ -88,19 +91,18 @@ impl DynamoStore {
         key: &Key,
         user: &User,
         read: StoredState,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Option<Joined>, StoreError> {
-        let writes = JoinWrites::of(&read.state, news, now);
+        let writes = JoinWrites::of(&read.state, news, user.sid, now);
         let Some(state) = writes.state else {
             return Ok(Some(Joined::of(&read.state, &read.state, news, asked)));
         };
         let mut next = read.clone();
         next.state = state;
         next.state.presence.prune_ended(MAX_CONNECTIONS, now);
-        let is_done = if writes.creates_user && read.sid.is_none() {
-            next.sid = Some(user.sid);
+        let is_done = if writes.creates_user {
             let items = vec![self.put_state(key.clone(), &read, &next)?, self.put_profile(user)?];
             matches!(self.table.transact(items).await?, Transacted::Done)
         } else {
@@ -131,27 +133,66 @@ impl States for DynamoStore {
     async fn join(
         &self,
         user: &User,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let key = Key::state(user.service_sid, &user.identity);
         let update = JoinUpdate::of(news, now);
+        let mut ahead = Ahead::default();
         let mut attempts = Attempts::default();
         loop {
-            // After a conflict, the update is tried again: updates of several writers do not conflict.
             let read = match &update {
                 None => self.state(key.clone()).await?,
-                Some(update) => match self.join_by_update(&key, update, news, now).await? {
+                Some(update) => match self.join_by_update(&key, user, update.expression(ahead), news, now).await? {
                     Update::Done(before, after) => {
                         self.prune_connections(&key, &after, now).await;
                         return Ok(Joined::of(&before, &after, news, asked));
                     }
-                    Update::NotPossible(read) => read,
+                    // At once: what is ahead stays ahead, so this comes to an end however many write the same user.
+                    Update::Refused(read) if update.is_possible(&read.state) && update.ahead(&read.state) != ahead => {
+                        ahead = update.ahead(&read.state);
+                        continue;
+                    }
+                    Update::Refused(read) => read,
+                    Update::NotNow => {
+                        attempts.again().await?;
+                        continue;
+                    }
+                    Update::TooLarge => self.state(key.clone()).await?,
                 },
             };
             if let Some(joined) = self.join_by_replacement(&key, user, read, news, asked, now).await? {
                 return Ok(joined);
+            }
+            attempts.again().await?;
+        }
+    }
+
+    async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
+        let key = Key::state_of(user);
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.state(key.clone()).await?;
+            let mut next = read.clone();
+            if !next.state.announce(generation, now) {
+                return Ok(());
+            }
+            let (condition, values) = unchanged(&read);
+            let update = self
+                .table
+                .client
+                .update_item()
+                .table_name(&self.table.name)
+                .set_key(Some(key.clone().attributes()))
+                .update_expression("SET reg = :reg, rev = :next, as_of = :as_of")
+                .condition_expression(condition)
+                .set_expression_attribute_values(values)
+                .expression_attribute_values(":reg", AttributeValue::N(generation.0.to_string()))
+                .expression_attribute_values(":next", AttributeValue::N(next.state.revision.to_string()))
+                .expression_attribute_values(":as_of", AttributeValue::N(next.state.as_of.as_millis().to_string()));
+            if unless_refused(update.send().await)?.is_some() {
+                return Ok(());
             }
             attempts.again().await?;
         }

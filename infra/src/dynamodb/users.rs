@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::push::device::Device;
 use reachability_domain::sid::{ServiceSid, UserSid};
@@ -14,7 +15,7 @@ use reachability_domain::time::Timestamp;
 
 use super::key::{Key, SHARDS};
 use super::store::DynamoStore;
-use super::table::{Attempts, Transacted, incomplete, read_documents};
+use super::table::{Attempts, Transacted, document, incomplete, read_documents};
 
 #[async_trait]
 impl Users for DynamoStore {
@@ -25,27 +26,21 @@ impl Users for DynamoStore {
         if self.service(user.service_sid).await?.is_none() {
             return Err(StoreError::Missing);
         }
-        let state = self
-            .table
-            .update(key.clone())
-            .update_expression("SET sid = :sid REMOVE #ttl")
-            .condition_expression("attribute_not_exists(sid)")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":sid", AttributeValue::S(user.sid.to_string()));
-        let items = vec![
-            TransactWriteItem::builder().update(state.build().map_err(incomplete)?).build(),
-            self.put_profile(user)?,
-        ];
         let mut attempts = Attempts::default();
         loop {
-            match self.table.transact(items.clone()).await? {
+            let read = self.state(key.clone()).await?;
+            match read.state.sid {
+                // Its creation was answered before, and the answer lost.
+                Some(sid) if sid == user.sid => return Ok(()),
+                Some(_) => return Err(StoreError::Exists),
+                None => {}
+            }
+            let mut next = read.clone();
+            next.state.create(user.sid, ChangeReason::Profile, user.date_created);
+            let items = vec![self.put_state(key.clone(), &read, &next)?, self.put_profile(user)?];
+            match self.table.transact(items).await? {
                 Transacted::Done => return Ok(()),
-                Transacted::Refused(_) => {
-                    // An identical user means that an earlier attempt had succeeded, but its response was lost.
-                    let is_ours = self.state(key).await?.sid == Some(user.sid);
-                    return if is_ours { Ok(()) } else { Err(StoreError::Exists) };
-                }
-                Transacted::NotNow => attempts.again().await?,
+                Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
             }
         }
     }
@@ -53,7 +48,7 @@ impl Users for DynamoStore {
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
         let sid = match user {
             UserRef::Sid(sid) => *sid,
-            UserRef::Identity(identity) => match self.state(Key::state(service, identity)).await?.sid {
+            UserRef::Identity(identity) => match self.state(Key::state(service, identity)).await?.state.sid {
                 Some(sid) => sid,
                 None => return Ok(None),
             },
@@ -68,8 +63,31 @@ impl Users for DynamoStore {
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
-        let next = User { version: user.version + 1, ..user.clone() };
-        self.table.replace(Key::user(user.service_sid, user.sid), user.version, &next).await
+        let key = Key::state(user.service_sid, &user.identity);
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.state(key.clone()).await?;
+            if read.state.sid != Some(user.sid) {
+                return Err(StoreError::Missing);
+            }
+            let mut state = read.state.clone();
+            state.change_profile(user.date_updated);
+            let next = User { version: user.version + 1, revision: state.revision, ..user.clone() };
+            let profile = self.table.put(document(Key::user(user.service_sid, user.sid), &next)?);
+            let profile = profile
+                .condition_expression("version = :version")
+                .expression_attribute_values(":version", AttributeValue::N(user.version.to_string()));
+            let profile = TransactWriteItem::builder().put(profile.build().map_err(incomplete)?).build();
+            let items = vec![profile, self.update_revision(key.clone(), &read, &state)?];
+            match self.table.transact(items).await? {
+                Transacted::Done => return Ok(()),
+                Transacted::Refused(held) if held.first() == Some(&false) => {
+                    let is_there = self.table.item(Key::user(user.service_sid, user.sid)).await?.is_some();
+                    return Err(if is_there { StoreError::Conflict } else { StoreError::Missing });
+                }
+                Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+            }
+        }
     }
 
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
@@ -82,7 +100,6 @@ impl Users for DynamoStore {
             let read = self.state(key.clone()).await?;
             let writes = DeletionWrites::of(&read.state, now);
             let mut next = read.clone();
-            next.sid = None;
             next.state = writes.state;
             let mut items = vec![profile.clone(), self.put_state(key.clone(), &read, &next)?];
             for sid in writes.delete {

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use reachability_domain::directory::user::User;
+use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::device_writes::TransitionWrites;
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::ports::{Applied, Bindings};
-use reachability_domain::push::transition::{Transition, TransitionWrites};
+use reachability_domain::push::transition::Transition;
 use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::Connection;
 
-use super::records::{
-    delete_binding, identity_is_taken, insert_user, read_state, service_exists, write_binding, write_state,
-};
+use super::feed::Writer;
+use super::records::{delete_binding, insert_user, read_state, service_exists, write_binding, write_state};
 use super::rows::{Key, Rows};
 use super::store::SqliteStore;
 
@@ -29,38 +30,34 @@ fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> R
     Rows::new("bindings", "service = ?1 AND sid BETWEEN ?2 AND ?3", &parameters).find(connection)
 }
 
-/// Reads the stored records that a transition depends on, and computes its writes.
-fn writes_of(
-    connection: &Connection,
+/// Applies a transition. Returns the device's binding as it is now.
+fn write(
+    writer: &Writer<'_>,
     service: ServiceSid,
     transition: Transition,
     user: Option<&User>,
     now: Timestamp,
-) -> Result<TransitionWrites, StoreError> {
-    let state = |identity| read_state(connection, service, identity);
-    let leaver = transition.leaver().map(state).transpose()?;
-    let owner = transition.owner().map(state).transpose()?;
-    let new_user = match user {
-        Some(user) if !identity_is_taken(connection, user)? => Some(user),
-        _ => None,
-    };
-    Ok(transition.writes(leaver, owner, new_user, now))
-}
-
-fn write(connection: &Connection, service: ServiceSid, writes: &TransitionWrites) -> Result<(), StoreError> {
-    for (identity, state) in writes.states() {
-        write_state(connection, service, identity, state)?;
+) -> Result<Option<Binding>, StoreError> {
+    let read = |identity: &Identity| read_state(writer, service, identity);
+    let leaver = transition.leaver().map(read).transpose()?;
+    let owner = transition.owner().map(read).transpose()?;
+    let writes = TransitionWrites::of(transition, leaver.clone(), owner.clone(), user, now);
+    for (before, write) in [(leaver, &writes.leaver), (owner, &writes.owner)] {
+        if let (Some(before), Some((identity, state))) = (before, write) {
+            let user = UserKey { service, identity: identity.clone() };
+            write_state(writer, &user, &before, state)?;
+        }
     }
     for sid in &writes.delete {
-        delete_binding(connection, service, *sid)?;
+        delete_binding(writer, service, *sid)?;
     }
     if let Some(binding) = &writes.put {
-        write_binding(connection, binding)?;
+        write_binding(writer, binding)?;
     }
-    match &writes.create {
-        Some(user) => insert_user(connection, user),
-        None => Ok(()),
+    if let Some(user) = &writes.create {
+        insert_user(writer, user)?;
     }
+    Ok(writes.put)
 }
 
 #[async_trait]
@@ -74,20 +71,18 @@ impl Bindings for SqliteStore {
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let (command, user) = (command.clone(), user.cloned());
-        self.database
-            .write(move |connection| {
-                if command.registers() && !service_exists(connection, service)? {
-                    return Err(StoreError::Missing);
-                }
-                let before = binding_of(connection, service, device)?;
-                let Some(transition) = command.transition(before.as_ref(), now) else {
-                    return Ok(Applied::unchanged(before));
-                };
-                let writes = writes_of(connection, service, transition, user.as_ref(), now)?;
-                write(connection, service, &writes)?;
-                Ok(Applied { before, after: writes.put })
-            })
-            .await
+        self.write(move |writer| {
+            if command.registers() && !service_exists(writer, service)? {
+                return Err(StoreError::Missing);
+            }
+            let before = binding_of(writer, service, device)?;
+            let Some(transition) = command.transition(before.as_ref(), now) else {
+                return Ok(Applied::unchanged(before));
+            };
+            let after = write(writer, service, transition, user.as_ref(), now)?;
+            Ok(Applied { before, after })
+        })
+        .await
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {

@@ -6,10 +6,14 @@ use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services};
 use reachability_domain::directory::service::Service;
 use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::change::Notice;
+use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
-use rusqlite::params;
+use reachability_domain::time::Timestamp;
+use rusqlite::{ToSql, params};
 
+use super::feed::Writer;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
 
@@ -72,13 +76,13 @@ impl ApiKeys for SqliteStore {
 #[async_trait]
 impl Services for SqliteStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
-        let (sid, version, document) = (service.sid, service.version, write_document(service)?);
-        self.database
-            .write(move |connection| {
-                let insert = "INSERT INTO services (sid, version, document) VALUES (?1, ?2, ?3)";
-                create(connection, insert, params![Key(sid), version, document])
-            })
-            .await
+        let service = service.clone();
+        self.write(move |writer| {
+            let insert = "INSERT INTO services (sid, version, document) VALUES (?1, ?2, ?3)";
+            create(writer, insert, params![Key(service.sid), service.version, write_document(&service)?])?;
+            tell(writer, None, Some(&service))
+        })
+        .await
     }
 
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
@@ -90,22 +94,38 @@ impl Services for SqliteStore {
     }
 
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
-        let (sid, version, document) = (service.sid, service.version, write_document(service)?);
-        self.database
-            .write(move |connection| {
-                Rows::new("services", "sid = ?1", &[&Key(sid)]).replace(connection, version, &document)
-            })
-            .await
+        let service = service.clone();
+        self.write(move |writer| {
+            let sid = Key(service.sid);
+            let parameters: [&dyn ToSql; 1] = [&sid];
+            let rows = Rows::new("services", "sid = ?1", &parameters);
+            let before: Option<Service> = rows.find(writer)?;
+            rows.replace(writer, service.version, &write_document(&service)?)?;
+            tell(writer, before.as_ref(), Some(&service))
+        })
+        .await
     }
 
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
-        self.database
-            .write(move |connection| {
-                for table in ["states", "bindings", "users"] {
-                    Rows::new(table, "service = ?1", &[&Key(sid)]).delete(connection)?;
-                }
-                Ok(Rows::new("services", "sid = ?1", &[&Key(sid)]).delete(connection)? > 0)
-            })
-            .await
+        self.write(move |writer| {
+            for table in ["states", "bindings", "users"] {
+                Rows::new(table, "service = ?1", &[&Key(sid)]).delete(writer)?;
+            }
+            let deleted: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).take(writer)?;
+            tell(writer, deleted.as_ref(), None)?;
+            Ok(deleted.is_some())
+        })
+        .await
     }
+}
+
+/// Adds to the feed what a write of a service leads to.
+fn tell(writer: &Writer<'_>, before: Option<&Service>, after: Option<&Service>) -> Result<(), StoreError> {
+    let Some(entry) = FeedEntry::of_service(before, after) else { return Ok(()) };
+    let at = match &entry.notice {
+        Some(Notice::Service(switch)) => switch.at.unwrap_or_default(),
+        _ => Timestamp::default(),
+    };
+    let Some(service) = after.or(before) else { return Ok(()) };
+    writer.tell(service.sid, None, &entry, at)
 }

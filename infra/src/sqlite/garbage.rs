@@ -21,12 +21,7 @@ impl SqliteStore {
         let (oldest, oldest_sent) = (before(KEEP_ENDED_AT_MOST.as_secs()), before(Notification::KEPT_SECONDS));
         self.database
             .write(move |connection| {
-                let states = execute(
-                    connection,
-                    "DELETE FROM states WHERE as_of < ?1 AND NOT EXISTS
-                     (SELECT 1 FROM users WHERE users.service = states.service AND users.identity = states.identity)",
-                    [oldest],
-                )?;
+                let states = execute(connection, "DELETE FROM states WHERE as_of < ?1 AND user IS NULL", [oldest])?;
                 execute(
                     connection,
                     "DELETE FROM deliveries WHERE notification IN (SELECT sid FROM notifications WHERE made_at < ?1)",

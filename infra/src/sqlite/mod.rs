@@ -11,6 +11,7 @@ mod bindings;
 mod credentials;
 mod database;
 mod directory;
+mod feed;
 mod garbage;
 mod notifications;
 mod queue;
@@ -21,5 +22,6 @@ mod store;
 mod users;
 
 pub use database::{Database, OpenError};
+pub use feed::{FeedRow, Retention, SqliteFeed};
 pub use queue::{DeadLetter, Delivered, SqliteQueue};
 pub use store::SqliteStore;

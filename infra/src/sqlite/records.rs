@@ -1,24 +1,24 @@
 //! Records that several ports write: users, states and bindings.
 
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::Identity;
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::presence::change_reason::InvalidChangeReason;
+use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::registration::Registrations;
-use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::sid::{BindingSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::feed::Writer;
 use super::rows::{Key, Rows, create, execute, find, read_document, write_document};
 
 pub(super) fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
     Rows::new("services", "sid = ?1", &[&Key(sid)]).exist(connection)
-}
-
-pub(super) fn identity_is_taken(connection: &Connection, user: &User) -> Result<bool, StoreError> {
-    let parameters: [&dyn rusqlite::ToSql; 2] = [&Key(user.service_sid), &user.identity.as_str()];
-    Rows::new("users", "service = ?1 AND identity = ?2", &parameters).exist(connection)
 }
 
 pub(super) fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
@@ -35,41 +35,77 @@ pub(super) fn read_state(
     service: ServiceSid,
     identity: &Identity,
 ) -> Result<UserState, StoreError> {
-    let row = find(
+    let mut state = UserState::default();
+    let mut documents: Option<(String, Option<String>, Option<String>)> = None;
+    find(
         connection,
-        "SELECT revision, as_of, presence, registrations FROM states WHERE service = ?1 AND identity = ?2",
+        "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at FROM states
+         WHERE service = ?1 AND identity = ?2",
         params![Key(service), identity.as_str()],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get::<_, Option<String>>(3)?)),
+        |row| {
+            state.revision = row.get(0)?;
+            state.as_of = Timestamp::from_millis(row.get(1)?);
+            documents = Some((row.get(2)?, row.get(3)?, row.get(5)?));
+            state.sid = row.get::<_, Option<Key<UserSid>>>(4)?.map(|key| key.0);
+            state.deleted_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_millis);
+            Ok(())
+        },
     )?;
-    match row {
-        None => Ok(UserState::default()),
-        Some((revision, as_of, presence, registrations)) => Ok(UserState {
-            presence: read_document(&presence)?,
-            registrations: registrations.as_deref().map(read_document).transpose()?.unwrap_or_default(),
-            revision,
-            as_of: Timestamp::from_millis(as_of),
-        }),
+    if let Some((presence, registrations, created_by)) = documents {
+        state.presence = read_document(&presence)?;
+        state.registrations = registrations.as_deref().map(read_document).transpose()?.unwrap_or_default();
+        let created_by = created_by.map(|word| word.parse()).transpose();
+        state.created_by = created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?;
     }
+    Ok(state)
 }
 
+/// Writes a user's state, with what that leads to.
 pub(super) fn write_state(
-    connection: &Connection,
-    service: ServiceSid,
-    identity: &Identity,
-    state: &UserState,
+    writer: &Writer<'_>,
+    user: &UserKey,
+    before: &UserState,
+    after: &UserState,
 ) -> Result<(), StoreError> {
-    let presence = write_document(&state.presence)?;
-    let registrations = (state.registrations != Registrations::default()).then_some(&state.registrations);
+    let presence = write_document(&after.presence)?;
+    let registrations = (after.registrations != Registrations::default()).then_some(&after.registrations);
     let registrations = registrations.map(write_document).transpose()?;
     execute(
-        connection,
-        "INSERT INTO states (service, identity, revision, as_of, presence, registrations)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        writer,
+        "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of, presence = excluded.presence,
-         registrations = excluded.registrations",
-        params![Key(service), identity.as_str(), state.revision, state.as_of.as_millis(), presence, registrations],
-    )
-    .map(drop)
+         registrations = excluded.registrations, user = excluded.user, created_by = excluded.created_by,
+         deleted_at = excluded.deleted_at",
+        params![
+            Key(user.service),
+            user.identity.as_str(),
+            after.revision,
+            after.as_of.as_millis(),
+            presence,
+            registrations,
+            after.sid.map(Key),
+            after.created_by.as_ref().map(ToString::to_string),
+            after.deleted_at.map(Timestamp::as_millis),
+        ],
+    )?;
+    // Most writes renew a lease: for them, the service is not read.
+    if FeedEntry::is_possible(before, after)
+        && let Some(configuration) = read_configuration(writer, user.service)?
+        && let Some(entry) = FeedEntry::of_state(user, &configuration, before, after)
+    {
+        writer.tell(user.service, Some(&user.identity), &entry, after.as_of)?;
+    }
+    Ok(())
+}
+
+/// The configuration of a service; `None` if there is no such service.
+pub(super) fn read_configuration(
+    connection: &Connection,
+    sid: ServiceSid,
+) -> Result<Option<Configuration>, StoreError> {
+    let service: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection)?;
+    Ok(service.map(|service| service.configuration))
 }
 
 pub(super) fn write_binding(connection: &Connection, binding: &Binding) -> Result<(), StoreError> {

@@ -1,16 +1,17 @@
 //! Users' states.
 
 use async_trait::async_trait;
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionId, UserKey};
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::records::{identity_is_taken, insert_user, read_state, service_exists, write_state};
+use super::records::{insert_user, read_state, service_exists, write_state};
 use super::store::SqliteStore;
 
 #[async_trait]
@@ -27,27 +28,38 @@ impl States for SqliteStore {
     async fn join(
         &self,
         user: &User,
-        news: &Presence,
+        news: &News,
         asked: &[ConnectionId],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let (user, news, asked) = (user.clone(), news.clone(), asked.to_vec());
-        self.database
-            .write(move |connection| {
-                if !service_exists(connection, user.service_sid)? {
-                    return Err(StoreError::Missing);
-                }
-                let before = read_state(connection, user.service_sid, &user.identity)?;
-                let writes = JoinWrites::of(&before, &news, now);
-                if let Some(state) = &writes.state {
-                    write_state(connection, user.service_sid, &user.identity, state)?;
-                }
-                // Usually the user exists.
-                if writes.creates_user && !identity_is_taken(connection, &user)? {
-                    insert_user(connection, &user)?;
-                }
-                Ok(Joined::of(&before, writes.after(&before), &news, &asked))
-            })
-            .await
+        self.write(move |writer| {
+            if !service_exists(writer, user.service_sid)? {
+                return Err(StoreError::Missing);
+            }
+            let before = read_state(writer, user.service_sid, &user.identity)?;
+            let writes = JoinWrites::of(&before, &news, user.sid, now);
+            if let Some(state) = &writes.state {
+                write_state(writer, &user.key(), &before, state)?;
+            }
+            if writes.creates_user {
+                insert_user(writer, &user)?;
+            }
+            Ok(Joined::of(&before, writes.after(&before), &news, &asked))
+        })
+        .await
+    }
+
+    async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.write(move |writer| {
+            let before = read_state(writer, user.service, &user.identity)?;
+            let mut after = before.clone();
+            if after.announce(generation, now) {
+                write_state(writer, &user, &before, &after)?;
+            }
+            Ok(())
+        })
+        .await
     }
 }

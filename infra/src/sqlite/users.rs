@@ -4,12 +4,16 @@ use async_trait::async_trait;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::change_reason::ChangeReason;
+use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::records::{delete_binding, insert_user, read_state, service_exists, write_state};
+use super::records::{delete_binding, insert_user, read_configuration, read_state, service_exists, write_state};
+use rusqlite::ToSql;
+
 use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
 
@@ -20,14 +24,17 @@ const BY_SID: &str = "service = ?1 AND sid = ?2";
 impl Users for SqliteStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let user = user.clone();
-        self.database
-            .write(move |connection| {
-                if !service_exists(connection, user.service_sid)? {
-                    return Err(StoreError::Missing);
-                }
-                insert_user(connection, &user)
-            })
-            .await
+        self.write(move |writer| {
+            if !service_exists(writer, user.service_sid)? {
+                return Err(StoreError::Missing);
+            }
+            insert_user(writer, &user)?;
+            let before = read_state(writer, user.service_sid, &user.identity)?;
+            let mut after = before.clone();
+            after.create(user.sid, ChangeReason::Profile, user.date_created);
+            write_state(writer, &user.key(), &before, &after)
+        })
+        .await
     }
 
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
@@ -50,29 +57,39 @@ impl Users for SqliteStore {
     }
 
     async fn replace_user(&self, user: &User) -> Result<(), StoreError> {
-        let (service, sid, version, document) = (user.service_sid, user.sid, user.version, write_document(user)?);
-        self.database
-            .write(move |connection| {
-                Rows::new("users", BY_SID, &[&Key(service), &Key(sid)]).replace(connection, version, &document)
-            })
-            .await
+        let mut user = user.clone();
+        self.write(move |writer| {
+            let parameters: [&dyn ToSql; 2] = [&Key(user.service_sid), &Key(user.sid)];
+            let rows = Rows::new("users", BY_SID, &parameters);
+            let state = read_state(writer, user.service_sid, &user.identity)?;
+            let mut changed = state.clone();
+            changed.change_profile(user.date_updated);
+            user.revision = changed.revision;
+            let before: Option<User> = rows.find(writer)?;
+            rows.replace(writer, user.version, &write_document(&user)?)?;
+            write_state(writer, &user.key(), &state, &changed)?;
+            if let (Some(before), Some(configuration)) = (before, read_configuration(writer, user.service_sid)?)
+                && let Some(entry) = FeedEntry::of_profile(&configuration, &before, &user)
+            {
+                writer.tell(user.service_sid, Some(&user.identity), &entry, user.date_updated)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_user(&self, service: ServiceSid, sid: UserSid, now: Timestamp) -> Result<bool, StoreError> {
-        self.database
-            .write(move |connection| {
-                let deleted = Rows::new("users", BY_SID, &[&Key(service), &Key(sid)]).take(connection)?;
-                let Some(User { identity, .. }) = deleted else { return Ok(false) };
-                let state = read_state(connection, service, &identity)?;
-                let writes = DeletionWrites::of(&state, now);
-                for sid in writes.delete {
-                    delete_binding(connection, service, sid)?;
-                }
-                if state.revision > 0 {
-                    write_state(connection, service, &identity, &writes.state)?;
-                }
-                Ok(true)
-            })
-            .await
+        self.write(move |writer| {
+            let deleted = Rows::new("users", BY_SID, &[&Key(service), &Key(sid)]).take(writer)?;
+            let Some(user) = deleted.map(|user: User| user.key()) else { return Ok(false) };
+            let state = read_state(writer, service, &user.identity)?;
+            let writes = DeletionWrites::of(&state, now);
+            for sid in writes.delete {
+                delete_binding(writer, service, sid)?;
+            }
+            write_state(writer, &user, &state, &writes.state)?;
+            Ok(true)
+        })
+        .await
     }
 }

@@ -21,7 +21,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let fanout = Fanout {
         services: Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone())),
         pushes: Arc::new(SqsQueue::new(queue, environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
-        sink: Arc::new(Topic::new(topic, environment::text("REACHABILITY_TOPIC_ARN")?)),
+        sinks: vec![Arc::new(Topic::new(topic, environment::text("REACHABILITY_TOPIC_ARN")?))],
         metrics: metrics.clone(),
     };
     let stack = environment::text("REACHABILITY_STACK")?;

@@ -31,6 +31,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let store = Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone()));
     let ports = PusherPorts {
         services: store.clone(),
+        users: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),

@@ -30,10 +30,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: Some(store.clone()),
-        users: store.clone(),
         states: store,
         events: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_QUEUE_URL")?, clock::now)),
-        pushes: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
         ids: Arc::new(Uuids),
         metrics: metrics.clone(),
     };

@@ -12,10 +12,11 @@ use reachability_domain::queue::Message;
 use reachability_domain::secret::Secret;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
-use reachability_tests::harness::{Kept, SETTINGS, ports, rules};
+use reachability_infra::metrics::EmfMetrics;
+use reachability_tests::harness::{Kept, SETTINGS, ports, rules, unstamped};
 use reachability_tests::providers::{Answer, Apple};
 use reachability_tests::push_harness::PushHarness;
-use reachability_worker::{Envelope, Failure, Worker};
+use reachability_worker::{Envelope, Failure, Fanout, StoredWrite, Worker};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -135,7 +136,7 @@ async fn a_registration_that_cannot_be_checked_stays_as_it_is() {
 async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
     let harness = PushHarness::new().await;
     let timers = Arc::new(Kept::<PresenceMessage>::default());
-    let ports = ports(harness.store.clone(), timers, harness.queue.clone(), Arc::default());
+    let ports = ports(harness.store.clone(), timers, Arc::default());
     let worker = Worker::new(ports, rules(SETTINGS), Duration::ZERO, clock::now);
     let unproven = harness.register_at("alice", Channel::Apn, "01", before(day(40))).await;
     let proven = harness.register_at("alice", Channel::Apn, "02", before(day(40))).await;
@@ -145,24 +146,32 @@ async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
     harness.check(&proven).await;
     harness.check(&dead).await;
     let event = |kind| {
-        PresenceMessage::Event(Event {
-            user: over.user(),
-            connection: "c".parse().unwrap(),
-            occurred_at: clock::now(),
-            kind,
-        })
+        unstamped(&Event { user: over.user(), connection: "c".parse().unwrap(), occurred_at: clock::now(), kind })
     };
-    let now = clock::now();
-    assert!(worker.process(vec![event(EventKind::Connect { lease: None, device: None })], now).await.is_empty());
+    let fanout = Fanout {
+        services: harness.store.clone(),
+        pushes: harness.queue.clone(),
+        sinks: vec![],
+        metrics: Arc::new(EmfMetrics::default()),
+    };
+    let user = over.user();
+    let state = async || Box::new(harness.store.states(std::slice::from_ref(&user)).await.unwrap().remove(0));
+    let handle = async |message: PresenceMessage| {
+        let before = state().await;
+        assert!(worker.process(vec![message], clock::now()).await.is_empty());
+        let write = StoredWrite::State { user: user.clone(), before, after: state().await };
+        assert_eq!(fanout.handle_writes(&[write]).await, None);
+    };
+    handle(event(EventKind::Connect { lease: None, device: None })).await;
     let probes = |messages: Vec<PushMessage>| -> Vec<PushMessage> {
         messages.into_iter().filter(|message| matches!(message, PushMessage::Probe(_))).collect()
     };
     assert!(probes(harness.queue.take()).is_empty(), "she is there");
     let goodbye = event(EventKind::Disconnect { reason: EndReason::ClientClosed });
-    assert!(worker.process(vec![goodbye.clone()], clock::now()).await.is_empty());
+    handle(goodbye.clone()).await;
     let asked = probes(harness.queue.take());
     assert!(matches!(&asked[..], [PushMessage::Probe(probe)] if probe.binding == unproven.sid), "{asked:?}");
-    worker.process(vec![goodbye], clock::now()).await;
+    handle(goodbye).await;
     assert!(probes(harness.queue.take()).is_empty(), "once");
     harness.handle(asked).await;
     assert_eq!(harness.binding(unproven.sid).await.unwrap().status(), "confirmed");

@@ -4,6 +4,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::metrics::Counter;
 use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::message::{Announce, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_infra::clock;
@@ -59,14 +60,18 @@ async fn a_scan_finds_what_is_due() {
     assert_eq!(MAX_DEVICES, 50, "somebody has no more");
 }
 
-/// Switching reachability on announces all registrations, in parts.
+/// Switching reachability on announces all registrations, one page of users after the other, and also that the last one
+/// of a user is gone.
 #[tokio::test]
 async fn switching_on_announces_all_registrations() {
     let harness = PushHarness::new().await;
     let mut users = Vec::new();
-    for n in 0..600 {
+    for n in 0..1_200 {
         users.push(harness.register(&format!("user {n}"), Channel::Fcm, &format!("token-{n}")).await.user());
     }
+    let gone = harness.register("user 7", Channel::Fcm, "token-7").await;
+    let unregister = BindingCommand::Unregister(gone.sid);
+    harness.store.apply(harness.service, gone.device(), &unregister, None, clock::now()).await.unwrap();
     let mut service = harness.store.service(harness.service).await.unwrap().unwrap();
     for on in [false, true] {
         service.configuration.set_reachability_enabled(on, clock::now());
@@ -80,7 +85,7 @@ async fn switching_on_announces_all_registrations() {
         PushMessage::Announce(Announce {
             service: harness.service,
             generation: Generation(generation),
-            span: Span::default(),
+            after_user: None,
         })
     };
     // Messages of an earlier generation, and of one that is not known here yet, are ignored.
@@ -89,9 +94,9 @@ async fn switching_on_announces_all_registrations() {
     }
     assert_eq!(told().await, 0);
     let more = harness.handle(vec![announce(2)]).await;
-    assert_eq!(told().await, 500);
+    assert_eq!(told().await, 1_000);
     assert!(harness.handle(more.clone()).await.is_empty());
-    assert_eq!(told().await, 600);
+    assert_eq!(told().await, 1_200);
     // A redelivery has nothing left to announce.
     let before = harness.store.states(&users).await.unwrap();
     harness.handle([more, vec![announce(2)]].concat()).await;

@@ -37,6 +37,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Services/{IS}", &["GET", "DELETE"]),
     ("/v1/Services/{IS}/Bindings", &["GET", "POST"]),
     ("/v1/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
+    ("/v1/Services/{IS}/Changes", &["GET"]),
     ("/v1/Services/{IS}/Configuration", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Notifications", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Webhooks", &["GET", "POST"]),

@@ -41,3 +41,40 @@ fn page_sizes_have_a_minimum_and_a_maximum() {
     fixture.get("/v1/Services/{IS}/Users?Reachability=maybe").assert_error(400, 20001, "Reachability");
     fixture.end();
 }
+
+/// The log of changes has positions and no pages with numbers.
+#[test]
+fn bad_parameters_of_the_log_of_changes_are_refused() {
+    let fixture = Fixture::new();
+    let before = fixture.everything();
+    let (long, user_sid) = ("x".repeat(257), format!("US{}", "0".repeat(32)));
+    for (name, values) in [
+        ("After", &["", "-1", "x", "1.5", "%20", "1x", "0x10", "18446744073709551616", "%C3%BC"] as &[&str]),
+        ("PageSize", &["", "0", "-1", "1001", "x", "1.5", "99999999999999999999"]),
+    ] {
+        for value in values {
+            let path = format!("/v1/Services/{{IS}}/Changes?{name}={value}");
+            fixture.get(&path).assert_error(400, 20001, &path);
+        }
+    }
+    for (identity, code) in [(String::new(), 20001), (long, 50207), (user_sid, 50206)] {
+        let path = format!("/v1/Services/{{IS}}/Changes?Identity={identity}");
+        fixture.get(&path).assert_error(400, code, &path);
+    }
+    for parameter in ["After", "Identity"] {
+        let path = format!("/v1/Services/{{IS}}/Changes?{parameter}=%FF");
+        fixture.get(&path).assert_error(400, 20001, &path);
+    }
+    for position in ["9223372036854775807", "9223372036854775808", "18446744073709551615"] {
+        let path = format!("/v1/Services/{{IS}}/Changes?After={position}");
+        fixture.get(&path).assert_error(410, 20404, &path);
+    }
+    for query in ["", "?After=0", "?PageSize=1", "?PageSize=1000", "?Identity=nobody", "?Unknown=x"] {
+        let path = format!("/v1/Services/{{IS}}/Changes{query}");
+        let answer = fixture.get(&path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.assert_headers(&path);
+    }
+    assert_eq!(fixture.everything(), before);
+    fixture.end();
+}

@@ -144,6 +144,8 @@ fn unknown_paths_are_not_found() {
         ("/v1/Services/{IS}/Users/alice/Channels", "/Services/{IS}/Users/alice/Channels"),
         ("/v2/Services/{IS}/Configuration", "/Services/{IS}/Configuration"),
         ("/v2/Services/{IS}/Events", "/Services/{IS}/Events"),
+        ("/v1/Changes", "/Changes"),
+        ("/v2/Services/{IS}/Changes", "/Services/{IS}/Changes"),
         ("/v1/Bindings", "/Bindings"),
         ("/v1/Services/{IS}/Credentials", "/Services/{IS}/Credentials"),
         ("/v1/Services/{IS}/Users/alice/Bindings", "/Services/{IS}/Users/alice/Bindings"),

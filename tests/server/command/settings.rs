@@ -21,6 +21,8 @@ const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ("REACHABILITY_AUTH_TOKEN", "--auth-token", TOKEN, &["too-short", "with spaces in between", "schlüsselschlüssel"]),
     ("REACHABILITY_PUBLIC_URL", "--public-url", "http://x.test", &["x.test", "/x", "ftp://x.test", "http://x.test/?a"]),
     ("REACHABILITY_GRACE_SECONDS", "--grace-seconds", "1", &["-1", "1.5", "x", "4294967296"]),
+    ("REACHABILITY_CHANGE_LOG_HOURS", "--change-log-hours", "24", &["-1", "1.5", "x", "4294967296"]),
+    ("REACHABILITY_CHANGE_LOG_ROWS", "--change-log-rows", "1000", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_LEASE_SECONDS", "--lease-seconds", "60", &["0", "-1", "1.5", "x", "4294967296"]),
 ];
 
@@ -161,7 +163,7 @@ fn help_shows_every_setting_and_no_secret() {
         (&["--help"] as &[&str], &["serve", "replay", "Usage:", "--version", "RUST_LOG"] as &[&str]),
         (&["-h"], &["serve", "replay"]),
         (&["help"], &["serve", "replay"]),
-        (&["serve", "--help"], &["127.0.0.1:8080", "./data", "10", "120"]),
+        (&["serve", "--help"], &["127.0.0.1:8080", "./data", "10", "120", "24", "100000", "/v1/Services/{IS}/Changes"]),
         (&["help", "serve"], &[]),
         (&["replay", "--help"], &["FILE", "gzip", "--at", "--grace-seconds", "--lease-seconds", "RFC 3339"]),
     ] {

@@ -71,6 +71,8 @@ async fn an_unrenewed_connection_counts_until_its_lease_runs_out() {
     // A lease in the event takes precedence over the setting.
     for (more, seconds) in [(json!({}), 2), (json!({ "lease_seconds": 1 }), 1)] {
         client.send(Method::DELETE, &format!("/v1/Services/{service}/Users/alice"), &[]).await;
+        // A connect in the millisecond of the deletion counts as from before it.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         let mut more = more;
         more["connection_id"] = json!(format!("c-{seconds}"));
         let connected = happens_now(&client, &service, "connect", &more).await;

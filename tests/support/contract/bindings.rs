@@ -6,9 +6,10 @@ use reachability_domain::directory::configuration::{Configuration, Generation};
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::change::Change;
-use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::event::{Event, EventKind};
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
@@ -85,7 +86,8 @@ async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> 
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
     let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
     let state = state(store, user).await;
-    let in_state: Vec<(BindingSid, Registration)> = state.registrations.devices().map(|(sid, it)| (sid, *it)).collect();
+    let in_state: Vec<(BindingSid, Registration)> =
+        state.registrations.devices().map(|(sid, it)| (sid, it.clone())).collect();
     let expected: Vec<(BindingSid, Registration)> =
         stored.iter().map(|binding| (binding.sid, Registration::of(binding))).collect();
     assert_eq!(in_state, expected, "{}", user.identity);
@@ -249,7 +251,7 @@ pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Ser
     let mut configuration = new_service(service).configuration;
     let seen = |configuration: &Configuration, before: &UserState, after: &UserState| {
         let change = Change::between(&alice.key(), configuration, before, after);
-        change.map(|change| (change.before.notifiable, change.after.notifiable))
+        change.map(|change| (change.before.reachability.notifiable, change.after.reachability.notifiable))
     };
     let nothing = state(&*store, &alice).await;
     configuration.set_reachability_enabled(true, NOW);
@@ -265,22 +267,27 @@ pub async fn a_registration_is_announced_in_every_generation(store: Arc<impl Ser
     settle(&*store, &phone, later(2), dead(None)).await;
     let died = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &off, &died), None);
-    let announce = BindingCommand::Announce(phone.sid, Generation(2));
-    store.apply(service, phone.device(), &announce, None, later(3)).await.unwrap();
+    store.announce(&alice.key(), Generation(2), later(3)).await.unwrap();
     let announced = state(&*store, &alice).await;
     assert_eq!(seen(&configuration, &died, &announced), Some((None, Some(false))));
     assert!(died.revision < announced.revision);
     assert_eq!(devices(&*store, &alice).await.len(), 1);
     // A repeated announcement is no change, nor is one of an older generation.
     for generation in [2, 1] {
-        let announce = BindingCommand::Announce(phone.sid, Generation(generation));
-        store.apply(service, phone.device(), &announce, None, later(4)).await.unwrap();
+        store.announce(&alice.key(), Generation(generation), later(4)).await.unwrap();
         let again = state(&*store, &alice).await;
         assert_eq!(seen(&configuration, &announced, &again), None, "{generation}");
     }
-    let gone = BindingCommand::Announce(BindingSid::from_bits(phone.sid.bits() + 1), Generation(2));
-    let bound = store.apply(service, phone.device(), &gone, None, later(5)).await.unwrap();
-    assert_eq!(bound.before, bound.after);
+    // A user whose last device is gone is announced too, one who never had any is not.
+    store.apply(service, phone.device(), &BindingCommand::Unregister(phone.sid), None, later(5)).await.unwrap();
+    let gone = state(&*store, &alice).await;
+    configuration.set_reachability_enabled(false, NOW);
+    configuration.set_reachability_enabled(true, NOW);
+    store.announce(&alice.key(), Generation(3), later(6)).await.unwrap();
+    assert_eq!(seen(&configuration, &gone, &state(&*store, &alice).await), Some((None, Some(false))));
+    let bob = user(service, 2, "bob");
+    store.announce(&bob.key(), Generation(3), later(6)).await.unwrap();
+    assert_eq!(state(&*store, &bob).await, UserState::default());
 }
 
 /// One user registers more devices than the limit; dead ones are removed first.
@@ -332,7 +339,8 @@ pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Serv
                 occurred_at: NOW,
                 kind: EventKind::Connect { lease: None, device: None },
             };
-            let news = Presence::of_event(&event, &rules(SETTINGS), Generation(1), NOW);
+            let mut news = News::default();
+            news.add(&event, Acceptance::In(Generation(1)), &rules(SETTINGS), NOW);
             store.join(&alice, &news, &[], NOW).await.unwrap();
         })
     });

@@ -20,8 +20,9 @@ use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
@@ -60,6 +61,9 @@ macro_rules! store_contract {
                 the_end_of_a_lease_is_written_once,
                 revisions_grow,
                 a_deleted_user_does_not_come_back,
+                the_deletion_of_a_user_without_events_is_remembered,
+                every_write_of_a_user_has_a_revision,
+                a_connect_while_reachability_is_off_creates_the_user,
                 states_are_in_the_order_of_the_keys;
         );
     };
@@ -134,10 +138,10 @@ fn disconnect(user: &User, connection: &str, at: Timestamp) -> Event {
     event(user, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
 }
 
-fn news(events: &[Event], now: Timestamp) -> Presence {
-    let mut news = Presence::default();
+fn news(events: &[Event], now: Timestamp) -> News {
+    let mut news = News::default();
     for event in events {
-        news.join(&Presence::of_event(event, &rules(SETTINGS), Generation(1), now));
+        news.add(event, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
     }
     news
 }

@@ -7,11 +7,16 @@ use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::{StateSummary, UserState};
 use reachability_domain::sid::{ServiceSid, Sid};
+use reachability_domain::time::Timestamp;
+
+use crate::harness::{SETTINGS, rules};
 
 use super::{NOW, by_identity, connect, disconnect, event, later, news, online, service, state, user};
 
@@ -146,7 +151,7 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + St
 pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
-    let nothing = Presence::default();
+    let nothing = News::default();
     store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     let early = store.join(&alice, &nothing, &[], later(119)).await.unwrap();
     assert_eq!(early.before, early.after);
@@ -183,7 +188,8 @@ pub async fn revisions_grow(store: Arc<impl Services + Users + States>) {
     assert!(joined.after.revision > revision);
 }
 
-/// Late and repeated events of a deleted user's connections do not create the user again.
+/// Events from before a deletion do not create the user again, however late they arrive. Those from after it do, also on
+/// a connection from before.
 pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
@@ -193,16 +199,84 @@ pub async fn a_deleted_user_does_not_come_back(store: Arc<impl Services + Users 
     let again = user(service.sid, 2, "alice");
     for event in [
         connect(&again, "c-1", NOW),
-        event(&again, "c-1", later(5), EventKind::Renew { lease: None }),
+        event(&again, "c-1", later(1), EventKind::Renew { lease: None }),
+        disconnect(&again, "c-1", later(1)),
         disconnect(&again, "c-1", later(6)),
     ] {
         store.join(&again, &news(&[event], later(6)), &[], later(6)).await.unwrap();
         assert_eq!(by_identity(&*store, &again).await, None);
     }
-    // A user who connects again is a new user.
-    store.join(&again, &news(&[connect(&again, "c-2", later(7))], later(7)), &[], later(7)).await.unwrap();
+    let renewal = event(&again, "c-2", later(7), EventKind::Renew { lease: None });
+    store.join(&again, &news(&[renewal], later(7)), &[], later(7)).await.unwrap();
     assert_eq!(by_identity(&*store, &again).await, Some(again.clone()));
     assert_eq!(online(&*store, &again, later(7)).await, Some(true));
+    // What was from before the deletion stays without effect.
+    let late = [connect(&again, "c-3", NOW), disconnect(&again, "c-2", later(8))];
+    store.join(&again, &news(&late, later(8)), &[], later(8)).await.unwrap();
+    assert_eq!(online(&*store, &again, later(8)).await, Some(false));
+    assert_eq!(state(&*store, &again).await.deleted_at, Some(later(1)));
+}
+
+/// A deletion is remembered also of a user of whom nothing but the profile was written.
+pub async fn the_deletion_of_a_user_without_events_is_remembered(store: Arc<impl Services + Users + States>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    store.create_user(&alice).await.unwrap();
+    store.delete_user(service.sid, alice.sid, later(5)).await.unwrap();
+    let late = [connect(&alice, "c-1", later(5))];
+    store.join(&alice, &news(&late, later(9)), &[], later(9)).await.unwrap();
+    assert_eq!(by_identity(&*store, &alice).await, None);
+    assert_eq!(state(&*store, &alice).await.presence.connections().len(), 0);
+}
+
+/// Whatever is written of a user, its revision is greater than before, and not less than the time.
+pub async fn every_write_of_a_user_has_a_revision(store: Arc<impl Services + Users + States>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    let at = |millis: i64| Timestamp::from_millis(NOW.as_millis() + millis);
+    let mut last = 0;
+    let mut grows = async |expected: Timestamp| {
+        let revision = state(&*store, &alice).await.revision;
+        assert_eq!(revision, (last + 1).max(expected.as_millis() as u64));
+        last = revision;
+    };
+    store.create_user(&alice).await.unwrap();
+    grows(NOW).await;
+    // The clock of the next writer is behind.
+    store.join(&alice, &news(&[connect(&alice, "c-1", at(-5))], at(-5)), &[], at(-5)).await.unwrap();
+    grows(at(-5)).await;
+    store.join(&alice, &news(&[connect(&alice, "c-2", at(20))], at(20)), &[], at(20)).await.unwrap();
+    grows(at(20)).await;
+    let renamed = User { friendly_name: Some("Alice".to_owned()), date_updated: at(20), ..alice.clone() };
+    store.replace_user(&renamed).await.unwrap();
+    grows(at(20)).await;
+    let profile = by_identity(&*store, &alice).await.unwrap();
+    assert_eq!(profile.revision, at(21).as_millis() as u64, "the profile has the revision of its write");
+    store.delete_user(service.sid, alice.sid, at(10)).await.unwrap();
+    grows(at(10)).await;
+    store.join(&alice, &news(&[connect(&alice, "c-3", at(11))], at(11)), &[], at(11)).await.unwrap();
+    grows(at(11)).await;
+    assert_eq!(state(&*store, &alice).await.as_of, at(20), "the time does not go back");
+}
+
+/// A connect creates its user also while reachability is off, and after its disconnect; it opens nothing then.
+pub async fn a_connect_while_reachability_is_off_creates_the_user(store: Arc<impl Services + Users + States>) {
+    let service = service(&*store, 1).await;
+    for (n, ends_first) in [(1, false), (2, true)] {
+        let alice = user(service.sid, n, &format!("alice {n}"));
+        let mut events = [connect(&alice, "c", NOW), disconnect(&alice, "c", later(1))];
+        if ends_first {
+            events.reverse();
+        }
+        for event in events {
+            let mut news = News::default();
+            news.add(&event, Acceptance::Off, &rules(SETTINGS), later(2));
+            store.join(&alice, &news, &[], later(2)).await.unwrap();
+        }
+        assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
+        assert_eq!(online(&*store, &alice, NOW).await, None);
+        assert_eq!(state(&*store, &alice).await.created_by, Some(ChangeReason::Connect));
+    }
 }
 
 /// Many states at once, of users of several services, known and unknown.

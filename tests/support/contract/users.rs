@@ -91,7 +91,10 @@ pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + St
     let renamed = User { friendly_name: Some("Alice".to_owned()), ..user.clone() };
     store.replace_user(&renamed).await.unwrap();
     let stored = by_identity(&*store, &user).await.unwrap();
-    assert_eq!(stored, User { version: stored.version, ..renamed.clone() });
+    // The store adds the version and the revision.
+    assert_eq!(stored, User { version: stored.version, revision: stored.revision, ..renamed.clone() });
+    let state = store.states(&[user.key()]).await.unwrap().remove(0);
+    assert_eq!(stored.revision, state.revision, "that of the write");
     assert!(matches!(store.replace_user(&renamed).await, Err(StoreError::Conflict)));
     // A write of the presence does not change the version of the profile.
     store.join(&user, &news(&[connect(&user, "c", NOW)], NOW), &[], NOW).await.unwrap();

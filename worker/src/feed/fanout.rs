@@ -1,6 +1,7 @@
-//! Publishes changes.
+//! Publishes changes, and has done what follows from them.
 //!
-//! A notice is computed from the stored records before and after a write, never from the event that caused the write.
+//! What a write leads to is computed from the stored records before and after it ([`FeedEntry`]), never from the event that
+//! caused the write.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,15 +10,17 @@ use std::sync::Arc;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::Service;
+use reachability_domain::directory::user::User;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Metrics;
-use reachability_domain::presence::change::{Change, Switch};
-use reachability_domain::presence::notice::{Notice, Sink};
-use reachability_domain::presence::state::StateSummary;
-use reachability_domain::push::message::{Announce, PushMessage, Span};
-use reachability_domain::queue::{Queue, QueueError};
-use reachability_domain::sid::{ServiceSid, UserSid};
+use reachability_domain::presence::change::Notice;
+use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::sink::Sink;
+use reachability_domain::presence::state::UserState;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::queue::Queue;
+use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use tracing::{info, warn};
 
@@ -26,10 +29,10 @@ use tracing::{info, warn};
 pub struct Fanout {
     /// The service store.
     pub services: Arc<dyn Services>,
-    /// The push queue, for announcements of registrations.
+    /// The push queue, for what follows from changes.
     pub pushes: Arc<dyn Queue<PushMessage>>,
-    /// Publishes the notices.
-    pub sink: Arc<dyn Sink>,
+    /// Where notices are published, besides the log.
+    pub sinks: Vec<Arc<dyn Sink>>,
     /// Counts changes.
     pub metrics: Arc<dyn Metrics>,
 }
@@ -41,12 +44,17 @@ pub enum StoredWrite {
     State {
         /// The user.
         user: UserKey,
-        /// The user's sid; `None` if the user does not exist.
-        sid: Option<UserSid>,
         /// Before the write.
-        before: StateSummary,
+        before: Box<UserState>,
         /// After the write.
-        after: StateSummary,
+        after: Box<UserState>,
+    },
+    /// A user's profile, which was neither created nor deleted by the write: its state tells of that.
+    Profile {
+        /// Before the write.
+        before: Box<User>,
+        /// After the write.
+        after: Box<User>,
     },
     /// A service, possibly created or deleted by the write.
     Service {
@@ -58,119 +66,125 @@ pub enum StoredWrite {
 }
 
 impl Fanout {
-    /// Publishes the changes, in the order of the writes. Returns the index of the first write whose change was not
-    /// published; that write and all later ones must be handled again. A change may be published twice, but is never
-    /// lost.
-    pub async fn handle(&self, writes: &[StoredWrite]) -> Option<usize> {
-        let (notices, mut failed) = self.notices(writes).await;
-        let (places, notices): (Vec<usize>, Vec<Notice>) = notices.into_iter().unzip();
-        if let Err(error) = self.sink.tell(&notices).await {
-            warn!(error = %ErrorChain(&error), "changes will be published again");
-            let first = error.indices.iter().filter_map(|index| places.get(*index)).min();
-            failed = [failed, first.copied()].into_iter().flatten().min();
+    /// Delivers what stored writes lead to, for a store that shows its writes and not what they lead to. Returns the index
+    /// of the first write that must be handled again, with all later ones.
+    pub async fn handle_writes(&self, writes: &[StoredWrite]) -> Option<usize> {
+        let (mut places, mut entries) = (Vec::new(), Vec::new());
+        let mut failed = None;
+        // Read again for every batch: an old configuration would hide the first users who come online in a new
+        // generation.
+        let mut configurations = HashMap::new();
+        for (place, write) in writes.iter().enumerate() {
+            match self.entry(write, &mut configurations).await {
+                Ok(Some(entry)) => {
+                    places.push(place);
+                    entries.push(entry);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(error = %ErrorChain(&error), "a service could not be read; the changes will be read again");
+                    failed = Some(place);
+                    break;
+                }
+            }
         }
-        let told = |failed: Option<usize>| {
-            let told = places.iter().zip(&notices);
-            told.take_while(move |(place, _)| failed.is_none_or(|failed| **place < failed))
-        };
-        if let Err((place, error)) = self.announce(told(failed)).await {
-            warn!(error = %ErrorChain(&error), "changes will be published again");
-            failed = Some(place);
+        let undelivered = self.handle(&entries).await.and_then(|index| places.get(index).copied());
+        undelivered.or(failed)
+    }
+
+    /// Delivers entries of the feed, in their order: publishes the notices, and queues what follows. Returns the index of
+    /// the first entry that must be handled again, with all later ones. An entry may be delivered twice, but is never lost.
+    pub async fn handle(&self, entries: &[FeedEntry]) -> Option<usize> {
+        let notices = entries.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.notice.clone()?)));
+        let (places, notices): (Vec<usize>, Vec<Notice>) = notices.unzip();
+        let mut failed: Option<usize> = None;
+        for sink in &self.sinks {
+            if let Err(error) = sink.tell(&notices).await {
+                warn!(error = %ErrorChain(&error), "changes will be published again");
+                let first = error.indices.iter().filter_map(|index| places.get(*index)).min();
+                failed = [failed, first.copied()].into_iter().flatten().min();
+            }
         }
-        for (_, notice) in told(failed) {
+        let follow_ups = entries[..failed.unwrap_or(entries.len())].iter().flat_map(|entry| &entry.follow_ups);
+        let follow_ups: Vec<PushMessage> = follow_ups.cloned().collect();
+        if !follow_ups.is_empty()
+            && let Err(error) = self.pushes.send(&follow_ups).await
+        {
+            warn!(error = %ErrorChain(&error), "what follows from changes will be queued again");
+            failed = entries.iter().position(|entry| !entry.follow_ups.is_empty());
+        }
+        let is_delivered = |place: usize| failed.is_none_or(|failed| place < failed);
+        for (_, notice) in places.iter().zip(&notices).filter(|(place, _)| is_delivered(**place)) {
             log(notice);
-            if let Notice::Change(change, _) = notice {
+            if let Notice::User(change) = notice {
                 self.metrics.count_change(change);
             }
         }
         failed
     }
 
-    /// Queues the announcement of existing registrations for each service that was switched on. On failure, returns the
-    /// index of the write and the error.
-    async fn announce(&self, notices: impl Iterator<Item = (&usize, &Notice)>) -> Result<(), (usize, QueueError)> {
-        for (place, notice) in notices {
-            if let Notice::Switch(switch) = notice
-                && switch.reachability_enabled
-            {
-                let Switch { service_sid, generation, .. } = *switch;
-                let announce = Announce { service: service_sid, generation, span: Span::default() };
-                let sent = self.pushes.send(&[PushMessage::Announce(announce)]).await;
-                sent.map_err(|error| (*place, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The notices of the writes, each with the index of its write. If a read fails, also the index of the write at
-    /// which it failed.
-    async fn notices(&self, writes: &[StoredWrite]) -> (Vec<(usize, Notice)>, Option<usize>) {
-        let mut notices = Vec::new();
-        // Read again for every batch: an old configuration would hide the first users who come online in a new
-        // generation.
-        let mut configurations: HashMap<ServiceSid, Option<Configuration>> = HashMap::new();
-        for (place, write) in writes.iter().enumerate() {
-            match self.notice(write, &mut configurations).await {
-                Ok(notice) => notices.extend(notice.map(|notice| (place, notice))),
-                Err(error) => {
-                    warn!(error = %ErrorChain(&error), "a service could not be read; the changes will be read again");
-                    return (notices, Some(place));
-                }
-            }
-        }
-        (notices, None)
-    }
-
-    async fn notice(
+    /// What a write leads to; `None` if nothing.
+    async fn entry(
         &self,
         write: &StoredWrite,
         configurations: &mut HashMap<ServiceSid, Option<Configuration>>,
-    ) -> Result<Option<Notice>, StoreError> {
-        let (user, sid, before, after) = match write {
+    ) -> Result<Option<FeedEntry>, StoreError> {
+        let service = match write {
             StoredWrite::Service { before, after } => {
-                return Ok(switch(before.as_deref(), after.as_deref()).map(Notice::Switch));
+                return Ok(FeedEntry::of_service(before.as_deref(), after.as_deref()));
             }
-            StoredWrite::State { user, sid, before, after } => (user, sid, before, after),
+            StoredWrite::State { before, after, .. } if !FeedEntry::is_possible(before, after) => return Ok(None),
+            StoredWrite::State { user, .. } => user.service,
+            StoredWrite::Profile { after, .. } => after.service_sid,
         };
-        let configuration = match configurations.entry(user.service) {
+        let configuration = match configurations.entry(service) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unread) => {
-                let service = self.services.service(user.service).await?;
+                let service = self.services.service(service).await?;
                 *unread.insert(service.map(|service| service.configuration))
             }
         };
         // The service was deleted.
         let Some(configuration) = configuration else { return Ok(None) };
-        let change = Change::between(user, &configuration, *before, *after);
-        Ok(change.map(|change| Notice::Change(change, *sid)))
+        Ok(match write {
+            StoredWrite::State { user, before, after } => FeedEntry::of_state(user, &configuration, before, after),
+            StoredWrite::Profile { before, after } => FeedEntry::of_profile(&configuration, before, after),
+            StoredWrite::Service { .. } => None,
+        })
     }
 }
 
-/// The switch between two states of a service. A deleted service counts as off.
-fn switch(before: Option<&Service>, after: Option<&Service>) -> Option<Switch> {
-    let sid = after.or(before)?.sid;
-    let before = before.map(|service| service.configuration).unwrap_or_default();
-    let after = after.map_or(Configuration { reachability_enabled: false, ..before }, |service| service.configuration);
-    Switch::between(sid, &before, &after)
-}
-
-/// Logs sids only: identities may be personal names or email addresses.
+/// Logs sids only: identities may be personal names or email addresses, and so may profiles.
 fn log(notice: &Notice) {
     match notice {
-        Notice::Change(change, sid) => info!(
+        Notice::User(change) => {
+            let (before, after) = (change.before.reachability, change.after.reachability);
+            info!(
+                service.sid = %change.user.service,
+                user.sid = change.user_sid.map(tracing::field::display),
+                user.revision = change.revision,
+                exists.before = change.before.exists,
+                exists.after = change.after.exists,
+                exists.reason = change.reasons.exists.as_ref().map(tracing::field::display),
+                online.before = before.online,
+                online.after = after.online,
+                online.reason = change.reasons.is_online.as_ref().map(tracing::field::display),
+                notifiable.before = before.notifiable,
+                notifiable.after = after.notifiable,
+                notifiable.reason = change.reasons.is_notifiable.as_ref().map(tracing::field::display),
+                "a user changed"
+            );
+        }
+        Notice::Profile(change) => info!(
             service.sid = %change.user.service,
-            user.sid = sid.map(tracing::field::display),
+            user.sid = %change.user_sid,
             user.revision = change.revision,
-            online.before = change.before.online,
-            online.after = change.after.online,
-            notifiable.before = change.before.notifiable,
-            notifiable.after = change.after.notifiable,
-            "a user's reachability changed"
+            "a user's profile changed"
         ),
-        Notice::Switch(switch) => info!(
+        Notice::Service(switch) => info!(
             service.sid = %switch.service_sid,
-            reachability_enabled = switch.reachability_enabled,
-            generation = switch.generation.0,
+            reachability_enabled = switch.after.reachability_enabled,
+            generation = switch.after.generation.0,
             "a service's reachability was switched"
         ),
     }

@@ -8,22 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::directory::ports::{DeletedServices, Services, Users};
+use reachability_domain::directory::ports::{DeletedServices, Services};
 use reachability_domain::directory::service::Service;
 use reachability_domain::identity::UserKey;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
 use reachability_domain::presence::connections::Rules;
-use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::{Check, PresenceMessage, Purge};
+use reachability_domain::presence::message::{Accepted, Check, PresenceMessage, Purge};
 use reachability_domain::presence::ports::States;
-use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
 
 use crate::directory::CachedServices;
-use crate::envelope::open;
+use crate::envelope::{Received, open};
 use crate::{Envelope, Failure};
 
 /// How many users are processed concurrently: enough to fill a commit, few enough not to overload a store.
@@ -39,14 +37,10 @@ pub struct WorkerPorts {
     pub services: Arc<dyn Services>,
     /// Removes the records that deleted services leave behind; `None` if the store leaves none.
     pub deleted_services: Option<Arc<dyn DeletedServices>>,
-    /// The user store.
-    pub users: Arc<dyn Users>,
     /// The state store.
     pub states: Arc<dyn States>,
     /// The event queue, for timers.
     pub events: Arc<dyn Queue<PresenceMessage>>,
-    /// The push queue, for checks of registrations.
-    pub pushes: Arc<dyn Queue<PushMessage>>,
     /// Generates the sids of new users.
     pub ids: Arc<dyn Ids>,
     /// Counts the outcomes of events.
@@ -69,8 +63,6 @@ struct Handled {
     failures: Vec<(usize, Failure)>,
     /// Messages to send to the event queue before the successful ones are acknowledged.
     events: Vec<PresenceMessage>,
-    /// Messages to send to the push queue before the successful ones are acknowledged.
-    pushes: Vec<PushMessage>,
 }
 
 impl Handled {
@@ -82,13 +74,14 @@ impl Handled {
 /// The messages of one user in a batch, with their indices.
 #[derive(Debug, Default)]
 struct UserBatch {
-    events: Vec<(usize, Event)>,
+    /// With their stamps, and when the queue accepted them.
+    events: Vec<(usize, Accepted, Option<Timestamp>)>,
     checks: Vec<(usize, Check)>,
 }
 
 impl UserBatch {
     fn indices(&self) -> Vec<usize> {
-        let events = self.events.iter().map(|(index, _)| *index);
+        let events = self.events.iter().map(|(index, ..)| *index);
         events.chain(self.checks.iter().map(|(index, _)| *index)).collect()
     }
 }
@@ -104,23 +97,33 @@ impl Worker {
     /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
     pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
         let now = (self.clock)();
-        open(envelopes, &*self.ports.metrics, PresenceMessage::parse, async |messages| {
-            self.process(messages, now).await
+        open(envelopes, &*self.ports.metrics, PresenceMessage::parse, async |received| {
+            self.process_received(received, now).await
         })
         .await
     }
 
     /// Handles messages: users concurrently, all messages of one user in one write. Returns the indices of messages
-    /// that failed, with the reason. All others are stored, and their follow-up messages are queued.
+    /// that failed, with the reason. All others are stored, and their timers are queued.
     pub async fn process(&self, messages: Vec<PresenceMessage>, now: Timestamp) -> Vec<(usize, Failure)> {
+        self.process_received(messages.into_iter().map(|message| (message, None)).collect(), now).await
+    }
+
+    async fn process_received(
+        &self,
+        received: Vec<Received<PresenceMessage>>,
+        now: Timestamp,
+    ) -> Vec<(usize, Failure)> {
         let mut batches: HashMap<UserKey, UserBatch> = HashMap::new();
         let mut purges = Vec::new();
         let mut renewing: HashMap<ServiceSid, bool> = HashMap::new();
-        for (index, message) in messages.into_iter().enumerate() {
+        for (index, (message, sent_at)) in received.into_iter().enumerate() {
             match message {
-                PresenceMessage::Event(event) => {
-                    *renewing.entry(event.user.service).or_default() |= event.renews_lease();
-                    batches.entry(event.user.clone()).or_default().events.push((index, event));
+                PresenceMessage::Event(accepted) => {
+                    let event = &accepted.event;
+                    let goes_by_present = accepted.acceptance.is_none() && event.renews_lease();
+                    *renewing.entry(event.user.service).or_default() |= goes_by_present;
+                    batches.entry(event.user.clone()).or_default().events.push((index, accepted, sent_at));
                 }
                 PresenceMessage::Check(check) => {
                     renewing.entry(check.user.service).or_default();
@@ -152,28 +155,21 @@ impl Worker {
         self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await
     }
 
-    /// Sends the follow-up messages. A message counts as handled only when its follow-ups are queued: sending them
-    /// twice is harmless, losing them is not.
+    /// Sends the timers and what else follows. A message counts as handled only when that is queued: sending it twice is
+    /// harmless, losing it is not.
     async fn follow_up(&self, handled: impl Iterator<Item = (Vec<usize>, Handled)>) -> Vec<(usize, Failure)> {
-        let (mut failures, mut events, mut pushes, mut waiting) = (vec![], vec![], vec![], vec![]);
+        let (mut failures, mut events, mut waiting) = (vec![], vec![], vec![]);
         for (indices, handled) in handled {
             failures.extend(handled.failures);
-            if !handled.events.is_empty() || !handled.pushes.is_empty() {
+            if !handled.events.is_empty() {
                 waiting.extend(indices);
             }
             events.extend(handled.events);
-            pushes.extend(handled.pushes);
         }
-        let send = async {
-            if !events.is_empty() {
-                self.ports.events.send(&events).await?;
-            }
-            if !pushes.is_empty() {
-                self.ports.pushes.send(&pushes).await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = send.await {
+        if events.is_empty() {
+            return failures;
+        }
+        if let Err(error) = self.ports.events.send(&events).await {
             let failure = Failure::Queue(Arc::new(error));
             failures.extend(waiting.into_iter().map(|index| (index, failure.clone())));
             failures.sort_by_key(|(index, _)| *index);

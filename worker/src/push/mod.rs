@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::presence::ports::States;
@@ -63,6 +63,8 @@ const RECONFIRM_AFTER: Duration = Duration::from_secs(86_400);
 pub struct PusherPorts {
     /// The service store.
     pub services: Arc<dyn Services>,
+    /// The user store.
+    pub users: Arc<dyn Users>,
     /// The state store.
     pub states: Arc<dyn States>,
     /// The binding store.
@@ -102,7 +104,10 @@ impl Pusher {
 
     /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
     pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
-        open(envelopes, &*self.ports.metrics, feedback::parse, async |messages| self.process(messages).await).await
+        open(envelopes, &*self.ports.metrics, feedback::parse, async |received| {
+            self.process(received.into_iter().map(|(message, _)| message).collect()).await
+        })
+        .await
     }
 
     /// Handles messages concurrently. Returns the indices of messages that failed, with the reason.
@@ -131,6 +136,7 @@ impl Pusher {
             PushMessage::ScanServices(scan) => self.scan_services(scan).await,
             PushMessage::ScanBindings(scan) => self.scan_bindings(scan).await,
             PushMessage::Announce(announce) => self.announce(announce).await,
+            PushMessage::AnnounceUser(announce) => self.announce_user(announce).await,
             PushMessage::Feedback(feedback) => self.follow(feedback).await,
         }
     }

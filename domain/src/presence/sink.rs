@@ -1,31 +1,10 @@
-//! Notices to subscribers, and the port that publishes them.
+//! The port that publishes changes.
 
 use std::error::Error;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
-use crate::presence::change::{Change, Switch};
-use crate::sid::UserSid;
-
-/// A notice to subscribers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// A user's visible reachability changed.
-    Change(Change, Option<UserSid>),
-    /// A service's reachability was switched.
-    Switch(Switch),
-}
-
-impl Notice {
-    /// The message for subscribers.
-    pub fn to_json(&self) -> Value {
-        match self {
-            Self::Change(change, _) => change.to_json(),
-            Self::Switch(switch) => switch.to_json(),
-        }
-    }
-}
+use crate::presence::change::Notice;
 
 /// Some notices could not be published.
 #[derive(Debug, thiserror::Error)]

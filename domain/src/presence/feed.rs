@@ -1,0 +1,329 @@
+//! The feed: what each write means to the outside, from the stored record before and after it.
+//!
+//! It is never derived from the event that was meant to cause the write. So a change that is stored is told, whatever
+//! happened to whoever wrote it, and a change that is not stored is not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::directory::configuration::Configuration;
+use crate::directory::service::Service;
+use crate::directory::user::User;
+use crate::identity::UserKey;
+use crate::presence::change::{Change, Notice, ProfileChange, Switch};
+use crate::presence::state::{StateSummary, UserState};
+use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
+use crate::sid::ServiceSid;
+
+/// What a write leads to. It is delivered at least once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedEntry {
+    /// What subscribers are told; `None` if nothing visible changed.
+    pub notice: Option<Notice>,
+    /// What is to be done next, in the push queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ups: Vec<PushMessage>,
+}
+
+impl FeedEntry {
+    /// Whether a write of a user's state can lead to anything at all, whatever the service's configuration is. Most writes
+    /// renew a lease, and cannot.
+    pub fn is_possible(before: &UserState, after: &UserState) -> bool {
+        let visible = |state: &UserState| {
+            let StateSummary { live_until, online_generation, as_of, .. } = state.into();
+            (state.sid.is_some(), online_generation, as_of < live_until)
+        };
+        visible(before) != visible(after) || before.registrations != after.registrations || {
+            let is_deliverable = |state: &UserState| state.as_of < state.registrations.deliverable_until();
+            is_deliverable(before) != is_deliverable(after)
+        }
+    }
+
+    /// What a write of a user's state leads to; `None` if nothing.
+    pub fn of_state(
+        user: &UserKey,
+        configuration: &Configuration,
+        before: &UserState,
+        after: &UserState,
+    ) -> Option<Self> {
+        if !Self::is_possible(before, after) {
+            return None;
+        }
+        let change = Change::between(user, configuration, before, after);
+        let mut follow_ups = Vec::new();
+        if let Some(change) = &change
+            && change.before.reachability.online == Some(true)
+            && change.after.reachability.online == Some(false)
+        {
+            follow_ups.extend(probes(user.service, after));
+        }
+        // Whoever registered by an older configuration may have done so after the announcement passed.
+        let is_behind = after.registrations.announced_in().is_some_and(|it| it < configuration.generation);
+        if configuration.reachability_enabled && is_behind && before.registrations != after.registrations {
+            let generation = configuration.generation;
+            follow_ups.push(PushMessage::AnnounceUser(AnnounceUser { user: user.clone(), generation }));
+        }
+        Self::of(change.map(Notice::User), follow_ups)
+    }
+
+    /// What a write of a user's profile leads to; `None` if nothing.
+    pub fn of_profile(configuration: &Configuration, before: &User, after: &User) -> Option<Self> {
+        Self::of(ProfileChange::between(configuration, before, after).map(Notice::Profile), vec![])
+    }
+
+    /// What a write of a service leads to (`None`: it was not there, or is not there any more); `None` if nothing.
+    pub fn of_service(before: Option<&Service>, after: Option<&Service>) -> Option<Self> {
+        let switch = Switch::between(before, after)?;
+        let announce = PushMessage::Announce(Announce {
+            service: switch.service_sid,
+            generation: switch.after.generation,
+            after_user: None,
+        });
+        let follow_ups = if switch.after.reachability_enabled { vec![announce] } else { vec![] };
+        Self::of(Some(Notice::Service(switch)), follow_ups)
+    }
+
+    fn of(notice: Option<Notice>, follow_ups: Vec<PushMessage>) -> Option<Self> {
+        (notice.is_some() || !follow_ups.is_empty()).then_some(Self { notice, follow_ups })
+    }
+}
+
+/// Checks the registrations of a user who has just gone offline that were not confirmed for long: from now on they are the
+/// only way to reach the user.
+fn probes(service: ServiceSid, state: &UserState) -> impl Iterator<Item = PushMessage> {
+    let asked_at = state.as_of;
+    let unproven = state.registrations.devices().filter(move |(_, registration)| registration.wants_check(asked_at));
+    unproven
+        .map(move |(binding, _)| PushMessage::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::directory::configuration::Generation;
+    use crate::presence::acceptance::Acceptance;
+    use crate::presence::change_reason::ChangeReason;
+    use crate::presence::connections::{LeasePolicy, Rules};
+    use crate::presence::event::{EndReason, Event, EventKind};
+    use crate::presence::news::News;
+    use crate::push::reason::Reason;
+    use crate::push::registration::Registration;
+    use crate::sid::{BindingSid, Sid, UserSid};
+    use crate::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
+    const RULES: Rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(Duration::from_secs(120)) };
+    const ON: Configuration = Configuration {
+        reachability_enabled: true,
+        generation: Generation(2),
+        enabled_at: Some(NOW),
+        disabled_at: None,
+    };
+
+    fn later(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    fn alice() -> UserKey {
+        UserKey { service: Sid::from_bits(1), identity: "alice".parse().unwrap() }
+    }
+
+    fn after_event(before: &UserState, id: &str, kind: EventKind, now: Timestamp) -> UserState {
+        let mut news = News::default();
+        let event = Event { user: alice(), connection: id.parse().unwrap(), occurred_at: now, kind };
+        news.add(&event, Acceptance::In(Generation(2)), &RULES, now);
+        let mut after = before.clone();
+        after.join(&news, UserSid::from_bits(7), now);
+        after
+    }
+
+    fn connected(before: &UserState, id: &str, now: Timestamp) -> UserState {
+        after_event(before, id, EventKind::Connect { lease: None, device: None }, now)
+    }
+
+    fn disconnected(before: &UserState, id: &str, reason: EndReason, now: Timestamp) -> UserState {
+        after_event(before, id, EventKind::Disconnect { reason }, now)
+    }
+
+    /// As when a timer is due.
+    fn looked_at(before: &UserState, now: Timestamp) -> UserState {
+        let mut after = before.clone();
+        after.join(&News::default(), UserSid::from_bits(7), now);
+        after
+    }
+
+    fn device(registered_at: Timestamp, death: Option<&str>) -> Registration {
+        Registration {
+            registered_at,
+            confirmed_at: None,
+            is_dead: death.is_some(),
+            death_reason: death.map(Reason::new),
+        }
+    }
+
+    fn with_device(before: &UserState, device: Registration, generation: u32, now: Timestamp) -> UserState {
+        let mut after = before.clone();
+        after.add_device(BindingSid::from_bits(9), device, Some(Generation(generation)), now);
+        after
+    }
+
+    fn entry(before: &UserState, after: &UserState) -> Option<FeedEntry> {
+        FeedEntry::of_state(&alice(), &ON, before, after)
+    }
+
+    /// The reasons in the notice of a write, as JSON.
+    fn reasons(before: &UserState, after: &UserState) -> Value {
+        let notice = entry(before, after).and_then(|entry| entry.notice);
+        notice.map_or(Value::Null, |notice| serde_json::to_value(notice).unwrap()["reasons"].clone())
+    }
+
+    #[test]
+    fn a_notice_says_what_changed_and_why() {
+        let before = UserState::default();
+        let after = connected(&before, "c-1", NOW);
+        let notice = entry(&before, &after).unwrap().notice.unwrap();
+        let expected = json!({
+            "type": "user",
+            "service_sid": "IS00000000000000000000000000000001",
+            "identity": "alice",
+            "user_sid": "US00000000000000000000000000000007",
+            "exists": true,
+            "is_online": true,
+            "is_notifiable": null,
+            "before": {"exists": false, "is_online": null, "is_notifiable": null},
+            "reasons": {"exists": "connect", "is_online": "connect"},
+            "at": "2026-11-20T00:00:00.000Z",
+            "revision": 1_795_132_800_000_u64,
+            "generation": 2,
+        });
+        assert_eq!(serde_json::from_str::<Value>(&notice.to_json()).unwrap(), expected);
+        assert_eq!(serde_json::from_str::<Notice>(&notice.to_json()).unwrap(), notice);
+        // A renewal changes nothing.
+        let renewed = after_event(&after, "c-1", EventKind::Renew { lease: None }, later(60));
+        assert!(renewed.revision > after.revision);
+        assert_eq!(entry(&after, &renewed), None);
+        assert!(!FeedEntry::is_possible(&after, &renewed));
+    }
+
+    #[test]
+    fn the_last_connection_says_why_a_user_is_offline() {
+        let one = connected(&UserState::default(), "c-1", NOW);
+        let closed = disconnected(&one, "c-1", EndReason::ClientClosed, later(1));
+        assert_eq!(reasons(&one, &closed), json!({"is_online": "client_closed"}));
+        for (reason, word) in
+            [(EndReason::ConnectionLost, "connection_lost"), (EndReason::ServerClosed, "server_closed")]
+        {
+            let in_grace = disconnected(&one, "c-1", reason, later(1));
+            assert_eq!(reasons(&one, &in_grace), Value::Null);
+            assert_eq!(reasons(&in_grace, &looked_at(&in_grace, later(11))), json!({"is_online": word}));
+        }
+        assert_eq!(reasons(&one, &looked_at(&one, later(120))), json!({"is_online": "lease_ended"}));
+        // However late somebody looks.
+        let a_year_later = looked_at(&one, later(365 * 86_400));
+        assert_eq!(reasons(&one, &a_year_later), json!({"is_online": "lease_ended"}));
+        // An end that comes after the lease is over did not end it.
+        let late = disconnected(&one, "c-1", EndReason::ClientClosed, later(200));
+        assert_eq!(reasons(&one, &late), json!({"is_online": "lease_ended"}));
+
+        let two = connected(&one, "c-2", later(1));
+        let first_gone = disconnected(&two, "c-1", EndReason::ClientClosed, later(2));
+        assert_eq!(reasons(&two, &first_gone), Value::Null, "the other is still there");
+        let both_gone = disconnected(&first_gone, "c-2", EndReason::ServerClosed, later(3));
+        let seen = looked_at(&both_gone, later(13));
+        assert_eq!(reasons(&both_gone, &seen), json!({"is_online": "server_closed"}));
+        assert_eq!(reasons(&seen, &connected(&seen, "c-3", later(14))), json!({"is_online": "connect"}));
+    }
+
+    #[test]
+    fn a_device_says_why_a_user_is_notifiable_or_not() {
+        let mut nobody = UserState::default();
+        nobody.create(UserSid::from_bits(7), ChangeReason::Profile, NOW);
+        assert_eq!(reasons(&UserState::default(), &nobody), json!({"exists": "profile"}));
+        let registered = with_device(&nobody, device(NOW, None), 2, NOW);
+        assert_eq!(reasons(&nobody, &registered), json!({"is_notifiable": "registered"}));
+        for (word, reason) in [("Unregistered", "provider:Unregistered"), ("Expired", "expired")] {
+            let dead = with_device(&registered, device(NOW, Some(word)), 2, later(1));
+            assert_eq!(reasons(&registered, &dead), json!({"is_notifiable": reason}));
+            let again = with_device(&dead, device(later(2), None), 2, later(2));
+            assert_eq!(reasons(&dead, &again), json!({"is_notifiable": "registered"}));
+            let alive = with_device(&dead, device(NOW, None), 2, later(2));
+            assert_eq!(reasons(&dead, &alive), json!({"is_notifiable": "confirmed"}));
+        }
+        let mut unregistered = registered.clone();
+        unregistered.remove_device(BindingSid::from_bits(9), later(1));
+        assert_eq!(reasons(&registered, &unregistered), json!({"is_notifiable": "unregistered"}));
+        // A year passes, and something else is written.
+        let a_year_later = connected(&registered, "c-1", later(365 * 86_400));
+        assert_eq!(reasons(&registered, &a_year_later), json!({"is_online": "connect", "is_notifiable": "expired"}));
+        // What happens to it after that did not end it.
+        let mut too_late = registered.clone();
+        too_late.remove_device(BindingSid::from_bits(9), later(365 * 86_400));
+        assert_eq!(reasons(&registered, &too_late), json!({"is_notifiable": "expired"}));
+        let mut deleted = registered.clone();
+        deleted.delete(later(1));
+        assert_eq!(reasons(&registered, &deleted), json!({"exists": "deleted", "is_notifiable": "deleted"}));
+    }
+
+    #[test]
+    fn registrations_are_announced_in_every_generation() {
+        let mut nobody = UserState::default();
+        nobody.create(UserSid::from_bits(7), ChangeReason::Profile, NOW);
+        // Whoever registered it had read the configuration before the switch.
+        let registered = with_device(&nobody, device(NOW, None), 1, NOW);
+        let announce = PushMessage::AnnounceUser(AnnounceUser { user: alice(), generation: Generation(2) });
+        assert_eq!(entry(&nobody, &registered), Some(FeedEntry { notice: None, follow_ups: vec![announce.clone()] }));
+        let mut unregistered = registered.clone();
+        unregistered.remove_device(BindingSid::from_bits(9), later(1));
+        assert_eq!(
+            entry(&registered, &unregistered),
+            Some(FeedEntry { notice: None, follow_ups: vec![announce] }),
+            "the last one is gone before it was announced"
+        );
+        for (state, notifiable) in [(registered, true), (unregistered, false)] {
+            let mut announced = state.clone();
+            assert!(announced.announce(Generation(2), later(2)));
+            let entry = entry(&state, &announced).unwrap();
+            let Some(Notice::User(change)) = &entry.notice else { panic!("{entry:?}") };
+            assert_eq!(change.after.reachability.notifiable, Some(notifiable));
+            assert_eq!(change.reasons.is_notifiable, Some(ChangeReason::Switched));
+            assert!(!announced.announce(Generation(2), later(3)));
+        }
+        assert!(!UserState::default().announce(Generation(2), NOW), "there never was one");
+    }
+
+    #[test]
+    fn a_user_who_goes_offline_has_old_registrations_checked() {
+        let mut one = connected(&UserState::default(), "c-1", NOW);
+        one.add_device(BindingSid::from_bits(9), device(NOW, None), Some(Generation(2)), NOW);
+        let confirmed = Registration { confirmed_at: Some(NOW), ..device(NOW, None) };
+        one.add_device(BindingSid::from_bits(10), confirmed, Some(Generation(2)), NOW);
+        let gone = disconnected(&one, "c-1", EndReason::ClientClosed, later(1));
+        let follow_ups = entry(&one, &gone).unwrap().follow_ups;
+        let probe = Probe {
+            service: Sid::from_bits(1),
+            binding: BindingSid::from_bits(9),
+            asked_at: later(1),
+            attempts: 0,
+            due_at: None,
+        };
+        assert_eq!(follow_ups, [PushMessage::Probe(probe)]);
+        let entry = entry(&one, &gone).unwrap();
+        let json = serde_json::to_string(&entry).unwrap();
+        assert_eq!(serde_json::from_str::<FeedEntry>(&json).unwrap(), entry);
+    }
+
+    #[test]
+    fn while_reachability_is_off_only_existence_changes() {
+        let off = Configuration { reachability_enabled: false, ..ON };
+        let one = connected(&UserState::default(), "c-1", NOW);
+        let entry = FeedEntry::of_state(&alice(), &off, &UserState::default(), &one).unwrap();
+        let Some(Notice::User(change)) = entry.notice else { panic!() };
+        assert_eq!((change.before.exists, change.after.exists), (false, true));
+        assert_eq!(change.reasons.is_online, None);
+        let gone = disconnected(&one, "c-1", EndReason::ClientClosed, later(1));
+        assert_eq!(FeedEntry::of_state(&alice(), &off, &one, &gone), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! The log of changes: what changed in a service lately, and why.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reachability_domain::identity::Identity;
+use reachability_domain::presence::change::Notice;
+use reachability_domain::presence::ports::ChangeLog;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::http::request::ApiRequest;
+use crate::routes::scope::find_service;
+use crate::use_cases::services::ServiceDirectory;
+
+/// How many changes a page has if the request does not say.
+const DEFAULT_PAGE_SIZE: u32 = 50;
+
+/// How many changes a page has at most.
+const MAX_PAGE_SIZE: u32 = 1_000;
+
+pub(crate) fn routes(log: Arc<dyn ChangeLog>) -> Router<App> {
+    Router::new().route("/v1/Services/{service}/Changes", get(list)).layer(Extension(log))
+}
+
+/// Changes, the oldest first: of a service, or with `Identity` of one of its users. They begin with the oldest that is
+/// kept, or behind the position in `After`.
+async fn list(
+    State(directory): State<ServiceDirectory>,
+    Extension(log): Extension<Arc<dyn ChangeLog>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    let after: Option<u64> = request.query.parsed("After", "the cursor of an earlier answer")?;
+    // An empty one is refused: it would show everybody to a client whose variable is not set.
+    let identity: Option<Identity> = request.query.get("Identity").map(str::parse).transpose()?;
+    let page_size = request.query.number("PageSize", 1..=MAX_PAGE_SIZE)?.unwrap_or(DEFAULT_PAGE_SIZE);
+    let page = log.changes(service, identity.as_ref(), after, page_size as usize).await?;
+    let page = page.map_err(|gone| ApiError::gone(&gone))?;
+    let next_page_url = page.more.then(|| {
+        let filter =
+            identity.map(|identity| format!("&Identity={}", utf8_percent_encode(identity.as_str(), NON_ALPHANUMERIC)));
+        let (base, path, cursor) = (&request.base_url, &request.path, page.cursor);
+        format!("{base}{path}?PageSize={page_size}&After={cursor}{}", filter.unwrap_or_default())
+    });
+    let changes = page.changes.iter().map(|change| ShownChange { id: change.id, notice: &change.notice }).collect();
+    Ok(Json(ChangesBody { changes, cursor: page.cursor, next_page_url }).into_response())
+}
+
+#[derive(Serialize)]
+struct ChangesBody<'a> {
+    changes: Vec<ShownChange<'a>>,
+    /// Where the next request begins, as `After`.
+    cursor: u64,
+    /// `null` if there are no more changes yet.
+    next_page_url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownChange<'a> {
+    id: u64,
+    #[serde(flatten)]
+    notice: &'a Notice,
+}

@@ -1,0 +1,277 @@
+//! The feed: each write that leads to something adds a row to a table, in its own transaction. What was delivered stays
+//! there for a while as the log of changes.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reachability_domain::identity::Identity;
+use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::ports::{ChangeLog, LoggedChange, LoggedChanges, PositionGone};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use rusqlite::{Connection, params};
+use tokio::sync::Notify;
+
+use super::database::{Database, unavailable};
+use super::rows::{Key, execute, find, read_document, write_document};
+use super::store::SqliteStore;
+
+/// After how many rows those are looked for that are too many.
+const ROWS_BETWEEN_COUNTS: usize = 1_000;
+
+/// For how long the log of changes is kept. If either is zero there is no log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long.
+    pub age: Duration,
+    /// How many rows.
+    pub rows: usize,
+}
+
+impl Retention {
+    /// The position up to which changes are too old at this time. Positions grow like the time.
+    fn oldest(&self, now: Timestamp) -> i64 {
+        now.as_millis().saturating_sub(i64::try_from(self.age.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether there is a log.
+    pub fn keeps_log(&self) -> bool {
+        !self.age.is_zero() && self.rows > 0
+    }
+}
+
+/// A connection on which records are written, whose changes go into the feed.
+pub(super) struct Writer<'a> {
+    connection: &'a Connection,
+    has_told: Cell<bool>,
+}
+
+impl Deref for Writer<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+impl Writer<'_> {
+    /// Adds to the feed what a write at this time leads to.
+    pub(super) fn tell(
+        &self,
+        service: ServiceSid,
+        identity: Option<&Identity>,
+        entry: &FeedEntry,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let follow_ups = (!entry.follow_ups.is_empty()).then_some(&entry.follow_ups);
+        execute(
+            self,
+            "INSERT INTO feed (id, service, identity, notice, follow_ups)
+             SELECT max(?1, delivered + 1, (SELECT coalesce(max(id), 0) + 1 FROM feed)), ?2, ?3, ?4, ?5
+             FROM feed_position",
+            params![
+                at.as_millis(),
+                Key(service),
+                identity.map(Identity::as_str),
+                entry.notice.as_ref().map(write_document).transpose()?,
+                follow_ups.map(write_document).transpose()?,
+            ],
+        )?;
+        self.has_told.set(true);
+        Ok(())
+    }
+}
+
+impl SqliteStore {
+    /// Runs a write of records that may change what is visible.
+    pub(super) async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let run = |connection: &Connection| {
+            let writer = Writer { connection, has_told: Cell::new(false) };
+            write(&writer).map(|written| (written, writer.has_told.get()))
+        };
+        let (written, has_told) = self.database.write(run).await?;
+        if has_told {
+            self.feed_written.notify_one();
+        }
+        Ok(written)
+    }
+
+    /// The feed of this store's writes, for one consumer.
+    pub fn feed(&self, retention: Retention) -> SqliteFeed {
+        SqliteFeed {
+            database: self.database.clone(),
+            written: self.feed_written.clone(),
+            retention,
+            uncounted: Arc::new(AtomicUsize::new(ROWS_BETWEEN_COUNTS)),
+        }
+    }
+}
+
+/// The feed of a store's writes. Clones share it.
+#[derive(Clone)]
+pub struct SqliteFeed {
+    database: Database,
+    written: Arc<Notify>,
+    retention: Retention,
+    /// How many rows were acknowledged since those were looked for that are too many.
+    uncounted: Arc<AtomicUsize>,
+}
+
+/// A row of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedRow {
+    /// Its position.
+    pub id: i64,
+    /// What the write led to.
+    pub entry: FeedEntry,
+}
+
+impl SqliteFeed {
+    /// Waits until something was written since the last wait.
+    pub async fn written(&self) {
+        self.written.notified().await;
+    }
+
+    /// What was written after this position (`None`: the last one that was acknowledged), in the order of writing.
+    ///
+    /// # Errors
+    /// If the database does not work.
+    pub async fn undelivered(&self, after: Option<i64>, at_most: usize) -> Result<Vec<FeedRow>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached(
+                        "SELECT id, notice, follow_ups FROM feed
+                         WHERE id > coalesce(?1, (SELECT delivered FROM feed_position)) ORDER BY id LIMIT ?2",
+                    )
+                    .map_err(unavailable)?;
+                let columns = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(i64, Option<String>, Option<String>)> {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                };
+                let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
+                let rows = statement.query_map(params![after, limit], columns).map_err(unavailable)?;
+                rows.map(|row| {
+                    let (id, notice, follow_ups) = row.map_err(unavailable)?;
+                    let entry = FeedEntry {
+                        notice: notice.as_deref().map(read_document).transpose()?,
+                        follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+                    };
+                    Ok(FeedRow { id, entry })
+                })
+                .collect()
+            })
+            .await
+    }
+
+    /// Deletes the changes that are too old, also while nothing new is acknowledged.
+    ///
+    /// # Errors
+    /// If the database does not work.
+    pub async fn delete_old(&self, now: Timestamp) -> Result<(), StoreError> {
+        let oldest = self.retention.oldest(now);
+        self.database
+            .write(move |connection| {
+                let delivered = "SELECT delivered FROM feed_position";
+                let delivered: Option<i64> = find(connection, delivered, [], |row| row.get(0))?;
+                delete(connection, oldest.min(delivered.unwrap_or_default()))
+            })
+            .await
+    }
+
+    /// Acknowledges so many rows, up to this position, and deletes those that are not kept any longer.
+    ///
+    /// # Errors
+    /// If the database does not work; then nothing was acknowledged.
+    pub async fn acknowledge(&self, id: i64, rows: usize, now: Timestamp) -> Result<(), StoreError> {
+        let retention = self.retention;
+        let uncounted = self.uncounted.fetch_add(rows, Ordering::Relaxed) + rows;
+        let counts = uncounted >= ROWS_BETWEEN_COUNTS;
+        if counts {
+            self.uncounted.store(0, Ordering::Relaxed);
+        }
+        self.database
+            .write(move |connection| {
+                execute(connection, "UPDATE feed_position SET delivered = max(delivered, ?1)", [id])?;
+                let mut up_to = id;
+                if retention.keeps_log() {
+                    up_to = retention.oldest(now);
+                    if counts {
+                        let sql = "SELECT id FROM feed ORDER BY id DESC LIMIT 1 OFFSET ?1";
+                        let rows = i64::try_from(retention.rows).unwrap_or(i64::MAX);
+                        let too_many: Option<i64> = find(connection, sql, [rows], |row| row.get(0))?;
+                        up_to = up_to.max(too_many.unwrap_or(up_to));
+                    }
+                }
+                delete(connection, up_to.min(id))
+            })
+            .await
+    }
+}
+
+fn delete(connection: &Connection, up_to: i64) -> Result<(), StoreError> {
+    // The position is that of the last row that goes, and not the limit: who has read that row has missed nothing, even if
+    // no other was written until the limit had passed it.
+    execute(
+        connection,
+        "UPDATE feed_position SET deleted = coalesce((SELECT max(id) FROM feed WHERE id <= ?1), deleted)",
+        [up_to],
+    )?;
+    execute(connection, "DELETE FROM feed WHERE id <= ?1", [up_to]).map(drop)
+}
+
+#[async_trait]
+impl ChangeLog for SqliteFeed {
+    async fn changes(
+        &self,
+        service: ServiceSid,
+        identity: Option<&Identity>,
+        after: Option<u64>,
+        at_most: usize,
+    ) -> Result<Result<LoggedChanges, PositionGone>, StoreError> {
+        let identity = identity.cloned();
+        self.database
+            .read(move |connection| {
+                // One view: rows may be deleted in between.
+                let connection = &*connection.unchecked_transaction().map_err(unavailable)?;
+                let sql = "SELECT deleted, max(delivered, (SELECT coalesce(max(id), 0) FROM feed)) FROM feed_position";
+                let bounds: Option<(u64, u64)> = find(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let (oldest, newest) = bounds.unwrap_or_default();
+                let after = after.unwrap_or(oldest);
+                if after < oldest || newest < after {
+                    return Ok(Err(PositionGone));
+                }
+                let mut statement = connection
+                    .prepare_cached(
+                        "SELECT id, notice FROM feed WHERE id > ?1 AND id <= ?2 AND service = ?3
+                         AND (?4 IS NULL OR identity = ?4) AND notice IS NOT NULL ORDER BY id LIMIT ?5",
+                    )
+                    .map_err(unavailable)?;
+                let limit = i64::try_from(at_most + 1).unwrap_or(i64::MAX);
+                let parameters = params![after, newest, Key(service), identity.as_ref().map(Identity::as_str), limit];
+                let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                let rows = statement.query_map(parameters, columns).map_err(unavailable)?;
+                let changes: Result<Vec<LoggedChange>, StoreError> = rows
+                    .map(|row| {
+                        let (id, notice): (u64, String) = row.map_err(unavailable)?;
+                        Ok(LoggedChange { id, notice: read_document(&notice)? })
+                    })
+                    .collect();
+                let mut changes = changes?;
+                let more = changes.len() > at_most;
+                changes.truncate(at_most);
+                let last = changes.last().map(|change| change.id);
+                let cursor = if more { last.unwrap_or(newest) } else { newest };
+                Ok(Ok(LoggedChanges { changes, cursor, more }))
+            })
+            .await
+    }
+}
