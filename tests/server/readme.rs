@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use reachability_domain::presence::change::Notice;
+use reachability_domain::presence::change_reason::ChangeReason;
+use reachability_domain::push::reason::Reason;
 use reachability_infra::clock;
 use reachability_test_keys as keys;
 use reachability_tests::clients;
@@ -19,12 +22,12 @@ use reachability_tests::server::{PATIENCE, Server, binary};
 use serde_json::Value;
 
 /// The sections whose commands are pasted, in their order.
-const PASTED: [&str; 5] = ["Start", "With a Twilio library", "Events", "Push", "The command"];
+const PASTED: [&str; 6] = ["Start", "With a Twilio library", "Events", "Push", "Changes", "The command"];
 
 /// The sections whose blocks are not pasted, and why.
 const NOT_PASTED: [(&str, &str); 8] = [
     ("On AWS", "takes an account at AWS; tests/aws/serverless.rs pastes it with what stands in for it"),
-    ("Changes", "samples of messages, on AWS"),
+    ("Messages", "samples, which another test reads"),
     ("Locally, with SAM", "takes Docker and a deployment; tests/aws/serverless.rs"),
     ("Replaying events", "takes a queue of AWS; tests/aws/serverless.rs"),
     ("Removing it", "takes a stack; tests/aws/serverless.rs pastes it"),
@@ -150,6 +153,11 @@ fn is_like(shown: &str, found: &str) -> bool {
     }
 }
 
+/// Whether a number is a time in milliseconds: a position in the log of changes, or a revision.
+fn is_time(number: &Value) -> bool {
+    number.as_u64().is_some_and(|number| number.to_string().len() == 13)
+}
+
 /// Whether a value has at least the members in the README.
 fn has(found: &Value, shown: &Value) -> bool {
     match (found, shown) {
@@ -160,7 +168,7 @@ fn has(found: &Value, shown: &Value) -> bool {
             found.len() == shown.len() && found.iter().zip(shown).all(|(found, shown)| has(found, shown))
         }
         (Value::String(found), Value::String(shown)) => is_like(shown, found),
-        _ => found == shown,
+        _ => found == shown || is_time(found) && is_time(shown),
     }
 }
 
@@ -375,4 +383,46 @@ async fn every_command_of_the_readme_works_twice() {
         let (status, logs) = server.stop();
         assert!(status.success(), "{status}: {logs}");
     }
+}
+
+/// The samples are as the domain writes them.
+#[test]
+fn the_messages_of_the_readme_are_notices() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let samples = blocks(&readme).into_iter().filter(|block| block.section == "Messages" && block.language == "json");
+    let samples: Vec<String> =
+        samples.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let kinds = samples.iter().map(|sample| {
+        let notice: Notice = serde_json::from_str(sample).unwrap_or_else(|error| panic!("{error}: {sample}"));
+        assert_eq!(&notice.to_json(), sample);
+        notice.kind()
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["user", "profile", "service"]);
+}
+
+/// Nobody is told a reason that the README does not explain.
+#[test]
+fn the_readme_explains_every_reason_of_a_change() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let table = readme.lines().skip_while(|line| !line.starts_with("| reason | of |")).skip(2);
+    let words: Vec<&str> = table
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('`').nth(1).unwrap_or_else(|| panic!("no word: {line}")))
+        .collect();
+    let reasons = [
+        ChangeReason::Connect,
+        ChangeReason::ClientClosed,
+        ChangeReason::ConnectionLost,
+        ChangeReason::ServerClosed,
+        ChangeReason::LeaseEnded,
+        ChangeReason::Registered,
+        ChangeReason::Unregistered,
+        ChangeReason::Expired,
+        ChangeReason::Confirmed,
+        ChangeReason::Provider(Reason::new("Unregistered")),
+        ChangeReason::Switched,
+        ChangeReason::Profile,
+        ChangeReason::Deleted,
+    ];
+    assert_eq!(words, reasons.map(|reason| reason.to_string()));
 }
