@@ -6,7 +6,7 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::store::StoreError;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{FeedRow, SqliteFeed};
+use reachability_infra::sqlite::SqliteFeed;
 use reachability_worker::Fanout;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
@@ -83,13 +83,12 @@ enum Turn {
 }
 
 async fn deliver(feed: &SqliteFeed, fanout: &Fanout, delivered: &mut Unacknowledged) -> Result<Turn, StoreError> {
-    let mut rows = feed.undelivered(delivered.position, BATCH).await?;
+    let rows = feed.undelivered(delivered.position, BATCH).await?;
     // What is written after this read wakes the loop again.
     let is_all = rows.len() < BATCH;
-    let entries: Vec<FeedEntry> = rows.iter().map(|row| row.entry.clone()).collect();
+    let (ids, entries): (Vec<i64>, Vec<FeedEntry>) = rows.into_iter().map(|row| (row.id, row.entry)).unzip();
     let failed = fanout.handle(&entries).await;
-    rows.truncate(failed.unwrap_or(rows.len()));
-    delivered.add(&rows);
+    delivered.add(&ids[..failed.unwrap_or(ids.len())]);
     if delivered.rows >= BATCH {
         delivered.acknowledge(feed).await?;
     }
@@ -111,10 +110,10 @@ struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    fn add(&mut self, rows: &[FeedRow]) {
-        if let Some(last) = rows.last() {
-            self.position = Some(last.id);
-            self.rows += rows.len();
+    fn add(&mut self, ids: &[i64]) {
+        if let Some(last) = ids.last() {
+            self.position = Some(*last);
+            self.rows += ids.len();
             self.since = self.since.or_else(|| Some(Instant::now()));
         }
     }

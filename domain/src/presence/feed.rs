@@ -38,16 +38,13 @@ impl FeedEntry {
         }
     }
 
-    /// What a write of a user's state leads to; `None` if nothing.
+    /// What a write of a user's state leads to; `None` if nothing, as always where [`FeedEntry::is_possible`] is false.
     pub fn of_state(
         user: &UserKey,
         configuration: &Configuration,
         before: &UserState,
         after: &UserState,
     ) -> Option<Self> {
-        if !Self::is_possible(before, after) {
-            return None;
-        }
         let change = Change::between(user, configuration, before, after);
         let mut follow_ups = Vec::new();
         if let Some(change) = &change
