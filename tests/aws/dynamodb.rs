@@ -97,15 +97,21 @@ fn disconnect(identity: &str, connection: &str, at: i64) -> Event {
     event_of(identity, connection, at, EventKind::Disconnect { reason: EndReason::ClientClosed })
 }
 
-/// The number of requests for an event, on an engine that returns the item of a failed condition, as AWS does.
-#[tokio::test]
-async fn events_cost_one_request_each() {
+/// A store whose requests are counted, with a service whose reachability is on. Its engine returns the item of a failed
+/// condition, as AWS does.
+async fn counted() -> (Arc<DynamoStore>, Harness, aws::CountRequests) {
     let requests = aws::CountRequests::default();
     let config = aws::config(&MiniStack::shared().url()).await;
     let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
-    let table = aws::create_table(&client).await;
-    let harness = Harness::new(Arc::new(DynamoStore::new(client, table)), SETTINGS);
+    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
+    let harness = Harness::new(store.clone(), SETTINGS);
     harness.switch(service(1), true).await;
+    (store, harness, requests)
+}
+
+#[tokio::test]
+async fn events_cost_one_request_each() {
+    let (_, harness, requests) = counted().await;
     let worker =
         worker(harness.store.clone(), harness.timers.clone(), rules(SETTINGS), Configuration::MAX_AGE, Arc::default());
     let names: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
@@ -136,12 +142,7 @@ async fn events_cost_one_request_each() {
 #[tokio::test]
 async fn many_writers_of_one_user_need_few_requests() {
     const WRITERS: u64 = 150;
-    let requests = aws::CountRequests::default();
-    let config = aws::config(&MiniStack::shared().url()).await;
-    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
-    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
-    let harness = Harness::new(store.clone(), SETTINGS);
-    harness.switch(service(1), true).await;
+    let (store, harness, requests) = counted().await;
     harness.deliver(&[connect("alice", "c", START)], START).await;
     let user = User::new(Sid::from_bits(1), connect("alice", "c", START).user, None, Timestamp::from_millis(START));
     requests.take();
@@ -175,12 +176,7 @@ async fn many_writers_of_one_user_need_few_requests() {
 /// A profile has the same revision as the state, so that both are written.
 #[tokio::test]
 async fn a_profile_edit_costs_a_read_and_a_transaction() {
-    let requests = aws::CountRequests::default();
-    let config = aws::config(&MiniStack::shared().url()).await;
-    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
-    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
-    let harness = Harness::new(store.clone(), SETTINGS);
-    harness.switch(service(1), true).await;
+    let (store, harness, requests) = counted().await;
     harness.deliver(&[connect("alice", "c", START)], START).await;
     let by_identity = UserRef::Identity("alice".parse().unwrap());
     let user = store.user(service(1), &by_identity).await.unwrap().unwrap();

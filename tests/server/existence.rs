@@ -29,16 +29,22 @@ async fn send(client: &Client, service: &str, events: &[Value], marker: &str) {
     wait("the events are handled", marked).await;
 }
 
+/// A new service whose reachability is on, or was and is off.
+async fn service_that_is(client: &Client, is_on: bool) -> String {
+    let service = client.enabled_service().await;
+    if !is_on {
+        client.post(&format!("/v1/Services/{service}/Configuration"), "ReachabilityEnabled=false").await;
+    }
+    service
+}
+
 #[tokio::test]
 async fn a_user_exists_after_its_events_in_either_order() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
     for is_on in [true, false] {
-        let service = client.enabled_service().await;
-        if !is_on {
-            client.post(&format!("/v1/Services/{service}/Configuration"), "ReachabilityEnabled=false").await;
-        }
+        let service = service_that_is(&client, is_on).await;
         let now = clock::now();
         let opening = |identity, kind| event(&service, identity, kind, now);
         let end = |identity| event(&service, identity, "disconnect", now.plus(Duration::from_millis(1)));
@@ -82,10 +88,7 @@ async fn only_later_events_bring_a_deleted_user_back() {
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
     for is_on in [true, false] {
-        let service = client.enabled_service().await;
-        if !is_on {
-            client.post(&format!("/v1/Services/{service}/Configuration"), "ReachabilityEnabled=false").await;
-        }
+        let service = service_that_is(&client, is_on).await;
         let alice = format!("/v1/Services/{service}/Users/alice");
         let path = format!("/v1/Services/{service}/Events");
         let before = clock::now();

@@ -45,6 +45,13 @@ pub(crate) fn service_in_case(case: u128, service: ServiceSid) -> ServiceSid {
     ServiceSid::from_bits((case << 8) + service.bits())
 }
 
+/// Switches a service of this case, and of its model.
+async fn switch(case: u128, harness: &Harness, model: &mut Model, n: u128, on: bool) {
+    let service = service_in_case(case, generate::service(n));
+    harness.switch(service, on).await;
+    model.switch(service, on);
+}
+
 /// If a log is shuffled, repeated and cut into batches in any way, the result is what the model says.
 pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
     let unlimited = Settings { lease: None, ..SETTINGS };
@@ -53,9 +60,7 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
         let harness = Harness::new(store.clone(), settings);
         let mut model = Model::new(settings);
         for n in [1, 2] {
-            let service = service_in_case(case, generate::service(n));
-            harness.switch(service, true).await;
-            model.switch(service, true);
+            switch(case, &harness, &mut model, n, true).await;
         }
         let end = START + LENGTH;
         for batch in batches {
@@ -110,20 +115,14 @@ pub fn switching_and_passing_time_match_the_model(store: &Arc<dyn Store>, cases:
         let harness = Harness::new(store.clone(), SETTINGS);
         let mut model = Model::new(SETTINGS);
         for n in [1, 2] {
-            let service = service_in_case(case, generate::service(n));
-            harness.switch(service, false).await;
-            model.switch(service, false);
+            switch(case, &harness, &mut model, n, false).await;
         }
         let mut now = START;
         let mut arrived: Vec<(Event, PresenceMessage)> = vec![];
         let mut deliveries = 0;
         for step in steps {
             match step {
-                Step::Switch(n, on) => {
-                    let service = service_in_case(case, generate::service(n));
-                    harness.switch(service, on).await;
-                    model.switch(service, on);
-                }
+                Step::Switch(n, on) => switch(case, &harness, &mut model, n, on).await,
                 Step::Event(event) => {
                     let mut event = in_case(case, event);
                     event.occurred_at = Timestamp::from_millis(now);
@@ -208,9 +207,7 @@ pub fn acceptance_decides_and_not_handling(store: &Arc<dyn Store>, cases: u32) {
         let harness = Harness::new(store.clone(), SETTINGS);
         let mut model = Model::new(SETTINGS);
         for n in [1, 2] {
-            let service = service_in_case(case, generate::service(n));
-            harness.switch(service, false).await;
-            model.switch(service, false);
+            switch(case, &harness, &mut model, n, false).await;
         }
         let users: Vec<UserKey> =
             users().into_iter().map(|user| UserKey { service: service_in_case(case, user.service), ..user }).collect();
@@ -228,11 +225,7 @@ pub fn acceptance_decides_and_not_handling(store: &Arc<dyn Store>, cases: u32) {
         for moment in moments {
             now += 1;
             match moment {
-                Moment::Switch(n, on) => {
-                    let service = service_in_case(case, generate::service(n));
-                    harness.switch(service, on).await;
-                    model.switch(service, on);
-                }
+                Moment::Switch(n, on) => switch(case, &harness, &mut model, n, on).await,
                 Moment::Accept(event) => {
                     let mut event = in_case(case, event);
                     event.occurred_at = Timestamp::from_millis(now);

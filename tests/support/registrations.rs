@@ -6,12 +6,12 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
-use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::sid::CredentialSid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 
+use crate::contract::bindings::binding;
 use crate::ids;
 
 /// A registration that nobody has confirmed.
@@ -35,26 +35,11 @@ impl Unconfirmed {
     /// Stores it now, and does nothing else.
     pub async fn store(self, store: &impl Bindings) {
         let Self { user, channel, token, credential, at, generation } = self;
-        let address = Address::new(channel, &token).unwrap();
-        let device = Device::new(user.service, channel, &address);
-        let binding = Binding {
-            sid: device.binding_sid(&user.identity),
-            service_sid: user.service,
-            identity: user.identity.clone(),
-            channel,
-            address,
-            credential_sid: credential,
-            endpoint: None,
-            date_created: at,
-            date_updated: at,
-            registered_at: at,
-            confirmed_at: None,
-            death: None,
-            version: 0,
-        };
+        let user = User::new(ids::sid(), user, None, at);
+        let binding = binding(&user, channel, &token, at);
+        let binding = Binding { credential_sid: credential, endpoint: None, ..binding };
+        let device = binding.device();
         let register = BindingCommand::Register { binding, generation };
-        let service = user.service;
-        let new = User::new(ids::sid(), user, None, at);
-        store.apply(service, device, &register, Some(&new), clock::now()).await.unwrap();
+        store.apply(user.service_sid, device, &register, Some(&user), clock::now()).await.unwrap();
     }
 }
