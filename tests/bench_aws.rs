@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use futures_util::future::join_all;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
@@ -141,7 +141,7 @@ impl Bench {
         let mut service = new_service(ServiceSid::from_bits(1));
         service.configuration.set_reachability_enabled(true, clock::now());
         store.create_service(&service).await.unwrap();
-        let rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(LEASE) };
+        let rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(LEASE), limits: Limits::DEFAULT };
         let worker =
             worker(store.clone(), Arc::new(Sink), rules, Configuration::MAX_AGE, Arc::new(EmfMetrics::default()));
         Self { client, requests, table, store, worker, service: service.sid }
@@ -286,8 +286,8 @@ impl Bench {
         let states = self.store.states(&users).await.unwrap();
         let [ours, theirs] = [0, 1].map(|n| {
             let presence = &states[n].presence;
-            let connections = presence.connections().map(|(_, it)| (it.lease.is_some(), it.ended.is_some()));
-            (presence.online_generation(), connections.collect::<Vec<_>>())
+            let connections = presence.connections.values().map(|it| (it.leased_until.is_some(), it.ended.is_some()));
+            (presence.online_generation, connections.collect::<Vec<_>>())
         });
         assert_eq!(ours, theirs);
         assert_eq!(ours.1, [(true, true), (true, true)]);

@@ -20,6 +20,8 @@ pub enum Counter {
     EventsDisabled,
     /// Messages that can never be handled.
     EventsRefused,
+    /// Live connections that were dropped since their user had too many.
+    ConnectionsDropped,
     /// Changes of users to online.
     ChangesOnline,
     /// Changes of users to offline.
@@ -60,12 +62,13 @@ pub enum Counter {
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
         Self::EventsDisabled,
         Self::EventsRefused,
+        Self::ConnectionsDropped,
         Self::ChangesOnline,
         Self::ChangesOffline,
         Self::ChangesUnknown,

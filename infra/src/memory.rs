@@ -10,7 +10,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{ConnectionId, Identity, UserKey};
+use reachability_domain::identity::{ConnectionKey, Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::device_writes::TransitionWrites;
@@ -212,7 +212,7 @@ impl States for MemoryStore {
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let mut contents = self.contents();
@@ -220,7 +220,7 @@ impl States for MemoryStore {
         let unknown = UserState::default();
         let before = scope.states.get(&user.identity).unwrap_or(&unknown);
         let writes = JoinWrites::of(before, news, user.sid, now);
-        let joined = Joined::of(before, writes.after(before), news, asked);
+        let joined = writes.joined(before, news, asked);
         if let Some(state) = writes.state {
             scope.states.insert(user.identity.clone(), state);
         }

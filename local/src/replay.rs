@@ -203,7 +203,7 @@ async fn write(
                 identity: &user.identity,
                 is_online: reachability.online,
                 is_notifiable: reachability.notifiable,
-                last_active: state.presence.last_active().map(|time| time.to_string()),
+                last_active: state.presence.last_active.map(|time| time.to_string()),
             };
             serde_json::to_writer(&mut output, &line).map_err(|error| ReplayError::Write(error.into()))?;
             output.write_all(b"\n").map_err(ReplayError::Write)?;

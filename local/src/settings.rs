@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
@@ -68,6 +68,12 @@ pub(crate) struct ServeSettings {
           allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) lease_seconds: u32,
+
+    /// Live connections that a user's record holds. Of more, the one that ends first is dropped until its next renewal
+    #[arg(long, env = "REACHABILITY_MAX_CONNECTIONS_PER_USER", value_name = "COUNT", default_value_t = 100,
+          allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) max_connections_per_user: u16,
 
     #[command(flatten)]
     pub(crate) change_log: ChangeLogSettings,
@@ -209,7 +215,11 @@ impl Grace {
 
 impl ServeSettings {
     pub(crate) fn rules(&self) -> Rules {
-        Rules { grace: self.grace.period(), lease: LeasePolicy::For(Duration::from_secs(self.lease_seconds.into())) }
+        Rules {
+            grace: self.grace.period(),
+            lease: LeasePolicy::For(Duration::from_secs(self.lease_seconds.into())),
+            limits: Limits { live: self.max_connections_per_user.into(), ..Limits::DEFAULT },
+        }
     }
 }
 
@@ -219,7 +229,8 @@ impl ReplaySettings {
             Some(seconds) => LeasePolicy::For(Duration::from_secs(seconds.into())),
             None => LeasePolicy::Unlimited,
         };
-        Rules { grace: self.grace.period(), lease }
+        // A log is read as a whole, and needs no bounds.
+        Rules { grace: self.grace.period(), lease, limits: Limits::NONE }
     }
 }
 

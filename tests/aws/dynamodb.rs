@@ -151,10 +151,10 @@ async fn many_writers_of_one_user_need_few_requests() {
         // Up to five seconds ahead of and behind the others.
         let now = START + i64::try_from(n * 7_919 % 10_000).unwrap();
         tokio::spawn(async move {
-            let mut news = News::default();
+            let mut news = News::new(rules(SETTINGS));
             let event = connect("alice", &format!("c-{n}"), now);
             let now = Timestamp::from_millis(now);
-            news.add(&event, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
+            news.add(&event, Acceptance::In(Generation(1)), now);
             store.join(&user, &news, &[], now).await.unwrap().after.revision
         })
     });
@@ -167,7 +167,7 @@ async fn many_writers_of_one_user_need_few_requests() {
     println!("{WRITERS} writers of one user: {made} requests");
     assert_eq!(revisions.len() as u64, WRITERS, "each write has its own revision");
     let state = store.states(&[user.key()]).await.unwrap().remove(0);
-    assert_eq!(state.presence.connections().len() as u64, WRITERS + 1);
+    assert_eq!(state.presence.connections.len() as u64, WRITERS + 1);
     assert_eq!(Some(&state.revision), revisions.last());
     // One that finds nothing ahead, and one more for each of the revision, the time and the latest event, at most.
     assert!(made <= 4 * WRITERS, "{made} requests");

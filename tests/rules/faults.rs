@@ -14,7 +14,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::PresenceMessage;
@@ -99,7 +99,7 @@ impl States for Fickle<Arc<dyn Store>> {
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         self.call(self.inner.join(user, news, asked, now), no_store).await

@@ -114,7 +114,7 @@ mod in_sqlite {
             let store = SqliteStore::new(database.clone());
             let (queue, pushes) = (SqliteQueue::events(database.clone()), SqliteQueue::pushes(database));
             let state = store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
-            assert_eq!((state.revision, state.presence.connections().len()), (7, 1));
+            assert_eq!((state.revision, state.presence.connections.len()), (7, 1));
             assert!(!state.registrations.ever());
             let due = queue.due(Timestamp::from_millis(5), 10).await.unwrap();
             assert_eq!(due[0].body, check.to_json());

@@ -76,8 +76,8 @@ fn state(events: &[(u32, Event)], registrations: Registrations) -> UserState {
     for (generation, event) in events {
         let generation = configuration(*generation, true).generation;
         let now = event.occurred_at;
-        let mut news = News::default();
-        news.add(event, Acceptance::In(generation), &rules(SETTINGS), now);
+        let mut news = News::new(rules(SETTINGS));
+        news.add(event, Acceptance::In(generation), now);
         state.join(&news, sid, now);
     }
     state

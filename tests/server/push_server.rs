@@ -520,9 +520,9 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     server.kill();
     let store = SqliteStore::new(Database::open(&directory.path().join("data/reachability.db")).unwrap());
     let now = clock::now();
-    let mut news = News::default();
+    let mut news = News::new(rules(SETTINGS));
     let end = Event::parse(event(&service, "last", "disconnect").to_string().as_bytes()).unwrap();
-    news.add(&end, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
+    news.add(&end, Acceptance::In(Generation(1)), now);
     store.join(&User::new(ids::sid(), user, None, now), &news, &[], now).await.unwrap();
     drop(store);
     assert!(apple.requests_to("00ffeeff").is_empty());

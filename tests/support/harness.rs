@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::acceptance::Acceptance;
-use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, Check, PresenceMessage};
 use reachability_domain::presence::reachability::Reachability;
@@ -34,6 +34,7 @@ pub fn rules(settings: Settings) -> Rules {
         lease: settings
             .lease
             .map_or(LeasePolicy::Unlimited, |lease| LeasePolicy::For(Duration::from_millis(lease as u64))),
+        limits: Limits::DEFAULT,
     }
 }
 

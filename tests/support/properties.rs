@@ -77,7 +77,7 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
                 let truth = model.truth(&user, now);
                 prop_assert_eq!(harness.read(&user, now).await.online, truth.online, "{:?} at {}", user, now - end);
             }
-            let last_active = harness.state(&user).await.presence.last_active().map(Timestamp::as_millis);
+            let last_active = harness.state(&user).await.presence.last_active.map(Timestamp::as_millis);
             prop_assert_eq!(last_active, model.truth(&user, end).last_active);
             let found = harness.store.user(user.service, &UserRef::Identity(user.identity.clone())).await.unwrap();
             prop_assert_eq!(found.is_some(), model.exists(&user));

@@ -1,21 +1,28 @@
 //! A user's connections, as a join-semilattice.
 //!
 //! What is stored about a connection only grows: *unseen < live < closed*, and among live connections the later lease
-//! wins. Each event is converted to a small value ([`Presence::of_event`]) that is joined to the stored value
-//! ([`Presence::join`]). Join is commutative, associative and idempotent. So the same events in any order, repetition
+//! wins. Each event is converted to a small value ([`Rules::connection`]) that is joined to the stored value
+//! ([`Connection::join`]). Join is commutative, associative and idempotent. So the same events in any order, repetition
 //! or grouping produce the same state, and a connect that arrives after its disconnect does not bring the connection
 //! back.
 //!
 //! Whether a connection is live is not stored: it is computed from `now` on every read.
+//!
+//! A record is bounded ([`Limits`]). Connections that have ended are forgotten, those that ended first before the others,
+//! and the record keeps how far that went: its *floor*, the latest disconnect forgotten. An event of an unknown
+//! connection that occurred at or before the floor says nothing, since the connection may be a forgotten one. So a
+//! connection that was seen to end never comes back. The price: a connect that arrives after more than [`Limits::ended`]
+//! other connections of its user have ended, all of them later than it occurred, may count from its next renewal only.
+//! As long as none is overtaken like that, order does not matter.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Generation;
-use crate::identity::ConnectionId;
+use crate::identity::ConnectionKey;
+use crate::presence::connection::{Connection, Ending};
 use crate::presence::event::{EndReason, Event, EventKind};
 use crate::time::Timestamp;
 
@@ -28,6 +35,26 @@ pub enum LeasePolicy {
     Unlimited,
 }
 
+/// How many connections of a user are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Live ones. Of more, the one that ends first is dropped; its next renewal brings it back.
+    pub live: usize,
+    /// Ended ones, at least. Up to [`Limits::SPARE`] more are, so that forgetting needs few writes.
+    pub ended: usize,
+}
+
+impl Limits {
+    /// How many ended connections wait until they are forgotten together.
+    pub const SPARE: usize = 5;
+
+    /// The limits of a deployment that has not set its own.
+    pub const DEFAULT: Self = Self { live: 100, ended: 16 };
+
+    /// For recorded logs, which are read as a whole.
+    pub const NONE: Self = Self { live: usize::MAX, ended: usize::MAX };
+}
+
 /// The deployment's settings for presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -35,206 +62,75 @@ pub struct Rules {
     pub grace: Duration,
     /// From a connect or renewal until the connection ends without a disconnect.
     pub lease: LeasePolicy,
+    /// How many connections of a user are remembered.
+    pub limits: Limits,
 }
 
-/// What connects and renewals say about a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// When the latest of them occurred. An event that occurred at or before this time adds nothing.
-    #[serde(rename = "a")]
-    pub at: Timestamp,
-    /// The latest end of a lease.
-    #[serde(rename = "l")]
-    pub until: Timestamp,
-}
-
-/// What disconnects say about a connection. The earliest reported end wins; of equal ends, the one recorded first, then
-/// the first by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Ending {
-    /// When the connection stops counting as live, grace period included.
-    #[serde(rename = "a")]
-    pub at: Timestamp,
-    /// When it was recorded. How long the tombstone is kept depends on it.
-    #[serde(rename = "r")]
-    pub recorded_at: Timestamp,
-    /// Why it ended.
-    #[serde(rename = "w", default = "reason_of_older_versions", with = "short_reason")]
-    pub reason: EndReason,
-}
-
-/// Earlier versions stored no reason. Of their endings only those in their grace period can still become visible.
-fn reason_of_older_versions() -> EndReason {
-    EndReason::ConnectionLost
-}
-
-/// One letter: a state is stored with every event.
-mod short_reason {
-    use serde::de::{Deserialize, Deserializer, Error, Unexpected};
-    use serde::ser::Serializer;
-
-    use crate::presence::event::EndReason;
-
-    pub(super) fn serialize<S: Serializer>(reason: &EndReason, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_char(match reason {
-            EndReason::ClientClosed => 'c',
-            EndReason::ConnectionLost => 'l',
-            EndReason::ServerClosed => 's',
-        })
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EndReason, D::Error> {
-        match char::deserialize(deserializer)? {
-            'c' => Ok(EndReason::ClientClosed),
-            'l' => Ok(EndReason::ConnectionLost),
-            's' => Ok(EndReason::ServerClosed),
-            other => Err(D::Error::invalid_value(Unexpected::Char(other), &"c, l or s")),
-        }
-    }
-}
-
-/// What is known about one connection. Both fields `None`: *unseen*. `ended` set, with or without a lease: *closed*.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Connection {
-    /// From connects and renewals; `None` before the first.
-    #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
-    pub lease: Option<Lease>,
-    /// From disconnects; `None` before the first.
-    #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Ending>,
-}
-
-impl Connection {
-    /// Merges other knowledge about the same connection.
-    fn join(&mut self, other: &Self) {
-        self.lease = match (self.lease, other.lease) {
-            (Some(one), Some(two)) => Some(Lease { at: one.at.max(two.at), until: one.until.max(two.until) }),
-            (one, two) => one.or(two),
-        };
-        self.ended = match (self.ended, other.ended) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
-    }
-
-    /// When it stops counting as live. [`Timestamp::MIN`] if no connect or renewal is known.
-    pub fn live_until(&self) -> Timestamp {
-        let lease = self.lease.map_or(Timestamp::MIN, |opening| opening.until);
-        self.ended.map_or(lease, |ending| lease.min(ending.at))
-    }
-
-    /// Why it stopped counting as live; `None` if its lease ran out.
-    pub fn end_reason(&self) -> Option<EndReason> {
-        let lease_end = self.lease.map_or(Timestamp::MAX, |lease| lease.until);
-        self.ended.filter(|ending| ending.at <= lease_end).map(|ending| ending.reason)
-    }
-
-    /// Whether the connection can be dropped: no event that may still arrive could make it live again.
-    ///
-    /// An expired lease needs no tombstone. A disconnect needs none once every lease that an earlier event could have
-    /// given has expired. A disconnect without a known connect keeps its tombstone for as long as a queue keeps a
-    /// message.
-    fn is_prunable(&self, now: Timestamp) -> bool {
-        if now < self.live_until() {
-            return false;
-        }
-        let Some(ending) = self.ended else {
-            return self.lease.is_none_or(|opening| opening.until.plus(KEEP_AT_LEAST) <= now);
-        };
-        let leases_are_over = self.lease.is_some_and(|opening| {
-            let last_lease = ending.at.plus(opening.until.since(opening.at)).max(opening.until);
-            last_lease.max(ending.recorded_at).plus(KEEP_AT_LEAST) <= now
-        });
-        leases_are_over || ending.recorded_at.plus(KEEP_ENDED_AT_MOST) <= now
-    }
-}
-
-/// How long a connection is kept at least after its end. Repeated or reordered messages seldom arrive later than this;
-/// until then a repetition is recognised.
-const KEEP_AT_LEAST: Duration = Duration::from_secs(15 * 60);
-
-/// How long the tombstone of an ended connection is kept at most: one day longer than a queue keeps a message.
-pub const KEEP_ENDED_AT_MOST: Duration = Duration::from_secs(15 * 86_400);
-
-/// How many ended connections per user are kept for longer than [`KEEP_AT_LEAST`].
-const KEEP_ENDED: usize = 50;
-
-/// What is known about a user's connections.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Presence {
-    /// Live connections, and tombstones of recently ended ones.
-    #[serde(rename = "c", default)]
-    connections: BTreeMap<ConnectionId, Connection>,
-    /// The generation of the latest connect or renewal.
-    #[serde(rename = "g", default)]
-    online_generation: Generation,
-    /// When the user's latest event occurred; `None` before the first.
-    #[serde(rename = "t", default)]
-    last_active: Option<Timestamp>,
-}
-
-impl Presence {
-    /// Converts one event that was accepted in this generation and is handled at `now`.
-    pub fn of_event(event: &Event, rules: &Rules, generation: Generation, now: Timestamp) -> Self {
+impl Rules {
+    /// What an event that is handled at `now` says about its connection.
+    pub fn connection(&self, event: &Event, now: Timestamp) -> Connection {
         // A gateway's clock may be ahead of this server's. "At once" means by this server's clock.
         let ended_at = event.occurred_at.min(now);
-        let connection = match event.kind {
+        match event.kind {
             EventKind::Connect { lease, .. } | EventKind::Renew { lease } => Connection {
-                lease: Some(Lease {
-                    at: event.occurred_at,
-                    until: match rules.lease {
-                        LeasePolicy::Unlimited => Timestamp::MAX,
-                        LeasePolicy::For(setting) => event.occurred_at.plus(lease.unwrap_or(setting)),
-                    },
+                leased_until: Some(match self.lease {
+                    LeasePolicy::Unlimited => Timestamp::MAX,
+                    LeasePolicy::For(setting) => event.occurred_at.plus(lease.unwrap_or(setting)),
                 }),
                 ended: None,
             },
             EventKind::Disconnect { reason } => Connection {
-                lease: None,
+                leased_until: None,
                 ended: Some(Ending {
                     at: match reason {
                         EndReason::ClientClosed => ended_at,
-                        EndReason::ConnectionLost | EndReason::ServerClosed => ended_at.plus(rules.grace),
+                        EndReason::ConnectionLost | EndReason::ServerClosed => ended_at.plus(self.grace),
                     },
-                    recorded_at: now,
                     reason,
+                    occurred_at: event.occurred_at,
                 }),
             },
-        };
-        Self {
-            online_generation: if connection.lease.is_some() { generation } else { Generation::default() },
-            connections: BTreeMap::from([(event.connection.clone(), connection)]),
-            last_active: Some(event.occurred_at),
         }
     }
+}
 
-    /// Rebuilds a value that a store keeps as separate columns or attributes.
-    pub fn from_parts(
-        connections: BTreeMap<ConnectionId, Connection>,
-        online_generation: Generation,
-        last_active: Option<Timestamp>,
-    ) -> Self {
-        Self { connections, online_generation, last_active }
-    }
+/// For how long the deletion of a user is remembered: one day longer than a queue keeps a message.
+pub const KEEP_DELETION: Duration = Duration::from_secs(15 * 86_400);
 
-    /// Merges other knowledge about the same user. Returns whether anything changed.
-    pub fn join(&mut self, other: &Self) -> bool {
-        let mut changed = false;
-        for (id, theirs) in &other.connections {
-            let ours = self.connections.entry(id.clone()).or_default();
-            let before = *ours;
-            ours.join(theirs);
-            changed |= before != *ours;
+/// What is known about a user's connections. A store keeps it in a binary form, so the order of the fields is fixed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Presence {
+    /// Live connections, and the ones that ended last.
+    pub connections: BTreeMap<ConnectionKey, Connection>,
+    /// The generation of the latest connect or renewal.
+    pub online_generation: Generation,
+    /// When the user's latest event occurred; `None` before the first.
+    pub last_active: Option<Timestamp>,
+    /// The latest disconnect of a connection that is forgotten; `None` if there is none. What occurred by then on unknown
+    /// connections says nothing.
+    pub floor: Option<Timestamp>,
+}
+
+/// How many connections were dropped from a record to keep it small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Live ones, since there were too many.
+    pub live: usize,
+    /// Ended ones.
+    pub ended: usize,
+}
+
+impl Presence {
+    /// Merges what an event that occurred at this time says about a connection. Returns whether anything changed.
+    pub fn join(&mut self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
+        let may_be_forgotten = self.floor.is_some_and(|floor| occurred_at <= floor);
+        if may_be_forgotten && !self.connections.contains_key(&key) {
+            return false;
         }
-        if self.online_generation < other.online_generation {
-            self.online_generation = other.online_generation;
-            changed = true;
-        }
-        if self.last_active < other.last_active {
-            self.last_active = other.last_active;
-            changed = true;
-        }
-        changed
+        let known = self.connections.entry(key).or_default();
+        let before = *known;
+        known.join(said);
+        before != *known
     }
 
     /// When the user goes offline if no further event arrives. [`Timestamp::MIN`] if there was never a connect.
@@ -242,57 +138,54 @@ impl Presence {
         self.connections.values().map(Connection::live_until).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// The generation of the latest connect or renewal.
-    pub fn online_generation(&self) -> Generation {
-        self.online_generation
-    }
-
-    /// When the user's latest event occurred; `None` before the first.
-    pub fn last_active(&self) -> Option<Timestamp> {
-        self.last_active
-    }
-
     /// What is known about one connection; the default value if nothing is.
-    pub fn connection(&self, id: &ConnectionId) -> Connection {
-        self.connections.get(id).copied().unwrap_or_default()
+    pub fn connection(&self, key: ConnectionKey) -> Connection {
+        self.connections.get(&key).copied().unwrap_or_default()
     }
 
     /// The connection that keeps the user online longest, or did so: its end is the user's end. `None` if there was never
     /// a connect.
-    pub fn last(&self) -> Option<(&ConnectionId, &Connection)> {
-        let opened = self.connections.iter().filter(|(_, connection)| connection.lease.is_some());
-        opened.max_by_key(|(id, connection)| (connection.live_until(), *id))
+    pub fn last(&self) -> Option<(ConnectionKey, Connection)> {
+        let opened = self.connections.iter().filter(|(_, connection)| connection.leased_until.is_some());
+        opened.max_by_key(|(key, it)| (it.live_until(), **key)).map(|(key, it)| (*key, *it))
     }
 
-    /// All known connections, live and ended.
-    pub fn connections(&self) -> impl ExactSizeIterator<Item = (&ConnectionId, &Connection)> {
-        self.connections.iter()
+    /// Drops the connections that are over the limits. The last one stays ([`Presence::last`]): it says why the user is
+    /// offline.
+    pub fn prune(&mut self, limits: Limits, now: Timestamp) -> Dropped {
+        if self.connections.len() <= limits.live.min(limits.ended.saturating_add(Limits::SPARE)) {
+            return Dropped::default();
+        }
+        let last = self.last().map(|(key, _)| key);
+        let (mut live, mut ended) = (vec![], vec![]);
+        for (key, connection) in self.connections.iter().filter(|(key, _)| Some(**key) != last) {
+            if now < connection.live_until() {
+                live.push((connection.live_until(), *key));
+            } else {
+                let over = connection.ended.map_or(connection.live_until(), |ending| ending.occurred_at);
+                ended.push((over, *key));
+            }
+        }
+        let too_many = |found: usize, limit: usize| found.saturating_sub(limit);
+        let dropped = Dropped {
+            // The last one is live if any is.
+            live: too_many(live.len(), limits.live.saturating_sub(1)),
+            ended: Some(too_many(ended.len(), limits.ended)).filter(|many| *many > Limits::SPARE).unwrap_or(0),
+        };
+        self.forget(live, dropped.live);
+        self.forget(ended, dropped.ended);
+        dropped
     }
 
-    /// Drops the connections that no longer matter, to keep the record small. If too many have ended some time ago,
-    /// drops the oldest of them too; later events on those count as new. The last one stays ([`Presence::last`]): it
-    /// says why the user is offline.
-    pub fn prune(&mut self, now: Timestamp) {
-        let last = self.last().map(|(id, _)| id.clone());
-        self.connections.retain(|id, connection| !connection.is_prunable(now) || Some(id) == last.as_ref());
-        self.drop_ended(KEEP_ENDED, |ending| ending.recorded_at.plus(KEEP_AT_LEAST) <= now);
-    }
-
-    /// Drops all but the last `keep` ended connections, for a store whose records are limited in size. A late event on
-    /// a dropped connection can bring that connection back.
-    pub fn prune_ended(&mut self, keep: usize, now: Timestamp) {
-        self.drop_ended(keep, |ending| ending.at <= now);
-    }
-
-    fn drop_ended(&mut self, keep: usize, may_go: impl Fn(&Ending) -> bool) {
-        if self.connections.len() <= keep {
+    /// Forgets so many of these connections, those with the earliest times.
+    fn forget(&mut self, mut among: Vec<(Timestamp, ConnectionKey)>, many: usize) {
+        if many == 0 {
             return;
         }
-        let ended = self.connections.iter().filter_map(|(id, connection)| Some((connection.ended?, id.clone())));
-        let mut ended: Vec<(Ending, ConnectionId)> = ended.collect();
-        ended.sort_unstable_by_key(|(ending, _)| Reverse(ending.recorded_at));
-        for (_, id) in ended.iter().skip(keep).filter(|(ending, _)| may_go(ending)) {
-            self.connections.remove(id);
+        among.sort_unstable();
+        for (_, key) in among.into_iter().take(many) {
+            let ending = self.connections.remove(&key).and_then(|connection| connection.ended);
+            self.floor = self.floor.max(ending.map(|ending| ending.occurred_at));
         }
     }
 }
@@ -300,42 +193,105 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::ConnectionId;
 
-    /// A user whose connections have leases of a year and end once a minute.
-    fn a_user_who_reconnects_every_minute(connections: i64) -> Presence {
-        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
-        let connections = (0..connections).map(|n| {
-            let lease = Some(Lease { at: at(n), until: at(n).plus(Duration::from_secs(365 * 86_400)) });
-            let ended = Some(Ending { at: at(n + 1), recorded_at: at(n + 1), reason: EndReason::ClientClosed });
-            (format!("c-{n:05}").parse().unwrap(), Connection { lease, ended })
-        });
-        Presence::from_parts(connections.collect(), Generation(1), None)
+    const LIMITS: Limits = Limits::DEFAULT;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn key(n: i64) -> ConnectionKey {
+        format!("c-{n}").parse::<ConnectionId>().unwrap().key()
+    }
+
+    fn live(until: i64) -> Connection {
+        Connection { leased_until: Some(at(until)), ended: None }
+    }
+
+    fn ended(second: i64) -> Connection {
+        let ending = Ending { at: at(second), reason: EndReason::ClientClosed, occurred_at: at(second) };
+        Connection { leased_until: None, ended: Some(ending) }
+    }
+
+    /// A user whose connections each last a second.
+    fn flapping(connections: i64) -> Presence {
+        let mut presence = Presence::default();
+        for n in 0..connections {
+            presence.join(key(n), at(n), &live(n + 120));
+            presence.join(key(n), at(n + 1), &ended(n + 1));
+            presence.prune(LIMITS, at(n + 1));
+        }
+        presence
     }
 
     #[test]
-    fn the_size_of_a_record_is_limited() {
-        let mut presence = a_user_who_reconnects_every_minute(2_000);
-        let now = Timestamp::from_millis(2_000 * 60_000);
-        presence.prune(now);
-        assert_eq!(presence.connections.len(), KEEP_ENDED, "the last ones");
-        assert!(presence.connections.contains_key(&"c-01999".parse().unwrap()));
+    fn ended_connections_are_forgotten_in_the_order_of_their_ends() {
+        // One of them is the last, and five are spare.
+        let presence = flapping(22);
+        assert_eq!((presence.connections.len(), presence.floor), (22, None));
+        let presence = flapping(23);
+        assert_eq!((presence.connections.len(), presence.floor), (17, Some(at(6))));
+        assert!((0..6).all(|n| !presence.connections.contains_key(&key(n))));
+        assert!((17..=22).contains(&flapping(1_000).connections.len()));
+    }
 
-        // All have just ended: they are dropped only if there is no room for them.
-        let mut presence = a_user_who_reconnects_every_minute(2_000);
-        presence
-            .connections
-            .values_mut()
-            .for_each(|it| it.ended = Some(Ending { at: now, recorded_at: now, reason: EndReason::ClientClosed }));
-        let live: ConnectionId = "c-00000".parse().unwrap();
-        presence.connections.get_mut(&live).unwrap().ended = None;
-        let in_grace: ConnectionId = "c-00001".parse().unwrap();
-        let later = now.plus(Duration::from_secs(10));
-        presence.connections.get_mut(&in_grace).unwrap().ended =
-            Some(Ending { at: later, recorded_at: now, reason: EndReason::ConnectionLost });
-        presence.prune(now);
-        assert_eq!(presence.connections.len(), 2_000);
-        presence.prune_ended(1_000, now);
-        assert!((1_001..=1_002).contains(&presence.connections.len()), "{}", presence.connections.len());
-        assert!(presence.connections.contains_key(&live) && presence.connections.contains_key(&in_grace));
+    #[test]
+    fn what_is_forgotten_never_comes_back() {
+        let mut presence = flapping(1_000);
+        let floor = presence.floor.unwrap();
+        for n in 0..1_000 {
+            for occurred_at in [at(n), at(n + 1)] {
+                presence.join(key(n), occurred_at, &live(n + 100_000));
+            }
+        }
+        assert!(presence.live_until() <= at(1_000), "a late event opened a connection that had ended");
+        assert!(!presence.join(key(5_000), floor, &live(2_000)), "it may have been forgotten");
+        assert!(presence.join(key(5_000), floor.plus(Duration::from_millis(1)), &live(2_000)));
+        assert_eq!(presence.live_until(), at(2_000));
+        assert!(presence.join(key(5_000), floor, &live(2_001)), "a known one joins whatever comes");
+    }
+
+    #[test]
+    fn an_end_of_an_unknown_connection_before_the_floor_needs_no_mark() {
+        let mut presence = flapping(1_000);
+        let before = presence.clone();
+        assert!(!presence.join(key(5_000), at(1), &ended(1)));
+        assert_eq!(presence, before);
+    }
+
+    #[test]
+    fn the_live_connection_that_ends_first_makes_room() {
+        let mut presence = Presence::default();
+        for n in 0..150 {
+            presence.join(key(n), at(0), &live(1_000 + n));
+        }
+        assert_eq!(presence.prune(LIMITS, at(1)), Dropped { live: 50, ended: 0 });
+        assert_eq!(presence.connections.len(), 100);
+        assert!((0..50).all(|n| !presence.connections.contains_key(&key(n))));
+        assert_eq!(presence.floor, None);
+        assert!(presence.join(key(0), at(0), &live(5_000)), "its next renewal brings it back");
+        assert_eq!(presence.prune(LIMITS, at(1)).live, 1);
+        // One in its grace period has ended already: it does not come back.
+        let lost = Ending { at: at(12), reason: EndReason::ConnectionLost, occurred_at: at(2) };
+        presence.join(key(60), at(2), &Connection { leased_until: None, ended: Some(lost) });
+        presence.join(key(5_000), at(2), &live(5_001));
+        assert_eq!(presence.prune(LIMITS, at(3)).live, 1);
+        assert_eq!(presence.floor, Some(at(2)));
+        assert!(!presence.join(key(60), at(1), &live(5_000)));
+    }
+
+    #[test]
+    fn the_last_connection_stays() {
+        let mut presence = flapping(10);
+        let lost = Ending { at: at(500), reason: EndReason::ConnectionLost, occurred_at: at(1) };
+        presence.join(key(5_000), at(1), &Connection { leased_until: Some(at(500)), ended: Some(lost) });
+        for n in 20..100 {
+            presence.join(key(n), at(300), &live(400));
+            presence.join(key(n), at(301), &ended(301));
+        }
+        presence.prune(LIMITS, at(600));
+        assert_eq!(presence.last().map(|(key, _)| key), Some(key(5_000)));
+        assert_eq!(presence.connections.len(), LIMITS.ended + 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::sid::{InvalidSid, ServiceSid};
 use crate::time::{InvalidTime, Timestamp};
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The client closed it. Takes effect at once.

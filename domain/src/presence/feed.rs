@@ -103,7 +103,7 @@ mod tests {
     use crate::directory::configuration::Generation;
     use crate::presence::acceptance::Acceptance;
     use crate::presence::change_reason::ChangeReason;
-    use crate::presence::connections::{LeasePolicy, Rules};
+    use crate::presence::connections::{LeasePolicy, Limits, Rules};
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
     use crate::push::reason::Reason;
@@ -112,7 +112,11 @@ mod tests {
     use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
-    const RULES: Rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(Duration::from_secs(120)) };
+    const RULES: Rules = Rules {
+        grace: Duration::from_secs(10),
+        lease: LeasePolicy::For(Duration::from_secs(120)),
+        limits: Limits::DEFAULT,
+    };
     const ON: Configuration = Configuration {
         reachability_enabled: true,
         generation: Generation(2),
@@ -129,9 +133,9 @@ mod tests {
     }
 
     fn after_event(before: &UserState, id: &str, kind: EventKind, now: Timestamp) -> UserState {
-        let mut news = News::default();
+        let mut news = News::new(RULES);
         let event = Event { user: alice(), connection: id.parse().unwrap(), occurred_at: now, kind };
-        news.add(&event, Acceptance::In(Generation(2)), &RULES, now);
+        news.add(&event, Acceptance::In(Generation(2)), now);
         let mut after = before.clone();
         after.join(&news, UserSid::from_bits(7), now);
         after
@@ -148,7 +152,7 @@ mod tests {
     /// As when a timer is due.
     fn looked_at(before: &UserState, now: Timestamp) -> UserState {
         let mut after = before.clone();
-        after.join(&News::default(), UserSid::from_bits(7), now);
+        after.join(&News::new(RULES), UserSid::from_bits(7), now);
         after
     }
 

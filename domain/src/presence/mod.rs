@@ -3,6 +3,7 @@
 pub mod acceptance;
 pub mod change;
 pub mod change_reason;
+pub mod connection;
 pub mod connections;
 pub mod device_writes;
 pub mod event;

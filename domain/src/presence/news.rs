@@ -1,69 +1,87 @@
 //! What events say about one user, before it is joined to the stored state.
 
-use std::collections::BTreeSet;
-
 use crate::directory::configuration::Generation;
-use crate::identity::ConnectionId;
+use crate::identity::ConnectionKey;
 use crate::presence::acceptance::Acceptance;
+use crate::presence::connection::Connection;
 use crate::presence::connections::{Presence, Rules};
 use crate::presence::event::Event;
 use crate::time::Timestamp;
 
 /// What events say about one user. Each event is kept apart, since a deletion undoes some of them and not others.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
+    rules: Rules,
     said: Vec<Said>,
 }
 
 /// What one event says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Said {
-    occurred_at: Timestamp,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// When it occurred.
+    pub occurred_at: Timestamp,
     /// Whether it is a connect or a renewal.
-    renews_lease: bool,
-    /// What it says about the connection; nothing if it is a connect or renewal from a time when reachability was off.
-    presence: Presence,
+    pub renews_lease: bool,
+    /// Of its connection; `None` if nothing, since it is a connect or renewal from a time when reachability was off.
+    pub connection: Option<(ConnectionKey, Connection)>,
+    /// The generation in which a connect or renewal was accepted; the default value for a disconnect.
+    pub generation: Generation,
 }
 
 impl News {
+    /// No news, under these rules.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, said: vec![] }
+    }
+
+    /// The rules by which the events were read.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What each event says.
+    pub fn said(&self) -> &[Said] {
+        &self.said
+    }
+
     /// Adds an event that is handled at `now`. Returns what it says about its connection; `None` if nothing, since it
     /// would open a connection and was accepted while reachability was off. It creates its user all the same.
-    pub fn add(&mut self, event: &Event, acceptance: Acceptance, rules: &Rules, now: Timestamp) -> Option<Presence> {
+    pub fn add(&mut self, event: &Event, acceptance: Acceptance, now: Timestamp) -> Option<Connection> {
         let renews_lease = event.renews_lease();
-        let presence = match acceptance {
-            Acceptance::In(generation) => Some(Presence::of_event(event, rules, generation, now)),
-            // A disconnect counts while reachability is off too, or its user would be online later.
-            Acceptance::Off if !renews_lease => Some(Presence::of_event(event, rules, Generation::default(), now)),
-            Acceptance::Off => None,
+        // A disconnect counts while reachability is off too, or its user would be online later.
+        let (counts, generation) = match acceptance {
+            Acceptance::In(generation) if renews_lease => (true, generation),
+            Acceptance::In(_) => (true, Generation::default()),
+            Acceptance::Off => (!renews_lease, Generation::default()),
         };
-        let said = presence.clone().unwrap_or_default();
-        self.said.push(Said { occurred_at: event.occurred_at, renews_lease, presence: said });
-        presence
+        let connection = counts.then(|| self.rules.connection(event, now));
+        self.said.push(Said {
+            occurred_at: event.occurred_at,
+            renews_lease,
+            connection: connection.map(|connection| (event.connection.key(), connection)),
+            generation,
+        });
+        connection
     }
 
-    /// Whether there are no events.
-    pub fn is_empty(&self) -> bool {
-        self.said.is_empty()
+    /// The same news in parts of at most so many events each; at least one part.
+    pub fn parts(&self, events: usize) -> Vec<Self> {
+        let part = |said: &[Said]| Self { rules: self.rules, said: said.to_vec() };
+        if self.said.is_empty() { vec![part(&[])] } else { self.said.chunks(events).map(part).collect() }
     }
 
-    /// When the earliest event occurred; `None` if there are no events.
-    pub fn earliest(&self) -> Option<Timestamp> {
-        self.said.iter().map(|said| said.occurred_at).min()
-    }
-
-    /// The connections that the events are about, except connects and renewals that open nothing.
-    pub fn connections(&self) -> BTreeSet<&ConnectionId> {
-        self.said.iter().flat_map(|said| said.presence.connections()).map(|(id, _)| id).collect()
-    }
-
-    /// What the events say about the connections of a user who was last deleted at this time: events from before the
-    /// deletion say nothing.
-    pub fn presence(&self, deleted_at: Option<Timestamp>) -> Presence {
-        let mut presence = Presence::default();
+    /// Joins what the events say about a user who was last deleted at this time: events from before the deletion say
+    /// nothing. Returns whether anything changed.
+    pub fn join_to(&self, presence: &mut Presence, deleted_at: Option<Timestamp>) -> bool {
+        let before = (presence.online_generation, presence.last_active);
+        let mut is_changed = false;
         for said in self.after(deleted_at) {
-            presence.join(&said.presence);
+            let Some((key, connection)) = &said.connection else { continue };
+            is_changed |= presence.join(*key, said.occurred_at, connection);
+            presence.online_generation = presence.online_generation.max(said.generation);
+            presence.last_active = presence.last_active.max(Some(said.occurred_at));
         }
-        presence
+        is_changed || before != (presence.online_generation, presence.last_active)
     }
 
     /// Whether the events create the user, if it does not exist and was last deleted at this time: a connect or a renewal

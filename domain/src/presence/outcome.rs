@@ -1,6 +1,6 @@
 //! The outcome of an event: every event that arrives is counted as exactly one of these.
 
-use crate::presence::connections::Connection;
+use crate::presence::connection::Connection;
 
 /// The outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,11 +20,11 @@ pub enum EventOutcome {
 impl EventOutcome {
     /// The outcome of an event that says `said` about a connection of which `known` is known.
     pub fn of(known: &Connection, said: &Connection) -> Self {
-        let opening = said.lease.map(|said| match (known.lease, known.ended) {
-            (Some(known), _) if known.at == said.at => Self::Duplicate,
+        let opening = said.leased_until.map(|said| match (known.leased_until, known.ended) {
             // Nothing reopens an ended connection.
             (_, Some(_)) => Self::Stale,
-            (Some(known), None) if said.at < known.at => Self::Stale,
+            (Some(known), None) if known == said => Self::Duplicate,
+            (Some(known), None) if said < known => Self::Stale,
             _ => Self::Applied,
         });
         let ending = said.ended.map(|said| match known.ended {
@@ -39,24 +39,24 @@ impl EventOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::presence::connections::{Ending, Lease};
+    use crate::presence::connection::Ending;
     use crate::presence::event::EndReason;
     use crate::time::Timestamp;
 
     fn opened(at: i64) -> Connection {
-        let (at, until) = (Timestamp::from_millis(at), Timestamp::from_millis(at + 120));
-        Connection { lease: Some(Lease { at, until }), ended: None }
+        Connection { leased_until: Some(Timestamp::from_millis(at + 120)), ended: None }
     }
 
     fn ended(at: i64) -> Connection {
         let at = Timestamp::from_millis(at);
-        Connection { lease: None, ended: Some(Ending { at, recorded_at: at, reason: EndReason::ClientClosed }) }
+        Connection { leased_until: None, ended: Some(Ending { at, reason: EndReason::ClientClosed, occurred_at: at }) }
     }
 
     #[test]
     fn every_event_has_an_outcome() {
         let unseen = Connection::default();
-        let closed = Connection { ended: ended(50).ended, ..opened(10) };
+        let mut closed = opened(10);
+        closed.join(&ended(50));
         for (known, said, outcome) in [
             (unseen, opened(10), EventOutcome::Applied),
             (unseen, ended(10), EventOutcome::Applied),
@@ -66,7 +66,7 @@ mod tests {
             (opened(10), ended(20), EventOutcome::Applied),
             // A connect that arrives after its disconnect.
             (ended(20), opened(10), EventOutcome::Stale),
-            (closed, opened(10), EventOutcome::Duplicate),
+            (closed, opened(10), EventOutcome::Stale),
             (closed, opened(40), EventOutcome::Stale),
             (closed, ended(50), EventOutcome::Duplicate),
             (closed, ended(60), EventOutcome::Stale),

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use crate::directory::configuration::Generation;
 use crate::directory::user::User;
-use crate::identity::{ConnectionId, Identity, UserKey};
+use crate::identity::{ConnectionKey, Identity, UserKey};
 use crate::presence::change::Notice;
-use crate::presence::connections::Connection;
+use crate::presence::connection::Connection;
 use crate::presence::news::News;
 use crate::presence::state::{StateSummary, UserState};
 use crate::sid::ServiceSid;
@@ -23,9 +23,11 @@ pub struct Joined {
     /// The state after the write. Equal to `before`, with the same revision, if the events added nothing.
     pub after: StateSummary,
     /// The connections named in the events, and those that the caller asked for.
-    pub connections: BTreeMap<ConnectionId, Touched>,
+    pub connections: BTreeMap<ConnectionKey, Touched>,
     /// When the user was last deleted, before the write ([`UserState::deleted_at`]).
     pub deleted_at: Option<Timestamp>,
+    /// How many live connections were dropped, since there were too many.
+    pub dropped: usize,
 }
 
 /// A connection before and after a write.
@@ -39,17 +41,28 @@ pub struct Touched {
 
 impl Joined {
     /// The connections in `news` and in `asked`, before and after a write.
-    pub fn of(before: &UserState, after: &UserState, news: &News, asked: &[ConnectionId]) -> Self {
-        let touched = |id: &ConnectionId| {
-            let touched = Touched { before: before.presence.connection(id), after: after.presence.connection(id) };
-            (id.clone(), touched)
+    pub fn of(before: &UserState, after: &UserState, news: &News, asked: &[ConnectionKey]) -> Self {
+        let named = news.said().iter().filter_map(|said| said.connection.map(|(key, _)| key));
+        let touched = |key| {
+            let touched = Touched { before: before.presence.connection(key), after: after.presence.connection(key) };
+            (key, touched)
         };
         Self {
             before: before.into(),
             after: after.into(),
-            connections: news.connections().into_iter().chain(asked).map(touched).collect(),
+            connections: named.chain(asked.iter().copied()).map(touched).collect(),
             deleted_at: before.deleted_at,
+            dropped: 0,
         }
+    }
+
+    /// The result of two writes, of which this is the first.
+    #[must_use]
+    pub fn followed_by(mut self, next: Self) -> Self {
+        for (key, touched) in next.connections {
+            self.connections.entry(key).or_insert(touched).after = touched.after;
+        }
+        Self { after: next.after, dropped: self.dropped + next.dropped, ..self }
     }
 }
 
@@ -63,15 +76,15 @@ pub trait States: Send + Sync {
     /// the user, and it does not exist, creates it from `user`; an existing user is unchanged. The result contains the
     /// connections in `news` and in `asked`.
     ///
-    /// It is idempotent. Each store decides when to prune ([`Presence::prune`]). It need not check that the service
-    /// exists: the caller has done so.
+    /// It is idempotent. It also prunes the state ([`Presence::prune`]), in the same write or in one that follows. It need
+    /// not check that the service exists: the caller has done so.
     ///
     /// [`Presence::prune`]: crate::presence::connections::Presence::prune
     async fn join(
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError>;
 

@@ -2,7 +2,7 @@
 
 use crate::directory::configuration::Generation;
 use crate::presence::change_reason::ChangeReason;
-use crate::presence::connections::{KEEP_ENDED_AT_MOST, Presence};
+use crate::presence::connections::{KEEP_DELETION, Presence};
 use crate::presence::news::News;
 use crate::push::registration::{Registration, Registrations};
 use crate::sid::{BindingSid, UserSid};
@@ -19,7 +19,7 @@ pub struct UserState {
     pub presence: Presence,
     /// The push registrations.
     pub registrations: Registrations,
-    /// When the user was last deleted; `None` if never, or more than [`KEEP_ENDED_AT_MOST`] ago. Events that occurred by
+    /// When the user was last deleted; `None` if never, or more than [`KEEP_DELETION`] ago. Events that occurred by
     /// then say nothing. It outlives the creation of a new user with the same identity.
     pub deleted_at: Option<Timestamp>,
     /// Orders everything visible of the user: each write takes the current time in milliseconds, or one more than the
@@ -72,7 +72,7 @@ impl From<&UserState> for StateSummary {
     fn from(state: &UserState) -> Self {
         Self {
             live_until: state.presence.live_until(),
-            online_generation: state.presence.online_generation(),
+            online_generation: state.presence.online_generation,
             announced_in: state.registrations.announced_in(),
             deliverable_until: state.registrations.deliverable_until(),
             revision: state.revision,
@@ -89,7 +89,7 @@ impl UserState {
         let live_until = self.presence.live_until();
         let end_has_come = self.as_of < live_until && live_until <= now;
         let creates_user = self.sid.is_none() && news.creates_user(self.deleted_at);
-        let has_news = self.presence.join(&news.presence(self.deleted_at));
+        let has_news = news.join_to(&mut self.presence, self.deleted_at);
         if creates_user {
             (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::Connect));
         }
@@ -151,7 +151,7 @@ impl UserState {
     fn written(&mut self, now: Timestamp) {
         self.revision = next_revision(self.revision, now);
         self.as_of = self.as_of.max(now);
-        self.deleted_at = self.deleted_at.filter(|at| now < at.plus(KEEP_ENDED_AT_MOST));
+        self.deleted_at = self.deleted_at.filter(|at| now < at.plus(KEEP_DELETION));
     }
 }
 

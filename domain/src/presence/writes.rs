@@ -1,6 +1,9 @@
 //! What every store writes when it joins events to a user's state, and when it deletes a user.
 
+use crate::identity::ConnectionKey;
+use crate::presence::connections::Dropped;
 use crate::presence::news::News;
+use crate::presence::ports::Joined;
 use crate::presence::state::UserState;
 use crate::sid::{BindingSid, UserSid};
 use crate::time::Timestamp;
@@ -12,23 +15,33 @@ pub struct JoinWrites {
     pub state: Option<UserState>,
     /// Whether the user's profile must be created.
     pub creates_user: bool,
+    /// What was dropped from the state.
+    pub dropped: Dropped,
 }
 
 impl JoinWrites {
+    #[cfg(test)]
+    const NONE: Self = Self { state: None, creates_user: false, dropped: Dropped { live: 0, ended: 0 } };
+
     /// Joins events to a stored state and prunes it. If the events create the user, it has this sid.
     pub fn of(before: &UserState, news: &News, sid: UserSid, now: Timestamp) -> Self {
         let mut state = before.clone();
         let is_changed = state.join(news, sid, now);
-        if is_changed {
-            state.presence.prune(now);
-        }
+        let dropped = if is_changed { state.presence.prune(news.rules().limits, now) } else { Dropped::default() };
         let creates_user = before.sid.is_none() && state.sid.is_some();
-        Self { state: is_changed.then_some(state), creates_user }
+        Self { state: is_changed.then_some(state), creates_user, dropped }
     }
 
     /// The state after the write.
     pub fn after<'a>(&'a self, before: &'a UserState) -> &'a UserState {
         self.state.as_ref().unwrap_or(before)
+    }
+
+    /// The result for the caller of [`States::join`].
+    ///
+    /// [`States::join`]: crate::presence::ports::States::join
+    pub fn joined(&self, before: &UserState, news: &News, asked: &[ConnectionKey]) -> Joined {
+        Joined { dropped: self.dropped.live, ..Joined::of(before, self.after(before), news, asked) }
     }
 }
 
@@ -60,13 +73,17 @@ mod tests {
     use crate::identity::UserKey;
     use crate::presence::acceptance::Acceptance;
     use crate::presence::change_reason::ChangeReason;
-    use crate::presence::connections::{KEEP_ENDED_AT_MOST, LeasePolicy, Rules};
+    use crate::presence::connections::{KEEP_DELETION, LeasePolicy, Limits, Rules};
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::push::registration::Registration;
     use crate::sid::Sid;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
-    const RULES: Rules = Rules { grace: Duration::from_secs(10), lease: LeasePolicy::For(Duration::from_secs(120)) };
+    const RULES: Rules = Rules {
+        grace: Duration::from_secs(10),
+        lease: LeasePolicy::For(Duration::from_secs(120)),
+        limits: Limits::DEFAULT,
+    };
     const ON: Acceptance = Acceptance::In(Generation(1));
 
     fn later(seconds: u64) -> Timestamp {
@@ -87,9 +104,9 @@ mod tests {
     }
 
     fn news(events: &[(Event, Acceptance)], now: Timestamp) -> News {
-        let mut news = News::default();
+        let mut news = News::new(RULES);
         for (event, acceptance) in events {
-            news.add(event, *acceptance, &RULES, now);
+            news.add(event, *acceptance, now);
         }
         news
     }
@@ -116,7 +133,7 @@ mod tests {
         assert_eq!(state.presence.live_until(), later(120));
 
         let again = write(&state, connect("c-1", NOW), ON, later(1));
-        assert_eq!(again, JoinWrites { state: None, creates_user: false });
+        assert_eq!(again, JoinWrites::NONE);
         assert_eq!(again.after(&state), &state);
 
         let goodbye = write(&UserState::default(), disconnect("c-1", NOW), ON, NOW);
@@ -133,7 +150,7 @@ mod tests {
                 (joined(&events, UserState::default(), later(2)), joined(&reversed, UserState::default(), later(2)));
             assert!(one.sid.is_some());
             assert_eq!((one.sid, &one.presence), (two.sid, &two.presence));
-            assert_eq!(one.presence.online_generation() == Generation(1), acceptance == ON);
+            assert_eq!(one.presence.online_generation == Generation(1), acceptance == ON);
             assert!(one.presence.live_until() <= later(1));
         }
     }
@@ -145,20 +162,28 @@ mod tests {
         let mut events = [(connect("c-1", NOW), second), (renewal, first)];
         for _ in 0..2 {
             let state = joined(&events, UserState::default(), later(2));
-            assert_eq!(state.presence.online_generation(), Generation(2), "in whichever order they come");
+            assert_eq!(state.presence.online_generation, Generation(2), "in whichever order they come");
             events.reverse();
         }
     }
 
     #[test]
-    fn a_write_prunes_the_state_but_keeps_the_last_connection() {
-        let state = write(&UserState::default(), connect("c-1", NOW), ON, NOW).state.unwrap();
-        let a_day_later = later(86_400);
-        let ended = JoinWrites::of(&state, &News::default(), Sid::from_bits(7), a_day_later).state.unwrap();
-        assert_eq!(ended.presence.connections().len(), 1, "it says why the user is offline");
-        let writes = write(&ended, connect("c-2", a_day_later), ON, a_day_later);
-        let ids: Vec<&str> = writes.after(&state).presence.connections().map(|(id, _)| id.as_str()).collect();
-        assert_eq!(ids, ["c-2"]);
+    fn a_write_drops_connections_over_the_limits() {
+        let mut state = UserState::default();
+        let mut dropped = 0;
+        for n in 0..200 {
+            let writes = write(&state, connect(&format!("c-{n}"), later(n)), ON, later(n));
+            dropped += writes.dropped.live;
+            state = writes.state.unwrap();
+        }
+        assert_eq!(dropped, 100);
+        assert_eq!(state.presence.live_until(), later(319));
+        for n in 0..200 {
+            let at = later(200 + n);
+            state = write(&state, disconnect(&format!("c-{n}"), at), ON, at).after(&state).clone();
+        }
+        assert!(state.presence.live_until() <= later(400));
+        assert!(state.presence.connections.len() <= 22);
     }
 
     #[test]
@@ -186,7 +211,7 @@ mod tests {
 
         for at in [NOW, later(10)] {
             let late = write(&deleted, connect("c-2", at), ON, later(20));
-            assert_eq!(late, JoinWrites { state: None, creates_user: false });
+            assert_eq!(late, JoinWrites::NONE);
         }
         // A connection that lives on creates the user again, and what is still to come from before does not return.
         let renewal = event("c-1", later(11), EventKind::Renew { lease: None });
@@ -198,7 +223,7 @@ mod tests {
         // Together with it neither.
         let events = [(connect("c-2", NOW), ON), (connect("c-1", later(11)), ON)];
         let both = JoinWrites::of(&deleted, &news(&events, later(20)), Sid::from_bits(7), later(20)).state.unwrap();
-        assert_eq!(both.presence.connections().len(), 1);
+        assert_eq!(both.presence.connections.len(), 1);
     }
 
     #[test]
@@ -206,7 +231,7 @@ mod tests {
         let mut state = UserState::default();
         state.create(Sid::from_bits(7), ChangeReason::Profile, NOW);
         state.delete(NOW);
-        let end = NOW.plus(KEEP_ENDED_AT_MOST);
+        let end = NOW.plus(KEEP_DELETION);
         let before_end = Timestamp::from_millis(end.as_millis() - 1);
         for (now, deleted_at) in [(before_end, Some(NOW)), (end, None)] {
             let state = write(&state, connect("c-1", now), ON, now).state.unwrap();

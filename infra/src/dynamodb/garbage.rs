@@ -1,61 +1,84 @@
-//! Removal of old connections from a state. The update that joins events only adds attributes.
+//! Removal of connections from a state. The update that joins events does not know which are too many.
 
-use std::collections::{HashMap, HashSet};
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::connections::{Limits, Presence};
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::state::UserState;
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use tracing::warn;
 
+use super::items::{state_item, unchanged};
+use super::join::JoinUpdate;
 use super::key::Key;
-use super::state;
+use super::state::StoredState;
 use super::store::DynamoStore;
 use super::table::unless_refused;
 
-/// Removal starts above this number of connection attributes. A state with fewer is usually smaller than one kilobyte,
-/// which is what one write unit pays for.
-const MAX_ATTRIBUTES: usize = 12;
-
-/// The minimum number of removable attributes that justifies another write.
-const MIN_COLLECTED: usize = 6;
+/// How many connections one update removes. The length of an expression is limited.
+const FORGOTTEN_AT_ONCE: usize = 50;
 
 impl DynamoStore {
-    /// Removes connections that no longer matter, if there are many. A failure is logged and has no other effect.
-    pub(super) async fn prune_connections(&self, key: &Key, state: &UserState, now: Timestamp) {
-        let attributes = |presence: &Presence| {
-            presence
-                .connections()
-                .map(|(_, it)| usize::from(it.lease.is_some()) + usize::from(it.ended.is_some()))
-                .sum()
+    /// Removes the connections that are over the limits from a state that was just updated. Returns how many live ones it
+    /// removed. A failure is logged and has no other effect: the next event removes them.
+    pub(super) async fn forget_connections(
+        &self,
+        key: &Key,
+        before: &StoredState,
+        after: &UserState,
+        news: &News,
+        now: Timestamp,
+    ) -> usize {
+        let mut kept = after.presence.clone();
+        let dropped = kept.prune(news.rules().limits, now);
+        if dropped.live + dropped.ended == 0 {
+            return 0;
+        }
+        let done = if before.is_older {
+            match self.state(key.clone()).await {
+                Ok(read) => self.rewrite(key, &read, news.rules().limits, now).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            self.remove_connections(key, &after.presence, &kept).await
         };
-        let all: usize = attributes(&state.presence);
-        if all <= MAX_ATTRIBUTES {
-            return;
+        match done {
+            Ok(true) => dropped.live,
+            // Somebody else was faster, and removes them.
+            Ok(false) => 0,
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "old connections could not be removed from a state");
+                0
+            }
         }
-        let mut kept = state.presence.clone();
-        kept.prune(now);
-        if all - attributes(&kept) < MIN_COLLECTED {
-            return;
-        }
-        let kept: HashSet<_> = kept.connections().map(|(id, _)| id.clone()).collect();
-        let gone = state.presence.connections().map(|(id, _)| id).filter(|id| !kept.contains(id));
-        let names = gone.flat_map(|id| [state::opened(id), state::ended(id)]).take(100);
-        let names: HashMap<String, String> = names.enumerate().map(|(n, name)| (format!("#n{n}"), name)).collect();
-        let removed: Vec<&str> = names.keys().map(String::as_str).collect();
-        let request = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
+    }
+
+    async fn remove_connections(&self, key: &Key, before: &Presence, after: &Presence) -> Result<bool, StoreError> {
+        let update = JoinUpdate::of_forgetting(before, after, FORGOTTEN_AT_ONCE);
+        let request = self.table.client.update_item().table_name(&self.table.name);
+        let request = request
             .set_key(Some(key.clone().attributes()))
-            .update_expression(format!("REMOVE {}", removed.join(", ")))
-            .condition_expression("rev = :rev")
-            .expression_attribute_values(":rev", AttributeValue::N(state.revision.to_string()))
-            .set_expression_attribute_names(Some(names));
-        if let Err(error) = unless_refused(request.send().await) {
-            warn!(error = %ErrorChain(&error), "old connections could not be removed from a state");
-        }
+            .update_expression(update.expression())
+            .condition_expression(update.condition())
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values));
+        Ok(unless_refused(request.send().await)?.is_some())
+    }
+
+    /// Writes a state that an earlier version wrote in today's form, pruned. Returns whether nobody else wrote it meanwhile.
+    pub(super) async fn rewrite(
+        &self,
+        key: &Key,
+        read: &StoredState,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut next = read.clone();
+        next.state.presence.prune(limits, now);
+        let (condition, values) = unchanged(read);
+        let put = self.table.client.put_item().table_name(&self.table.name);
+        let put = put.set_item(Some(state_item(key.clone(), &next)));
+        let put = put.condition_expression(condition).set_expression_attribute_values(values);
+        Ok(unless_refused(put.send().await)?.is_some())
     }
 }

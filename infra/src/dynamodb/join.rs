@@ -1,149 +1,226 @@
-//! Joining events to a state in one conditional update, without reading it.
+//! Updates that join events to a state.
 //!
 //! [`UserState::join`] takes the later of two times, the greater of two generations and the earliest end. An update cannot
-//! compare, but its condition can. The first try assumes that what is stored is behind, which is the usual case. If it is
-//! refused, the answer shows the stored state: then the next try leaves alone what is ahead. What is ahead stays ahead, so
-//! however many write the same user, each needs a few tries. Only where a connection's own condition does not hold, the
-//! store reads the state and joins as the domain does.
+//! compare, but its condition can. The first try assumes the usual case ([`JoinUpdate::unread`]): the user exists, what
+//! is stored is behind, a connection that opens is new or renews its lease, and one that ends was live. So it needs no
+//! read. If its condition does not hold, the answer shows the stored state, and the next update writes what the domain
+//! made of that ([`JoinUpdate::of_read`]). It depends only on the connections that the events name, and on what was ahead. What
+//! is ahead stays ahead, so however many write the same user, each needs a few tries.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reachability_domain::directory::configuration::Generation;
+use reachability_domain::identity::ConnectionKey;
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
 
-use super::state;
-
-/// How many connections one update may name. The length of an expression is limited.
-const MAX_CONNECTIONS: usize = 25;
-
-/// Which attributes of the stored state are ahead of what the events say, so that an update leaves them alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Ahead {
-    /// `rev`: it is not a time from before now, so that the next one is one more.
-    rev: bool,
-    as_of: bool,
-    active: bool,
-    generation: bool,
-}
-
-/// What events add to the state of a user that exists.
-#[derive(Debug)]
-pub(super) struct JoinUpdate {
-    presence: Presence,
-    /// When the earliest event occurred: events from before a deletion say nothing.
-    earliest: Timestamp,
-    now: Timestamp,
-}
+use super::{connection, state};
 
 /// An update with its condition.
 #[derive(Debug, Default)]
-pub(super) struct Expression {
+pub(super) struct JoinUpdate {
     set: Vec<String>,
+    remove: Vec<String>,
     conditions: Vec<String>,
     pub(super) names: HashMap<String, String>,
     pub(super) values: HashMap<String, AttributeValue>,
 }
 
 impl JoinUpdate {
-    /// `None` if there is nothing to add, or too much.
-    pub(super) fn of(news: &News, now: Timestamp) -> Option<Self> {
-        let (presence, earliest) = (news.presence(None), news.earliest()?);
-        let connections = presence.connections().len();
-        (1..=MAX_CONNECTIONS).contains(&connections).then_some(Self { presence, earliest, now })
-    }
-
-    /// Which attributes of a state are ahead of the events.
-    pub(super) fn ahead(&self, state: &UserState) -> Ahead {
-        Ahead {
-            rev: i64::try_from(state.revision).unwrap_or(i64::MAX) >= self.now.as_millis() && state.revision > 0,
-            as_of: state.as_of > self.now,
-            active: state.presence.last_active() > self.presence.last_active(),
-            generation: state.presence.online_generation() > self.presence.online_generation(),
+    /// Joins news to a state that was not read. `None` if the news name no connection.
+    pub(super) fn unread(news: &News, now: Timestamp) -> Option<Self> {
+        let earliest = news.said().iter().map(|said| said.occurred_at).min()?;
+        let mut said = Presence::default();
+        news.join_to(&mut said, None);
+        if said.connections.is_empty() {
+            return None;
         }
-    }
-
-    /// Whether the connections, and the user, are as an update needs them.
-    pub(super) fn is_possible(&self, state: &UserState) -> bool {
-        let fits = self.presence.connections().all(|(id, news)| {
-            let known = state.presence.connection(id);
-            let lease_fits = match (news.lease, known.lease) {
-                (Some(news), Some(known)) => known.at < news.at && known.until <= news.until,
-                _ => true,
-            };
-            lease_fits && (news.ended.is_none() || known.ended.is_none())
-        });
-        fits && state.sid.is_some() && state.deleted_at.is_none_or(|at| at < self.earliest)
-    }
-
-    /// The update of a state of which these attributes are ahead.
-    pub(super) fn expression(&self, ahead: Ahead) -> Expression {
-        let mut update = Expression::default();
+        let mut update = Self::default();
         update.conditions.push("attribute_exists(sid)".to_owned());
-        let (now, earliest) = (update.value(&self.now), update.value(&self.earliest));
+        let earliest = update.value(&earliest);
         update.conditions.push(format!("(attribute_not_exists(del) OR del < {earliest})"));
-        if ahead.rev {
-            let one = update.value(&1);
-            update.conditions.push(format!("rev >= {now}"));
-            update.set.push(format!("rev = rev + {one}"));
-        } else {
-            update.conditions.push(format!("(attribute_not_exists(rev) OR rev < {now})"));
-            update.set.push(format!("rev = {now}"));
+        update.conditions.push(format!("(attribute_not_exists(floor) OR floor < {earliest})"));
+        update.write(now, &said, &UserState::default());
+        for (key, connection) in &said.connections {
+            update.take(*key, connection);
         }
-        update.greatest("as_of", &self.now, ahead.as_of);
-        update.greatest("active", &self.presence.last_active(), ahead.active);
-        if self.presence.online_generation() > Generation::default() {
-            update.greatest("gen", &self.presence.online_generation(), ahead.generation);
+        Some(update)
+    }
+
+    /// Replaces the connections that the news name, as they were `before`, by what the domain made of them.
+    pub(super) fn of_read(before: &UserState, after: &UserState, news: &News, now: Timestamp) -> Self {
+        let mut update = Self::default();
+        update.same("sid", before.sid.as_ref(), after.sid.as_ref());
+        update.same("del", before.deleted_at.as_ref(), after.deleted_at.as_ref());
+        match (before.sid, after.sid) {
+            (None, Some(_)) => {
+                if let Some(created_by) = &after.created_by {
+                    update.set("by".to_owned(), created_by);
+                }
+                update.remove("ttl".to_owned());
+            }
+            // The state of a user that does not exist is removed some time after its last write.
+            (None, None) => update.set("ttl".to_owned(), &state::expires_at(after.as_of)),
+            (Some(_), _) => {}
         }
-        for (id, connection) in self.presence.connections() {
-            if let Some(opening) = &connection.lease {
-                let (name, at, lease) =
-                    (update.name(state::opened(id)), update.value(&opening.at), update.value(&opening.until));
-                update
-                    .conditions
-                    .push(format!("(attribute_not_exists({name}) OR ({name}.a < {at} AND {name}.l <= {lease}))"));
-                update.set(&name, opening);
-            }
-            if let Some(ending) = &connection.ended {
-                let name = update.name(state::ended(id));
-                update.conditions.push(format!("attribute_not_exists({name})"));
-                update.set(&name, ending);
-            }
+        let mut said = Presence::default();
+        news.join_to(&mut said, before.deleted_at);
+        update.write(now, &said, before);
+        let named: BTreeSet<ConnectionKey> =
+            news.said().iter().filter_map(|said| said.connection.map(|(key, _)| key)).collect();
+        for key in named {
+            update.replace(key, &before.presence.connection(key), &after.presence.connection(key));
         }
         update
     }
-}
 
-impl Expression {
-    /// What to do.
-    pub(super) fn update(&self) -> String {
-        format!("SET {}", self.set.join(", "))
+    /// Drops connections from a state, at most so many. Forgetting is no change, so there is no new revision.
+    pub(super) fn of_forgetting(before: &Presence, after: &Presence, at_most: usize) -> Self {
+        let mut update = Self::default();
+        let gone = before.connections.iter().filter(|(key, _)| !after.connections.contains_key(*key));
+        for (key, connection) in gone.take(at_most) {
+            update.replace(*key, connection, &Connection::default());
+        }
+        if let Some(floor) = &after.floor {
+            update.greatest("floor", floor, false);
+        }
+        update
     }
 
-    /// The condition expression.
+    /// What to do.
+    pub(super) fn expression(&self) -> String {
+        let part = |verb: &str, items: &[String]| match items {
+            [] => String::new(),
+            items => format!("{verb} {} ", items.join(", ")),
+        };
+        format!("{}{}", part("SET", &self.set), part("REMOVE", &self.remove))
+    }
+
+    /// The condition.
     pub(super) fn condition(&self) -> String {
         self.conditions.join(" AND ")
     }
 
-    /// Sets an attribute to a value that is the greatest so far, or leaves it alone if it is ahead.
-    fn greatest(&mut self, attribute: &str, value: &impl Serialize, is_ahead: bool) {
-        let name = self.name(attribute.to_owned());
-        let placeholder = self.value(value);
+    /// The revision, the times and the generation of a write. The state that was read tells which of them are ahead.
+    fn write(&mut self, now: Timestamp, said: &Presence, read: &UserState) {
+        let is_ahead = read.revision > 0 && i64::try_from(read.revision).unwrap_or(i64::MAX) >= now.as_millis();
+        let now_value = self.value(&now);
         if is_ahead {
-            self.conditions.push(format!("{name} > {placeholder}"));
+            let one = self.value(&1);
+            self.conditions.push(format!("rev >= {now_value}"));
+            self.set.push(format!("rev = rev + {one}"));
         } else {
-            self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <= {placeholder})"));
-            self.set.push(format!("{name} = {placeholder}"));
+            self.conditions.push(format!("(attribute_not_exists(rev) OR rev < {now_value})"));
+            self.set.push(format!("rev = {now_value}"));
+        }
+        self.greatest("as_of", &now, read.as_of > now);
+        if let Some(last_active) = &said.last_active {
+            self.greatest("active", last_active, read.presence.last_active > said.last_active);
+        }
+        if said.online_generation > Generation::default() {
+            let is_ahead = read.presence.online_generation > said.online_generation;
+            self.greatest("gen", &said.online_generation, is_ahead);
         }
     }
 
-    fn set(&mut self, name: &str, value: &impl Serialize) {
-        let placeholder = self.value(value);
-        self.set.push(format!("{name} = {placeholder}"));
+    /// Joins what events say about a connection: one without an end to an unknown or a live one, one that has just ended
+    /// to a live one, and one that began and ended to an unknown one.
+    fn take(&mut self, key: ConnectionKey, said: &Connection) {
+        let (live, ended) = (self.name(connection::live(key)), self.name(connection::ended(key)));
+        self.conditions.push(format!("attribute_not_exists({ended})"));
+        match (said.leased_until, said.ended) {
+            (Some(until), None) => {
+                let until = self.value(&until);
+                self.conditions.push(format!("(attribute_not_exists({live}) OR {live} < {until})"));
+                self.set.push(format!("{live} = {until}"));
+            }
+            (None, Some(ending)) => {
+                let end = self.value(&ending.at);
+                self.conditions.push(format!("{live} >= {end}"));
+                self.remove.push(live);
+                self.put(&ended, key, &Connection { leased_until: Some(ending.at), ..*said });
+            }
+            _ => {
+                self.conditions.push(format!("attribute_not_exists({live})"));
+                self.put(&ended, key, said);
+            }
+        }
+    }
+
+    /// Replaces a connection, if it is still as it was.
+    fn replace(&mut self, key: ConnectionKey, before: &Connection, after: &Connection) {
+        let (before, after) = (connection::write(key, before), connection::write(key, after));
+        match &before {
+            Some((name, value)) => {
+                let (name, value) = (self.name(name.clone()), self.value_of(value.clone()));
+                self.conditions.push(format!("{name} = {value}"));
+            }
+            None => {
+                for name in [connection::live(key), connection::ended(key)] {
+                    let name = self.name(name);
+                    self.conditions.push(format!("attribute_not_exists({name})"));
+                }
+            }
+        }
+        let has_name = |name: &str, other: &Option<(String, _)>| other.as_ref().is_some_and(|(other, _)| other == name);
+        if let Some((name, _)) = before.as_ref().filter(|(name, _)| !has_name(name, &after)) {
+            self.remove(name.clone());
+        }
+        if let Some((name, value)) = after {
+            let (name, value) = (self.name(name), self.value_of(value));
+            self.set.push(format!("{name} = {value}"));
+        }
+    }
+
+    fn put(&mut self, name: &str, key: ConnectionKey, connection: &Connection) {
+        if let Some((_, value)) = connection::write(key, connection) {
+            let value = self.value_of(value);
+            self.set.push(format!("{name} = {value}"));
+        }
+    }
+
+    /// Requires an attribute to be as it was, and sets it if it is another now.
+    fn same<T: Serialize + PartialEq>(&mut self, attribute: &str, before: Option<&T>, after: Option<&T>) {
+        let name = self.name(attribute.to_owned());
+        match before {
+            Some(before) => {
+                let before = self.value(before);
+                self.conditions.push(format!("{name} = {before}"));
+            }
+            None => self.conditions.push(format!("attribute_not_exists({name})")),
+        }
+        if before != after {
+            match after {
+                Some(after) => self.set(attribute.to_owned(), after),
+                None => self.remove(attribute.to_owned()),
+            }
+        }
+    }
+
+    /// Sets an attribute to a value that is the greatest so far, or leaves it alone if it is ahead.
+    fn greatest(&mut self, attribute: &str, value: &impl Serialize, is_ahead: bool) {
+        let (name, value) = (self.name(attribute.to_owned()), self.value(value));
+        if is_ahead {
+            self.conditions.push(format!("{name} > {value}"));
+        } else {
+            self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <= {value})"));
+            self.set.push(format!("{name} = {value}"));
+        }
+    }
+
+    fn set(&mut self, attribute: String, value: &impl Serialize) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.set.push(format!("{name} = {value}"));
+    }
+
+    fn remove(&mut self, attribute: String) {
+        let name = self.name(attribute);
+        self.remove.push(name);
     }
 
     fn name(&mut self, attribute: String) -> String {
@@ -153,8 +230,12 @@ impl Expression {
     }
 
     fn value(&mut self, value: &impl Serialize) -> String {
+        self.value_of(state::write(value))
+    }
+
+    fn value_of(&mut self, value: serde_dynamo::AttributeValue) -> String {
         let placeholder = format!(":v{}", self.values.len());
-        self.values.insert(placeholder.clone(), state::write(value).into());
+        self.values.insert(placeholder.clone(), value.into());
         placeholder
     }
 }

@@ -22,6 +22,7 @@
 //! its siblings.
 
 mod bindings;
+mod connection;
 mod credentials;
 mod deleted_services;
 mod directory;
@@ -30,6 +31,7 @@ mod items;
 mod join;
 mod key;
 mod notifications;
+mod older_connection;
 mod state;
 mod states;
 mod store;

@@ -6,21 +6,24 @@
 //! | `by`, `del` | [`UserState::created_by`], [`UserState::deleted_at`] |
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
 //! | `gen`, `active` | the latest generation online, the latest event's time |
-//! | `c#` and an id | from connects and renewals of the connection: `{a, l}`, the latest's time and the end of the
-//! lease |
-//! | `x#` and an id | from its disconnects: `{a, r, w}`, when it stops counting as live, when that was recorded, and why |
+//! | `c` and a hash of an id | a live connection: the end of its lease |
+//! | `x` and a hash of an id | a connection with an end: [`Mark`], in binary |
+//! | `floor` | the latest disconnect of a connection that is forgotten |
 //! | `b#` and the digits of a binding's sid | a registration: `{a, c, d, w}`, when it was registered and confirmed,
 //! whether it is dead, and why |
 //! | `reg` | the generation in which the registrations were last announced; missing if there never was one |
 //! | `ttl` | when DynamoDB removes the state of a user that does not exist, in seconds |
 //!
-//! Each connection has its own attributes, so one update writes a connection without reading the others.
+//! Each connection has its own attribute, so one update writes a connection without reading the others. Earlier versions
+//! named connections by their ids: `c#` and the id for the lease (`{a, l}`), `x#` and the id for the end (`{a, r, w}`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
 
 use reachability_domain::directory::configuration::Generation;
-use reachability_domain::identity::ConnectionId;
-use reachability_domain::presence::connections::{Connection, KEEP_ENDED_AT_MOST, Presence};
+use reachability_domain::identity::ConnectionKey;
+use reachability_domain::presence::connection::Connection;
+use reachability_domain::presence::connections::{KEEP_DELETION, Presence};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid};
@@ -29,13 +32,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::AttributeValue;
 
+use super::{connection, older_connection};
+
 /// An attribute of a stored state cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the attribute {name} of a state cannot be read")]
 pub(super) struct StateError {
     name: String,
     #[source]
-    source: serde_dynamo::Error,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl StateError {
+    pub(super) fn new(name: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { name: name.to_owned(), source: source.into() }
+    }
 }
 
 /// A stored state, with the attributes that the domain does not use.
@@ -43,18 +54,10 @@ pub(super) struct StateError {
 pub(super) struct StoredState {
     /// The state.
     pub(super) state: UserState,
+    /// Whether it has attributes of connections that an earlier version wrote.
+    pub(super) is_older: bool,
     /// Attributes that this version does not know. They are preserved.
     others: HashMap<String, AttributeValue>,
-}
-
-/// Name of the attribute for a connection's connects and renewals.
-pub(super) fn opened(id: &ConnectionId) -> String {
-    format!("c#{}", id.as_str())
-}
-
-/// Name of the attribute for a connection's disconnects.
-pub(super) fn ended(id: &ConnectionId) -> String {
-    format!("x#{}", id.as_str())
 }
 
 /// Name of the attribute for a registration.
@@ -66,8 +69,8 @@ fn read_digits(digits: &str) -> Option<BindingSid> {
     u128::from_str_radix(digits, 16).ok().map(BindingSid::from_bits)
 }
 
-fn read<T: DeserializeOwned>(name: &str, value: AttributeValue) -> Result<T, StateError> {
-    serde_dynamo::from_attribute_value(value).map_err(|source| StateError { name: name.to_owned(), source })
+pub(super) fn read<T: DeserializeOwned>(name: &str, value: AttributeValue) -> Result<T, StateError> {
+    serde_dynamo::from_attribute_value(value).map_err(|source| StateError::new(name, source))
 }
 
 pub(super) fn write<T: Serialize>(value: &T) -> AttributeValue {
@@ -82,9 +85,10 @@ impl StoredState {
     /// If an attribute cannot be parsed.
     pub(super) fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
         let mut stored = Self::default();
-        let mut connections: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
-        let mut generation = Generation::default();
-        let mut last_active = None;
+        let mut connections: BTreeMap<ConnectionKey, Connection> = BTreeMap::new();
+        let mut online_generation = Generation::default();
+        let (mut last_active, mut floor) = (None, None);
+        let mut marks_of_deletion = Vec::new();
         let mut announced_in = None;
         let mut devices: BTreeMap<BindingSid, Registration> = BTreeMap::new();
         for (name, value) in item {
@@ -95,30 +99,32 @@ impl StoredState {
                 "del" => stored.state.deleted_at = Some(read(&name, value)?),
                 "rev" => stored.state.revision = read(&name, value)?,
                 "as_of" => stored.state.as_of = read(&name, value)?,
-                "gen" => generation = read(&name, value)?,
+                "gen" => online_generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
+                "floor" => floor = Some(read(&name, value)?),
                 "reg" => announced_in = Some(read(&name, value)?),
                 _ => {
                     let after = |kind| name.strip_prefix(kind);
                     if let Some(sid) = after("b#").and_then(read_digits) {
                         devices.insert(sid, read(&name, value)?);
-                    } else if let Some(id) = after("c#").and_then(|id| id.parse::<ConnectionId>().ok()) {
-                        connections.entry(id).or_default().lease = Some(read(&name, value)?);
-                    } else if let Some(id) = after("x#").and_then(|id| id.parse::<ConnectionId>().ok()) {
-                        connections.entry(id).or_default().ended = Some(read(&name, value)?);
+                    } else if let Some((key, connection)) = connection::read(&name, &value)? {
+                        connections.entry(key).or_default().join(&connection);
+                    } else if let Some(older) = older_connection::read(&name, &value)? {
+                        stored.is_older = true;
+                        marks_of_deletion.extend(older.marks_deletion.then_some(older.key));
+                        connections.entry(older.key).or_default().join(&older.connection);
                     } else {
                         stored.others.insert(name, value);
                     }
                 }
             }
         }
-        // Earlier versions marked the connections of a deleted user instead: with a lease that never ends, and with the
-        // time of the deletion as their end.
-        if stored.state.sid.is_none() && stored.state.deleted_at.is_none() {
-            let marks = connections.values().filter(|it| it.lease.is_some_and(|lease| lease.at == Timestamp::MAX));
-            stored.state.deleted_at = marks.filter_map(|it| it.ended).map(|ended| ended.at).max();
+        // Earlier versions marked the connections of a deleted user instead.
+        if stored.state.sid.is_none() {
+            let ends = marks_of_deletion.iter().filter_map(|key| connections.get(key)?.ended);
+            stored.state.deleted_at = stored.state.deleted_at.or(ends.map(|ending| ending.at).max());
         }
-        stored.state.presence = Presence::from_parts(connections, generation, last_active);
+        stored.state.presence = Presence { connections, online_generation, last_active, floor };
         stored.state.registrations = Registrations::from_parts(announced_in, devices);
         Ok(stored)
     }
@@ -142,18 +148,18 @@ impl StoredState {
         if let Some(deleted_at) = deleted_at {
             put("del".to_owned(), write(deleted_at));
         }
-        if presence.online_generation() > Generation::default() {
-            put("gen".to_owned(), write(&presence.online_generation()));
+        if presence.online_generation > Generation::default() {
+            put("gen".to_owned(), write(&presence.online_generation));
         }
-        if let Some(last_active) = presence.last_active() {
+        if let Some(last_active) = presence.last_active {
             put("active".to_owned(), write(&last_active));
         }
-        for (id, connection) in presence.connections() {
-            if let Some(opening) = &connection.lease {
-                put(opened(id), write(opening));
-            }
-            if let Some(ending) = &connection.ended {
-                put(ended(id), write(ending));
+        if let Some(floor) = presence.floor {
+            put("floor".to_owned(), write(&floor));
+        }
+        for (key, connection) in &presence.connections {
+            if let Some((name, value)) = connection::write(*key, connection) {
+                put(name, value);
             }
         }
         if let Some(announced_in) = registrations.announced_in() {
@@ -167,8 +173,8 @@ impl StoredState {
 }
 
 /// When the state of a user that does not exist can be removed, in seconds since the epoch.
-fn expires_at(as_of: Timestamp) -> i64 {
-    as_of.plus(KEEP_ENDED_AT_MOST).as_millis() / 1_000
+pub(super) fn expires_at(as_of: Timestamp) -> i64 {
+    as_of.plus(KEEP_DELETION).as_millis() / 1_000
 }
 
 #[cfg(test)]

@@ -1,118 +1,137 @@
-//! Users' states. Events are joined in one update without a read. If that is not possible, the state is read and
-//! replaced.
+//! Users' states. Events are joined in one update without a read. If that is not possible, another update follows that
+//! knows the state.
 
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
-use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::items::{read_state, state_item, unchanged};
-use super::join::{Ahead, Expression, JoinUpdate};
+use super::items::{read_state, unchanged};
+use super::join::JoinUpdate;
 use super::key::{Key, user_of_state};
 use super::state::StoredState;
 use super::store::DynamoStore;
-use super::table::{Attempts, Transacted, unavailable, unless_refused};
+use super::table::{Attempts, Transacted, incomplete, unavailable, unless_refused};
 
-/// Maximum number of ended connections in a state: as many as fit into an item with the longest ids.
-const MAX_CONNECTIONS: usize = 1_000;
+/// How many events one update may hold. The length of an expression is limited.
+const EVENTS_AT_ONCE: usize = 25;
 
-/// The result of a join by update.
-enum Update {
-    /// The states before and after the update.
-    Done(UserState, UserState),
-    /// Nothing was written: the update's condition does not hold for this state.
+/// How many updates follow each other without a pause. Each has read what the one before it was refused for.
+const TRIES_AT_ONCE: usize = 4;
+
+/// The result of an update.
+enum Updated {
+    /// The state before it.
+    Done(StoredState),
+    /// Nothing was written: the condition does not hold for this state.
     Refused(StoredState),
-    /// Nothing was written: a transaction was writing the item.
+    /// Nothing was written: a transaction was writing the item, or the item would have become too large.
     NotNow,
-    /// Nothing was written: the item would become too large.
-    TooLarge,
 }
 
 impl DynamoStore {
-    /// Joins in one update, without reading the state first.
-    async fn join_by_update(
-        &self,
-        key: &Key,
-        user: &User,
-        expression: Expression,
-        news: &News,
-        now: Timestamp,
-    ) -> Result<Update, StoreError> {
+    async fn update_state(&self, key: &Key, update: JoinUpdate) -> Result<Updated, StoreError> {
         let request = self
             .table
             .client
             .update_item()
             .table_name(&self.table.name)
             .set_key(Some(key.clone().attributes()))
-            .update_expression(expression.update())
-            .condition_expression(expression.condition())
-            .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(Some(expression.values))
+            .update_expression(update.expression())
+            .condition_expression(update.condition())
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match request.send().await {
-            Ok(answer) => {
-                let before = read_state(answer.attributes.unwrap_or_default())?.state;
-                let mut after = before.clone();
-                // Which is what the update has done.
-                after.join(news, user.sid, now);
-                Ok(Update::Done(before, after))
-            }
+            Ok(answer) => Ok(Updated::Done(read_state(answer.attributes.unwrap_or_default())?)),
             Err(error) => match (error.as_service_error(), error.code()) {
                 (Some(UpdateItemError::ConditionalCheckFailedException(failed)), _) => {
                     // Without an item there is none, on AWS. Other engines do not return it.
-                    Ok(Update::Refused(match failed.item.clone() {
+                    Ok(Updated::Refused(match failed.item.clone() {
                         Some(item) => read_state(item)?,
                         None => self.state(key.clone()).await?,
                     }))
                 }
-                (_, Some("TransactionConflictException")) => Ok(Update::NotNow),
-                (_, Some("ValidationException")) => Ok(Update::TooLarge),
+                (_, Some("TransactionConflictException" | "ValidationException")) => Ok(Updated::NotNow),
                 _ => Err(unavailable(error)),
             },
         }
     }
 
-    /// Joins with the domain's code and replaces the whole state. `None` if another writer has changed the state since
-    /// it was read.
-    async fn join_by_replacement(
+    /// Updates the state, and creates the user's profile with it. Returns whether that was done.
+    async fn create_by_events(&self, key: &Key, user: &User, update: JoinUpdate) -> Result<bool, StoreError> {
+        let state = self
+            .table
+            .update(key.clone())
+            .update_expression(update.expression())
+            .condition_expression(update.condition())
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values));
+        let state = TransactWriteItem::builder().update(state.build().map_err(incomplete)?).build();
+        let done = self.table.transact(vec![state, self.put_profile(user)?]).await?;
+        Ok(matches!(done, Transacted::Done))
+    }
+
+    /// Joins events, no more than one update can hold.
+    async fn join_part(
         &self,
-        key: &Key,
         user: &User,
-        read: StoredState,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
-    ) -> Result<Option<Joined>, StoreError> {
-        let writes = JoinWrites::of(&read.state, news, user.sid, now);
-        let Some(state) = writes.state else {
-            return Ok(Some(Joined::of(&read.state, &read.state, news, asked)));
+    ) -> Result<Joined, StoreError> {
+        let key = Key::state(user.service_sid, &user.identity);
+        let mut attempts = Attempts::default();
+        let mut tries = 0;
+        let mut updated = match JoinUpdate::unread(news, now) {
+            Some(update) => self.update_state(&key, update).await?,
+            None => Updated::Refused(self.state(key.clone()).await?),
         };
-        let mut next = read.clone();
-        next.state = state;
-        next.state.presence.prune_ended(MAX_CONNECTIONS, now);
-        let is_done = if writes.creates_user {
-            let items = vec![self.put_state(key.clone(), &read, &next)?, self.put_profile(user)?];
-            matches!(self.table.transact(items).await?, Transacted::Done)
-        } else {
-            let (condition, values) = unchanged(&read);
-            let item = state_item(key.clone(), &next);
-            let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-            let put = put.condition_expression(condition).set_expression_attribute_values(values);
-            unless_refused(put.send().await)?.is_some()
-        };
-        Ok(is_done.then(|| Joined::of(&read.state, &next.state, news, asked)))
+        loop {
+            tries += 1;
+            let read = match updated {
+                Updated::Done(before) => {
+                    let mut after = before.state.clone();
+                    // Which is what the update has done.
+                    after.join(news, user.sid, now);
+                    let dropped = self.forget_connections(&key, &before, &after, news, now).await;
+                    return Ok(Joined { dropped, ..Joined::of(&before.state, &after, news, asked) });
+                }
+                Updated::Refused(read) if tries % TRIES_AT_ONCE != 0 => read,
+                Updated::Refused(_) | Updated::NotNow => {
+                    attempts.again().await?;
+                    self.state(key.clone()).await?
+                }
+            };
+            let mut after = read.state.clone();
+            if !after.join(news, user.sid, now) {
+                return Ok(Joined::of(&read.state, &read.state, news, asked));
+            }
+            if read.is_older {
+                self.rewrite(&key, &read, news.rules().limits, now).await?;
+                updated = Updated::Refused(self.state(key.clone()).await?);
+                continue;
+            }
+            let update = JoinUpdate::of_read(&read.state, &after, news, now);
+            updated = if read.state.sid == after.sid {
+                self.update_state(&key, update).await?
+            } else if self.create_by_events(&key, user, update).await? {
+                Updated::Done(read)
+            } else {
+                Updated::NotNow
+            };
+        }
     }
 }
 
@@ -134,39 +153,19 @@ impl States for DynamoStore {
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
-        let key = Key::state(user.service_sid, &user.identity);
-        let update = JoinUpdate::of(news, now);
-        let mut ahead = Ahead::default();
-        let mut attempts = Attempts::default();
-        loop {
-            let read = match &update {
-                None => self.state(key.clone()).await?,
-                Some(update) => match self.join_by_update(&key, user, update.expression(ahead), news, now).await? {
-                    Update::Done(before, after) => {
-                        self.prune_connections(&key, &after, now).await;
-                        return Ok(Joined::of(&before, &after, news, asked));
-                    }
-                    // At once: what is ahead stays ahead, so this comes to an end however many write the same user.
-                    Update::Refused(read) if update.is_possible(&read.state) && update.ahead(&read.state) != ahead => {
-                        ahead = update.ahead(&read.state);
-                        continue;
-                    }
-                    Update::Refused(read) => read,
-                    Update::NotNow => {
-                        attempts.again().await?;
-                        continue;
-                    }
-                    Update::TooLarge => self.state(key.clone()).await?,
-                },
-            };
-            if let Some(joined) = self.join_by_replacement(&key, user, read, news, asked, now).await? {
-                return Ok(joined);
-            }
-            attempts.again().await?;
+        let mut joined: Option<Joined> = None;
+        for part in news.parts(EVENTS_AT_ONCE) {
+            let next = self.join_part(user, &part, asked, now).await?;
+            joined = Some(match joined {
+                None => next,
+                Some(first) => first.followed_by(next),
+            });
         }
+        // There is at least one part.
+        joined.ok_or(StoreError::Missing)
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! Garbage collection.
 
-use reachability_domain::presence::connections::KEEP_ENDED_AT_MOST;
+use reachability_domain::presence::connections::KEEP_DELETION;
 use reachability_domain::push::notification::Notification;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -18,7 +18,7 @@ impl SqliteStore {
         let before = |seconds: u64| {
             now.as_millis().saturating_sub(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
         };
-        let (oldest, oldest_sent) = (before(KEEP_ENDED_AT_MOST.as_secs()), before(Notification::KEPT_SECONDS));
+        let (oldest, oldest_sent) = (before(KEEP_DELETION.as_secs()), before(Notification::KEPT_SECONDS));
         self.database
             .write(move |connection| {
                 let states = execute(connection, "DELETE FROM states WHERE as_of < ?1 AND user IS NULL", [oldest])?;

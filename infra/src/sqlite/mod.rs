@@ -14,6 +14,7 @@ mod directory;
 mod feed;
 mod garbage;
 mod notifications;
+mod presence;
 mod queue;
 mod records;
 mod rows;

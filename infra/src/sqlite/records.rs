@@ -5,6 +5,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::change_reason::InvalidChangeReason;
+use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
@@ -15,6 +16,7 @@ use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::feed::Writer;
+use super::presence;
 use super::rows::{Key, Rows, create, execute, find, read_document, write_document};
 
 pub(super) fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
@@ -36,7 +38,7 @@ pub(super) fn read_state(
     identity: &Identity,
 ) -> Result<UserState, StoreError> {
     let mut state = UserState::default();
-    let mut documents: Option<(String, Option<String>, Option<String>)> = None;
+    let mut columns = None;
     find(
         connection,
         "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at FROM states
@@ -45,14 +47,15 @@ pub(super) fn read_state(
         |row| {
             state.revision = row.get(0)?;
             state.as_of = Timestamp::from_millis(row.get(1)?);
-            documents = Some((row.get(2)?, row.get(3)?, row.get(5)?));
+            columns = Some((presence::read(row.get_ref(2)?), row.get(3)?, row.get(5)?));
             state.sid = row.get::<_, Option<Key<UserSid>>>(4)?.map(|key| key.0);
             state.deleted_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_millis);
             Ok(())
         },
     )?;
-    if let Some((presence, registrations, created_by)) = documents {
-        state.presence = read_document(&presence)?;
+    let columns: Option<(Result<Presence, StoreError>, Option<String>, Option<String>)> = columns;
+    if let Some((presence, registrations, created_by)) = columns {
+        state.presence = presence?;
         state.registrations = registrations.as_deref().map(read_document).transpose()?.unwrap_or_default();
         let created_by = created_by.map(|word| word.parse()).transpose();
         state.created_by = created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?;
@@ -67,7 +70,7 @@ pub(super) fn write_state(
     before: &UserState,
     after: &UserState,
 ) -> Result<(), StoreError> {
-    let presence = write_document(&after.presence)?;
+    let presence = presence::write(&after.presence)?;
     let registrations = (after.registrations != Registrations::default()).then_some(&after.registrations);
     let registrations = registrations.map(write_document).transpose()?;
     execute(

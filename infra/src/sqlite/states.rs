@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::state::UserState;
@@ -29,7 +29,7 @@ impl States for SqliteStore {
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionId],
+        asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let (user, news, asked) = (user.clone(), news.clone(), asked.to_vec());
@@ -45,7 +45,7 @@ impl States for SqliteStore {
             if writes.creates_user {
                 insert_user(writer, &user)?;
             }
-            Ok(Joined::of(&before, writes.after(&before), &news, &asked))
+            Ok(writes.joined(&before, &news, &asked))
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use reachability_domain::directory::configuration::Configuration;
-use reachability_domain::presence::connections::{LeasePolicy, Rules};
+use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
@@ -22,6 +22,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let rules = Rules {
         grace: seconds("REACHABILITY_GRACE_SECONDS")?,
         lease: LeasePolicy::For(seconds("REACHABILITY_LEASE_SECONDS")?),
+        limits: Limits { live: environment::parsed("REACHABILITY_MAX_CONNECTIONS_PER_USER")?, ..Limits::DEFAULT },
     };
     let metrics = Arc::new(EmfMetrics::default());
     let config = aws::config().await;

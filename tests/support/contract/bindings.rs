@@ -339,8 +339,8 @@ pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Serv
                 occurred_at: NOW,
                 kind: EventKind::Connect { lease: None, device: None },
             };
-            let mut news = News::default();
-            news.add(&event, Acceptance::In(Generation(1)), &rules(SETTINGS), NOW);
+            let mut news = News::new(rules(SETTINGS));
+            news.add(&event, Acceptance::In(Generation(1)), NOW);
             store.join(&alice, &news, &[], NOW).await.unwrap();
         })
     });
@@ -352,7 +352,7 @@ pub async fn registrations_and_connections_do_not_interfere(store: Arc<impl Serv
         writer.await.unwrap();
     }
     let state = state(&*store, &alice).await;
-    assert_eq!(state.presence.connections().len(), 10);
+    assert_eq!(state.presence.connections.len(), 10);
     assert_eq!(devices(&*store, &alice).await.len(), 5);
     // The end of a lease is visible to the feed with the next write of any kind.
     let binding = register(&*store, &alice, "token-0", later(200)).await;

@@ -139,9 +139,9 @@ fn disconnect(user: &User, connection: &str, at: Timestamp) -> Event {
 }
 
 fn news(events: &[Event], now: Timestamp) -> News {
-    let mut news = News::default();
+    let mut news = News::new(rules(SETTINGS));
     for event in events {
-        news.add(event, Acceptance::In(Generation(1)), &rules(SETTINGS), now);
+        news.add(event, Acceptance::In(Generation(1)), now);
     }
     news
 }

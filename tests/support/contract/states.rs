@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::UserKey;
+use reachability_domain::identity::{ConnectionId, ConnectionKey, UserKey};
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::change_reason::ChangeReason;
@@ -116,7 +116,7 @@ pub async fn joining_survives_every_order(store: Arc<impl Services + Users + Sta
             store.join(&alice, &news(piece, now), &[], now).await.unwrap();
         }
         let state = state(&*store, &alice).await;
-        results.insert(serde_json::to_string(&state.presence).unwrap());
+        results.insert(format!("{:?}", state.presence));
         assert_eq!(online(&*store, &alice, later(59)).await, Some(true), "{order:?}");
         assert_eq!(online(&*store, &alice, later(60)).await, Some(false), "{order:?}");
         assert!(by_identity(&*store, &alice).await.is_some());
@@ -141,7 +141,7 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + St
     assert_eq!(revisions.len(), 40, "each write has a revision of its own");
     let alice = user(service.sid, 1, "alice");
     let state = state(&*store, &alice).await;
-    assert_eq!(state.presence.connections().len(), 40);
+    assert_eq!(state.presence.connections.len(), 40);
     assert_eq!(Some(&state.revision), revisions.last());
     let page = PageRequest { position: Cursor::Start, limit: 10 };
     assert_eq!(store.users(service.sid, page).await.unwrap().items.len(), 1);
@@ -151,7 +151,7 @@ pub async fn concurrent_joins_lose_nothing(store: Arc<impl Services + Users + St
 pub async fn the_end_of_a_lease_is_written_once(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
-    let nothing = News::default();
+    let nothing = News::new(rules(SETTINGS));
     store.join(&alice, &news(&[connect(&alice, "c", NOW)], NOW), &[], NOW).await.unwrap();
     let early = store.join(&alice, &nothing, &[], later(119)).await.unwrap();
     assert_eq!(early.before, early.after);
@@ -226,7 +226,7 @@ pub async fn the_deletion_of_a_user_without_events_is_remembered(store: Arc<impl
     let late = [connect(&alice, "c-1", later(5))];
     store.join(&alice, &news(&late, later(9)), &[], later(9)).await.unwrap();
     assert_eq!(by_identity(&*store, &alice).await, None);
-    assert_eq!(state(&*store, &alice).await.presence.connections().len(), 0);
+    assert_eq!(state(&*store, &alice).await.presence.connections.len(), 0);
 }
 
 /// Whatever is written of a user, its revision is greater than before, and not less than the time.
@@ -269,8 +269,8 @@ pub async fn a_connect_while_reachability_is_off_creates_the_user(store: Arc<imp
             events.reverse();
         }
         for event in events {
-            let mut news = News::default();
-            news.add(&event, Acceptance::Off, &rules(SETTINGS), later(2));
+            let mut news = News::new(rules(SETTINGS));
+            news.add(&event, Acceptance::Off, later(2));
             store.join(&alice, &news, &[], later(2)).await.unwrap();
         }
         assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
@@ -293,9 +293,9 @@ pub async fn states_are_in_the_order_of_the_keys(store: Arc<impl Services + Stat
     let states = store.states(&keys).await.unwrap();
     assert_eq!(states.len(), users.len());
     for (n, state) in states.iter().enumerate() {
-        let connections: Vec<&str> = state.presence.connections().map(|(id, _)| id.as_str()).collect();
-        let expected = format!("c-{n}");
-        assert_eq!(connections, if n % 3 == 0 { vec![expected.as_str()] } else { vec![] });
+        let connections: Vec<ConnectionKey> = state.presence.connections.keys().copied().collect();
+        let expected = format!("c-{n}").parse::<ConnectionId>().unwrap().key();
+        assert_eq!(connections, if n % 3 == 0 { vec![expected] } else { vec![] });
     }
     assert!(store.states(&[]).await.unwrap().is_empty());
 }

@@ -1,8 +1,7 @@
 //! Timers: delayed messages for the ends of connections that have no event of their own.
 
 use reachability_domain::identity::{ConnectionId, UserKey};
-use reachability_domain::presence::connections::Connection;
-use reachability_domain::presence::event::Event;
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::message::Check;
 use reachability_domain::time::Timestamp;
 
@@ -11,10 +10,10 @@ use reachability_domain::time::Timestamp;
 /// already live: the existing timer will find the longer lease.
 ///
 /// A repeated event also needs one: its first handling may have failed between the write and the timer.
-pub(super) fn wants_timer(event: &Event, before: &Connection, after: &Connection, now: Timestamp) -> bool {
+pub(super) fn wants_timer(said: &Connection, before: &Connection, after: &Connection, now: Timestamp) -> bool {
     let (was, is) = (before.live_until(), after.live_until());
-    let is_repetition = before.lease.is_some_and(|opening| event.occurred_at <= opening.at);
-    let has_timer = event.renews_lease() && !is_repetition && now < was && was <= is;
+    let is_repetition = said.leased_until <= before.leased_until;
+    let has_timer = said.leased_until.is_some() && !is_repetition && now < was && was <= is;
     now < is && is != Timestamp::MAX && !has_timer
 }
 

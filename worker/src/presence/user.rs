@@ -1,13 +1,13 @@
 //! Handles the messages of one user.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::acceptance::Acceptance;
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::news::News;
@@ -74,30 +74,34 @@ impl Worker {
         now: Timestamp,
     ) -> Result<Vec<PresenceMessage>, StoreError> {
         let user = User::new(self.ports.ids.sid(), key, Some(service.default_roles.service_user), now);
-        let mut news = News::default();
+        let mut news = News::new(self.rules);
         let mut said = Vec::with_capacity(events.len());
         for (event, acceptance) in events {
-            match news.add(event, *acceptance, &self.rules, now) {
-                Some(presence) => said.push((event, presence)),
+            match news.add(event, *acceptance, now) {
+                Some(connection) => said.push((event, event.connection.key(), connection)),
                 None => self.ports.metrics.count(EventOutcome::Disabled),
             }
         }
-        let asked: Vec<ConnectionId> = checks.iter().map(|check| check.connection.clone()).collect();
+        let asked: Vec<ConnectionKey> = checks.iter().map(|check| check.connection.key()).collect();
         let joined = self.ports.states.join(&user, &news, &asked, now).await?;
         self.account_for(&said, &joined, now);
-        Ok(timers(&user.key(), said.iter().map(|(event, _)| *event), checks, &joined, now))
+        Ok(timers(&user.key(), &said, checks, &joined, now))
     }
 
     /// Counts the outcomes of events.
-    fn account_for(&self, said: &[(&Event, Presence)], joined: &Joined, now: Timestamp) {
-        let before = joined.connections.iter().map(|(id, touched)| (id.clone(), touched.before)).collect();
-        let mut known = Presence::from_parts(before, Generation::default(), None);
-        for (event, one) in said {
+    fn account_for(&self, said: &[(&Event, ConnectionKey, Connection)], joined: &Joined, now: Timestamp) {
+        for _ in 0..joined.dropped {
+            self.ports.metrics.count(Counter::ConnectionsDropped);
+        }
+        let mut known: BTreeMap<ConnectionKey, Connection> =
+            joined.connections.iter().map(|(key, touched)| (*key, touched.before)).collect();
+        for (event, key, one) in said {
             if joined.deleted_at.is_some_and(|deleted_at| event.occurred_at <= deleted_at) {
                 self.ports.metrics.count(EventOutcome::Stale);
                 continue;
             }
-            let outcome = EventOutcome::of(&known.connection(&event.connection), &one.connection(&event.connection));
+            let known = known.entry(*key).or_default();
+            let outcome = EventOutcome::of(known, one);
             self.ports.metrics.count(outcome);
             if outcome == EventOutcome::Applied {
                 self.ports.metrics.event_age(now.since(event.occurred_at));
@@ -108,19 +112,19 @@ impl Worker {
 }
 
 /// The timers to set, without duplicates.
-fn timers<'a>(
+fn timers(
     user: &UserKey,
-    events: impl Iterator<Item = &'a Event>,
+    said: &[(&Event, ConnectionKey, Connection)],
     checks: &[Check],
     joined: &Joined,
     now: Timestamp,
 ) -> Vec<PresenceMessage> {
-    let touched = |id| joined.connections.get(id).copied().unwrap_or_default();
-    let of_events = events.filter_map(|event| {
-        let Touched { before, after } = touched(&event.connection);
-        wants_timer(event, &before, &after, now).then(|| timer(user, &event.connection, &after, now))
+    let touched = |key: &ConnectionKey| joined.connections.get(key).copied().unwrap_or_default();
+    let of_events = said.iter().filter_map(|(event, key, said)| {
+        let Touched { before, after } = touched(key);
+        wants_timer(said, &before, &after, now).then(|| timer(user, &event.connection, &after, now))
     });
-    let of_checks = checks.iter().filter_map(|check| next_timer(check, &touched(&check.connection).after, now));
+    let of_checks = checks.iter().filter_map(|check| next_timer(check, &touched(&check.connection.key()).after, now));
     let timers: BTreeSet<Check> = of_events.chain(of_checks).collect();
     timers.into_iter().map(PresenceMessage::Check).collect()
 }
