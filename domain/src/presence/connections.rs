@@ -160,10 +160,10 @@ impl Presence {
         let (mut live, mut ended) = (vec![], vec![]);
         for (key, connection) in self.connections.iter().filter(|(key, _)| Some(**key) != last) {
             if now < connection.live_until() {
-                live.push((connection.live_until(), *key));
+                live.push((Some(connection.live_until()), *key));
             } else {
-                let over = connection.ended.map_or(connection.live_until(), |ending| ending.occurred_at);
-                ended.push((over, *key));
+                // First those whose lease ran out: nothing has to be remembered of them, since a renewal revives them.
+                ended.push((connection.ended.map(|ending| ending.occurred_at), *key));
             }
         }
         let too_many = |found: usize, limit: usize| found.saturating_sub(limit);
@@ -178,7 +178,7 @@ impl Presence {
     }
 
     /// Forgets so many of these connections, those with the earliest times.
-    fn forget(&mut self, mut among: Vec<(Timestamp, ConnectionKey)>, many: usize) {
+    fn forget(&mut self, mut among: Vec<(Option<Timestamp>, ConnectionKey)>, many: usize) {
         if many == 0 {
             return;
         }

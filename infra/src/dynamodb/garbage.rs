@@ -1,8 +1,7 @@
 //! Removal of connections from a state. The update that joins events does not know which are too many.
 
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::presence::connections::{Limits, Presence};
-use reachability_domain::presence::news::News;
+use reachability_domain::presence::connections::{Dropped, Limits};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -12,11 +11,16 @@ use super::items::{state_item, unchanged};
 use super::join::JoinUpdate;
 use super::key::Key;
 use super::state::StoredState;
+use super::states::Updated;
 use super::store::DynamoStore;
 use super::table::unless_refused;
 
 /// How many connections one update removes. The length of an expression is limited.
 const FORGOTTEN_AT_ONCE: usize = 50;
+
+/// How often a removal is tried. Whoever writes the same user at the same time removes the same connections, so one success
+/// is enough for all.
+const TRIES: usize = 4;
 
 impl DynamoStore {
     /// Removes the connections that are over the limits from a state that was just updated. Returns how many live ones it
@@ -26,43 +30,40 @@ impl DynamoStore {
         key: &Key,
         before: &StoredState,
         after: &UserState,
-        news: &News,
+        limits: Limits,
         now: Timestamp,
     ) -> usize {
-        let mut kept = after.presence.clone();
-        let dropped = kept.prune(news.rules().limits, now);
-        if dropped.live + dropped.ended == 0 {
-            return 0;
-        }
-        let done = if before.is_older {
-            match self.state(key.clone()).await {
-                Ok(read) => self.rewrite(key, &read, news.rules().limits, now).await,
-                Err(error) => Err(error),
+        let mut state = before.clone();
+        state.state = after.clone();
+        for _ in 0..TRIES {
+            let mut kept = state.state.presence.clone();
+            let dropped = kept.prune(limits, now);
+            if dropped == Dropped::default() {
+                return 0;
             }
-        } else {
-            self.remove_connections(key, &after.presence, &kept).await
-        };
-        match done {
-            Ok(true) => dropped.live,
-            // Somebody else was faster, and removes them.
-            Ok(false) => 0,
-            Err(error) => {
-                warn!(error = %ErrorChain(&error), "old connections could not be removed from a state");
-                0
+            let removed = if state.is_older {
+                self.rewrite_latest(key, limits, now).await
+            } else {
+                let update = JoinUpdate::of_forgetting(&state.state.presence, &kept, FORGOTTEN_AT_ONCE);
+                self.update_state(key, update).await
+            };
+            match removed {
+                Ok(Updated::Done(_)) => return dropped.live,
+                Ok(Updated::Refused(read)) => state = read,
+                Ok(Updated::NotNow) => return 0,
+                Err(error) => {
+                    warn!(error = %ErrorChain(&error), "old connections could not be removed from a state");
+                    return 0;
+                }
             }
         }
+        0
     }
 
-    async fn remove_connections(&self, key: &Key, before: &Presence, after: &Presence) -> Result<bool, StoreError> {
-        let update = JoinUpdate::of_forgetting(before, after, FORGOTTEN_AT_ONCE);
-        let request = self.table.client.update_item().table_name(&self.table.name);
-        let request = request
-            .set_key(Some(key.clone().attributes()))
-            .update_expression(update.expression())
-            .condition_expression(update.condition())
-            .set_expression_attribute_names(Some(update.names))
-            .set_expression_attribute_values(Some(update.values));
-        Ok(unless_refused(request.send().await)?.is_some())
+    async fn rewrite_latest(&self, key: &Key, limits: Limits, now: Timestamp) -> Result<Updated, StoreError> {
+        let read = self.state(key.clone()).await?;
+        let is_done = self.rewrite(key, &read, limits, now).await?;
+        Ok(if is_done { Updated::Done(read) } else { Updated::Refused(read) })
     }
 
     /// Writes a state that an earlier version wrote in today's form, pruned. Returns whether nobody else wrote it meanwhile.

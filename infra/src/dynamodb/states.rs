@@ -30,7 +30,7 @@ const EVENTS_AT_ONCE: usize = 25;
 const TRIES_AT_ONCE: usize = 4;
 
 /// The result of an update.
-enum Updated {
+pub(super) enum Updated {
     /// The state before it.
     Done(StoredState),
     /// Nothing was written: the condition does not hold for this state.
@@ -40,7 +40,7 @@ enum Updated {
 }
 
 impl DynamoStore {
-    async fn update_state(&self, key: &Key, update: JoinUpdate) -> Result<Updated, StoreError> {
+    pub(super) async fn update_state(&self, key: &Key, update: JoinUpdate) -> Result<Updated, StoreError> {
         let request = self
             .table
             .client
@@ -105,7 +105,8 @@ impl DynamoStore {
                     let mut after = before.state.clone();
                     // Which is what the update has done.
                     after.join(news, user.sid, now);
-                    let dropped = self.forget_connections(&key, &before, &after, news, now).await;
+                    let limits = news.rules().limits;
+                    let dropped = self.forget_connections(&key, &before, &after, limits, now).await;
                     return Ok(Joined { dropped, ..Joined::of(&before.state, &after, news, asked) });
                 }
                 Updated::Refused(read) if tries % TRIES_AT_ONCE != 0 => read,
