@@ -66,6 +66,17 @@ impl Joined {
     }
 }
 
+/// Events to join to the state of a user.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The user, as it is created if it does not exist.
+    pub user: User,
+    /// What the events say.
+    pub news: News,
+    /// Connections that the result contains besides those in `news`.
+    pub asked: Vec<ConnectionKey>,
+}
+
 /// Stores users' states.
 #[async_trait]
 pub trait States: Send + Sync {
@@ -87,6 +98,16 @@ pub trait States: Send + Sync {
         asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError>;
+
+    /// Joins events to the states of several users, each as [`States::join`] does. A failure of one affects no other. The
+    /// results are in the given order.
+    async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
+        let mut results = Vec::with_capacity(joins.len());
+        for Join { user, news, asked } in joins {
+            results.push(self.join(&user, &news, &asked, now).await);
+        }
+        results
+    }
 
     /// Announces a user's registrations in a generation ([`UserState::announce`]), in one write, or none if the user never
     /// had one, or if they are announced already.

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use futures_util::{StreamExt, stream};
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::presence::news::News;
-use reachability_domain::presence::ports::{Joined, States};
+use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -22,6 +23,9 @@ use super::key::{Key, user_of_state};
 use super::state::StoredState;
 use super::store::DynamoStore;
 use super::table::{Attempts, Transacted, incomplete, unavailable, unless_refused};
+
+/// How many users are written concurrently.
+const USERS_AT_ONCE: usize = 512;
 
 /// How many events one update may hold. The length of an expression is limited.
 const EVENTS_AT_ONCE: usize = 25;
@@ -167,6 +171,12 @@ impl States for DynamoStore {
         }
         // There is at least one part.
         joined.ok_or(StoreError::Missing)
+    }
+
+    async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
+        let joins = stream::iter(joins);
+        let joins = joins.map(async |Join { user, news, asked }| self.join(&user, &news, &asked, now).await);
+        joins.buffered(USERS_AT_ONCE).collect().await
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

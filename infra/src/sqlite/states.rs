@@ -1,18 +1,40 @@
 //! Users' states.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::presence::news::News;
-use reachability_domain::presence::ports::{Joined, States};
+use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
+use super::feed::Writer;
 use super::records::{insert_user, read_state, service_exists, write_state};
 use super::store::SqliteStore;
+
+/// How many users are joined in one write, so that others come in between.
+const USERS_PER_WRITE: usize = 128;
+
+fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined, StoreError> {
+    let Join { user, news, asked } = join;
+    if !service_exists(writer, user.service_sid)? {
+        return Err(StoreError::Missing);
+    }
+    let before = read_state(writer, user.service_sid, &user.identity)?;
+    let writes = JoinWrites::of(&before, news, user.sid, now);
+    if let Some(state) = &writes.state {
+        write_state(writer, &user.key(), &before, state)?;
+    }
+    if writes.creates_user {
+        insert_user(writer, user)?;
+    }
+    Ok(writes.joined(&before, news, asked))
+}
 
 #[async_trait]
 impl States for SqliteStore {
@@ -32,22 +54,29 @@ impl States for SqliteStore {
         asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
-        let (user, news, asked) = (user.clone(), news.clone(), asked.to_vec());
-        self.write(move |writer| {
-            if !service_exists(writer, user.service_sid)? {
-                return Err(StoreError::Missing);
+        let join = Join { user: user.clone(), news: news.clone(), asked: asked.to_vec() };
+        self.write(move |writer| write_join(writer, &join, now)).await
+    }
+
+    async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
+        let joins: Arc<[Join]> = joins.into();
+        let mut results = Vec::with_capacity(joins.len());
+        for first in (0..joins.len()).step_by(USERS_PER_WRITE) {
+            let chunk = first..joins.len().min(first + USERS_PER_WRITE);
+            let (all, range) = (joins.clone(), chunk.clone());
+            let together =
+                self.write(move |writer| all[range].iter().map(|join| write_join(writer, join, now)).collect());
+            match together.await {
+                Ok(joined) => results.extend(Vec::into_iter(joined).map(Ok)),
+                // One of them failed, and so none was written. It is not to fail the others.
+                Err(_) => {
+                    for Join { user, news, asked } in &joins[chunk] {
+                        results.push(self.join(user, news, asked, now).await);
+                    }
+                }
             }
-            let before = read_state(writer, user.service_sid, &user.identity)?;
-            let writes = JoinWrites::of(&before, &news, user.sid, now);
-            if let Some(state) = &writes.state {
-                write_state(writer, &user.key(), &before, state)?;
-            }
-            if writes.creates_user {
-                insert_user(writer, &user)?;
-            }
-            Ok(writes.joined(&before, &news, &asked))
-        })
-        .await
+        }
+        results
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

@@ -24,9 +24,6 @@ use crate::directory::CachedServices;
 use crate::envelope::{Received, open};
 use crate::{Envelope, Failure};
 
-/// How many users are processed concurrently: enough to fill a commit, few enough not to overload a store.
-const USERS_AT_ONCE: usize = 512;
-
 /// How many users of a deleted service one message removes.
 const PURGED_AT_ONCE: usize = 500;
 
@@ -103,7 +100,7 @@ impl Worker {
         .await
     }
 
-    /// Handles messages: users concurrently, all messages of one user in one write. Returns the indices of messages
+    /// Handles messages, all of one user in one write. Returns the indices of messages
     /// that failed, with the reason. All others are stored, and their timers are queued.
     pub async fn process(&self, messages: Vec<PresenceMessage>, now: Timestamp) -> Vec<(usize, Failure)> {
         self.process_received(messages.into_iter().map(|message| (message, None)).collect(), now).await
@@ -137,19 +134,27 @@ impl Worker {
             services.insert(sid, self.services.get(sid, comes_online, now).await.map_err(Failure::from));
         }
 
-        let services = &services;
-        let handled: Vec<(Vec<usize>, Handled)> = stream::iter(batches)
-            .map(|(user, batch)| async move {
-                let indices = batch.indices();
-                let handled = match &services[&user.service] {
-                    Ok(service) => self.handle_user(user, service.as_deref(), batch, now).await,
-                    Err(failure) => Handled::failed(&indices, failure),
-                };
-                (indices, handled)
-            })
-            .buffer_unordered(USERS_AT_ONCE)
-            .collect()
-            .await;
+        let mut handled = Vec::with_capacity(batches.len());
+        let (mut pending, mut joins) = (vec![], vec![]);
+        for (user, batch) in batches {
+            let indices = batch.indices();
+            let (done, waiting) = match &services[&user.service] {
+                Ok(Some(service)) => self.read(user, service, batch, now),
+                Ok(None) => (self.refuse(&batch), None),
+                Err(failure) => (Handled::failed(&indices, failure), None),
+            };
+            handled.push((indices, done));
+            if let Some((waiting, join)) = waiting {
+                pending.push((handled.len() - 1, waiting));
+                joins.push(join);
+            }
+        }
+        let joined = self.ports.states.join_all(joins, now).await;
+        for ((place, waiting), joined) in pending.iter().zip(joined) {
+            let Handled { failures, events } = self.finish(waiting, joined, now);
+            handled[*place].1.failures.extend(failures);
+            handled[*place].1.events.extend(events);
+        }
         let purged =
             stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
         self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await

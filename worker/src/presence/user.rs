@@ -9,10 +9,10 @@ use reachability_domain::metrics::Counter;
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::event::Event;
-use reachability_domain::presence::message::{Check, PresenceMessage};
+use reachability_domain::presence::message::{Accepted, Check, PresenceMessage};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::outcome::EventOutcome;
-use reachability_domain::presence::ports::{Joined, Touched};
+use reachability_domain::presence::ports::{Join, Joined, Touched};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
@@ -20,43 +20,70 @@ use super::timers::{next_timer, timer, wants_timer};
 use super::{Handled, UserBatch, Worker};
 use crate::Failure;
 
+/// An event that is handled, with what it says about its connection.
+type Said = (Event, ConnectionKey, Connection);
+
+/// The messages of a user while its events are joined.
+pub(super) struct Pending {
+    user: UserKey,
+    /// The messages that depend on the join.
+    taken: Vec<usize>,
+    said: Vec<Said>,
+    checks: Vec<Check>,
+}
+
 impl Worker {
-    pub(super) async fn handle_user(
+    /// Reads the messages of one user. Returns those that failed, and what is to be joined; `None` if nothing is.
+    pub(super) fn read(
         &self,
-        user: UserKey,
-        service: Option<&Service>,
+        key: UserKey,
+        service: &Service,
         batch: UserBatch,
         now: Timestamp,
-    ) -> Handled {
-        let Some(service) = service else { return self.refuse(&batch) };
+    ) -> (Handled, Option<(Pending, Join)>) {
         let mut handled = Handled::default();
         let mut taken: Vec<usize> = batch.checks.iter().map(|(index, _)| *index).collect();
         let checks: Vec<Check> = batch.checks.into_iter().map(|(_, check)| check).collect();
-        let mut events = Vec::with_capacity(batch.events.len());
-        for (index, accepted, sent_at) in batch.events {
+        let asked = checks.iter().map(|check| check.connection.key()).collect();
+        let mut news = News::new(self.rules);
+        let mut said = Vec::with_capacity(batch.events.len());
+        for (index, Accepted { event, acceptance }, sent_at) in batch.events {
             // The receiver of the event has checked this too. A clock that was set back since must not refuse the
             // event, so the limit is doubled here.
-            match accepted.event.check_clock(now.plus(Event::MAX_AHEAD)) {
-                Err(error) => handled.failures.push((index, error.into())),
-                Ok(()) => {
-                    taken.push(index);
-                    let by_time = || Acceptance::by_time(&service.configuration, sent_at);
-                    events.push((accepted.event, accepted.acceptance.unwrap_or_else(by_time)));
+            if let Err(error) = event.check_clock(now.plus(Event::MAX_AHEAD)) {
+                handled.failures.push((index, error.into()));
+                continue;
+            }
+            taken.push(index);
+            let acceptance = acceptance.unwrap_or_else(|| Acceptance::by_time(&service.configuration, sent_at));
+            match news.add(&event, acceptance, now) {
+                Some(connection) => {
+                    let key = event.connection.key();
+                    said.push((event, key, connection));
                 }
+                None => self.ports.metrics.count(EventOutcome::Disabled),
             }
         }
         if taken.is_empty() {
-            return handled;
+            return (handled, None);
         }
-        match self.join(user, service, &events, &checks, now).await {
-            Ok(timers) => handled.events = timers,
-            Err(error) => handled.failures.extend(Handled::failed(&taken, &error.into()).failures),
+        let user = User::new(self.ports.ids.sid(), key.clone(), Some(service.default_roles.service_user), now);
+        (handled, Some((Pending { user: key, taken, said, checks }, Join { user, news, asked })))
+    }
+
+    /// What follows from the result of a join.
+    pub(super) fn finish(&self, pending: &Pending, joined: Result<Joined, StoreError>, now: Timestamp) -> Handled {
+        match joined {
+            Ok(joined) => {
+                self.account_for(&pending.said, &joined, now);
+                Handled { events: timers(pending, &joined, now), ..Handled::default() }
+            }
+            Err(error) => Handled::failed(&pending.taken, &error.into()),
         }
-        handled
     }
 
     /// For a service that does not exist: refuses events and drops timers.
-    fn refuse(&self, batch: &UserBatch) -> Handled {
+    pub(super) fn refuse(&self, batch: &UserBatch) -> Handled {
         let refused = batch.events.iter().map(|(index, accepted, _)| {
             self.ports.metrics.count(EventOutcome::Refused);
             (*index, Failure::UnknownService(accepted.event.user.service))
@@ -64,32 +91,8 @@ impl Worker {
         Handled { failures: refused.collect(), ..Handled::default() }
     }
 
-    /// Joins events to the stored state. Returns the timers to set.
-    async fn join(
-        &self,
-        key: UserKey,
-        service: &Service,
-        events: &[(Event, Acceptance)],
-        checks: &[Check],
-        now: Timestamp,
-    ) -> Result<Vec<PresenceMessage>, StoreError> {
-        let user = User::new(self.ports.ids.sid(), key, Some(service.default_roles.service_user), now);
-        let mut news = News::new(self.rules);
-        let mut said = Vec::with_capacity(events.len());
-        for (event, acceptance) in events {
-            match news.add(event, *acceptance, now) {
-                Some(connection) => said.push((event, event.connection.key(), connection)),
-                None => self.ports.metrics.count(EventOutcome::Disabled),
-            }
-        }
-        let asked: Vec<ConnectionKey> = checks.iter().map(|check| check.connection.key()).collect();
-        let joined = self.ports.states.join(&user, &news, &asked, now).await?;
-        self.account_for(&said, &joined, now);
-        Ok(timers(&user.key(), &said, checks, &joined, now))
-    }
-
     /// Counts the outcomes of events.
-    fn account_for(&self, said: &[(&Event, ConnectionKey, Connection)], joined: &Joined, now: Timestamp) {
+    fn account_for(&self, said: &[Said], joined: &Joined, now: Timestamp) {
         for _ in 0..joined.dropped {
             self.ports.metrics.count(Counter::ConnectionsDropped);
         }
@@ -112,13 +115,8 @@ impl Worker {
 }
 
 /// The timers to set, without duplicates.
-fn timers(
-    user: &UserKey,
-    said: &[(&Event, ConnectionKey, Connection)],
-    checks: &[Check],
-    joined: &Joined,
-    now: Timestamp,
-) -> Vec<PresenceMessage> {
+fn timers(pending: &Pending, joined: &Joined, now: Timestamp) -> Vec<PresenceMessage> {
+    let Pending { user, said, checks, .. } = pending;
     let touched = |key: &ConnectionKey| joined.connections.get(key).copied().unwrap_or_default();
     let of_events = said.iter().filter_map(|(event, key, said)| {
         let Touched { before, after } = touched(key);
