@@ -1,6 +1,8 @@
 //! The route that takes events from the owner's gateway.
 
-use axum::extract::{Extension, State};
+use axum::RequestExt;
+use axum::body::HttpBody;
+use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -16,6 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::app::{App, Port};
 use crate::http::body::Limit;
+use crate::http::caller::authenticate;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
 use crate::http::request::ApiRequest;
@@ -39,7 +42,7 @@ async fn take(
     State(directory): State<ServiceDirectory>,
     Port(queue): Port<dyn Queue<PresenceMessage>>,
     State(clock): State<Clock>,
-    request: ApiRequest,
+    Admitted(request): Admitted,
 ) -> Result<Response, ApiError> {
     let found = find_service(&directory, &request).await?;
     let sid = found.service.sid;
@@ -70,6 +73,33 @@ async fn take(
     }
     let body = AcceptedBody { accepted: messages.len(), refused, reachability_enabled };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// A request that there is room for. If there is none, a large body is not read.
+struct Admitted(ApiRequest);
+
+/// How large a body is at most that is read although it is refused, in bytes: it has probably arrived, and the connection can
+/// be used again.
+const SMALL_BODY: u64 = 64 * 1024;
+
+impl FromRequest<App> for Admitted {
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, app: &App) -> Result<Self, ApiError> {
+        let segments: Result<Path<Vec<String>>, _> = request.extract_parts().await;
+        let service = segments.ok().and_then(|Path(segments)| segments.first()?.parse().ok());
+        // What is no sid is not found, later.
+        let Some(Err(full)) = service.map(|service| app.ports().events.room(service)) else {
+            return ApiRequest::from_request(request, app).await.map(Self);
+        };
+        let is_small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY);
+        if is_small {
+            ApiRequest::from_request(request, app).await?;
+            return Err(full.into());
+        }
+        authenticate(app, request.headers()).await.map_err(ApiError::closing)?;
+        Err(ApiError::from(full).closing())
+    }
 }
 
 #[derive(Serialize)]

@@ -33,7 +33,7 @@ impl States for SqliteStore {
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let (user, news, asked) = (user.clone(), news.clone(), asked.to_vec());
-        self.write(move |writer| {
+        self.write_unflushed(move |writer| {
             if !service_exists(writer, user.service_sid)? {
                 return Err(StoreError::Missing);
             }
