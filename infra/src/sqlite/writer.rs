@@ -346,3 +346,6 @@ fn undo_on_error<T>(
         Err(error) => (written.and(Err(error)), false),
     }
 }
+
+#[cfg(test)]
+mod tests;
