@@ -6,6 +6,7 @@ mod apns;
 mod event_queue;
 mod faults;
 mod fcm;
+mod power_cut;
 mod presence_properties;
 mod pushes;
 mod regressions;
