@@ -19,6 +19,7 @@ use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Clock;
 use tokio::sync::watch;
 
+use crate::http::room::Room;
 use crate::use_cases::services::ServiceDirectory;
 
 /// The settings of a deployment.
@@ -41,12 +42,13 @@ pub struct App(Arc<Inner>);
 struct Inner {
     ports: Ports,
     settings: Settings,
+    room: Room,
 }
 
 impl App {
     /// The state for a deployment's ports and settings.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self(Arc::new(Inner { ports, settings }))
+        Self(Arc::new(Inner { ports, settings, room: Room::default() }))
     }
 
     pub(crate) fn ports(&self) -> &Ports {
@@ -55,6 +57,11 @@ impl App {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The room for the bodies of all requests.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 }
 

@@ -8,6 +8,7 @@ mod fcm;
 mod presence_properties;
 mod pushes;
 mod regressions;
+mod requests;
 mod stores;
 mod truth_table;
 mod worker;

@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::http::error_code::ErrorCode;
 
+/// The vendor's text for 503.
+const UNAVAILABLE: &str = "Service unavailable. Please try again";
+
 /// An error that the client is told.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -23,11 +26,13 @@ pub(crate) struct ApiError {
     source: Option<Box<dyn Error + Send + Sync>>,
     /// Whether the answer closes the connection, since a part of the request was not read.
     closes: bool,
+    /// After how many seconds the client may try again; `None` if the answer does not say.
+    retry_after: Option<u32>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), source: None, closes: false }
+        Self { status, code, message: message.into(), source: None, closes: false, retry_after: None }
     }
 
     /// 400/20001: a required parameter is missing.
@@ -123,9 +128,14 @@ impl ApiError {
 
     /// 503/20503: the store or a queue is not available.
     fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let error =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Service unavailable. Please try again");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
         Self { source: Some(source.into()), ..error }
+    }
+
+    /// 503/20503: too much is going on to take the request. The client may try again soon.
+    pub(crate) fn busy() -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
+        Self { retry_after: Some(1), ..error }
     }
 
     /// The body of the answer.
@@ -199,6 +209,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.closes {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"Reachability\"");

@@ -16,7 +16,7 @@ pub(crate) enum ErrorCode {
     NotFound = 20404,
     /// An internal error. Trying again may not help.
     Internal = 20500,
-    /// The store or a queue is not available. Trying again helps.
+    /// The store or a queue is not available, or too much is going on. Trying again helps.
     Unavailable = 20503,
     /// Chat: the new name of a service is empty.
     FriendlyNameNotProvided = 50000,

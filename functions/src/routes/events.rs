@@ -12,9 +12,9 @@ use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::app::{App, Port};
+use crate::http::batch::split;
 use crate::http::body::Limit;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
@@ -47,18 +47,18 @@ async fn take(
     // Whatever happens to the switch while the events wait, they belong to this generation.
     let acceptance = Acceptance::now(&found.service.configuration);
     let now = clock();
-    let mut messages = Vec::new();
-    let mut refused = Vec::new();
-    let events = split(&request.body)?;
-    if events.len() > MAX_EVENTS {
-        return Err(ApiError::too_large(MAX_EVENTS, "events"));
-    }
-    for (index, json) in events.into_iter().enumerate() {
-        match check(json, sid, now) {
-            Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
-            Err(reason) => refused.push(RefusedEvent { index, reason }),
+    let parse = move |body: &[u8]| {
+        let mut messages = Vec::new();
+        let mut refused = Vec::new();
+        for (index, json) in split(body, MAX_EVENTS, "events")?.into_iter().enumerate() {
+            match check(json, sid, now) {
+                Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
+                Err(reason) => refused.push(RefusedEvent { index, reason }),
+            }
         }
-    }
+        Ok::<_, ApiError>((messages, refused))
+    };
+    let (messages, refused) = request.with_body(parse).await??;
     if !messages.is_empty() {
         // The worker handles only events of stored services.
         directory.store(found).await?;
@@ -91,16 +91,6 @@ struct RefusedBody<'a> {
 struct RefusedEvent {
     index: usize,
     reason: String,
-}
-
-/// The events in a body: the elements of an array, or the lines that are not empty.
-fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
-    if body.trim_ascii_start().starts_with(b"[") {
-        let elements: Vec<&RawValue> = serde_json::from_slice(body)
-            .map_err(|error| ApiError::unreadable(format_args!("malformed JSON: {error}")))?;
-        return Ok(elements.into_iter().map(|element| element.get().as_bytes()).collect());
-    }
-    Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
 }
 
 fn check(json: &[u8], service: ServiceSid, now: Timestamp) -> Result<Event, String> {
