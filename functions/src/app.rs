@@ -10,6 +10,7 @@ use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
+use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::vault::Vault;
@@ -121,6 +122,8 @@ ports! {
     users: dyn Users,
     /// Users' states, which tell their reachability.
     states: dyn States,
+    /// Users with their service and their state.
+    snapshots: dyn UserSnapshots,
     /// Push registrations.
     bindings: dyn Bindings,
     /// Credentials of push providers.

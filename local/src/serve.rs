@@ -80,6 +80,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         api_keys: store.clone(),
         services: store.clone(),
         users: store.clone(),
+        snapshots: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),

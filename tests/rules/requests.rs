@@ -57,6 +57,7 @@ async fn post(body: Body) -> (Response<Body>, Duration) {
         api_keys: store.clone(),
         services: store.clone(),
         users: store.clone(),
+        snapshots: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),

@@ -39,6 +39,7 @@ mod memory {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
+    reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
 
     #[test]
     fn a_registration_is_dead_exactly_when_its_token_is() {
@@ -55,6 +56,7 @@ mod in_sqlite {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
+    reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
 
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {

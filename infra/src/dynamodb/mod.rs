@@ -30,6 +30,7 @@ mod items;
 mod join;
 mod key;
 mod notifications;
+mod snapshots;
 mod state;
 mod states;
 mod store;

@@ -2,21 +2,20 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::store::StoreError;
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::readers::Readers;
 
 /// The migrations, one per version of the schema. A released migration must not change.
 const SCHEMA: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// The latest version of the schema.
 const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
-
-/// Maximum number of concurrent reads. More would only wait for the processors.
-const READERS: usize = 4;
 
 /// Maximum number of queued writes. Further writers wait.
 const WAITING_WRITES: usize = 4_096;
@@ -69,13 +68,7 @@ type Committed = Result<(), Arc<rusqlite::Error>>;
 #[derive(Clone)]
 pub struct Database {
     writes: mpsc::Sender<Write>,
-    readers: Arc<Readers>,
-}
-
-struct Readers {
-    path: PathBuf,
-    permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
+    pub(super) readers: Arc<Readers>,
 }
 
 impl Database {
@@ -104,9 +97,7 @@ impl Database {
             .name("sqlite-writer".to_owned())
             .spawn(move || write_all(&connection, waiting))
             .map_err(create_error)?;
-        let readers =
-            Readers { path: path.to_owned(), permits: Arc::new(Semaphore::new(READERS)), idle: Mutex::default() };
-        Ok(Self { writes, readers: Arc::new(readers) })
+        Ok(Self { writes, readers: Arc::new(Readers::of(path)) })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -127,30 +118,6 @@ impl Database {
         });
         self.writes.send(write).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
-    }
-
-    /// Runs a read. It sees every write that was answered before.
-    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        let readers = Arc::clone(&self.readers);
-        let permit = Arc::clone(&readers.permits).acquire_owned().await;
-        let permit = permit.map_err(|error| StoreError::Unavailable(error.into()))?;
-        let run = move || {
-            // The read continues even if its caller is gone.
-            let _permit = permit;
-            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => open_reader(&readers.path).map_err(unavailable)?,
-            };
-            let result = read(&connection);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        };
-        tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()))?
     }
 }
 
@@ -181,14 +148,6 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     let missing = missing.concat();
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     Ok(SCHEMA_VERSION)
-}
-
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
 }
 
 /// The writer thread. Runs until every handle is dropped.

@@ -1,24 +1,39 @@
-//! Users' profiles.
+//! Users: their profiles, alone and with the rest of what is known of them.
 
 use async_trait::async_trait;
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
+use super::readers::at_one_moment;
 use super::records::{delete_binding, insert_user, read_configuration, read_state, service_exists, write_state};
-use rusqlite::ToSql;
+use rusqlite::{Connection, ToSql};
+use serde::Deserialize;
 
-use super::rows::{Key, Rows, write_document};
+use super::rows::{Key, Rows, find, read_document, write_document};
 use super::store::SqliteStore;
 
 /// Selects a user by its sid.
 const BY_SID: &str = "service = ?1 AND sid = ?2";
+
+/// A user of a service; `None` if there is none.
+fn find_user(connection: &Connection, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
+    match user {
+        UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
+        UserRef::Identity(identity) => {
+            let by_identity = "service = ?1 AND identity = ?2";
+            Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
+        }
+    }
+}
 
 #[async_trait]
 impl Users for SqliteStore {
@@ -38,16 +53,7 @@ impl Users for SqliteStore {
     }
 
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
-        let user = user.clone();
-        self.database
-            .read(move |connection| match &user {
-                UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
-                UserRef::Identity(identity) => {
-                    let by_identity = "service = ?1 AND identity = ?2";
-                    Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
-                }
-            })
-            .await
+        self.database.look_up(|connection| find_user(connection, service, user))
     }
 
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
@@ -91,5 +97,27 @@ impl Users for SqliteStore {
             Ok(true)
         })
         .await
+    }
+}
+
+/// The part of a service's document that a snapshot needs. The rest, which is most of it, is not read.
+#[derive(Deserialize)]
+struct Configured {
+    configuration: Configuration,
+}
+
+#[async_trait]
+impl UserSnapshots for SqliteStore {
+    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
+        let read = |connection: &Connection| {
+            let select = "SELECT document FROM services WHERE sid = ?1";
+            let document: Option<String> = find(connection, select, [Key(service)], |row| row.get(0))?;
+            let Some(document) = document else { return Ok(None) };
+            let Some(user) = find_user(connection, service, user)? else { return Ok(None) };
+            let Configured { configuration } = read_document(&document)?;
+            let state = (&read_state(connection, service, &user.identity)?).into();
+            Ok(Some(UserSnapshot { configuration, user, state }))
+        };
+        self.database.look_up(|connection| at_one_moment(connection, read))
     }
 }
