@@ -9,7 +9,6 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::database::{Database, unavailable};
-use super::rows::execute;
 
 /// Maximum number of concurrent long reads. More would only wait for the processors.
 const LONG_READS: usize = 4;
@@ -35,10 +34,7 @@ impl Readers {
             None => open(&self.path).map_err(unavailable)?,
         };
         let result = read(&connection);
-        // One that could not end its transaction is closed.
-        if connection.is_autocommit() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         result
     }
 }
@@ -66,17 +62,6 @@ impl Database {
         };
         tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()))?
     }
-}
-
-/// Runs several reads that all see the database as of one moment.
-pub(super) fn at_one_moment<T>(
-    connection: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    execute(connection, "BEGIN", [])?;
-    let result = read(connection);
-    execute(connection, "COMMIT", [])?;
-    result
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {

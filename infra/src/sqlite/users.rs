@@ -13,27 +13,15 @@ use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::readers::at_one_moment;
 use super::records::{delete_binding, insert_user, read_configuration, read_state, service_exists, write_state};
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Row, ToSql};
 use serde::Deserialize;
 
-use super::rows::{Key, Rows, find, read_document, write_document};
+use super::rows::{Key, Rows, document, find, write_document};
 use super::store::SqliteStore;
 
 /// Selects a user by its sid.
 const BY_SID: &str = "service = ?1 AND sid = ?2";
-
-/// A user of a service; `None` if there is none.
-fn find_user(connection: &Connection, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
-    match user {
-        UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
-        UserRef::Identity(identity) => {
-            let by_identity = "service = ?1 AND identity = ?2";
-            Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
-        }
-    }
-}
 
 #[async_trait]
 impl Users for SqliteStore {
@@ -53,7 +41,13 @@ impl Users for SqliteStore {
     }
 
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
-        self.database.look_up(|connection| find_user(connection, service, user))
+        self.database.look_up(|connection| match user {
+            UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
+            UserRef::Identity(identity) => {
+                let by_identity = "service = ?1 AND identity = ?2";
+                Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
+            }
+        })
     }
 
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
@@ -109,15 +103,27 @@ struct Configured {
 #[async_trait]
 impl UserSnapshots for SqliteStore {
     async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
-        let read = |connection: &Connection| {
-            let select = "SELECT document FROM services WHERE sid = ?1";
-            let document: Option<String> = find(connection, select, [Key(service)], |row| row.get(0))?;
-            let Some(document) = document else { return Ok(None) };
-            let Some(user) = find_user(connection, service, user)? else { return Ok(None) };
-            let Configured { configuration } = read_document(&document)?;
-            let state = (&read_state(connection, service, &user.identity)?).into();
-            Ok(Some(UserSnapshot { configuration, user, state }))
+        let (condition, named): (_, &dyn ToSql) = match user {
+            UserRef::Sid(sid) => ("sid", &Key(*sid)),
+            UserRef::Identity(identity) => ("identity", &identity.as_str()),
         };
-        self.database.look_up(|connection| at_one_moment(connection, read))
+        let select = format!(
+            "SELECT services.document, users.document, users.version
+             FROM services JOIN users ON users.service = services.sid
+             WHERE services.sid = ?1 AND users.{condition} = ?2"
+        );
+        self.database.look_up(|connection| {
+            // The state is read before this statement ends, and so as of the same moment.
+            let snapshot = |row: &Row<'_>| {
+                let (service, user): (_, Result<User, StoreError>) = (document(row, 0)?, document(row, 1)?);
+                let version = row.get(2)?;
+                Ok(service.and_then(|Configured { configuration }| {
+                    let user = User { version, ..user? };
+                    let state = (&read_state(connection, user.service_sid, &user.identity)?).into();
+                    Ok(UserSnapshot { configuration, user, state })
+                }))
+            };
+            find(connection, &select, [&Key(service), named], snapshot)?.transpose()
+        })
     }
 }
