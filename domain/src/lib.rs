@@ -14,6 +14,7 @@
 mod digest;
 pub mod directory;
 pub mod error_chain;
+pub mod fair_queue;
 pub mod identity;
 pub mod ids;
 pub mod metrics;

@@ -5,6 +5,7 @@ use std::error::Error;
 use async_trait::async_trait;
 
 use crate::presence::event::InvalidEvent;
+use crate::sid::ServiceSid;
 use crate::time::Timestamp;
 
 /// A message of a queue.
@@ -33,10 +34,27 @@ pub enum InvalidMessage {
     Json(String),
 }
 
-/// The queue is unreachable or rejected messages. Some may have been accepted; sending all of them again is harmless.
+/// Why a queue takes no more messages for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// As many of this service wait as may wait of one.
+    #[error("too many events of this service wait: at most {0}")]
+    Service(usize),
+    /// As many wait as may wait of all services together.
+    #[error("too many events wait: at most {0}")]
+    All(usize),
+}
+
+/// Why messages were not sent.
 #[derive(Debug, thiserror::Error)]
-#[error("the queue is not available")]
-pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
+pub enum QueueError {
+    /// There is no room for them. None was accepted.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The queue is unreachable or rejected messages. Some may have been accepted; sending all of them again is harmless.
+    #[error("the queue is not available")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
 
 /// Delivers each message at least once, in any order.
 #[async_trait]
@@ -46,4 +64,13 @@ pub trait Queue<M>: Send + Sync {
     /// # Errors
     /// If any message was not accepted.
     async fn send(&self, messages: &[M]) -> Result<(), QueueError>;
+
+    /// Whether there is room for another event of this service, so that nobody reads events that would be refused. A queue
+    /// without limits always has room.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn room(&self, _service: ServiceSid) -> Result<(), Full> {
+        Ok(())
+    }
 }

@@ -29,11 +29,21 @@ pub trait Sid: Copy + Ord + fmt::Display + FromStr<Err = InvalidSid> + Send + Sy
 }
 
 fn parse(prefix: &'static str, text: &str) -> Result<u128, InvalidSid> {
-    text.strip_prefix(prefix)
-        // `from_str_radix` accepts a sign; a sid has none.
-        .filter(|digits| digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|digits| u128::from_str_radix(digits, 16).ok())
-        .ok_or(InvalidSid { prefix })
+    let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == 32);
+    let bits = |digits: &str| {
+        digits.chars().try_fold(0, |bits, digit| digit.to_digit(16).map(|digit| bits << 4 | u128::from(digit)))
+    };
+    digits.and_then(bits).ok_or(InvalidSid { prefix })
+}
+
+/// Writes the digits of a sid. An answer has many sids, and the standard library is several times slower.
+fn write_digits(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        let digit = |bits: u8| b"0123456789abcdef"[usize::from(bits)];
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
+    }
+    f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
 }
 
 macro_rules! sids {
@@ -64,7 +74,8 @@ macro_rules! sids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{:032x}"), self.0)
+                f.write_str($prefix)?;
+                write_digits(self.0, f)
             }
         }
 

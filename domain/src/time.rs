@@ -51,18 +51,19 @@ impl Timestamp {
 
     /// `2026-11-20T10:00:00Z`: the only date format that the vendor's helper libraries parse.
     pub fn to_seconds(self) -> String {
-        self.civil().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        format!("{:.0}", self.clamped())
     }
 
     /// `Fri, 20 Nov 2026 10:00:00 +0000`: the date format of the vendor's 2010 API.
     pub fn to_rfc2822(self) -> String {
-        self.civil().strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+        let civil = self.clamped().to_zoned(jiff::tz::TimeZone::UTC);
+        civil.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
     }
 
-    /// The calendar date and time, clamped to the years -9999 to 9999.
-    fn civil(self) -> jiff::Zoned {
+    /// The time, clamped to the years -9999 to 9999.
+    fn clamped(self) -> jiff::Timestamp {
         let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or(end).to_zoned(jiff::tz::TimeZone::UTC)
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(end)
     }
 }
 
@@ -90,7 +91,7 @@ impl FromStr for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 with milliseconds: `2026-11-20T10:00:00.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.civil().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+        write!(f, "{:.3}", self.clamped())
     }
 }
 
@@ -165,6 +166,9 @@ mod tests {
         assert_eq!("2026-11-20T11:00:00.250999+01:00".parse(), Ok(time));
         assert_eq!("0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap(), Timestamp::YEAR_1);
         assert_eq!("2026-11-20T10:00:00Z".parse::<Timestamp>().unwrap().to_string(), "2026-11-20T10:00:00.000Z");
+        // Fractions are cut off, not rounded.
+        assert_eq!("2026-11-20T10:00:00.999Z".parse::<Timestamp>().unwrap().to_seconds(), "2026-11-20T10:00:00Z");
+        assert_eq!(Timestamp::from_millis(-62_135_596_800_001 + 1).to_string(), "0001-01-01T00:00:00.000Z");
     }
 
     #[test]

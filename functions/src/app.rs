@@ -10,6 +10,7 @@ use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
+use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::vault::Vault;
@@ -19,6 +20,7 @@ use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Clock;
 use tokio::sync::watch;
 
+use crate::http::room::Room;
 use crate::use_cases::services::ServiceDirectory;
 
 /// The settings of a deployment.
@@ -41,12 +43,13 @@ pub struct App(Arc<Inner>);
 struct Inner {
     ports: Ports,
     settings: Settings,
+    room: Room,
 }
 
 impl App {
     /// The state for a deployment's ports and settings.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self(Arc::new(Inner { ports, settings }))
+        Self(Arc::new(Inner { ports, settings, room: Room::default() }))
     }
 
     pub(crate) fn ports(&self) -> &Ports {
@@ -55,6 +58,11 @@ impl App {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The room for the bodies of all requests.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 }
 
@@ -114,6 +122,8 @@ ports! {
     users: dyn Users,
     /// Users' states, which tell their reachability.
     states: dyn States,
+    /// Users with their service and their state.
+    snapshots: dyn UserSnapshots,
     /// Push registrations.
     bindings: dyn Bindings,
     /// Credentials of push providers.

@@ -16,6 +16,7 @@ use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::device_writes::TransitionWrites;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::{DeletionWrites, JoinWrites};
 use reachability_domain::push::binding::{Binding, BindingFilter};
@@ -69,6 +70,14 @@ impl MemoryStore {
 }
 
 impl Scope {
+    fn user(&self, user: &UserRef) -> Option<&User> {
+        let sid = match user {
+            UserRef::Sid(sid) => sid,
+            UserRef::Identity(identity) => self.by_identity.get(identity)?,
+        };
+        self.users.get(sid)
+    }
+
     fn create_user(&mut self, user: &User) {
         self.by_identity.insert(user.identity.clone(), user.sid);
         self.users.insert(user.sid, user.clone());
@@ -159,11 +168,7 @@ impl Users for MemoryStore {
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
         let contents = self.contents();
         let Some(scope) = contents.services.get(&service) else { return Ok(None) };
-        let sid = match user {
-            UserRef::Sid(sid) => Some(sid),
-            UserRef::Identity(identity) => scope.by_identity.get(identity),
-        };
-        Ok(sid.and_then(|sid| scope.users.get(sid)).cloned())
+        Ok(scope.user(user).cloned())
     }
 
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
@@ -197,6 +202,17 @@ impl Users for MemoryStore {
             scope.bindings.remove(&Device::of_binding(sid));
         }
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl UserSnapshots for MemoryStore {
+    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
+        let contents = self.contents();
+        let Some(scope) = contents.services.get(&service) else { return Ok(None) };
+        let Some(user) = scope.user(user).cloned() else { return Ok(None) };
+        let state = scope.states.get(&user.identity).unwrap_or(&UserState::default()).into();
+        Ok(Some(UserSnapshot { configuration: scope.service.configuration, user, state }))
     }
 }
 

@@ -61,18 +61,18 @@ impl<M: Message> SqsQueue<M> {
                 .message_body(aws::sendable(message.to_json()))
                 .delay_seconds(delay(message, now))
                 .build()
-                .map_err(|error| QueueError(error.into()))
+                .map_err(|error| QueueError::Unavailable(error.into()))
         };
         let mut waiting = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, QueueError>>()?;
         let mut attempt = 1;
         loop {
             let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(waiting.clone()));
-            let answer = request.send().await.map_err(|error| QueueError(error.into()))?;
+            let answer = request.send().await.map_err(|error| QueueError::Unavailable(error.into()))?;
             waiting.retain(|entry| answer.failed.iter().any(|failed| failed.id == entry.id));
             let Some(failed) = answer.failed.first() else { return Ok(()) };
             if attempt == ATTEMPTS {
                 let reason = failed.message.as_ref().unwrap_or(&failed.code).clone();
-                return Err(QueueError(NotTaken { count: waiting.len(), reason }.into()));
+                return Err(QueueError::Unavailable(NotTaken { count: waiting.len(), reason }.into()));
             }
             sleep(ids::jitter(Duration::from_millis(50 << attempt))).await;
             attempt += 1;

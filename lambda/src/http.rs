@@ -67,6 +67,7 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         api_keys: store.clone(),
         services: Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now)),
         users: store.clone(),
+        snapshots: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),

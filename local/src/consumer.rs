@@ -4,12 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::presence::message::PresenceMessage;
-use reachability_domain::push::message::PushMessage;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{Delivered, SqliteQueue};
+use reachability_infra::sqlite::{Delivered, EventQueue, Outcome, PushQueue, Receipt, Taken};
 use reachability_worker::{Envelope, Failure, Pusher, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,33 +24,59 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Consumes the event queue until `stop`. The current batch is finished first.
-pub(crate) async fn run_events(queue: SqliteQueue<PresenceMessage>, worker: Worker, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run_events(queue: EventQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let now = clock::now();
-        let turn = async {
-            let messages = queue.due(now, BATCH).await?;
-            if !messages.is_empty() {
-                let failures = worker.handle(&envelopes(&messages)).await;
-                acknowledge(&queue, messages, failures, now).await?;
-                return Ok(None);
-            }
-            Ok::<_, StoreError>(Some(queue.next_due(now).await?))
-        };
-        match turn.await {
-            Ok(None) => {}
-            Ok(Some(next_due)) => tokio::select! {
+        match queue.take(now, BATCH).await {
+            Ok(taken) if taken.is_empty() => tokio::select! {
                 () = queue.sent() => {}
-                () = until(next_due) => {}
+                () = until(queue.next_due()) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             },
+            Ok(taken) => {
+                let (receipts, outcome) = handle(&worker, taken, now).await;
+                // What was handled is not handled again because that cannot be written down now.
+                while let Err(error) = queue.acknowledge(&receipts, outcome.clone(), now).await {
+                    if *stop.borrow() {
+                        return;
+                    }
+                    pause(&error).await;
+                }
+            }
             Err(error) => pause(&error).await,
         }
     }
 }
 
+/// Handles messages of the event queue.
+async fn handle(worker: &Worker, taken: Vec<Taken>, now: Timestamp) -> (Vec<Receipt>, Outcome) {
+    let (mut receipts, mut unread, mut messages, mut bodies) = (vec![], vec![], vec![], vec![]);
+    for Taken { receipt, message } in taken {
+        match message {
+            Ok(message) => {
+                receipts.push(receipt);
+                messages.push(message);
+            }
+            Err(body) => {
+                unread.push(receipt);
+                bodies.push(Delivered { id: receipt.id, attempts: receipt.attempts, body });
+            }
+        }
+    }
+    let mut failures = worker.process(messages, now).await;
+    if !bodies.is_empty() {
+        let refused = worker.handle(&envelopes(&bodies)).await.into_iter();
+        failures.extend(refused.map(|(index, failure)| (receipts.len() + index, failure)));
+    }
+    receipts.append(&mut unread);
+    let handled: Vec<(i64, u32)> = receipts.iter().map(|receipt| (receipt.id, receipt.attempts)).collect();
+    let outcome = outcome(&handled, failures, now);
+    (receipts, outcome)
+}
+
 /// Consumes the push queue until `stop`. Pushes run concurrently and each is acknowledged separately, so a provider
 /// that does not answer delays no other. Pushes in flight are finished first.
-pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run_pushes(queue: PushQueue, pusher: Pusher, mut stop: watch::Receiver<bool>) {
     let mut in_flight: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
     let mut ids: HashSet<i64> = HashSet::new();
     // Whether the queue may hold messages that are due and not in flight.
@@ -100,10 +124,11 @@ pub(crate) async fn run_pushes(queue: SqliteQueue<PushMessage>, pusher: Pusher, 
 }
 
 /// Handles and acknowledges one push. Returns the message's id, and whether acknowledging succeeded.
-async fn push(queue: SqliteQueue<PushMessage>, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
-    let (id, messages) = (message.id, vec![message]);
-    let failures = pusher.handle(&envelopes(&messages)).await;
-    (id, acknowledge(&queue, messages, failures, clock::now()).await)
+async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
+    let (id, attempts) = (message.id, message.attempts);
+    let failures = pusher.handle(&envelopes(&[message])).await;
+    let now = clock::now();
+    (id, queue.acknowledge(outcome(&[(id, attempts)], failures, now), now).await)
 }
 
 async fn until(due_at: Option<Timestamp>) {
@@ -128,29 +153,24 @@ fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
     messages.iter().map(envelope).collect()
 }
 
-/// Acknowledges the handled messages. The others are retried with backoff or become dead letters.
-async fn acknowledge<M>(
-    queue: &SqliteQueue<M>,
-    messages: Vec<Delivered>,
-    failures: Vec<(usize, Failure)>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let mut retry = Vec::new();
-    let mut dead = Vec::new();
+/// What came of messages, of which the ids and the numbers of attempts are given. Those that failed are retried with backoff
+/// or become dead letters.
+fn outcome(messages: &[(i64, u32)], failures: Vec<(usize, Failure)>, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
     let mut failed = HashSet::new();
     for (index, failure) in failures {
-        let Delivered { id, attempts, .. } = messages[index];
+        let (id, attempts) = messages[index];
         failed.insert(id);
         let reason = ErrorChain(&failure).to_string();
         if failure.is_permanent() {
             warn!(message.id = id, reason, "a message became a dead letter");
-            dead.push((id, reason));
+            outcome.dead.push((id, reason));
         } else {
             let backoff = MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)));
             warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be retried");
-            retry.push((id, now.plus(backoff)));
+            outcome.retry.push((id, now.plus(backoff)));
         }
     }
-    let handled = messages.iter().map(|message| message.id).filter(|id| !failed.contains(id)).collect();
-    queue.acknowledge(handled, retry, dead, now).await
+    outcome.handled = messages.iter().map(|(id, _)| *id).filter(|id| !failed.contains(id)).collect();
+    outcome
 }

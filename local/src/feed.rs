@@ -86,6 +86,9 @@ async fn deliver(feed: &SqliteFeed, fanout: &Fanout, delivered: &mut Unacknowled
     let rows = feed.undelivered(delivered.position, BATCH).await?;
     // What is written after this read wakes the loop again.
     let is_all = rows.len() < BATCH;
+    if !rows.is_empty() {
+        feed.flushed().await?;
+    }
     let (ids, entries): (Vec<i64>, Vec<FeedEntry>) = rows.into_iter().map(|row| (row.id, row.entry)).unzip();
     let failed = fanout.handle(&entries).await;
     delivered.add(&ids[..failed.unwrap_or(ids.len())]);

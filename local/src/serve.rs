@@ -20,7 +20,7 @@ use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
-use reachability_infra::sqlite::{Database, OpenError, SqliteQueue, SqliteStore};
+use reachability_infra::sqlite::{Database, EventQueue, OpenError, PushQueue, SqliteStore};
 use reachability_worker::{Fanout, Pusher, PusherPorts, Worker, WorkerPorts};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,8 +67,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let mut data_dir = DataDir::open(&settings)?;
     let database = Database::open(&data_dir.database())?;
 
-    let events = SqliteQueue::events(database.clone());
-    let pushes = SqliteQueue::pushes(database.clone());
+    let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
+    let pushes = PushQueue::new(database.clone());
     let store = Arc::new(SqliteStore::new(database));
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
@@ -80,6 +80,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         api_keys: store.clone(),
         services: store.clone(),
         users: store.clone(),
+        snapshots: store.clone(),
         states: store.clone(),
         bindings: store.clone(),
         credentials: store.clone(),
@@ -150,7 +151,7 @@ async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> 
 }
 
 /// Once a day, collects garbage and queues a scan of the push registrations.
-async fn every_day(store: Arc<SqliteStore>, pushes: SqliteQueue<PushMessage>) {
+async fn every_day(store: Arc<SqliteStore>, pushes: PushQueue) {
     loop {
         if let Err(error) = pushes.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await {
             warn!(error = %ErrorChain(&error), "the daily scan of registrations could not be queued");

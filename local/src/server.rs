@@ -25,20 +25,23 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Upper bound of the number of connections. With [`MAX_HEAD`], it limits the memory for requests that are not read yet.
+const MAX_CONNECTIONS: usize = 8_192;
+
 /// How long requests may continue after a stop signal. Process managers often kill after ten seconds.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Upper bound of the open files that the rest of the process needs.
 const OTHER_FILES: u64 = 64;
 
-/// Maximum number of connections: the limit of open files minus those that the rest of the process needs. Without free
-/// file descriptors, SQLite cannot open its files.
+/// Maximum number of connections: [`MAX_CONNECTIONS`], or the limit of open files minus those that the rest of the process
+/// needs. Without free file descriptors, SQLite cannot open its files.
 fn max_connections() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
         warn!(%error, "cannot read the limit of open files");
         1_024
     });
-    usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+    usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX).min(MAX_CONNECTIONS)
 }
 
 /// Serves until `stop`, then lets requests in flight finish.

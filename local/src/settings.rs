@@ -11,7 +11,7 @@ use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::push::ProviderUrls;
-use reachability_infra::sqlite::Retention;
+use reachability_infra::sqlite::{Retention, WaitingLimits};
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -79,7 +79,31 @@ pub(crate) struct ServeSettings {
     pub(crate) change_log: ChangeLogSettings,
 
     #[command(flatten)]
+    pub(crate) waiting: WaitingSettings,
+
+    #[command(flatten)]
     pub(crate) push: PushSettings,
+}
+
+/// How many events may wait to be handled.
+#[derive(Debug, Args)]
+pub(crate) struct WaitingSettings {
+    /// How many events of one service may wait to be handled; more are refused with 429
+    #[arg(long, env = "REACHABILITY_MAX_WAITING_EVENTS_PER_SERVICE", value_name = "EVENTS", default_value_t = 100_000,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    max_waiting_events_per_service: u32,
+
+    /// How many events of all services may wait to be handled; more are refused with 503
+    #[arg(long, env = "REACHABILITY_MAX_WAITING_EVENTS", value_name = "EVENTS", default_value_t = 250_000,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    max_waiting_events: u32,
+}
+
+impl WaitingSettings {
+    pub(crate) fn limits(&self) -> WaitingLimits {
+        let events = |events| usize::try_from(events).unwrap_or(usize::MAX);
+        WaitingLimits { per_service: events(self.max_waiting_events_per_service), all: events(self.max_waiting_events) }
+    }
 }
 
 /// How much of the log of changes is kept.

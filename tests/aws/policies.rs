@@ -258,6 +258,7 @@ impl Recording {
             api_keys: store.clone(),
             services: Arc::new(SharedServices::new(store.clone(), self.events.clone(), clock::now)),
             users: store.clone(),
+            snapshots: store.clone(),
             states: store.clone(),
             bindings: store.clone(),
             credentials: store.clone(),

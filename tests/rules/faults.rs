@@ -65,7 +65,7 @@ fn no_store() -> StoreError {
 #[async_trait]
 impl Queue<PresenceMessage> for Fickle<Arc<Timers>> {
     async fn send(&self, messages: &[PresenceMessage]) -> Result<(), QueueError> {
-        self.call(self.inner.send(messages), || QueueError("it is away".into())).await
+        self.call(self.inner.send(messages), || QueueError::Unavailable("it is away".into())).await
     }
 }
 

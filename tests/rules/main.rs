@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod apns;
+mod event_queue;
 mod faults;
 mod fcm;
+mod power_cut;
 mod presence_properties;
 mod pushes;
 mod regressions;
+mod requests;
 mod small_records;
 mod stores;
 mod truth_table;

@@ -40,7 +40,7 @@ struct NoQueue;
 #[async_trait]
 impl Queue<PresenceMessage> for NoQueue {
     async fn send(&self, _messages: &[PresenceMessage]) -> Result<(), QueueError> {
-        Err(QueueError("it is away".into()))
+        Err(QueueError::Unavailable("it is away".into()))
     }
 }
 

@@ -16,10 +16,11 @@ use reachability_domain::queue::Message;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
-use reachability_infra::sqlite::{Database, Retention, SqliteQueue, SqliteStore};
+use reachability_infra::sqlite::{Database, EventQueue, PushQueue, Retention, SqliteStore};
 use reachability_tests::feeds::SqliteConsumer;
 use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
+use reachability_tests::queues::ANY_NUMBER;
 use reachability_tests::store::{PushStore, Store};
 use reachability_tests::{contract, feed_properties, properties, push_properties};
 use tempfile::TempDir;
@@ -39,6 +40,7 @@ mod memory {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
+    reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
 
     #[test]
     fn a_registration_is_dead_exactly_when_its_token_is() {
@@ -55,6 +57,7 @@ mod in_sqlite {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
+    reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
 
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {
@@ -112,12 +115,14 @@ mod in_sqlite {
         for _ in 0..2 {
             let database = Database::open(&path).unwrap();
             let store = SqliteStore::new(database.clone());
-            let (queue, pushes) = (SqliteQueue::events(database.clone()), SqliteQueue::pushes(database));
+            let pushes = PushQueue::new(database.clone());
+            let queue = EventQueue::open(database, ANY_NUMBER).await.unwrap();
             let state = store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
             assert_eq!((state.revision, state.presence.connections.len()), (7, 1));
             assert!(!state.registrations.ever());
-            let due = queue.due(Timestamp::from_millis(5), 10).await.unwrap();
-            assert_eq!(due[0].body, check.to_json());
+            assert_eq!(queue.next_due(), Some(Timestamp::from_millis(5)));
+            let due = queue.take(Timestamp::from_millis(5), 10).await.unwrap();
+            assert_eq!(due[0].message.as_ref(), Ok(&check));
             assert!(pushes.due(Timestamp::MAX, 10).await.unwrap().is_empty());
             let page = PageRequest { position: Cursor::Start, limit: 10 };
             assert!(store.credentials(page).await.unwrap().items.is_empty());

@@ -2,17 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::queue::Queue;
-use reachability_infra::sqlite::{Database, SqliteQueue};
 use reachability_tests::changes::shown;
 use reachability_tests::client::Client;
 use reachability_tests::events::event;
+use reachability_tests::queues::event_queue;
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
 use serde_json::{Value, json};
@@ -24,11 +23,6 @@ async fn switch(client: &Client, service: &str, on: bool) {
 fn message(service: &str, identity: &str, kind: &str, acceptance: Option<Acceptance>) -> PresenceMessage {
     let event = Event::parse(event(service, identity, kind).to_string().as_bytes()).unwrap();
     PresenceMessage::Event(Accepted { event, acceptance })
-}
-
-async fn queue(directory: &Path, messages: &[PresenceMessage]) {
-    let database = Database::open(&directory.join("reachability.db")).unwrap();
-    SqliteQueue::events(database).send(messages).await.unwrap();
 }
 
 /// A service that was switched on this often, and is now on or off.
@@ -72,7 +66,7 @@ async fn the_stamp_decides() {
             messages.push(connect("two", accepted_in(2)));
         }
         messages.push(connect("last", OFF));
-        queue(directory.path(), &messages).await;
+        event_queue(directory.path()).await.send(&messages).await.unwrap();
     }
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);

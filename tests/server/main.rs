@@ -8,6 +8,7 @@ mod command;
 mod default_service;
 mod existence;
 mod feed;
+mod flood;
 mod kill;
 mod push_server;
 mod queue;

@@ -9,10 +9,11 @@ use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::Queue;
 use reachability_domain::time::Timestamp;
-use reachability_infra::sqlite::{Database, SqliteQueue, SqliteStore};
+use reachability_infra::sqlite::{Database, DeadLetter, SqliteStore};
 use reachability_tests::client::Client;
 use reachability_tests::events;
 use reachability_tests::harness::unstamped;
+use reachability_tests::queues::{database, event_queue};
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
 
@@ -20,9 +21,20 @@ fn event(service: &str, identity: &str) -> String {
     events::event(service, identity, "connect").to_string()
 }
 
-/// The server's database, opened by the test as well.
-fn database(directory: &Path) -> Database {
-    Database::open(&directory.join("reachability.db")).unwrap()
+/// When the first timer of the server is due.
+async fn next_timer(directory: &Path) -> Option<Timestamp> {
+    event_queue(directory).await.next_due()
+}
+
+/// Queues an event whose service is gone, while no server runs.
+async fn queue_lost_event(directory: &Path) {
+    let lost = event("IS000000000000000000000000000000ff", "alice");
+    event_queue(directory).await.send(&[unstamped(&Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+}
+
+/// The first dead letter.
+async fn dead_letter(database: &Database) -> Option<DeadLetter> {
+    database.dead_letters().await.unwrap().pop()
 }
 
 #[tokio::test]
@@ -36,8 +48,7 @@ async fn timers_outlive_the_server() {
     let store = SqliteStore::new(database(directory.path()));
     let state = async || -> UserState { store.states(std::slice::from_ref(&alice)).await.unwrap().remove(0) };
     let connected = wait("alice connects", async || Some(state().await).filter(|state| state.revision > 0)).await;
-    let queue = SqliteQueue::events(database(directory.path()));
-    wait("her timer is set", async || queue.next_due(Timestamp::MIN).await.unwrap()).await;
+    wait("her timer is set", async || next_timer(directory.path()).await).await;
     server.kill();
 
     // Her lease runs out while no server runs. Only the timer writes its end.
@@ -46,7 +57,7 @@ async fn timers_outlive_the_server() {
     let ended = wait("her end is written down", async || Some(state().await).filter(|state| *state != connected)).await;
     assert!(ended.revision > connected.revision);
     assert!(ended.as_of >= connected.presence.live_until());
-    wait("the timer is gone", async || queue.next_due(Timestamp::MIN).await.unwrap().is_none().then_some(())).await;
+    wait("the timer is gone", async || next_timer(directory.path()).await.is_none().then_some(())).await;
     assert!(server.stop().0.success());
 }
 
@@ -56,16 +67,16 @@ async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let server = Server::start(directory.path(), &[]);
     let client = Client::of(&server);
     let service = client.enabled_service().await;
-    let queue = SqliteQueue::events(database(directory.path()));
-    // As if the service had been deleted after the event was accepted.
-    let lost = event("IS000000000000000000000000000000ff", "alice");
-    queue.send(&[unstamped(&Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+    assert!(server.stop().0.success());
+    queue_lost_event(directory.path()).await;
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
     client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
 
     let online = async || Some(client.everybody(&service).await).filter(|everybody| everybody.contains_key("bob"));
     assert_eq!(wait("bob connects", online).await["bob"], Some(true));
-    let dead = async || queue.dead_letters().await.unwrap().pop();
-    let letter = wait("the other one is laid aside", dead).await;
+    let database = database(directory.path());
+    let letter = wait("the other one is laid aside", async || dead_letter(&database).await).await;
     assert_eq!(letter.reason, "there is no service IS000000000000000000000000000000ff");
     assert!(letter.body.contains("alice"), "{}", letter.body);
     let (status, logs) = server.stop();
@@ -78,6 +89,8 @@ async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
 async fn logs_that_cannot_be_written_delay_nobody() {
     for sink in ["/dev/full", "a closed pipe"] {
         let directory = tempfile::tempdir().unwrap();
+        // A message that makes the worker log an error.
+        queue_lost_event(directory.path()).await;
         let server = Server::start_with(directory.path(), &[], |command| {
             if sink == "/dev/full" {
                 command.stderr(std::fs::OpenOptions::new().write(true).open(sink).unwrap());
@@ -88,15 +101,13 @@ async fn logs_that_cannot_be_written_delay_nobody() {
         });
         let client = Client::of(&server);
         let service = client.enabled_service().await;
-        // A message that makes the worker log an error, and then one that it can handle.
-        let lost = event("IS000000000000000000000000000000ff", "alice");
-        let queue = SqliteQueue::events(database(directory.path()));
-        queue.send(&[unstamped(&Event::parse(lost.as_bytes()).unwrap())]).await.unwrap();
+        // And one that it can handle.
         client.post(&format!("/v1/Services/{service}/Events"), event(&service, "bob")).await;
         let online = async || client.everybody(&service).await.remove("bob");
         assert_eq!(wait("bob connects", online).await, Some(true), "{sink}");
         // A batch is settled only after its effects are visible.
-        wait("the other one is laid aside", async || queue.dead_letters().await.unwrap().pop()).await;
+        let database = database(directory.path());
+        wait("the other one is laid aside", async || dead_letter(&database).await).await;
         assert!(server.stop().0.success(), "{sink}");
     }
 }

@@ -250,7 +250,7 @@ impl Queue<PushMessage> for Subscriber {
     async fn send(&self, messages: &[PushMessage]) -> Result<(), QueueError> {
         let mut heard = self.0.lock().unwrap();
         if std::mem::take(&mut heard.queue_is_down) {
-            return Err(QueueError("down".into()));
+            return Err(QueueError::Unavailable("down".into()));
         }
         heard.follow_ups.extend_from_slice(messages);
         Ok(())

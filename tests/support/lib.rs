@@ -20,6 +20,7 @@ pub mod properties;
 pub mod providers;
 pub mod push_harness;
 pub mod push_properties;
+pub mod queues;
 pub mod raw;
 pub mod readme;
 pub mod recording;

@@ -15,5 +15,6 @@ pub mod ports;
 pub mod reachability;
 pub mod reasons;
 pub mod sink;
+pub mod snapshot;
 pub mod state;
 pub mod writes;

@@ -7,11 +7,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{Identity, InvalidIdentity};
-use reachability_domain::queue::QueueError;
+use reachability_domain::queue::{Full, QueueError};
 use reachability_domain::store::StoreError;
 use serde::Serialize;
 
 use crate::http::error_code::ErrorCode;
+
+/// The vendor's text for 503.
+const UNAVAILABLE: &str = "Service unavailable. Please try again";
 
 /// An error that the client is told.
 #[derive(Debug)]
@@ -23,11 +26,16 @@ pub(crate) struct ApiError {
     source: Option<Box<dyn Error + Send + Sync>>,
     /// Whether the answer closes the connection, since a part of the request was not read.
     closes: bool,
+    /// After how many seconds the client may try again; `None` if the answer does not say.
+    retry_after: Option<u32>,
 }
+
+/// After how many seconds it is worth trying again when a queue is full: by then some of it is handled.
+const ROOM_AFTER: u32 = 2;
 
 impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), source: None, closes: false }
+        Self { status, code, message: message.into(), source: None, closes: false, retry_after: None }
     }
 
     /// 400/20001: a required parameter is missing.
@@ -123,9 +131,14 @@ impl ApiError {
 
     /// 503/20503: the store or a queue is not available.
     fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let error =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Service unavailable. Please try again");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
         Self { source: Some(source.into()), ..error }
+    }
+
+    /// 503/20503: too much is going on to take the request. The client may try again soon.
+    pub(crate) fn busy() -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
+        Self { retry_after: Some(1), ..error }
     }
 
     /// The body of the answer.
@@ -170,7 +183,21 @@ impl From<StoreError> for ApiError {
 
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
-        Self::unavailable(error)
+        match error {
+            QueueError::Full(full) => full.into(),
+            QueueError::Unavailable(_) => Self::unavailable(error),
+        }
+    }
+}
+
+/// 429/20429 or 503/20503: too much waits already.
+impl From<Full> for ApiError {
+    fn from(full: Full) -> Self {
+        let (status, code) = match full {
+            Full::Service(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
+            Full::All(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        };
+        Self { retry_after: Some(ROOM_AFTER), ..Self::new(status, code, format!("Try again later: {full}")) }
     }
 }
 
@@ -199,6 +226,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.closes {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"Reachability\"");

@@ -14,9 +14,11 @@ pub(crate) enum ErrorCode {
     Forbidden = 20403,
     /// There is no such resource.
     NotFound = 20404,
+    /// Too much waits already. Trying again later helps.
+    TooManyRequests = 20429,
     /// An internal error. Trying again may not help.
     Internal = 20500,
-    /// The store or a queue is not available. Trying again helps.
+    /// The store or a queue is not available, or too much is going on. Trying again helps.
     Unavailable = 20503,
     /// Chat: the new name of a service is empty.
     FriendlyNameNotProvided = 50000,

@@ -1,5 +1,6 @@
 //! What all routes share: authenticating, reading and decoding requests, errors, pages, and the request log.
 
+pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod error;
@@ -8,3 +9,5 @@ pub(crate) mod paging;
 pub(crate) mod params;
 pub(crate) mod request;
 pub(crate) mod request_log;
+pub(crate) mod room;
+mod time_limit;

@@ -8,6 +8,9 @@ use reachability_domain::identity::is_longer_than;
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 
+/// How many parameters a form or a query may have. Each takes much more memory decoded than encoded.
+const MAX_PARAMS: usize = 1_000;
+
 /// Names and values, in the order of the request. Names are case-sensitive, and unknown names are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
@@ -21,9 +24,11 @@ impl Params {
                 .map(String::from)
                 .map_err(|_| ApiError::unreadable("a parameter is not UTF-8"))
         };
-        encoded
-            .split('&')
-            .filter(|pair| !pair.is_empty())
+        let pairs = || encoded.split('&').filter(|pair| !pair.is_empty());
+        if pairs().nth(MAX_PARAMS).is_some() {
+            return Err(ApiError::too_large(MAX_PARAMS, "parameters"));
+        }
+        pairs()
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 Ok((decode(name)?, decode(value)?))
@@ -123,6 +128,12 @@ mod tests {
     fn refuses_text_that_is_not_utf_8() {
         assert!(Params::parse("Identity=%FF").is_err());
         assert!(Params::parse("%C3=1").is_err());
+    }
+
+    #[test]
+    fn refuses_too_many() {
+        assert!(Params::parse(&"a=b&&".repeat(MAX_PARAMS)).is_ok());
+        assert!(Params::parse(&"a&".repeat(MAX_PARAMS + 1)).is_err());
     }
 
     #[test]

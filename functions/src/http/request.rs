@@ -8,12 +8,14 @@ use bytes::Bytes;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, Sid};
+use tokio::task::spawn_blocking;
 
 use crate::app::App;
 use crate::http::body::{self, Limit};
 use crate::http::caller::{Caller, authenticate};
 use crate::http::error::ApiError;
 use crate::http::params::Params;
+use crate::http::room::{Share, is_large};
 
 /// A request that has been authenticated, read and decoded. Handlers take it as their last argument, since it consumes
 /// the body.
@@ -27,6 +29,8 @@ pub(crate) struct ApiRequest {
     pub(crate) path: String,
     pub(crate) query: Params,
     pub(crate) body: Bytes,
+    /// The body's share of the room for bodies, until the request is answered.
+    _share: Share,
     is_form: bool,
     /// The variable segments of the path, decoded.
     segments: Vec<(String, String)>,
@@ -52,7 +56,8 @@ impl FromRequest<App> for ApiRequest {
             params.map(|params| params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         let limit = request.extensions().get::<Limit>().copied().unwrap_or(body::DEFAULT_LIMIT);
         let (parts, body) = request.into_parts();
-        let body = body::read(body, limit).await?;
+        let (body, mut share) = body::read(body, limit, app.room()).await?;
+        share.wait_for_turn(app.room(), body.len()).await;
         let path = parts.uri.path().to_owned();
         Ok(Self {
             caller,
@@ -64,6 +69,7 @@ impl FromRequest<App> for ApiRequest {
             is_form: is_form(&parts.headers),
             path,
             body,
+            _share: share,
         })
     }
 }
@@ -75,6 +81,18 @@ impl ApiRequest {
             return Ok(Params::default());
         }
         Params::parse(std::str::from_utf8(&self.body).map_err(|_| ApiError::unreadable("it is not UTF-8"))?)
+    }
+
+    /// Runs work on the body: in place, or on another thread if the body is so large that others would wait for it.
+    pub(crate) async fn with_body<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if !is_large(self.body.len()) {
+            return Ok(work(&self.body));
+        }
+        let body = self.body.clone();
+        spawn_blocking(move || work(&body)).await.map_err(ApiError::internal)
     }
 
     /// The error for a path that names nothing.

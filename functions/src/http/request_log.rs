@@ -10,6 +10,8 @@ use reachability_domain::ids::Ids;
 use reachability_domain::sid::RequestSid;
 use tracing::{Instrument, info, info_span};
 
+use crate::http::time_limit::in_time;
+
 /// Gives the request an id, which its answer and its log lines have, and logs the answer.
 pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next: Next) -> Response {
     let id: RequestSid = ids.random_sid();
@@ -19,7 +21,7 @@ pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next:
     let span = info_span!("request", request.id = %id);
     let started = std::time::Instant::now();
     async move {
-        let mut response = next.run(request).await;
+        let mut response = in_time(next.run(request)).await;
         let duration = started.elapsed();
         info!(
             http.method = %method,

@@ -1,6 +1,8 @@
 //! The route that takes events from the owner's gateway.
 
-use axum::extract::{Extension, State};
+use axum::RequestExt;
+use axum::body::HttpBody;
+use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -12,10 +14,11 @@ use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::app::{App, Port};
+use crate::http::batch::split;
 use crate::http::body::Limit;
+use crate::http::caller::authenticate;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
 use crate::http::request::ApiRequest;
@@ -39,7 +42,7 @@ async fn take(
     State(directory): State<ServiceDirectory>,
     Port(queue): Port<dyn Queue<PresenceMessage>>,
     State(clock): State<Clock>,
-    request: ApiRequest,
+    Admitted(request): Admitted,
 ) -> Result<Response, ApiError> {
     let found = find_service(&directory, &request).await?;
     let sid = found.service.sid;
@@ -47,18 +50,18 @@ async fn take(
     // Whatever happens to the switch while the events wait, they belong to this generation.
     let acceptance = Acceptance::now(&found.service.configuration);
     let now = clock();
-    let mut messages = Vec::new();
-    let mut refused = Vec::new();
-    let events = split(&request.body)?;
-    if events.len() > MAX_EVENTS {
-        return Err(ApiError::too_large(MAX_EVENTS, "events"));
-    }
-    for (index, json) in events.into_iter().enumerate() {
-        match check(json, sid, now) {
-            Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
-            Err(reason) => refused.push(RefusedEvent { index, reason }),
+    let parse = move |body: &[u8]| {
+        let mut messages = Vec::new();
+        let mut refused = Vec::new();
+        for (index, json) in split(body, MAX_EVENTS, "events")?.into_iter().enumerate() {
+            match check(json, sid, now) {
+                Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
+                Err(reason) => refused.push(RefusedEvent { index, reason }),
+            }
         }
-    }
+        Ok::<_, ApiError>((messages, refused))
+    };
+    let (messages, refused) = request.with_body(parse).await??;
     if !messages.is_empty() {
         // The worker handles only events of stored services.
         directory.store(found).await?;
@@ -70,6 +73,33 @@ async fn take(
     }
     let body = AcceptedBody { accepted: messages.len(), refused, reachability_enabled };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// A request that there is room for. If there is none, a large body is not read.
+struct Admitted(ApiRequest);
+
+/// How large a body is at most that is read although it is refused, in bytes: it has probably arrived, and the connection can
+/// be used again.
+const SMALL_BODY: u64 = 64 * 1024;
+
+impl FromRequest<App> for Admitted {
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, app: &App) -> Result<Self, ApiError> {
+        let segments: Result<Path<Vec<String>>, _> = request.extract_parts().await;
+        let service = segments.ok().and_then(|Path(segments)| segments.first()?.parse().ok());
+        // What is no sid is not found, later.
+        let Some(Err(full)) = service.map(|service| app.ports().events.room(service)) else {
+            return ApiRequest::from_request(request, app).await.map(Self);
+        };
+        let is_small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY);
+        if is_small {
+            ApiRequest::from_request(request, app).await?;
+            return Err(full.into());
+        }
+        authenticate(app, request.headers()).await.map_err(ApiError::closing)?;
+        Err(ApiError::from(full).closing())
+    }
 }
 
 #[derive(Serialize)]
@@ -91,16 +121,6 @@ struct RefusedBody<'a> {
 struct RefusedEvent {
     index: usize,
     reason: String,
-}
-
-/// The events in a body: the elements of an array, or the lines that are not empty.
-fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
-    if body.trim_ascii_start().starts_with(b"[") {
-        let elements: Vec<&RawValue> = serde_json::from_slice(body)
-            .map_err(|error| ApiError::unreadable(format_args!("malformed JSON: {error}")))?;
-        return Ok(elements.into_iter().map(|element| element.get().as_bytes()).collect());
-    }
-    Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
 }
 
 fn check(json: &[u8], service: ServiceSid, now: Timestamp) -> Result<Event, String> {

@@ -14,6 +14,7 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::sid::{AccountSid, RoleSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
@@ -28,7 +29,9 @@ use crate::http::request::ApiRequest;
 use crate::routes::scope::{find_service, find_user};
 use crate::routes::settings::role;
 use crate::use_cases::services::ServiceDirectory;
-use crate::use_cases::users::{CreateUser, ProfileChange, UpdateUser, create_user, read_reachability, update_user};
+use crate::use_cases::users::{
+    CreateUser, ProfileChange, UpdateUser, create_user, fetch_user, read_reachability, update_user,
+};
 
 /// How long a user's name may be, in characters.
 const MAX_FRIENDLY_NAME: usize = 256;
@@ -208,15 +211,13 @@ async fn list(
 async fn fetch(
     Extension(view): Extension<View>,
     State(directory): State<ServiceDirectory>,
-    Port(users): Port<dyn Users>,
-    Port(states): Port<dyn States>,
+    Port(snapshots): Port<dyn UserSnapshots>,
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let service = find_service(&directory, &request).await?.service;
-    let user = find_user(&*users, service.sid, &request).await?;
-    let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
-    Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
+    let found = fetch_user(&directory, &*snapshots, clock, request.service()?, &request.user()?).await?;
+    let (user, reachability) = found.ok_or_else(|| request.not_found())?;
+    Ok(Json(view.show(&request, &user, reachability)).into_response())
 }
 
 async fn update(

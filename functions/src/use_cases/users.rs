@@ -1,12 +1,13 @@
 //! Creating and updating users, and reading whether they are reachable.
 
 use reachability_domain::directory::ports::Users;
-use reachability_domain::directory::service::Service;
+use reachability_domain::directory::service::{Service, ServiceRef};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::sid::{RoleSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
@@ -105,6 +106,25 @@ impl Versioned for StoredUser<'_> {
         user.date_updated = (self.clock)();
         self.users.replace_user(user).await
     }
+}
+
+/// Reads a user of a service and whether it is reachable now; `None` if there is no such service or user.
+pub(crate) async fn fetch_user(
+    directory: &ServiceDirectory,
+    snapshots: &dyn UserSnapshots,
+    clock: Clock,
+    service: ServiceRef,
+    user: &UserRef,
+) -> Result<Option<(User, Reachability)>, StoreError> {
+    let service = match service {
+        ServiceRef::Sid(sid) => sid,
+        ServiceRef::Default => directory.default_service().await?.service.sid,
+    };
+    let found = snapshots.user_snapshot(service, user).await?;
+    Ok(found.map(|UserSnapshot { configuration, user, state }| {
+        let reachability = Reachability::of(&configuration, state, clock());
+        (user, reachability)
+    }))
 }
 
 /// Reads whether users of a service are reachable now. The result has the order of `users`.

@@ -32,6 +32,7 @@ mod join;
 mod key;
 mod notifications;
 mod older_connection;
+mod snapshots;
 mod state;
 mod states;
 mod store;

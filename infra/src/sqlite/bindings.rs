@@ -86,8 +86,7 @@ impl Bindings for SqliteStore {
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
-        let found =
-            self.database.read(move |connection| binding_of(connection, service, Device::of_binding(sid))).await?;
+        let found = self.database.look_up(|connection| binding_of(connection, service, Device::of_binding(sid)))?;
         Ok(found.filter(|binding| binding.sid == sid))
     }
 

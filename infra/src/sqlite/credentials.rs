@@ -24,7 +24,7 @@ impl Credentials for SqliteStore {
     }
 
     async fn credential(&self, sid: CredentialSid) -> Result<Option<Credential>, StoreError> {
-        self.database.read(move |connection| Rows::new("credentials", "sid = ?1", &[&Key(sid)]).find(connection)).await
+        self.database.look_up(|connection| Rows::new("credentials", "sid = ?1", &[&Key(sid)]).find(connection))
     }
 
     async fn credentials(&self, page: PageRequest<CredentialSid>) -> Result<Page<Credential>, StoreError> {

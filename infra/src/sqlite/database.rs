@@ -2,27 +2,24 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use reachability_domain::store::StoreError;
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use rusqlite::Connection;
+
+use super::readers::Readers;
+use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const SCHEMA: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// The latest version of the schema.
 const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
-
-/// Maximum number of concurrent reads. More would only wait for the processors.
-const READERS: usize = 4;
-
-/// Maximum number of queued writes. Further writers wait.
-const WAITING_WRITES: usize = 4_096;
-
-/// Maximum number of writes per commit, so that the first one does not wait too long.
-const WRITES_PER_COMMIT: usize = 1_024;
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -55,27 +52,11 @@ pub enum OpenError {
     },
 }
 
-/// Runs a write in a transaction; without a connection if none could be begun. Returns a function that takes the
-/// commit's result.
-type Write = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
-
-/// Answers the caller of a write.
-type Answer = Box<dyn FnOnce(Committed) + Send>;
-
-/// The result of a commit, shared by all its writes.
-type Committed = Result<(), Arc<rusqlite::Error>>;
-
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
-    writes: mpsc::Sender<Write>,
-    readers: Arc<Readers>,
-}
-
-struct Readers {
-    path: PathBuf,
-    permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
+    writer: WriterThread,
+    pub(super) readers: Arc<Readers>,
 }
 
 impl Database {
@@ -93,20 +74,15 @@ impl Database {
         options.open(path).map_err(create_error)?;
 
         let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let connection = Connection::open(path).map_err(sqlite_error)?;
+        let mut connection = Connection::open(path).map_err(sqlite_error)?;
         let found = prepare(&connection).map_err(sqlite_error)?;
         if found > SCHEMA_VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found });
         }
 
-        let (writes, waiting) = mpsc::channel(WAITING_WRITES);
-        std::thread::Builder::new()
-            .name("sqlite-writer".to_owned())
-            .spawn(move || write_all(&connection, waiting))
-            .map_err(create_error)?;
-        let readers =
-            Readers { path: path.to_owned(), permits: Arc::new(Semaphore::new(READERS)), idle: Mutex::default() };
-        Ok(Self { writes, readers: Arc::new(readers) })
+        let log_pages = watch_log(&mut connection).map_err(sqlite_error)?;
+        let writer = WriterThread::start(connection, log_pages).map_err(create_error)?;
+        Ok(Self { writer, readers: Arc::new(Readers::of(path)) })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -115,47 +91,40 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let write: Write = Box::new(move |connection| {
-            let written = connection.map(|connection| undo_on_error(connection, write));
-            Box::new(move |committed| {
-                let result = committed.map_err(|error| StoreError::Unavailable(Box::new(error)));
-                let result = result.and_then(|()| written.unwrap_or_else(|| Err(stopped())));
-                // The caller may be gone.
-                let _ = answer.send(result);
-            })
-        });
-        self.writes.send(write).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        self.write_then(Terms::PROMISED, write, |written| written).await
     }
 
-    /// Runs a read. It sees every write that was answered before.
-    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
+    /// Runs a write that nobody is promised to find after a power cut. Returns when it is committed, with or without a
+    /// flush, or rolled back. A later write that is flushed takes it along.
+    pub(super) async fn write_unflushed<T, F>(&self, write: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let readers = Arc::clone(&self.readers);
-        let permit = Arc::clone(&readers.permits).acquire_owned().await;
-        let permit = permit.map_err(|error| StoreError::Unavailable(error.into()))?;
-        let run = move || {
-            // The read continues even if its caller is gone.
-            let _permit = permit;
-            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => open_reader(&readers.path).map_err(unavailable)?,
-            };
-            let result = read(&connection);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        };
-        tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()))?
+        self.write_then(Terms::DERIVED, write, |written| written).await
     }
-}
 
-fn stopped() -> StoreError {
-    StoreError::Unavailable("the writer has stopped".into())
+    /// Runs a write, and `then` with what it returned once it is committed, also if the caller is gone by then. `then` must
+    /// be quick: it runs between commits.
+    pub(super) async fn write_then<T, R, F, G>(&self, terms: Terms, write: F, then: G) -> Result<R, StoreError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        G: FnOnce(T) -> R + Send + 'static,
+    {
+        self.writer.write(terms, write, then).await
+    }
+
+    /// Waits until everything that was read before survives a power cut: before it leaves the machine.
+    pub(super) async fn flushed(&self) -> Result<(), StoreError> {
+        self.writer.flushed().await
+    }
+
+    /// How many pages of the log (the file beside the database) survive a power cut.
+    pub fn flushed_pages(&self) -> i32 {
+        self.writer.flushed_pages()
+    }
 }
 
 /// Wraps an SQLite error as [`StoreError::Unavailable`].
@@ -165,63 +134,24 @@ pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
 
 /// Configures the connection and migrates the schema. Returns the version of the schema.
 fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Checkpoints run every 64 MiB of journal, since a page that was written many times in between is moved only once;
-    // and the page cache has the same size. Both halve the cost of an event with many users.
-    connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // As large as the journal between two checkpoints: that halves the cost of an event with many users.
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.set_prepared_statement_cache_capacity(64);
     let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let missing = SCHEMA.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default();
-    if missing.is_empty() {
+    if found > SCHEMA_VERSION {
         return Ok(found);
     }
-    let missing = missing.concat();
-    connection.execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+    if !missing.is_empty() {
+        let missing = missing.concat();
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+    }
+    // Flushes what an earlier process may have written without a flush before it was killed.
+    touch(connection)?;
     Ok(SCHEMA_VERSION)
-}
-
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// The writer thread. Runs until every handle is dropped.
-fn write_all(connection: &Connection, mut waiting: mpsc::Receiver<Write>) {
-    while let Some(first) = waiting.blocking_recv() {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut answers = vec![first(begun.is_ok().then_some(connection))];
-        while begun.is_ok() && answers.len() < WRITES_PER_COMMIT {
-            let Ok(next) = waiting.try_recv() else { break };
-            answers.push(next(Some(connection)));
-        }
-        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(Arc::new);
-        if !connection.is_autocommit() {
-            // The commit failed. All its writes are rolled back and answered with the error.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        for answer in answers {
-            answer(committed.clone());
-        }
-    }
-}
-
-/// Runs one write of a shared transaction in a savepoint, so that its failure does not affect the others.
-fn undo_on_error<T>(
-    connection: &Connection,
-    write: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let run = |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(unavailable);
-    run("SAVEPOINT one")?;
-    let written = write(connection);
-    if written.is_err() {
-        run("ROLLBACK TO one")?;
-    }
-    run("RELEASE one")?;
-    written
 }

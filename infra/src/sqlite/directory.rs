@@ -23,7 +23,7 @@ const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
 #[async_trait]
 impl Accounts for SqliteStore {
     async fn account(&self) -> Result<AccountSettings, StoreError> {
-        self.database.read(|connection| Ok(ACCOUNT.find(connection)?.unwrap_or_default())).await
+        self.database.look_up(|connection| Ok(ACCOUNT.find(connection)?.unwrap_or_default()))
     }
 
     async fn replace_account(&self, settings: &AccountSettings) -> Result<(), StoreError> {
@@ -59,7 +59,7 @@ impl ApiKeys for SqliteStore {
     }
 
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
-        self.database.read(move |connection| Rows::new("keys", "sid = ?1", &[&Key(sid)]).find(connection)).await
+        self.database.look_up(|connection| Rows::new("keys", "sid = ?1", &[&Key(sid)]).find(connection))
     }
 
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
@@ -86,7 +86,7 @@ impl Services for SqliteStore {
     }
 
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
-        self.database.read(move |connection| Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection)).await
+        self.database.look_up(|connection| Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection))
     }
 
     async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::database::{Database, unavailable};
 use super::rows::{Key, execute, find, read_document, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
 
 /// After how many rows those are looked for that are too many.
 const ROWS_BETWEEN_COUNTS: usize = 1_000;
@@ -88,8 +89,25 @@ impl Writer<'_> {
 }
 
 impl SqliteStore {
-    /// Runs a write of records that may change what is visible.
+    /// Runs a write of records that may change what is visible, for somebody who is promised that it survives a power cut.
     pub(super) async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write_on(Terms::PROMISED, write).await
+    }
+
+    /// Runs such a write of what can be derived again: a power cut that takes it back also takes back that it was done.
+    pub(super) async fn write_unflushed<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write_on(Terms::DERIVED, write).await
+    }
+
+    async fn write_on<T, F>(&self, terms: Terms, write: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -98,11 +116,14 @@ impl SqliteStore {
             let writer = Writer { connection, has_told: Cell::new(false) };
             write(&writer).map(|written| (written, writer.has_told.get()))
         };
-        let (written, has_told) = self.database.write(run).await?;
-        if has_told {
-            self.feed_written.notify_one();
-        }
-        Ok(written)
+        let feed_written = self.feed_written.clone();
+        let then = move |(written, has_told)| {
+            if has_told {
+                feed_written.notify_one();
+            }
+            written
+        };
+        self.database.write_then(terms, run, then).await
     }
 
     /// The feed of this store's writes, for one consumer.
@@ -172,6 +193,15 @@ impl SqliteFeed {
             .await
     }
 
+    /// Waits until what was read before survives a power cut. Whoever is told of it earlier may believe for ever what never
+    /// was.
+    ///
+    /// # Errors
+    /// If the database does not work.
+    pub async fn flushed(&self) -> Result<(), StoreError> {
+        self.database.flushed().await
+    }
+
     /// Deletes the changes that are too old, also while nothing new is acknowledged.
     ///
     /// # Errors
@@ -179,7 +209,7 @@ impl SqliteFeed {
     pub async fn delete_old(&self, now: Timestamp) -> Result<(), StoreError> {
         let oldest = self.retention.oldest(now);
         self.database
-            .write(move |connection| {
+            .write_unflushed(move |connection| {
                 let delivered = "SELECT delivered FROM feed_position";
                 let delivered: Option<i64> = find(connection, delivered, [], |row| row.get(0))?;
                 delete(connection, oldest.min(delivered.unwrap_or_default()))
@@ -199,7 +229,7 @@ impl SqliteFeed {
             self.uncounted.store(0, Ordering::Relaxed);
         }
         self.database
-            .write(move |connection| {
+            .write_unflushed(move |connection| {
                 execute(connection, "UPDATE feed_position SET delivered = max(delivered, ?1)", [id])?;
                 let mut up_to = id;
                 if retention.keeps_log() {
@@ -238,7 +268,8 @@ impl ChangeLog for SqliteFeed {
         at_most: usize,
     ) -> Result<Result<LoggedChanges, PositionGone>, StoreError> {
         let identity = identity.cloned();
-        self.database
+        let read = self
+            .database
             .read(move |connection| {
                 // One view: rows may be deleted in between.
                 let connection = &*connection.unchecked_transaction().map_err(unavailable)?;
@@ -272,6 +303,8 @@ impl ChangeLog for SqliteFeed {
                 let cursor = if more { last.unwrap_or(newest) } else { newest };
                 Ok(Ok(LoggedChanges { changes, cursor, more }))
             })
-            .await
+            .await?;
+        self.flushed().await?;
+        Ok(read)
     }
 }

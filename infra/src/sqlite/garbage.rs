@@ -20,7 +20,7 @@ impl SqliteStore {
         };
         let (oldest, oldest_sent) = (before(KEEP_DELETION.as_secs()), before(Notification::KEPT_SECONDS));
         self.database
-            .write(move |connection| {
+            .write_unflushed(move |connection| {
                 let states = execute(connection, "DELETE FROM states WHERE as_of < ?1 AND user IS NULL", [oldest])?;
                 execute(
                     connection,

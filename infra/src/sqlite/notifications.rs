@@ -45,11 +45,9 @@ impl Notifications for SqliteStore {
         service: ServiceSid,
         sid: NotificationSid,
     ) -> Result<Option<Notification>, StoreError> {
-        self.database
-            .read(move |connection| {
-                Rows::new("notifications", "sid = ?1 AND service = ?2", &[&Key(sid), &Key(service)]).find(connection)
-            })
-            .await
+        self.database.look_up(|connection| {
+            Rows::new("notifications", "sid = ?1 AND service = ?2", &[&Key(sid), &Key(service)]).find(connection)
+        })
     }
 
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
@@ -71,12 +69,10 @@ impl Notifications for SqliteStore {
         notification: NotificationSid,
         binding: BindingSid,
     ) -> Result<Option<Delivery>, StoreError> {
-        self.database
-            .read(move |connection| {
-                let one = "notification = ?1 AND sid = ?2";
-                Rows::new("deliveries", one, &[&Key(notification), &Key(binding)]).find(connection)
-            })
-            .await
+        self.database.look_up(|connection| {
+            let one = "notification = ?1 AND sid = ?2";
+            Rows::new("deliveries", one, &[&Key(notification), &Key(binding)]).find(connection)
+        })
     }
 
     async fn deliveries(

@@ -64,20 +64,20 @@ impl Record for ApiKey {}
 impl Record for Delivery {}
 impl Record for Notification {}
 
-/// The document of a row, and its version if selected.
-type Columns = (String, Option<u64>);
-
-fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    let version = (row.as_ref().column_count() > 1).then(|| row.get(1)).transpose()?;
-    Ok((row.get(0)?, version))
-}
-
-fn record<T: Record>((document, version): Columns) -> Result<T, StoreError> {
-    let record: T = read_document(&document)?;
-    Ok(match version {
+/// Reads a record from the columns that [`Record::COLUMNS`] names.
+fn record<T: Record>(row: &Row<'_>) -> rusqlite::Result<Result<T, StoreError>> {
+    let version: Option<u64> = (row.as_ref().column_count() > 1).then(|| row.get(1)).transpose()?;
+    let record: Result<T, StoreError> = document(row, 0)?;
+    Ok(record.map(|record| match version {
         Some(version) => record.at_version(version),
         None => record,
-    })
+    }))
+}
+
+/// Reads a document from a column, in place.
+pub(super) fn document<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Result<T, StoreError>> {
+    let text = row.get_ref(column)?.as_bytes()?;
+    Ok(serde_json::from_slice(text).map_err(corrupt))
 }
 
 /// The rows of a table that meet a condition. The condition's parameters are numbered from `?1`.
@@ -102,7 +102,7 @@ impl<'a> Rows<'a> {
     pub(super) fn find<T: Record>(&self, connection: &Connection) -> Result<Option<T>, StoreError> {
         let Self { table, condition, parameters } = *self;
         let sql = format!("SELECT {} FROM {table} WHERE {condition}", T::COLUMNS);
-        find(connection, &sql, parameters, columns)?.map(record).transpose()
+        find(connection, &sql, parameters, record)?.transpose()
     }
 
     /// All records.
@@ -164,14 +164,14 @@ impl<'a> Rows<'a> {
     pub(super) fn take<T: Record>(&self, connection: &Connection) -> Result<Option<T>, StoreError> {
         let Self { table, condition, parameters } = *self;
         let sql = format!("DELETE FROM {table} WHERE {condition} RETURNING {}", T::COLUMNS);
-        find(connection, &sql, parameters, columns)?.map(record).transpose()
+        find(connection, &sql, parameters, record)?.transpose()
     }
 }
 
 fn all<T: Record>(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<T>, StoreError> {
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let rows = statement.query_map(parameters, columns).map_err(unavailable)?;
-    rows.map(|row| record(row.map_err(unavailable)?)).collect()
+    let rows = statement.query_map(parameters, record).map_err(unavailable)?;
+    rows.map(|row| row.map_err(unavailable)?).collect()
 }
 
 /// The first row of a query; `None` if there is none.

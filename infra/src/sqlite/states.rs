@@ -55,7 +55,7 @@ impl States for SqliteStore {
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let join = Join { user: user.clone(), news: news.clone(), asked: asked.to_vec() };
-        self.write(move |writer| write_join(writer, &join, now)).await
+        self.write_unflushed(move |writer| write_join(writer, &join, now)).await
     }
 
     async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
@@ -64,8 +64,8 @@ impl States for SqliteStore {
         for first in (0..joins.len()).step_by(USERS_PER_WRITE) {
             let chunk = first..joins.len().min(first + USERS_PER_WRITE);
             let (all, range) = (joins.clone(), chunk.clone());
-            let together =
-                self.write(move |writer| all[range].iter().map(|join| write_join(writer, join, now)).collect());
+            let together = self
+                .write_unflushed(move |writer| all[range].iter().map(|join| write_join(writer, join, now)).collect());
             match together.await {
                 Ok(joined) => results.extend(Vec::into_iter(joined).map(Ok)),
                 // One of them failed, and so none was written. It is not to fail the others.

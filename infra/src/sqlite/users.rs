@@ -1,20 +1,23 @@
-//! Users' profiles.
+//! Users: their profiles, alone and with the rest of what is known of them.
 
 use async_trait::async_trait;
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use super::records::{delete_binding, insert_user, read_configuration, read_state, service_exists, write_state};
-use rusqlite::ToSql;
+use rusqlite::{Row, ToSql};
+use serde::Deserialize;
 
-use super::rows::{Key, Rows, write_document};
+use super::rows::{Key, Rows, document, find, write_document};
 use super::store::SqliteStore;
 
 /// Selects a user by its sid.
@@ -38,16 +41,13 @@ impl Users for SqliteStore {
     }
 
     async fn user(&self, service: ServiceSid, user: &UserRef) -> Result<Option<User>, StoreError> {
-        let user = user.clone();
-        self.database
-            .read(move |connection| match &user {
-                UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
-                UserRef::Identity(identity) => {
-                    let by_identity = "service = ?1 AND identity = ?2";
-                    Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
-                }
-            })
-            .await
+        self.database.look_up(|connection| match user {
+            UserRef::Sid(sid) => Rows::new("users", BY_SID, &[&Key(service), &Key(*sid)]).find(connection),
+            UserRef::Identity(identity) => {
+                let by_identity = "service = ?1 AND identity = ?2";
+                Rows::new("users", by_identity, &[&Key(service), &identity.as_str()]).find(connection)
+            }
+        })
     }
 
     async fn users(&self, service: ServiceSid, page: PageRequest<UserSid>) -> Result<Page<User>, StoreError> {
@@ -91,5 +91,39 @@ impl Users for SqliteStore {
             Ok(true)
         })
         .await
+    }
+}
+
+/// The part of a service's document that a snapshot needs. The rest, which is most of it, is not read.
+#[derive(Deserialize)]
+struct Configured {
+    configuration: Configuration,
+}
+
+#[async_trait]
+impl UserSnapshots for SqliteStore {
+    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
+        let (condition, named): (_, &dyn ToSql) = match user {
+            UserRef::Sid(sid) => ("sid", &Key(*sid)),
+            UserRef::Identity(identity) => ("identity", &identity.as_str()),
+        };
+        let select = format!(
+            "SELECT services.document, users.document, users.version
+             FROM services JOIN users ON users.service = services.sid
+             WHERE services.sid = ?1 AND users.{condition} = ?2"
+        );
+        self.database.look_up(|connection| {
+            // The state is read before this statement ends, and so as of the same moment.
+            let snapshot = |row: &Row<'_>| {
+                let (service, user): (_, Result<User, StoreError>) = (document(row, 0)?, document(row, 1)?);
+                let version = row.get(2)?;
+                Ok(service.and_then(|Configured { configuration }| {
+                    let user = User { version, ..user? };
+                    let state = (&read_state(connection, user.service_sid, &user.identity)?).into();
+                    Ok(UserSnapshot { configuration, user, state })
+                }))
+            };
+            find(connection, &select, [&Key(service), named], snapshot)?.transpose()
+        })
     }
 }

@@ -6,6 +6,7 @@ mod concurrency;
 mod events;
 mod forms;
 mod http;
+mod limits;
 mod pages;
 mod routes;
 mod secrets;

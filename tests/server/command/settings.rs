@@ -23,6 +23,13 @@ const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ("REACHABILITY_GRACE_SECONDS", "--grace-seconds", "1", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_CHANGE_LOG_HOURS", "--change-log-hours", "24", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_CHANGE_LOG_ROWS", "--change-log-rows", "1000", &["-1", "1.5", "x", "4294967296"]),
+    (
+        "REACHABILITY_MAX_WAITING_EVENTS_PER_SERVICE",
+        "--max-waiting-events-per-service",
+        "1000",
+        &["0", "-1", "1.5", "x"],
+    ),
+    ("REACHABILITY_MAX_WAITING_EVENTS", "--max-waiting-events", "1000", &["0", "-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_LEASE_SECONDS", "--lease-seconds", "60", &["0", "-1", "1.5", "x", "4294967296"]),
 ];
 

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod notifications;
 pub mod older_documents;
 pub mod services;
+pub mod snapshots;
 pub mod states;
 pub mod users;
 
@@ -51,6 +52,9 @@ macro_rules! store_contract {
                 the_same_identity_in_two_services_is_two_users,
                 lists_go_both_ways;
             api_keys: keys_are_kept;
+            snapshots:
+                a_snapshot_has_the_configuration_the_user_and_the_state,
+                there_is_no_snapshot_of_what_does_not_exist;
             states:
                 unknown_users_have_an_empty_state,
                 an_opening_creates_the_user,

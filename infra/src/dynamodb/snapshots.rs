@@ -1,0 +1,36 @@
+//! A user with its service and its state. They are three items, read as far as possible at the same time.
+
+use async_trait::async_trait;
+use futures_util::future::try_join;
+use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+
+use super::key::Key;
+use super::store::DynamoStore;
+
+#[async_trait]
+impl UserSnapshots for DynamoStore {
+    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
+        let (found, user, state) = match user {
+            UserRef::Identity(identity) => {
+                let state = self.state(Key::state(service, identity));
+                let (found, state) = try_join(self.service(service), state).await?;
+                let Some(sid) = state.state.sid else { return Ok(None) };
+                (found, self.table.find::<User>(Key::user(service, sid)).await?, state)
+            }
+            UserRef::Sid(sid) => {
+                let user = self.table.find::<User>(Key::user(service, *sid));
+                let (found, user) = try_join(self.service(service), user).await?;
+                let Some(user) = user else { return Ok(None) };
+                let state = self.state(Key::state(service, &user.identity)).await?;
+                (found, Some(user), state)
+            }
+        };
+        let (Some(service), Some(user)) = (found, user) else { return Ok(None) };
+        let state = (&state.state).into();
+        Ok(Some(UserSnapshot { configuration: service.configuration, user, state }))
+    }
+}

@@ -1,0 +1,255 @@
+//! The event queue: messages are rows of a table until they are acknowledged. What is due waits in memory as well, where
+//! services and their users take turns.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::queue::{Full, Message, Queue, QueueError};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use rusqlite::{Connection, params};
+use tokio::sync::Notify;
+
+use super::database::{Database, unavailable};
+use super::queue::{AT_ONCE, Outcome};
+use super::rows::Key;
+use super::waiting::{CHUNK, Load, Loaded, Receipt, Row, Scope, Taken, Waiting, WaitingLimits, scope};
+use super::writer::Terms;
+
+/// The lane of events in the table.
+const LANE: i64 = 0;
+
+/// How many messages are stored in one write: other writes come in between those of a large request.
+const PIECE: usize = 1_000;
+
+/// The event queue in an SQLite database, with one consumer. Clones share it.
+#[derive(Clone)]
+pub struct EventQueue {
+    database: Database,
+    waiting: Arc<Mutex<Waiting>>,
+    sent: Arc<Notify>,
+    /// The last message that was there at the start. Later ones without delay are in memory from their commit on.
+    last_at_start: i64,
+}
+
+impl EventQueue {
+    /// The queue in this database. What waits in it is loaded later, little by little.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn open(database: Database, limits: WaitingLimits) -> Result<Self, StoreError> {
+        let read = move |connection: &Connection| -> rusqlite::Result<(i64, Waiting)> {
+            let last = "SELECT coalesce(max(id), 0) FROM messages";
+            let last = connection.query_row(last, [], |row| row.get(0))?;
+            let mut waiting = Waiting::new(limits);
+            let mut services = connection.prepare(
+                "SELECT service, min(due_at), count(*) FILTER (WHERE due_at = ?2) FROM messages
+                 WHERE lane = ?1 GROUP BY service",
+            )?;
+            let mut services = services.query([LANE, AT_ONCE])?;
+            while let Some(row) = services.next()? {
+                let scope: Option<Key<ServiceSid>> = row.get(0)?;
+                waiting.find(scope.map(|Key(service)| service), row.get(1)?, row.get(2)?);
+            }
+            Ok((last, waiting))
+        };
+        let (last_at_start, waiting) = database.read(move |connection| read(connection).map_err(unavailable)).await?;
+        Ok(Self { database, waiting: Arc::new(Mutex::new(waiting)), sent: Arc::default(), last_at_start })
+    }
+
+    /// Takes due messages to handle. Services take turns, and within a service its users. Each message must be
+    /// acknowledged before more are taken.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn take(&self, now: Timestamp, at_most: usize) -> Result<Vec<Taken>, StoreError> {
+        let loads = lock(&self.waiting).loads(now);
+        if !loads.is_empty() {
+            let (last_at_start, to_load) = (self.last_at_start, loads.clone());
+            let read = move |connection: &Connection| {
+                let loaded = to_load.into_iter().map(|load| read(connection, load, now, last_at_start));
+                loaded.collect::<rusqlite::Result<Vec<Loaded>>>().map_err(unavailable)
+            };
+            match self.database.read(read).await {
+                Ok(loaded) => loaded.into_iter().for_each(|loaded| lock(&self.waiting).load(loaded)),
+                Err(error) => {
+                    lock(&self.waiting).postpone(&loads);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(lock(&self.waiting).take(at_most))
+    }
+
+    /// When a delayed message will be due; `None` if there is none.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        lock(&self.waiting).next_due()
+    }
+
+    /// Waits until a message was sent since the last wait.
+    pub async fn sent(&self) {
+        self.sent.notified().await;
+    }
+
+    /// Acknowledges messages that were taken, as handled unless the outcome says otherwise.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing has changed.
+    pub async fn acknowledge(&self, taken: &[Receipt], outcome: Outcome, now: Timestamp) -> Result<(), StoreError> {
+        let retry: BTreeMap<i64, Timestamp> = outcome.retry.iter().copied().collect();
+        let write = move |connection: &Connection| outcome.write(connection, now).map_err(unavailable);
+        // What is lost here is handled again, with what came of it: the joins are lost with it.
+        self.database.write_unflushed(write).await?;
+        let mut waiting = lock(&self.waiting);
+        taken.iter().for_each(|receipt| waiting.settle(receipt, retry.get(&receipt.id).copied()));
+        Ok(())
+    }
+
+    /// Stores messages, and then puts them into memory.
+    async fn store(
+        &self,
+        messages: &[PresenceMessage],
+        admitted: Admitted,
+        owes_flush: bool,
+    ) -> Result<(), StoreError> {
+        let row = |message: &PresenceMessage| {
+            let due_at = message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE));
+            (due_at, scope(message).map(Key), message.to_json())
+        };
+        let rows: Vec<_> = messages.iter().map(row).collect();
+        let terms = Terms { owes_flush, bytes: rows.iter().map(|(.., body)| body.len()).sum() };
+        let write = move |connection: &Connection| -> rusqlite::Result<Vec<(i64, i64)>> {
+            let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
+            let mut insert = connection.prepare_cached(sql)?;
+            let insert = |(due_at, service, body): (i64, Option<Key<ServiceSid>>, String)| {
+                insert.insert(params![LANE, due_at, service, body]).map(|id| (id, due_at))
+            };
+            rows.into_iter().map(insert).collect()
+        };
+        let (messages, sent) = (messages.to_vec(), self.sent.clone());
+        let then = move |stored: Vec<(i64, i64)>| {
+            admitted.keep(|waiting| {
+                for ((id, due_at), message) in stored.into_iter().zip(messages) {
+                    waiting.add(id, due_at, message);
+                }
+            });
+            sent.notify_one();
+        };
+        self.database.write_then(terms, |connection| write(connection).map_err(unavailable), then).await
+    }
+}
+
+#[async_trait]
+impl Queue<PresenceMessage> for EventQueue {
+    /// Events survive a power cut when it returns. Timers need not: what they are derived from is lost with them.
+    async fn send(&self, messages: &[PresenceMessage]) -> Result<(), QueueError> {
+        let mut admitted = Admitted::new(&self.waiting, messages)?;
+        let owes_flush = !admitted.events.is_empty();
+        let mut pieces = messages.chunks(PIECE).peekable();
+        while let Some(piece) = pieces.next() {
+            let part = admitted.split(piece);
+            // The last flush covers all before it.
+            let stored = self.store(piece, part, owes_flush && pieces.peek().is_none()).await;
+            stored.map_err(|error| QueueError::Unavailable(Box::new(error)))?;
+        }
+        Ok(())
+    }
+
+    fn room(&self, service: ServiceSid) -> Result<(), Full> {
+        lock(&self.waiting).room(Some(service))
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Events that count as waiting. If they are not stored, they count no longer.
+struct Admitted {
+    waiting: Arc<Mutex<Waiting>>,
+    events: BTreeMap<Scope, usize>,
+}
+
+impl Admitted {
+    fn new(waiting: &Arc<Mutex<Waiting>>, messages: &[PresenceMessage]) -> Result<Self, Full> {
+        let events = events(messages);
+        lock(waiting).admit(&events)?;
+        Ok(Self { waiting: waiting.clone(), events })
+    }
+
+    /// The part for some of the messages.
+    fn split(&mut self, messages: &[PresenceMessage]) -> Self {
+        let part = events(messages);
+        for (scope, events) in &part {
+            if let Some(all) = self.events.get_mut(scope) {
+                *all -= events;
+            }
+        }
+        Self { waiting: self.waiting.clone(), events: part }
+    }
+
+    /// The events are stored.
+    fn keep(mut self, store: impl FnOnce(&mut Waiting)) {
+        self.events.clear();
+        store(&mut lock(&self.waiting));
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        lock(&self.waiting).dismiss(&self.events);
+    }
+}
+
+/// How many events of each service are among these messages.
+fn events(messages: &[PresenceMessage]) -> BTreeMap<Scope, usize> {
+    let mut events = BTreeMap::new();
+    for message in messages.iter().filter(|message| matches!(message, PresenceMessage::Event(_))) {
+        *events.entry(scope(message)).or_default() += 1;
+    }
+    events
+}
+
+/// Reads messages of one service: those from before the start, and delayed ones that are due, neither at the other's cost.
+fn read(connection: &Connection, load: Load, now: Timestamp, last_at_start: i64) -> rusqlite::Result<Loaded> {
+    let scope = load.scope.map(Key);
+    let delayed_at_most = load.known + if load.has_backlog { CHUNK / 2 } else { CHUNK };
+    let mut delayed = Vec::new();
+    let mut next_due = None;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at > ?3
+         ORDER BY due_at, id LIMIT ?4",
+    )?;
+    let limit = i64::try_from(delayed_at_most + 1).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![LANE, scope, AT_ONCE, limit])?;
+    while let Some(row) = rows.next()? {
+        let due_at: i64 = row.get(1)?;
+        if due_at > now.as_millis() || delayed.len() == delayed_at_most {
+            next_due = Some(due_at);
+            break;
+        }
+        delayed.push(message(row)?);
+    }
+    let mut backlog = Vec::new();
+    let limit = load.known + CHUNK.saturating_sub(delayed.len()).max(CHUNK / 2);
+    if load.has_backlog {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at = ?3
+             AND id <= ?4 ORDER BY id LIMIT ?5",
+        )?;
+        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![LANE, scope, AT_ONCE, last_at_start, sql_limit], message)?;
+        backlog = rows.collect::<rusqlite::Result<_>>()?;
+    }
+    let is_whole_backlog = load.has_backlog && backlog.len() < limit;
+    Ok(Loaded { load, delayed, next_due, backlog, is_whole_backlog })
+}
+
+fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let body = row.get_ref(3)?.as_str()?;
+    let message = PresenceMessage::parse(body.as_bytes()).map_err(|_| body.to_owned());
+    Ok(Row { id: row.get(0)?, attempts: row.get(2)?, message })
+}

@@ -1,0 +1,73 @@
+//! Reads, each on a connection of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reachability_domain::store::StoreError;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::database::{Database, unavailable};
+
+/// Maximum number of concurrent long reads. More would only wait for the processors.
+const LONG_READS: usize = 4;
+
+/// The connections for reads. There are as many as were ever in use at the same time: one for each thread that looks up,
+/// and [`LONG_READS`].
+pub(super) struct Readers {
+    path: PathBuf,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Readers of the database in this file.
+    pub(super) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), permits: Arc::new(Semaphore::new(LONG_READS)), idle: Mutex::default() }
+    }
+
+    fn run<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path).map_err(unavailable)?,
+        };
+        let result = read(&connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result
+    }
+}
+
+impl Database {
+    /// Runs a short read, of a few rows by their keys, on the calling thread: to change threads would take longer than the
+    /// read. It sees every write that was answered before.
+    pub(super) fn look_up<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.readers.run(read)
+    }
+
+    /// Runs a long read on another thread. It sees every write that was answered before.
+    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let readers = Arc::clone(&self.readers);
+        let permit = Arc::clone(&readers.permits).acquire_owned().await;
+        let permit = permit.map_err(|error| StoreError::Unavailable(error.into()))?;
+        let run = move || {
+            // The read continues even if its caller is gone.
+            let _permit = permit;
+            readers.run(read)
+        };
+        tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()))?
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}

@@ -1,0 +1,176 @@
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A writer on a table of numbers, on a connection that is prepared for the test.
+fn writer(prepare: impl FnOnce(&mut Connection)) -> (WriterThread, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut connection = Connection::open(directory.path().join("test.db")).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "journal_size_limit", 64 << 20).unwrap();
+    let tables = "CREATE TABLE numbers (n INTEGER PRIMARY KEY, padding BLOB);
+                  CREATE TABLE feed_position (flushes INTEGER); INSERT INTO feed_position VALUES (0);";
+    connection.execute_batch(tables).unwrap();
+    prepare(&mut connection);
+    let pages = watch_log(&mut connection).unwrap();
+    (WriterThread::start(connection, pages).unwrap(), directory)
+}
+
+fn insert(connection: &Connection, n: i64, bytes: usize) -> Result<i64, StoreError> {
+    let inserted = connection.execute("INSERT INTO numbers VALUES (?1, zeroblob(?2))", (n, bytes));
+    inserted.map(|_| n).map_err(unavailable)
+}
+
+fn numbers(directory: &TempDir) -> Vec<i64> {
+    let reader = Connection::open(directory.path().join("test.db")).unwrap();
+    let mut select = reader.prepare("SELECT n FROM numbers ORDER BY n").unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Runs writes in one batch: they are queued while another one runs.
+async fn batch<F>(writer: &WriterThread, writes: Vec<F>) -> Vec<Result<i64, StoreError>>
+where
+    F: FnOnce(&Connection) -> Result<i64, StoreError> + Send + 'static,
+{
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (started, has_started) = oneshot::channel();
+    let first = move |_: &Connection| {
+        let _ = started.send(());
+        let _ = wait.recv();
+        Ok(())
+    };
+    let mut first = Box::pin(writer.write(Terms::DERIVED, first, |()| ()));
+    assert!(is_pending(&mut first).await);
+    has_started.await.unwrap();
+    let mut writes: Vec<_> =
+        writes.into_iter().map(|write| Box::pin(writer.write(Terms::DERIVED, write, |n| n))).collect();
+    for write in &mut writes {
+        assert!(is_pending(write).await);
+    }
+    go.send(()).unwrap();
+    first.await.unwrap();
+    let mut results = Vec::new();
+    for write in writes {
+        results.push(write.await);
+    }
+    results
+}
+
+/// Polls a future once, which queues its write. Returns whether it is pending.
+async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
+
+fn done(results: &[Result<i64, StoreError>]) -> Vec<i64> {
+    results.iter().filter_map(|result| result.as_ref().ok().copied()).collect()
+}
+
+/// With a full disk, SQLite undoes the whole transaction by itself.
+#[tokio::test]
+async fn a_transaction_that_sqlite_undid_is_answered_as_undone() {
+    let (writer, directory) = writer(|connection| connection.pragma_update(None, "max_page_count", 40).unwrap());
+    let sizes = [10, 10, 1 << 20, 10, 1 << 20, 10, 10];
+    let writes = (1..).zip(sizes).map(|(n, bytes)| move |connection: &Connection| insert(connection, n, bytes));
+    let results = batch(&writer, writes.collect()).await;
+    // Those before the one that failed were undone with it. The rest began anew.
+    assert_eq!(done(&results), [6, 7]);
+    assert_eq!(numbers(&directory), [6, 7]);
+    assert!(format!("{:?}", results[2]).contains("full"), "{:?}", results[2]);
+}
+
+/// What a write that failed had done may not stay.
+#[tokio::test]
+async fn a_transaction_with_remains_of_a_failed_write_is_undone() {
+    let deny = |context: AuthContext<'_>| match context.action {
+        AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => Authorization::Deny,
+        _ => Authorization::Allow,
+    };
+    let (writer, directory) = writer(|connection| connection.authorizer(Some(deny)).unwrap());
+    let writes = (1..=5).map(|n| {
+        move |connection: &Connection| {
+            insert(connection, n, 10)?;
+            if n == 3 { Err(StoreError::Conflict) } else { Ok(n) }
+        }
+    });
+    let results = batch(&writer, writes.collect()).await;
+    assert_eq!(done(&results), [4, 5]);
+    assert_eq!(numbers(&directory), [4, 5]);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_affects_no_other() {
+    let (writer, directory) = writer(|_| {});
+    let writes = (1..=5).map(|n| {
+        move |connection: &Connection| {
+            insert(connection, n, 10)?;
+            if n == 3 { Err(StoreError::Conflict) } else { Ok(n) }
+        }
+    });
+    let results = batch(&writer, writes.collect()).await;
+    assert_eq!((done(&results), numbers(&directory)), (vec![1, 2, 4, 5], vec![1, 2, 4, 5]));
+    assert!(matches!(results[2], Err(StoreError::Conflict)));
+}
+
+/// How many pages of the log there are, and how many are flushed.
+fn log(writer: &WriterThread, directory: &TempDir) -> (u64, u64) {
+    let bytes = std::fs::metadata(directory.path().join("test.db-wal")).unwrap().len();
+    ((bytes - 32) / (4_096 + 24), u64::try_from(writer.flushed_pages()).unwrap())
+}
+
+#[tokio::test]
+async fn only_what_is_owed_is_flushed_and_a_flush_covers_all_before_it() {
+    let (writer, directory) = writer(|_| {});
+    let write = async |terms, n| writer.write(terms, move |connection| insert(connection, n, 10), |n| n).await.unwrap();
+    write(Terms::PROMISED, 1).await;
+    let (all, flushed) = log(&writer, &directory);
+    assert_eq!(all, flushed);
+    write(Terms::DERIVED, 2).await;
+    write(Terms::DERIVED, 3).await;
+    let (all, still) = log(&writer, &directory);
+    assert!(still == flushed && flushed < all);
+    // A commit of nothing flushes nothing.
+    writer.write(Terms::PROMISED, |_| Ok(()), |()| ()).await.unwrap();
+    let same = "UPDATE feed_position SET flushes = flushes";
+    let same = move |connection: &Connection| connection.execute(same, []).map_err(unavailable);
+    writer.write(Terms::PROMISED, same, drop).await.unwrap();
+    assert_eq!(log(&writer, &directory), (all, flushed));
+    writer.flushed().await.unwrap();
+    let (all, flushed) = log(&writer, &directory);
+    assert_eq!(all, flushed);
+    // There is nothing to flush.
+    writer.flushed().await.unwrap();
+    assert_eq!(log(&writer, &directory), (all, flushed));
+    write(Terms::DERIVED, 4).await;
+    write(Terms::PROMISED, 5).await;
+    let (all, flushed) = log(&writer, &directory);
+    assert_eq!(all, flushed);
+}
+
+/// A reader that needs the log prevents that it is begun anew.
+#[tokio::test]
+async fn a_log_that_readers_kept_long_is_cut() {
+    let (writer, directory) = writer(|_| {});
+    let path = directory.path().join("test.db-wal");
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let limit = u64::try_from(MAX_LOG_PAGES).unwrap() * 4_096;
+    let write = async |n: i64| {
+        let sql = "INSERT OR REPLACE INTO numbers VALUES (?1, randomblob(8388608))";
+        let write = move |connection: &Connection| connection.execute(sql, [n % 2]).map_err(unavailable);
+        writer.write(Terms::DERIVED, write, drop).await.unwrap();
+    };
+    write(0).await;
+    let reader = Connection::open(directory.path().join("test.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM numbers;").unwrap();
+    let mut n = 0;
+    while size() < limit + (32 << 20) {
+        n += 1;
+        write(n).await;
+    }
+    drop(reader);
+    for n in 0..4 {
+        write(n).await;
+    }
+    assert!(size() < limit, "{} bytes", size());
+}
