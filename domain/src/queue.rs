@@ -21,6 +21,9 @@ pub trait Message: Sized + Send + Sync + 'static {
 
     /// When to deliver it; `None` for immediately.
     fn due_at(&self) -> Option<Timestamp>;
+
+    /// The service that it is about, which a queue is to be fair to; `None` if it is about all.
+    fn service(&self) -> Option<ServiceSid>;
 }
 
 /// Why a body is not a message of its queue.

@@ -59,6 +59,8 @@ impl<M: Message> SqsQueue<M> {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(aws::sendable(message.to_json()))
+                // By its group, SQS sees which service has many messages in flight, and delivers the others' first.
+                .set_message_group_id(message.service().map(|service| service.to_string()))
                 .delay_seconds(delay(message, now))
                 .build()
                 .map_err(|error| QueueError::Unavailable(error.into()))

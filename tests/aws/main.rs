@@ -7,6 +7,7 @@ mod fanout;
 mod feed;
 mod platform_applications;
 mod policies;
+mod queue;
 mod records;
 mod replays;
 mod serverless;

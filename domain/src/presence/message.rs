@@ -131,6 +131,14 @@ impl Message for PresenceMessage {
             Self::Purge(purge) => Some(purge.due_at),
         }
     }
+
+    fn service(&self) -> Option<ServiceSid> {
+        Some(match self {
+            Self::Event(accepted) => accepted.event.user.service,
+            Self::Check(check) => check.user.service,
+            Self::Purge(purge) => purge.service,
+        })
+    }
 }
 
 #[cfg(test)]

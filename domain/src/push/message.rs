@@ -155,6 +155,17 @@ impl Message for PushMessage {
             | Self::Feedback(_) => None,
         }
     }
+
+    fn service(&self) -> Option<ServiceSid> {
+        match self {
+            Self::Probe(probe) => Some(probe.service),
+            Self::Deliver(deliver) => Some(deliver.service),
+            Self::ScanBindings(scan) => Some(scan.service),
+            Self::Announce(announce) => Some(announce.service),
+            Self::AnnounceUser(announce) => Some(announce.user.service),
+            Self::ScanServices(_) | Self::Feedback(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

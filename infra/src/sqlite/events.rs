@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::database::{Database, unavailable};
 use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
-use super::waiting::{CHUNK, Load, Loaded, Receipt, Row, Scope, Taken, Waiting, WaitingLimits, scope};
+use super::waiting::{CHUNK, Load, Loaded, Receipt, Row, Scope, Taken, Waiting, WaitingLimits};
 use super::writer::Terms;
 
 /// The lane of events in the table.
@@ -117,7 +117,7 @@ impl EventQueue {
     ) -> Result<(), StoreError> {
         let row = |message: &PresenceMessage| {
             let due_at = message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE));
-            (due_at, scope(message).map(Key), message.to_json())
+            (due_at, message.service().map(Key), message.to_json())
         };
         let rows: Vec<_> = messages.iter().map(row).collect();
         let terms = Terms { owes_flush, bytes: rows.iter().map(|(.., body)| body.len()).sum() };
@@ -208,7 +208,7 @@ impl Drop for Admitted {
 fn events(messages: &[PresenceMessage]) -> BTreeMap<Scope, usize> {
     let mut events = BTreeMap::new();
     for message in messages.iter().filter(|message| matches!(message, PresenceMessage::Event(_))) {
-        *events.entry(scope(message)).or_default() += 1;
+        *events.entry(message.service()).or_default() += 1;
     }
     events
 }

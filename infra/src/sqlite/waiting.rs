@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use reachability_domain::fair_queue::FairQueue;
 use reachability_domain::presence::message::PresenceMessage;
-use reachability_domain::queue::Full;
+use reachability_domain::queue::{Full, Message};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
 
@@ -186,7 +186,7 @@ impl Waiting {
 
     /// Adds a message that was stored just now. If it is an event, it was admitted.
     pub(super) fn add(&mut self, id: i64, due_at: i64, message: PresenceMessage) {
-        let scope = scope(&message);
+        let scope = message.service();
         if due_at == AT_ONCE {
             let is_event = matches!(message, PresenceMessage::Event(_));
             self.push(scope, Row { id, attempts: 0, message: Ok(message) }, is_event, false);
@@ -321,15 +321,6 @@ impl Waiting {
             self.services.remove(&scope);
         }
     }
-}
-
-/// Who takes turns for this message.
-pub(super) fn scope(message: &PresenceMessage) -> Scope {
-    Some(match message {
-        PresenceMessage::Event(accepted) => accepted.event.user.service,
-        PresenceMessage::Check(check) => check.user.service,
-        PresenceMessage::Purge(purge) => purge.service,
-    })
 }
 
 /// The user of a message; empty if it has none.
