@@ -19,7 +19,7 @@ use reachability_domain::time::Timestamp;
 use rusqlite::Connection;
 
 use super::feed::Writer;
-use super::records::{delete_binding, insert_user, read_state, service_exists, write_binding, write_state};
+use super::records::{delete_binding, insert_user, read_state, write_binding, write_state};
 use super::rows::{Key, Rows};
 use super::store::SqliteStore;
 
@@ -72,7 +72,7 @@ impl Bindings for SqliteStore {
     ) -> Result<Applied, StoreError> {
         let (command, user) = (command.clone(), user.cloned());
         self.write(move |writer| {
-            if command.registers() && !service_exists(writer, service)? {
+            if command.registers() && writer.configuration(service)?.is_none() {
                 return Err(StoreError::Missing);
             }
             let before = binding_of(writer, service, device)?;

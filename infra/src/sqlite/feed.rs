@@ -1,13 +1,16 @@
 //! The feed: each write that leads to something adds a row to a table, in its own transaction. What was delivered stays
 //! there for a while as the log of changes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::service::Service;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::ports::{ChangeLog, LoggedChange, LoggedChanges, PositionGone};
@@ -18,7 +21,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
 use super::database::{Database, unavailable};
-use super::rows::{Key, execute, find, read_document, write_document};
+use super::rows::{Key, Rows, execute, find, read_document, write_document};
 use super::store::SqliteStore;
 use super::writer::Terms;
 
@@ -50,6 +53,8 @@ impl Retention {
 pub(super) struct Writer<'a> {
     connection: &'a Connection,
     has_told: Cell<bool>,
+    /// Those that were read: nobody else changes one before the write is done.
+    configurations: RefCell<HashMap<ServiceSid, Option<Configuration>>>,
 }
 
 impl Deref for Writer<'_> {
@@ -61,6 +66,17 @@ impl Deref for Writer<'_> {
 }
 
 impl Writer<'_> {
+    /// The configuration of a service; `None` if there is no such service. For writes that do not change it.
+    pub(super) fn configuration(&self, sid: ServiceSid) -> Result<Option<Configuration>, StoreError> {
+        if let Some(read) = self.configurations.borrow().get(&sid) {
+            return Ok(*read);
+        }
+        let service: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).find(self)?;
+        let configuration = service.map(|service| service.configuration);
+        self.configurations.borrow_mut().insert(sid, configuration);
+        Ok(configuration)
+    }
+
     /// Adds to the feed what a write at this time leads to.
     pub(super) fn tell(
         &self,
@@ -113,7 +129,7 @@ impl SqliteStore {
         F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let run = |connection: &Connection| {
-            let writer = Writer { connection, has_told: Cell::new(false) };
+            let writer = Writer { connection, has_told: Cell::new(false), configurations: RefCell::default() };
             write(&writer).map(|written| (written, writer.has_told.get()))
         };
         let feed_written = self.feed_written.clone();

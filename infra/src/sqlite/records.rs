@@ -1,7 +1,5 @@
 //! Records that several ports write: users, states and bindings.
 
-use reachability_domain::directory::configuration::Configuration;
-use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::change_reason::InvalidChangeReason;
@@ -18,10 +16,6 @@ use rusqlite::{Connection, params};
 use super::feed::Writer;
 use super::presence;
 use super::rows::{Key, Rows, create, execute, find, read_document, write_document};
-
-pub(super) fn service_exists(connection: &Connection, sid: ServiceSid) -> Result<bool, StoreError> {
-    Rows::new("services", "sid = ?1", &[&Key(sid)]).exist(connection)
-}
 
 pub(super) fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     let document = write_document(user)?;
@@ -94,21 +88,12 @@ pub(super) fn write_state(
     )?;
     // Most writes renew a lease: for them, the service is not read.
     if FeedEntry::is_possible(before, after)
-        && let Some(configuration) = read_configuration(writer, user.service)?
+        && let Some(configuration) = writer.configuration(user.service)?
         && let Some(entry) = FeedEntry::of_state(user, &configuration, before, after)
     {
         writer.tell(user.service, Some(&user.identity), &entry, after.as_of)?;
     }
     Ok(())
-}
-
-/// The configuration of a service; `None` if there is no such service.
-pub(super) fn read_configuration(
-    connection: &Connection,
-    sid: ServiceSid,
-) -> Result<Option<Configuration>, StoreError> {
-    let service: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection)?;
-    Ok(service.map(|service| service.configuration))
 }
 
 pub(super) fn write_binding(connection: &Connection, binding: &Binding) -> Result<(), StoreError> {

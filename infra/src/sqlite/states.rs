@@ -14,15 +14,15 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use super::feed::Writer;
-use super::records::{insert_user, read_state, service_exists, write_state};
+use super::records::{insert_user, read_state, write_state};
 use super::store::SqliteStore;
 
 /// How many users are joined in one write, so that others come in between.
-const USERS_PER_WRITE: usize = 128;
+const USERS_PER_WRITE: usize = 512;
 
 fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined, StoreError> {
     let Join { user, news, asked } = join;
-    if !service_exists(writer, user.service_sid)? {
+    if writer.configuration(user.service_sid)?.is_none() {
         return Err(StoreError::Missing);
     }
     let before = read_state(writer, user.service_sid, &user.identity)?;

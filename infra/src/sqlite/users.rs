@@ -13,7 +13,7 @@ use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::records::{delete_binding, insert_user, read_configuration, read_state, service_exists, write_state};
+use super::records::{delete_binding, insert_user, read_state, write_state};
 use rusqlite::{Row, ToSql};
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ impl Users for SqliteStore {
     async fn create_user(&self, user: &User) -> Result<(), StoreError> {
         let user = user.clone();
         self.write(move |writer| {
-            if !service_exists(writer, user.service_sid)? {
+            if writer.configuration(user.service_sid)?.is_none() {
                 return Err(StoreError::Missing);
             }
             insert_user(writer, &user)?;
@@ -68,7 +68,7 @@ impl Users for SqliteStore {
             let before: Option<User> = rows.find(writer)?;
             rows.replace(writer, user.version, &write_document(&user)?)?;
             write_state(writer, &user.key(), &state, &changed)?;
-            if let (Some(before), Some(configuration)) = (before, read_configuration(writer, user.service_sid)?)
+            if let (Some(before), Some(configuration)) = (before, writer.configuration(user.service_sid)?)
                 && let Some(entry) = FeedEntry::of_profile(&configuration, &before, &user)
             {
                 writer.tell(user.service_sid, Some(&user.identity), &entry, user.date_updated)?;
