@@ -15,6 +15,7 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::app::{App, Port};
 use crate::http::body::Limit;
@@ -50,18 +51,10 @@ async fn take(
     // Whatever happens to the switch while the events wait, they belong to this generation.
     let acceptance = Acceptance::now(&found.service.configuration);
     let now = clock();
-    let mut messages = Vec::new();
-    let mut refused = Vec::new();
-    let events = split(&request.body)?;
-    if events.len() > MAX_EVENTS {
-        return Err(ApiError::too_large(MAX_EVENTS, "events"));
-    }
-    for (index, json) in events.into_iter().enumerate() {
-        match check(json, sid, now) {
-            Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
-            Err(reason) => refused.push(RefusedEvent { index, reason }),
-        }
-    }
+    let is_large = request.body.len() > LARGE_BODY;
+    let body = request.body;
+    let read = move || read(&body, sid, acceptance, now);
+    let (messages, refused) = if is_large { apart(read).await? } else { read()? };
     if !messages.is_empty() {
         // The worker handles only events of stored services.
         directory.store(found).await?;
@@ -121,6 +114,45 @@ struct RefusedBody<'a> {
 struct RefusedEvent {
     index: usize,
     reason: String,
+}
+
+/// How large a body is at most that is parsed on the thread that other requests wait for too, in bytes.
+const LARGE_BODY: usize = 64 * 1024;
+
+/// Large bodies are parsed one after the other: whatever comes in, there is time for everything else.
+static PARSING: Semaphore = Semaphore::const_new(1);
+
+/// Runs what takes long on a thread of its own.
+async fn apart<T: Send + 'static>(read: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+    let turn = PARSING.acquire().await.map_err(ApiError::internal)?;
+    let run = move || {
+        // It goes on if the client is gone.
+        let _turn = turn;
+        read()
+    };
+    tokio::task::spawn_blocking(run).await.map_err(ApiError::internal)?
+}
+
+/// Reads a body: the messages of its valid events, and the others.
+fn read(
+    body: &[u8],
+    service: ServiceSid,
+    acceptance: Acceptance,
+    now: Timestamp,
+) -> Result<(Vec<PresenceMessage>, Vec<RefusedEvent>), ApiError> {
+    let events = split(body)?;
+    if events.len() > MAX_EVENTS {
+        return Err(ApiError::too_large(MAX_EVENTS, "events"));
+    }
+    let mut messages = Vec::new();
+    let mut refused = Vec::new();
+    for (index, json) in events.into_iter().enumerate() {
+        match check(json, service, now) {
+            Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
+            Err(reason) => refused.push(RefusedEvent { index, reason }),
+        }
+    }
+    Ok((messages, refused))
 }
 
 /// The events in a body: the elements of an array, or the lines that are not empty.

@@ -1,11 +1,14 @@
 //! SQLite: the store and the queue of a single process, in one file.
 //!
-//! A write that was answered survives a crash of the process or a power failure: the journal is flushed before the
-//! answer. Since the flush dominates the cost, all writes go through one thread, which commits all waiting writes
-//! together. Readers have their own connections and never wait for writers.
+//! All writes go through one thread, which commits all waiting writes together. A killed process loses nothing that was
+//! committed. After a power cut, a prefix of the commits is left: up to the last flush of the journal, or further. So a write
+//! says whether somebody is promised that it survives (an accepted event, a write of the owner), and such a commit is flushed
+//! before it is answered; what can be derived again (the join of an event that waits, its removal from the queue) is not. What
+//! leaves the machine waits for a flush. Readers have their own connections and never wait for writers.
 //!
-//! The module `database` runs reads and writes, `rows` reads and writes rows, and `records` has the writes that several
-//! ports share. Every other module implements ports and depends on none of its siblings.
+//! The module `database` runs reads and writes, `writer` is that thread, `rows` reads and writes rows, and `records` has the
+//! writes that several ports share. `events` is the event queue, of which `waiting` is what it has in memory. Every other
+//! module implements ports and depends on none of its siblings.
 
 mod bindings;
 mod credentials;
