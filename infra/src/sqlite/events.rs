@@ -14,13 +14,14 @@ use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
 use super::database::{Database, unavailable};
+use super::loading::{Loaded, read};
 use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
-use super::waiting::{CHUNK, Load, Loaded, Receipt, Row, Scope, Taken, Waiting, WaitingLimits, scope};
+use super::waiting::{Receipt, Scope, Taken, Waiting, WaitingLimits, scope};
 use super::writer::Terms;
 
 /// The lane of events in the table.
-const LANE: i64 = 0;
+pub(super) const LANE: i64 = 0;
 
 /// How many messages are stored in one write: other writes come in between those of a large request.
 const PIECE: usize = 1_000;
@@ -60,8 +61,8 @@ impl EventQueue {
         Ok(Self { database, waiting: Arc::new(Mutex::new(waiting)), sent: Arc::default(), last_at_start })
     }
 
-    /// Takes due messages to handle. Services take turns, and within a service its users. Each message must be
-    /// acknowledged before more are taken.
+    /// Takes due messages to handle. Services take turns, and within a service its users. What is taken does not come again
+    /// before it is acknowledged.
     ///
     /// # Errors
     /// If the database fails.
@@ -211,45 +212,4 @@ fn events(messages: &[PresenceMessage]) -> BTreeMap<Scope, usize> {
         *events.entry(scope(message)).or_default() += 1;
     }
     events
-}
-
-/// Reads messages of one service: those from before the start, and delayed ones that are due, neither at the other's cost.
-fn read(connection: &Connection, load: Load, now: Timestamp, last_at_start: i64) -> rusqlite::Result<Loaded> {
-    let scope = load.scope.map(Key);
-    let delayed_at_most = load.known + if load.has_backlog { CHUNK / 2 } else { CHUNK };
-    let mut delayed = Vec::new();
-    let mut next_due = None;
-    let mut statement = connection.prepare_cached(
-        "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at > ?3
-         ORDER BY due_at, id LIMIT ?4",
-    )?;
-    let limit = i64::try_from(delayed_at_most + 1).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![LANE, scope, AT_ONCE, limit])?;
-    while let Some(row) = rows.next()? {
-        let due_at: i64 = row.get(1)?;
-        if due_at > now.as_millis() || delayed.len() == delayed_at_most {
-            next_due = Some(due_at);
-            break;
-        }
-        delayed.push(message(row)?);
-    }
-    let mut backlog = Vec::new();
-    let limit = load.known + CHUNK.saturating_sub(delayed.len()).max(CHUNK / 2);
-    if load.has_backlog {
-        let mut statement = connection.prepare_cached(
-            "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at = ?3
-             AND id <= ?4 ORDER BY id LIMIT ?5",
-        )?;
-        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![LANE, scope, AT_ONCE, last_at_start, sql_limit], message)?;
-        backlog = rows.collect::<rusqlite::Result<_>>()?;
-    }
-    let is_whole_backlog = load.has_backlog && backlog.len() < limit;
-    Ok(Loaded { load, delayed, next_due, backlog, is_whole_backlog })
-}
-
-fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let body = row.get_ref(3)?.as_str()?;
-    let message = PresenceMessage::parse(body.as_bytes()).map_err(|_| body.to_owned());
-    Ok(Row { id: row.get(0)?, attempts: row.get(2)?, message })
 }

@@ -7,8 +7,8 @@
 //! leaves the machine waits for a flush. Readers have their own connections and never wait for writers.
 //!
 //! The module `database` runs reads and writes, `writer` is that thread, `rows` reads and writes rows, and `records` has the
-//! writes that several ports share. `events` is the event queue, of which `waiting` is what it has in memory. Every other
-//! module implements ports and depends on none of its siblings.
+//! writes that several ports share. `events` is the event queue: `waiting` is what it has in memory, and `loading` gets more
+//! from the table. Every other module implements ports and depends on none of its siblings.
 
 mod bindings;
 mod credentials;
@@ -17,6 +17,7 @@ mod directory;
 mod events;
 mod feed;
 mod garbage;
+mod loading;
 mod notifications;
 mod queue;
 mod records;

@@ -1,6 +1,7 @@
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use tempfile::TempDir;
 
+use super::log::MAX_LOG_PAGES;
 use super::*;
 
 /// A writer on a table of numbers, on a connection that is prepared for the test.
@@ -28,7 +29,7 @@ fn numbers(directory: &TempDir) -> Vec<i64> {
     select.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
 
-/// Runs writes in one batch: they are queued while another one runs.
+/// Runs writes in one transaction: they are queued while another one runs that is not flushed, and they are.
 async fn batch<F>(writer: &WriterThread, writes: Vec<F>) -> Vec<Result<i64, StoreError>>
 where
     F: FnOnce(&Connection) -> Result<i64, StoreError> + Send + 'static,
@@ -44,7 +45,7 @@ where
     assert!(is_pending(&mut first).await);
     has_started.await.unwrap();
     let mut writes: Vec<_> =
-        writes.into_iter().map(|write| Box::pin(writer.write(Terms::DERIVED, write, |n| n))).collect();
+        writes.into_iter().map(|write| Box::pin(writer.write(Terms::PROMISED, write, |n| n))).collect();
     for write in &mut writes {
         assert!(is_pending(write).await);
     }
@@ -173,4 +174,30 @@ async fn a_log_that_readers_kept_long_is_cut() {
         write(n).await;
     }
     assert!(size() < limit, "{} bytes", size());
+}
+
+/// A write of a batch that owes no flush does not wait for the flush of one that comes meanwhile, which still is flushed.
+#[tokio::test]
+async fn what_comes_during_a_transaction_joins_it_or_the_next() {
+    let (writer, directory) = writer(|_| {});
+    let (started, has_started) = oneshot::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let first = move |connection: &Connection| {
+        let _ = started.send(());
+        let _ = wait.recv();
+        insert(connection, 1, 10)
+    };
+    let mut first = Box::pin(writer.write(Terms::DERIVED, first, |n| n));
+    assert!(is_pending(&mut first).await);
+    has_started.await.unwrap();
+    let write = |terms, n| Box::pin(writer.write(terms, move |connection| insert(connection, n, 10), |n| n));
+    let mut joins = write(Terms::DERIVED, 2);
+    let mut owed = write(Terms::PROMISED, 3);
+    assert!(is_pending(&mut joins).await && is_pending(&mut owed).await);
+    go.send(()).unwrap();
+    assert_eq!((first.await.unwrap(), joins.await.unwrap(), owed.await.unwrap()), (1, 2, 3));
+    let (all, flushed) = log(&writer, &directory);
+    assert_eq!(all, flushed);
+    assert_eq!(numbers(&directory), [1, 2, 3]);
+    assert_eq!(writer.progress.begun.load(Ordering::SeqCst), 2, "commits");
 }
