@@ -11,7 +11,7 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, params};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::database::{Database, unavailable};
 use super::loading::{Loaded, read};
@@ -26,6 +26,12 @@ pub(super) const LANE: i64 = 0;
 /// How many messages are stored in one write: other writes come in between those of a large request.
 const PIECE: usize = 1_000;
 
+/// How many messages a write stores at most that does not wait for its turn among large ones.
+const SMALL_PIECE: usize = 100;
+
+/// How many large pieces wait for the writer at most. What the worker writes, and what others send, is behind no more.
+const LARGE_PIECES: usize = 2;
+
 /// The event queue in an SQLite database, with one consumer. Clones share it.
 #[derive(Clone)]
 pub struct EventQueue {
@@ -34,6 +40,7 @@ pub struct EventQueue {
     sent: Arc<Notify>,
     /// The last message that was there at the start. Later ones without delay are in memory from their commit on.
     last_at_start: i64,
+    large_pieces: Arc<Semaphore>,
 }
 
 impl EventQueue {
@@ -58,7 +65,13 @@ impl EventQueue {
             Ok((last, waiting))
         };
         let (last_at_start, waiting) = database.read(move |connection| read(connection).map_err(unavailable)).await?;
-        Ok(Self { database, waiting: Arc::new(Mutex::new(waiting)), sent: Arc::default(), last_at_start })
+        Ok(Self {
+            database,
+            waiting: Arc::new(Mutex::new(waiting)),
+            sent: Arc::default(),
+            last_at_start,
+            large_pieces: Arc::new(Semaphore::new(LARGE_PIECES)),
+        })
     }
 
     /// Takes due messages to handle. Services take turns, and within a service its users. What is taken does not come again
@@ -116,6 +129,11 @@ impl EventQueue {
         admitted: Admitted,
         owes_flush: bool,
     ) -> Result<(), StoreError> {
+        let mut turn = None;
+        if messages.len() > SMALL_PIECE {
+            let acquired = self.large_pieces.clone().acquire_owned().await;
+            turn = Some(acquired.map_err(|error| StoreError::Unavailable(error.into()))?);
+        }
         let row = |message: &PresenceMessage| {
             let due_at = message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE));
             (due_at, scope(message).map(Key), message.to_json())
@@ -125,6 +143,8 @@ impl EventQueue {
         let write = move |connection: &Connection| -> rusqlite::Result<Vec<(i64, i64)>> {
             let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
             let mut insert = connection.prepare_cached(sql)?;
+            // The turn ends with the write, also if its caller is gone.
+            let _turn = turn;
             let insert = |(due_at, service, body): (i64, Option<Key<ServiceSid>>, String)| {
                 insert.insert(params![LANE, due_at, service, body]).map(|id| (id, due_at))
             };
