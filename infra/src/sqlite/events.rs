@@ -11,19 +11,26 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, params};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::database::{Database, unavailable};
+use super::loading::{Loaded, read};
 use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
-use super::waiting::{CHUNK, Load, Loaded, Receipt, Row, Scope, Taken, Waiting, WaitingLimits};
+use super::waiting::{Receipt, Scope, Taken, Waiting, WaitingLimits};
 use super::writer::Terms;
 
 /// The lane of events in the table.
-const LANE: i64 = 0;
+pub(super) const LANE: i64 = 0;
 
 /// How many messages are stored in one write: other writes come in between those of a large request.
 const PIECE: usize = 1_000;
+
+/// How many messages a write stores at most that does not wait for its turn among large ones.
+const SMALL_PIECE: usize = 100;
+
+/// How many large pieces wait for the writer at most. What the worker writes, and what others send, is behind no more.
+const LARGE_PIECES: usize = 2;
 
 /// The event queue in an SQLite database, with one consumer. Clones share it.
 #[derive(Clone)]
@@ -33,6 +40,7 @@ pub struct EventQueue {
     sent: Arc<Notify>,
     /// The last message that was there at the start. Later ones without delay are in memory from their commit on.
     last_at_start: i64,
+    large_pieces: Arc<Semaphore>,
 }
 
 impl EventQueue {
@@ -57,11 +65,17 @@ impl EventQueue {
             Ok((last, waiting))
         };
         let (last_at_start, waiting) = database.read(move |connection| read(connection).map_err(unavailable)).await?;
-        Ok(Self { database, waiting: Arc::new(Mutex::new(waiting)), sent: Arc::default(), last_at_start })
+        Ok(Self {
+            database,
+            waiting: Arc::new(Mutex::new(waiting)),
+            sent: Arc::default(),
+            last_at_start,
+            large_pieces: Arc::new(Semaphore::new(LARGE_PIECES)),
+        })
     }
 
-    /// Takes due messages to handle. Services take turns, and within a service its users. Each message must be
-    /// acknowledged before more are taken.
+    /// Takes due messages to handle. Services take turns, and within a service its users. What is taken does not come again
+    /// before it is acknowledged.
     ///
     /// # Errors
     /// If the database fails.
@@ -115,6 +129,11 @@ impl EventQueue {
         admitted: Admitted,
         owes_flush: bool,
     ) -> Result<(), StoreError> {
+        let mut turn = None;
+        if messages.len() > SMALL_PIECE {
+            let acquired = self.large_pieces.clone().acquire_owned().await;
+            turn = Some(acquired.map_err(|error| StoreError::Unavailable(error.into()))?);
+        }
         let row = |message: &PresenceMessage| {
             let due_at = message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE));
             (due_at, message.service().map(Key), message.to_json())
@@ -124,6 +143,8 @@ impl EventQueue {
         let write = move |connection: &Connection| -> rusqlite::Result<Vec<(i64, i64)>> {
             let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
             let mut insert = connection.prepare_cached(sql)?;
+            // The turn ends with the write, also if its caller is gone.
+            let _turn = turn;
             let insert = |(due_at, service, body): (i64, Option<Key<ServiceSid>>, String)| {
                 insert.insert(params![LANE, due_at, service, body]).map(|id| (id, due_at))
             };
@@ -211,45 +232,4 @@ fn events(messages: &[PresenceMessage]) -> BTreeMap<Scope, usize> {
         *events.entry(message.service()).or_default() += 1;
     }
     events
-}
-
-/// Reads messages of one service: those from before the start, and delayed ones that are due, neither at the other's cost.
-fn read(connection: &Connection, load: Load, now: Timestamp, last_at_start: i64) -> rusqlite::Result<Loaded> {
-    let scope = load.scope.map(Key);
-    let delayed_at_most = load.known + if load.has_backlog { CHUNK / 2 } else { CHUNK };
-    let mut delayed = Vec::new();
-    let mut next_due = None;
-    let mut statement = connection.prepare_cached(
-        "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at > ?3
-         ORDER BY due_at, id LIMIT ?4",
-    )?;
-    let limit = i64::try_from(delayed_at_most + 1).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![LANE, scope, AT_ONCE, limit])?;
-    while let Some(row) = rows.next()? {
-        let due_at: i64 = row.get(1)?;
-        if due_at > now.as_millis() || delayed.len() == delayed_at_most {
-            next_due = Some(due_at);
-            break;
-        }
-        delayed.push(message(row)?);
-    }
-    let mut backlog = Vec::new();
-    let limit = load.known + CHUNK.saturating_sub(delayed.len()).max(CHUNK / 2);
-    if load.has_backlog {
-        let mut statement = connection.prepare_cached(
-            "SELECT id, due_at, attempts, body FROM messages WHERE lane = ?1 AND service IS ?2 AND due_at = ?3
-             AND id <= ?4 ORDER BY id LIMIT ?5",
-        )?;
-        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![LANE, scope, AT_ONCE, last_at_start, sql_limit], message)?;
-        backlog = rows.collect::<rusqlite::Result<_>>()?;
-    }
-    let is_whole_backlog = load.has_backlog && backlog.len() < limit;
-    Ok(Loaded { load, delayed, next_due, backlog, is_whole_backlog })
-}
-
-fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let body = row.get_ref(3)?.as_str()?;
-    let message = PresenceMessage::parse(body.as_bytes()).map_err(|_| body.to_owned());
-    Ok(Row { id: row.get(0)?, attempts: row.get(2)?, message })
 }

@@ -1,11 +1,16 @@
 //! SQLite: the store and the queue of a single process, in one file.
 //!
-//! A write that was answered survives a crash of the process or a power failure: the journal is flushed before the
-//! answer. Since the flush dominates the cost, all writes go through one thread, which commits all waiting writes
-//! together. Readers have their own connections and never wait for writers. A short read runs where it is asked for.
+//! All writes go through one thread, which commits all waiting writes together. A killed process loses nothing that was
+//! committed. After a power cut, a prefix of the commits is left: up to the last flush of the journal, or further. So a write
+//! says whether somebody is promised that it survives (an accepted event, a write of the owner), and such a commit is flushed
+//! before it is answered; what can be derived again (the join of an event that waits, its removal from the queue) is not. What
+//! leaves the machine waits for a flush. Readers have their own connections and never wait for writers. A short read runs
+//! where it is asked for.
 //!
-//! The modules `database` and `readers` run writes and reads, `rows` reads and writes rows, and `records` has the writes
-//! that several ports share. Every other module implements ports and depends on none of its siblings.
+//! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
+//! `presence` is the form of a user's connections, and `records` has the writes that several ports share. `events` is the
+//! event queue: `waiting` is what it has in memory, and `loading` gets more from the table. Every other module implements
+//! ports and depends on none of its siblings.
 
 mod bindings;
 mod credentials;
@@ -14,6 +19,7 @@ mod directory;
 mod events;
 mod feed;
 mod garbage;
+mod loading;
 mod notifications;
 mod presence;
 mod queue;

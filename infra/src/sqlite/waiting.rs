@@ -9,10 +9,8 @@ use reachability_domain::queue::{Full, Message};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
 
+use super::loading::{CHUNK, Load, Loaded, Row};
 use super::queue::AT_ONCE;
-
-/// How many messages of one service are loaded together.
-pub(super) const CHUNK: usize = 256;
 
 /// How many services' messages are loaded together.
 const SERVICES_AT_ONCE: usize = 16;
@@ -64,38 +62,6 @@ struct Entry {
     is_loaded: bool,
     // Boxed, since a user's deque has room for several.
     message: Box<Result<PresenceMessage, String>>,
-}
-
-/// A row of the table.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) attempts: u32,
-    pub(super) message: Result<PresenceMessage, String>,
-}
-
-/// What is to be loaded: messages of one service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
-    pub(super) scope: Scope,
-    /// How many of the rows are in memory already.
-    pub(super) known: usize,
-    /// Whether there are rows from before the start.
-    pub(super) has_backlog: bool,
-}
-
-/// What was loaded.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) load: Load,
-    /// Delayed messages, those that are known among them.
-    pub(super) delayed: Vec<Row>,
-    /// When the first of the others is due.
-    pub(super) next_due: Option<i64>,
-    /// Messages from before the start, those that are known among them.
-    pub(super) backlog: Vec<Row>,
-    /// Whether these are all that there are.
-    pub(super) is_whole_backlog: bool,
 }
 
 /// A service.

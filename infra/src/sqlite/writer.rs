@@ -3,50 +3,31 @@
 //! All commits go through one log. After a power cut, what is left of it is a prefix, and a flush covers every commit
 //! before it. So only a transaction with a write that owes somebody a flush is flushed; the others are covered by the next.
 
-use std::collections::VecDeque;
+mod log;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reachability_domain::store::StoreError;
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
-use rusqlite::wal::CheckpointMode;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::log::Log;
+pub(super) use self::log::watch_log;
 use super::database::unavailable;
 
 /// Maximum number of queued writes. Further writers wait.
 const WAITING_WRITES: usize = 4_096;
-
-/// Maximum number of writes per commit, so that the first one does not wait too long.
-const WRITES_PER_COMMIT: usize = 1_024;
-
-/// At about how many bytes a commit ends.
-const BYTES_PER_COMMIT: usize = 4 << 20;
-
-/// The size of the log, in pages, from which on it is moved to the database: 64 MiB, since a page that was written many
-/// times in between is moved only once.
-const CHECKPOINT_PAGES: i32 = 16_384;
-
-/// The size of the log, in pages, from which on writes wait until readers let go of it: 128 MiB.
-const MAX_LOG_PAGES: i32 = 2 * CHECKPOINT_PAGES;
-
-/// By how much the log grows before a checkpoint is tried again that readers prevented, in pages.
-const CHECKPOINT_AGAIN_PAGES: i32 = 4_096;
-
-/// For how long a checkpoint that writes wait for may wait for readers.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
 
 /// For how long another process may hold the database's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For how long what waits for a flush waits for one that is owed anyway, before there is one for it alone.
 const FLUSH_AFTER: Duration = Duration::from_millis(35);
-
-/// Instead of the log's size: nothing was written to it.
-const NOTHING: i32 = -1;
 
 /// What a write takes.
 #[derive(Debug, Clone, Copy)]
@@ -130,13 +111,7 @@ impl WriterThread {
             flushed: watch::channel(0).0,
             flushed_pages: AtomicI32::new(0),
         });
-        let log = Log {
-            connection,
-            progress: progress.clone(),
-            pages: log_pages,
-            flushes: None,
-            checkpoint_at: CHECKPOINT_PAGES,
-        };
+        let log = Log::new(connection, progress.clone(), log_pages);
         std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || log.run(waiting))?;
         Ok(Self { writes, progress, flushing: Arc::default() })
     }
@@ -197,130 +172,6 @@ pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE feed_position SET flushes = flushes + 1", []).map(drop)
 }
 
-/// Returns what will have the size of the log after a commit, in pages. A commit of nothing does not set it. From then on
-/// SQLite makes no checkpoints by itself.
-pub(super) fn watch_log(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicI32>> {
-    let pages = Arc::new(AtomicI32::new(0));
-    let committed = pages.clone();
-    let hook = move |_: &mut Wal, pages| {
-        committed.store(pages, Ordering::SeqCst);
-        Ok(())
-    };
-    connection.wal_hook(Some(hook))?;
-    Ok(pages)
-}
-
-/// The writer's thread.
-struct Log {
-    connection: Connection,
-    progress: Arc<Progress>,
-    /// The size of the log after the last commit, in pages.
-    pages: Arc<AtomicI32>,
-    /// Whether commits are flushed; `None` before the first.
-    flushes: Option<bool>,
-    /// At which size of the log the next checkpoint is tried, in pages.
-    checkpoint_at: i32,
-}
-
-impl Log {
-    fn run(mut self, mut waiting: mpsc::Receiver<Write>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let mut bytes = first.terms.bytes;
-            let mut batch = VecDeque::from([first]);
-            while batch.len() < WRITES_PER_COMMIT && bytes < BYTES_PER_COMMIT {
-                let Ok(next) = waiting.try_recv() else { break };
-                bytes += next.terms.bytes;
-                batch.push_back(next);
-            }
-            while !batch.is_empty() {
-                self.commit(&mut batch);
-            }
-            self.checkpoint();
-        }
-    }
-
-    /// Runs writes of a batch in one transaction: all, or those up to the one with which SQLite left the transaction.
-    fn commit(&mut self, batch: &mut VecDeque<Write>) {
-        let owes_flush = batch.iter().any(|write| write.terms.owes_flush);
-        let begun = self.begin(owes_flush);
-        let connection = begun.is_ok().then_some(&self.connection);
-        let mut answers = Vec::with_capacity(batch.len());
-        let mut is_intact = true;
-        while is_intact && let Some(write) = batch.pop_front() {
-            let ran = (write.run)(connection);
-            answers.push(ran.answer);
-            is_intact = ran.is_intact && connection.is_none_or(|connection| !connection.is_autocommit());
-        }
-        let committed = match begun {
-            Ok(()) if is_intact => self.end(owes_flush),
-            Ok(()) => Err(NotCommitted::Undone),
-            Err(error) => Err(error.into()),
-        };
-        if !self.connection.is_autocommit() {
-            // Not committed. All its writes are rolled back and answered with the error.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-        let committed = committed.map_err(Arc::new);
-        for answer in answers {
-            answer(committed.clone());
-        }
-    }
-
-    fn begin(&mut self, owes_flush: bool) -> rusqlite::Result<()> {
-        // It cannot be changed in a transaction.
-        if self.flushes != Some(owes_flush) {
-            self.flushes = None;
-            let level = if owes_flush { "FULL" } else { "NORMAL" };
-            self.connection.pragma_update(None, "synchronous", level)?;
-            self.flushes = Some(owes_flush);
-        }
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
-    }
-
-    fn end(&self, owes_flush: bool) -> Result<(), NotCommitted> {
-        // Before the commit, since readers see it before it returns.
-        let number = self.progress.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let before = self.pages.swap(NOTHING, Ordering::SeqCst);
-        let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-        let is_empty = self.pages.load(Ordering::SeqCst) == NOTHING;
-        if is_empty {
-            self.pages.store(before, Ordering::SeqCst);
-        }
-        committed?;
-        // A commit of nothing flushes nothing, and is flushed if all before it are.
-        if (owes_flush && !is_empty) || (is_empty && *self.progress.flushed.borrow() + 1 == number) {
-            self.progress.flushed_pages.store(self.pages.load(Ordering::SeqCst), Ordering::SeqCst);
-            self.progress.flushed.send_replace(number);
-        }
-        Ok(())
-    }
-
-    /// Moves a log that has become long to the database. The next commit begins it anew, if no reader needs it then.
-    fn checkpoint(&mut self) {
-        let pages = self.pages.load(Ordering::SeqCst);
-        if pages < CHECKPOINT_PAGES {
-            self.checkpoint_at = CHECKPOINT_PAGES;
-        }
-        if pages < self.checkpoint_at {
-            return;
-        }
-        self.checkpoint_at = pages + CHECKPOINT_AGAIN_PAGES;
-        let checkpoint = |mode| self.connection.wal_checkpoint_v2(None::<&str>, mode);
-        let done = if pages < MAX_LOG_PAGES {
-            checkpoint(CheckpointMode::PASSIVE)
-        } else {
-            // There was always a reader that needed the log. New ones do not once all of it is moved.
-            let _ = self.connection.busy_timeout(CHECKPOINT_WAIT);
-            let done = checkpoint(CheckpointMode::TRUNCATE);
-            let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
-            done
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, pages, "the log of the database could not be shortened");
-        }
-    }
-}
-
 fn stopped() -> StoreError {
     StoreError::Unavailable("the writer has stopped".into())
 }
@@ -346,6 +197,3 @@ fn undo_on_error<T>(
         Err(error) => (written.and(Err(error)), false),
     }
 }
-
-#[cfg(test)]
-mod tests;

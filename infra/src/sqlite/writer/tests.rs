@@ -1,6 +1,7 @@
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use tempfile::TempDir;
 
+use super::log::MAX_LOG_PAGES;
 use super::*;
 
 /// A writer on a table of numbers, on a connection that is prepared for the test.
@@ -28,7 +29,7 @@ fn numbers(directory: &TempDir) -> Vec<i64> {
     select.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
 
-/// Runs writes in one batch: they are queued while another one runs.
+/// Runs writes in one transaction: they are queued while another one runs that is not flushed, and they are.
 async fn batch<F>(writer: &WriterThread, writes: Vec<F>) -> Vec<Result<i64, StoreError>>
 where
     F: FnOnce(&Connection) -> Result<i64, StoreError> + Send + 'static,
@@ -44,7 +45,7 @@ where
     assert!(is_pending(&mut first).await);
     has_started.await.unwrap();
     let mut writes: Vec<_> =
-        writes.into_iter().map(|write| Box::pin(writer.write(Terms::DERIVED, write, |n| n))).collect();
+        writes.into_iter().map(|write| Box::pin(writer.write(Terms::PROMISED, write, |n| n))).collect();
     for write in &mut writes {
         assert!(is_pending(write).await);
     }
@@ -148,29 +149,62 @@ async fn only_what_is_owed_is_flushed_and_a_flush_covers_all_before_it() {
     assert_eq!(all, flushed);
 }
 
-/// A reader that needs the log prevents that it is begun anew.
+/// There is always a reader that needs the log, so it cannot be begun anew by the way.
 #[tokio::test]
-async fn a_log_that_readers_kept_long_is_cut() {
+async fn a_log_that_readers_keep_is_cut() {
     let (writer, directory) = writer(|_| {});
-    let path = directory.path().join("test.db-wal");
-    let size = || std::fs::metadata(&path).unwrap().len();
     let limit = u64::try_from(MAX_LOG_PAGES).unwrap() * 4_096;
     let write = async |n: i64| {
         let sql = "INSERT OR REPLACE INTO numbers VALUES (?1, randomblob(8388608))";
         let write = move |connection: &Connection| connection.execute(sql, [n % 2]).map_err(unavailable);
         writer.write(Terms::DERIVED, write, drop).await.unwrap();
+        std::fs::metadata(directory.path().join("test.db-wal")).unwrap().len()
     };
     write(0).await;
-    let reader = Connection::open(directory.path().join("test.db")).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM numbers;").unwrap();
-    let mut n = 0;
-    while size() < limit + (32 << 20) {
-        n += 1;
-        write(n).await;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (path, stopped) = (directory.path().join("test.db"), stop.clone());
+    let readers = std::thread::spawn(move || {
+        let [one, other] = [(); 2].map(|()| Connection::open(&path).unwrap());
+        let begin = |reader: &Connection| reader.execute_batch("BEGIN; SELECT count(*) FROM numbers;").unwrap();
+        begin(&one);
+        while !stopped.load(Ordering::SeqCst) {
+            for (old, new) in [(&one, &other), (&other, &one)] {
+                begin(new);
+                std::thread::sleep(Duration::from_millis(1));
+                old.execute_batch("COMMIT").unwrap();
+            }
+        }
+    });
+    for n in 1..50 {
+        let bytes = write(n).await;
+        assert!(bytes < limit + (64 << 20), "{bytes} bytes after {n} writes of 8 MiB");
     }
-    drop(reader);
-    for n in 0..4 {
-        write(n).await;
-    }
-    assert!(size() < limit, "{} bytes", size());
+    stop.store(true, Ordering::SeqCst);
+    readers.join().unwrap();
+}
+
+/// A write of a batch that owes no flush does not wait for the flush of one that comes meanwhile, which still is flushed.
+#[tokio::test]
+async fn what_comes_during_a_transaction_joins_it_or_the_next() {
+    let (writer, directory) = writer(|_| {});
+    let (started, has_started) = oneshot::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let first = move |connection: &Connection| {
+        let _ = started.send(());
+        let _ = wait.recv();
+        insert(connection, 1, 10)
+    };
+    let mut first = Box::pin(writer.write(Terms::DERIVED, first, |n| n));
+    assert!(is_pending(&mut first).await);
+    has_started.await.unwrap();
+    let write = |terms, n| Box::pin(writer.write(terms, move |connection| insert(connection, n, 10), |n| n));
+    let mut joins = write(Terms::DERIVED, 2);
+    let mut owed = write(Terms::PROMISED, 3);
+    assert!(is_pending(&mut joins).await && is_pending(&mut owed).await);
+    go.send(()).unwrap();
+    assert_eq!((first.await.unwrap(), joins.await.unwrap(), owed.await.unwrap()), (1, 2, 3));
+    let (all, flushed) = log(&writer, &directory);
+    assert_eq!(all, flushed);
+    assert_eq!(numbers(&directory), [1, 2, 3]);
+    assert_eq!(writer.progress.begun.load(Ordering::SeqCst), 2, "commits");
 }
