@@ -9,8 +9,11 @@ use crate::events::Service;
 use crate::http::{Client, Target};
 use crate::measure::{Counts, Used};
 
-/// How many requests prepare the server for a measurement, and how many are measured.
+/// How many requests at most prepare the server for a measurement.
 const WARM_UP: usize = 2_000;
+
+/// How often each is measured, in turn. The least counts: whatever else runs on the machine only adds to it.
+const ROUNDS: usize = 5;
 
 /// How many events a batch has.
 const BATCH: usize = 100;
@@ -39,10 +42,21 @@ pub(crate) async fn requests(users: &[usize]) {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path(), &["--lease-seconds", "86400"]);
         let load = Load::with_users(&server, *users).await;
-        for (connections, reads, events) in [(64, 60_000, 20_000), (1, 15_000, 3_000)] {
-            let constant = load.run(connections, reads, 200, |_| load.target.get("/healthz")).await;
-            let fetch = load.run(connections, reads, 200, |n| load.fetch(n)).await;
-            let event = load.run_events(connections, events, 1).await;
+        for (connections, reads, events) in [(64, 20_000, 8_000), (1, 6_000, 1_500)] {
+            let mut least: [Option<Cost>; 3] = [None, None, None];
+            for _ in 0..ROUNDS {
+                let round = [
+                    load.run(connections, reads, 200, |_| load.target.get("/healthz")).await,
+                    load.run(connections, reads, 200, |n| load.fetch(n)).await,
+                    load.run_events(connections, events, 1).await,
+                ];
+                for (least, cost) in least.iter_mut().zip(round) {
+                    if least.as_ref().is_none_or(|least| cost.each() < least.each()) {
+                        *least = Some(cost);
+                    }
+                }
+            }
+            let [Some(constant), Some(fetch), Some(event)] = least else { return };
             for (what, cost) in [("constant", &constant), ("fetch of a user", &fetch), ("one event", &event)] {
                 let (each, ratio) = (cost.each(), cost.each() / constant.each());
                 let switches = cost.used.switches as f64 / cost.count as f64;
@@ -162,7 +176,9 @@ impl Load {
     /// Sends so many requests on so many connections, and waits until all is handled. Each must be answered so.
     async fn run(&self, connections: usize, count: usize, expected: u16, request: impl Fn(usize) -> Vec<u8>) -> Cost {
         self.send(connections, WARM_UP.min(count / 4), expected, &request).await;
-        self.wait().await;
+        if expected == 202 {
+            self.wait().await;
+        }
         let (before, started) = (Used::by(self.pid), Instant::now());
         self.send(connections, count, expected, &request).await;
         let wall = started.elapsed();
