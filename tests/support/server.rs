@@ -15,10 +15,14 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// An address at which no push provider listens.
 const NOWHERE: &str = "https://127.0.0.1:9";
 
-/// The `reachability` binary, built from the sources as they are.
+/// The `reachability` binary: the one in `REACHABILITY_SERVER`, for benchmarks of other versions, or else built from the
+/// sources as they are.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("REACHABILITY_SERVER") {
+            return path.into();
+        }
         // This program lies in `target/<profile>/deps`.
         let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let release = profile.ends_with("release");

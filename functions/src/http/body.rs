@@ -61,9 +61,9 @@ enum Collected {
 
 async fn collect(mut body: Body, limit: usize, room: &Room) -> Result<Collected, axum::Error> {
     let mut share = Share::default();
-    // The memory is not touched, and so not taken from the system, before the bytes are there.
+    // No more than a small body: a client may announce what it never sends.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut bytes = BytesMut::with_capacity(announced.min(limit));
+    let mut bytes = BytesMut::with_capacity(announced.min(limit).min(DEFAULT_LIMIT.0));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         let length = bytes.len() + data.len();
