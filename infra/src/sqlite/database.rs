@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reachability_domain::store::StoreError;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
@@ -141,6 +142,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     // As large as the journal between two checkpoints: that halves the cost of an event with many users.
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Otherwise SQLite plans some statements again for each set of parameters.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let missing = SCHEMA.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default();
     if found > SCHEMA_VERSION {

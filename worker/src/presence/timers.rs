@@ -12,7 +12,9 @@ use reachability_domain::time::Timestamp;
 /// A repeated event also needs one: its first handling may have failed between the write and the timer.
 pub(super) fn wants_timer(said: &Connection, before: &Connection, after: &Connection, now: Timestamp) -> bool {
     let (was, is) = (before.live_until(), after.live_until());
-    let is_repetition = said.leased_until <= before.leased_until;
+    let mut again = *before;
+    again.join(said);
+    let is_repetition = again == *before;
     let has_timer = said.leased_until.is_some() && !is_repetition && now < was && was <= is;
     now < is && is != Timestamp::MAX && !has_timer
 }
@@ -59,7 +61,25 @@ fn next_look(id: &ConnectionId, live_until: Timestamp, now: Timestamp) -> Timest
 
 #[cfg(test)]
 mod tests {
+    use reachability_domain::presence::connection::Ending;
+    use reachability_domain::presence::event::EndReason;
+
     use super::*;
+
+    /// A connect that was handled before in vain: its connection is in its grace period, and the process was killed before
+    /// the timer was set.
+    #[test]
+    fn a_repeated_connect_in_a_grace_period_sets_the_timer() {
+        let at = Timestamp::from_millis;
+        let said = Connection { leased_until: Some(at(120_000)), ended: None };
+        let ending = Ending { at: at(10_000), reason: EndReason::ConnectionLost, occurred_at: at(0) };
+        let mark = Connection { leased_until: None, ended: Some(ending) };
+        let mut known = mark;
+        known.join(&said);
+        assert!(wants_timer(&said, &mark, &known, at(1)), "after its disconnect");
+        assert!(wants_timer(&said, &known, &known, at(2)), "repeated");
+        assert!(!wants_timer(&said, &known, &known, at(10_000)));
+    }
 
     #[test]
     fn timers_of_one_connection_merge() {
