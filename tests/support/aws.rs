@@ -15,8 +15,8 @@ use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, RuntimeCompone
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ReturnConsumedCapacity, ScalarAttributeType,
-    StreamSpecification, StreamViewType,
+    AttributeDefinition, BillingMode, ConsumedCapacity, KeySchemaElement, KeyType, ReturnConsumedCapacity,
+    ScalarAttributeType, StreamSpecification, StreamViewType,
 };
 use reachability_infra::aws;
 
@@ -118,7 +118,7 @@ impl Intercept for CountWriteUnits {
         if let Ok(output) = context.output_or_error()
             && let Some(output) = output.downcast_ref::<UpdateItemOutput>()
         {
-            let units = output.consumed_capacity().and_then(|capacity| capacity.capacity_units());
+            let units = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units);
             self.0.lock().unwrap().push(units.unwrap());
         }
         Ok(())

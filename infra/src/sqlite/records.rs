@@ -32,7 +32,9 @@ pub(super) fn read_state(
     identity: &Identity,
 ) -> Result<UserState, StoreError> {
     let mut state = UserState::default();
-    let mut columns = None;
+    // What does not parse is no error of SQLite's.
+    let mut found: Option<Result<Presence, StoreError>> = None;
+    let (mut registrations, mut created_by): (Option<String>, Option<String>) = (None, None);
     find(
         connection,
         "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at FROM states
@@ -41,19 +43,17 @@ pub(super) fn read_state(
         |row| {
             state.revision = row.get(0)?;
             state.as_of = Timestamp::from_millis(row.get(1)?);
-            columns = Some((presence::read(row.get_ref(2)?), row.get(3)?, row.get(5)?));
+            found = Some(presence::read(row.get_ref(2)?));
+            (registrations, created_by) = (row.get(3)?, row.get(5)?);
             state.sid = row.get::<_, Option<Key<UserSid>>>(4)?.map(|key| key.0);
             state.deleted_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_millis);
             Ok(())
         },
     )?;
-    let columns: Option<(Result<Presence, StoreError>, Option<String>, Option<String>)> = columns;
-    if let Some((presence, registrations, created_by)) = columns {
-        state.presence = presence?;
-        state.registrations = registrations.as_deref().map(read_document).transpose()?.unwrap_or_default();
-        let created_by = created_by.map(|word| word.parse()).transpose();
-        state.created_by = created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?;
-    }
+    state.presence = found.transpose()?.unwrap_or_default();
+    state.registrations = registrations.as_deref().map(read_document).transpose()?.unwrap_or_default();
+    let created_by = created_by.map(|word| word.parse()).transpose();
+    state.created_by = created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?;
     Ok(state)
 }
 
