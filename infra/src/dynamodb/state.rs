@@ -7,7 +7,7 @@
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
 //! | `gen`, `active` | the latest generation online, the latest event's time |
 //! | `c` and a hash of an id | a live connection: the end of its lease |
-//! | `x` and a hash of an id | a connection with an end: [`Mark`], in binary |
+//! | `x` and a hash of an id | a connection with an end: its time, its reason and the disconnect, in binary |
 //! | `floor` | the latest disconnect of a connection that is forgotten |
 //! | `b#` and the digits of a binding's sid | a registration: `{a, c, d, w}`, when it was registered and confirmed,
 //! whether it is dead, and why |
