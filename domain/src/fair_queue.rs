@@ -80,14 +80,18 @@ impl<S: Copy + Eq + Hash, U: Copy + Eq + Hash, T> FairQueue<S, U, T> {
 impl<U: Copy + Eq + Hash, T> Line<U, T> {
     /// Takes items of the next user.
     fn take_turn(&mut self, at_most: usize) -> impl Iterator<Item = T> {
-        let user = self.turns.pop_front();
-        let mut items = user.and_then(|user| self.users.remove(&user)).unwrap_or_default();
-        let rest = items.split_off(at_most.min(items.len()));
-        if let Some(user) = user.filter(|_| !rest.is_empty()) {
-            self.users.insert(user, rest);
-            self.turns.push_back(user);
+        let mut taken = Vec::new();
+        if let Some(user) = self.turns.pop_front()
+            && let Some(items) = self.users.get_mut(&user)
+        {
+            taken.extend(items.drain(..at_most.min(items.len())));
+            if items.is_empty() {
+                self.users.remove(&user);
+            } else {
+                self.turns.push_back(user);
+            }
         }
-        items.into_iter()
+        taken.into_iter()
     }
 }
 

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::Router;
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -396,7 +397,7 @@ async fn everything(recording: &Recording) {
     handle(vec![unstamped(&connect("bob", "c-3", before(60)))], now).await;
     handle(vec![unstamped(&closed("bob", "c-2", now))], now).await;
     // Enough ended connections that the worker forgets some.
-    for n in 0..20 {
+    for n in 0..30 {
         let at = Timestamp::from_millis(START + n * 600_000);
         let id = format!("c-{n}");
         let events = [connect("carol", &id, at), closed("carol", &id, at.plus(Duration::from_secs(1)))];
@@ -405,6 +406,17 @@ async fn everything(recording: &Recording) {
             handle(vec![unstamped(&event)], now).await;
         }
     }
+    // A connection that an earlier version wrote ends.
+    let number = |millis: i64| AttributeValue::N(millis.to_string());
+    let lease = [("a", number(START)), ("l", number(now.plus(Duration::from_secs(60)).as_millis()))];
+    let lease = AttributeValue::M(lease.map(|(name, value)| (name.to_owned(), value)).into());
+    let text = |text: String| AttributeValue::S(text);
+    let older = Client::new(&aws::config(&DynamoDbLocal::shared().url()).await).update_item();
+    let older = older.table_name(&recording.table).key("pk", text(format!("state#{}#carol", harness.service)));
+    let older = older.key("sk", text("state".to_owned())).update_expression("SET #c = :c");
+    let older = older.expression_attribute_names("#c", "c#old").expression_attribute_values(":c", lease);
+    older.send().await.unwrap();
+    handle(vec![unstamped(&closed("carol", "old", now))], now).await;
     // While reachability is off.
     let off = service(3);
     recording.store().create_service(&new_service(off)).await.unwrap();

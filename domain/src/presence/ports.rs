@@ -26,6 +26,10 @@ pub struct Joined {
     pub connections: BTreeMap<ConnectionKey, Touched>,
     /// When the user was last deleted, before the write ([`UserState::deleted_at`]).
     pub deleted_at: Option<Timestamp>,
+    /// [`Presence::floor`] before the write.
+    ///
+    /// [`Presence::floor`]: crate::presence::connections::Presence::floor
+    pub floor: Option<Timestamp>,
     /// How many live connections were dropped, since there were too many.
     pub dropped: usize,
 }
@@ -52,6 +56,7 @@ impl Joined {
             after: after.into(),
             connections: named.chain(asked.iter().copied()).map(touched).collect(),
             deleted_at: before.deleted_at,
+            floor: before.presence.floor,
             dropped: 0,
         }
     }

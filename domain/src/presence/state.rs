@@ -108,10 +108,12 @@ impl UserState {
 
     /// Deletes the user: what is left is when that was.
     pub fn delete(&mut self, now: Timestamp) {
+        // A gateway's clock may be ahead: what it has said so far says nothing any more.
+        let heard = self.presence.last_active.max(self.presence.floor);
+        self.deleted_at = self.deleted_at.max(Some(now)).max(heard);
         (self.sid, self.created_by) = (None, None);
         self.presence = Presence::default();
         self.registrations = Registrations::default();
-        self.deleted_at = self.deleted_at.max(Some(now));
         self.written(now);
     }
 

@@ -226,6 +226,18 @@ mod tests {
         assert_eq!(both.presence.connections.len(), 1);
     }
 
+    /// A gateway's clock is ahead of this server's.
+    #[test]
+    fn a_deletion_undoes_what_was_heard_before_it() {
+        let ahead = connect("c-1", later(200));
+        let state = write(&UserState::default(), ahead.clone(), ON, NOW).state.unwrap();
+        let deleted = DeletionWrites::of(&state, later(1)).state;
+        assert_eq!(deleted.deleted_at, Some(later(200)));
+        assert_eq!(write(&deleted, ahead, ON, later(2)), JoinWrites::NONE);
+        let renewal = event("c-1", later(260), EventKind::Renew { lease: None });
+        assert!(write(&deleted, renewal, ON, later(60)).creates_user);
+    }
+
     #[test]
     fn a_deletion_is_remembered_for_as_long_as_an_event_can_wait() {
         let mut state = UserState::default();

@@ -37,7 +37,9 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
     };
     let revision = (read.state.revision > 0).then(|| AttributeValue::N(read.state.revision.to_string()));
     let sid = read.state.sid.map(|sid| AttributeValue::S(sid.to_string()));
-    let condition = format!("{} AND {}", same("rev", revision), same("sid", sid));
+    // Forgetting a connection is no new revision, and must not be undone.
+    let floor = read.state.presence.floor.map(|floor| AttributeValue::N(floor.as_millis().to_string()));
+    let condition = [same("rev", revision), same("sid", sid), same("floor", floor)].join(" AND ");
     // DynamoDB rejects an empty map of values.
     (condition, Some(values).filter(|values| !values.is_empty()))
 }

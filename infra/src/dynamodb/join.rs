@@ -14,7 +14,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::ConnectionKey;
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::Presence;
-use reachability_domain::presence::news::News;
+use reachability_domain::presence::news::{News, Said};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
@@ -42,9 +42,9 @@ impl JoinUpdate {
         }
         let mut update = Self::default();
         update.conditions.push("attribute_exists(sid)".to_owned());
+        update.floor_is_before(earliest);
         let earliest = update.value(&earliest);
         update.conditions.push(format!("(attribute_not_exists(del) OR del < {earliest})"));
-        update.conditions.push(format!("(attribute_not_exists(floor) OR floor < {earliest})"));
         update.write(now, &said, &UserState::default());
         for (key, connection) in &said.connections {
             update.take(*key, connection);
@@ -71,8 +71,17 @@ impl JoinUpdate {
         let mut said = Presence::default();
         news.join_to(&mut said, before.deleted_at);
         update.write(now, &said, before);
-        let named: BTreeSet<ConnectionKey> =
-            news.said().iter().filter_map(|said| said.connection.map(|(key, _)| key)).collect();
+        let named = |said: &Said| said.connection.map(|(key, _)| key);
+        // A connection that is new here may have come, ended and been forgotten since the state was read.
+        let is_new = |said: &&Said| {
+            let (was, is) = (&before.presence, &after.presence);
+            let key = named(said).filter(|key| !was.connections.contains_key(key));
+            was.floor < Some(said.occurred_at) && key.is_some_and(|key| is.connections.contains_key(&key))
+        };
+        if let Some(earliest) = news.said().iter().filter(is_new).map(|said| said.occurred_at).min() {
+            update.floor_is_before(earliest);
+        }
+        let named: BTreeSet<ConnectionKey> = news.said().iter().filter_map(named).collect();
         for key in named {
             update.replace(key, &before.presence.connection(key), &after.presence.connection(key));
         }
@@ -126,6 +135,12 @@ impl JoinUpdate {
             let is_ahead = read.presence.online_generation > said.online_generation;
             self.greatest("gen", &said.online_generation, is_ahead);
         }
+    }
+
+    /// Requires that no connection is forgotten that an event from this time on may be about.
+    fn floor_is_before(&mut self, earliest: Timestamp) {
+        let earliest = self.value(&earliest);
+        self.conditions.push(format!("(attribute_not_exists(floor) OR floor < {earliest})"));
     }
 
     /// Joins what events say about a connection: one without an end to an unknown or a live one, one that has just ended

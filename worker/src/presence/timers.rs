@@ -1,9 +1,14 @@
 //! Timers: delayed messages for the ends of connections that have no event of their own.
 
+use std::time::Duration;
+
 use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::message::Check;
 use reachability_domain::time::Timestamp;
+
+/// How long a write may take after the time that it was made for.
+const ON_THE_WAY: Duration = Duration::from_secs(10);
 
 /// Whether an event needs a new timer for its connection. A disconnect does, because it takes effect at its own time;
 /// the timer of the lease stops when it finds the disconnect. A connect or renewal does unless the connection was
@@ -15,7 +20,8 @@ pub(super) fn wants_timer(said: &Connection, before: &Connection, after: &Connec
     let mut again = *before;
     again.join(said);
     let is_repetition = again == *before;
-    let has_timer = said.leased_until.is_some() && !is_repetition && now < was && was <= is;
+    // The timer may be due while this write is on its way.
+    let has_timer = said.leased_until.is_some() && !is_repetition && now.plus(ON_THE_WAY) < was && was <= is;
     now < is && is != Timestamp::MAX && !has_timer
 }
 
@@ -79,6 +85,15 @@ mod tests {
         assert!(wants_timer(&said, &mark, &known, at(1)), "after its disconnect");
         assert!(wants_timer(&said, &known, &known, at(2)), "repeated");
         assert!(!wants_timer(&said, &known, &known, at(10_000)));
+    }
+
+    #[test]
+    fn a_renewal_just_before_the_end_sets_a_timer() {
+        let at = Timestamp::from_millis;
+        let live = |until| Connection { leased_until: Some(at(until)), ended: None };
+        let (before, after) = (live(120_000), live(240_000));
+        assert!(!wants_timer(&after, &before, &after, at(60_000)), "the timer of the lease is on its way");
+        assert!(wants_timer(&after, &before, &after, at(119_000)), "it may have run when this is written");
     }
 
     #[test]

@@ -99,11 +99,13 @@ impl Worker {
         let mut known: BTreeMap<ConnectionKey, Connection> =
             joined.connections.iter().map(|(key, touched)| (*key, touched.before)).collect();
         for (event, key, one) in said {
-            if joined.deleted_at.is_some_and(|deleted_at| event.occurred_at <= deleted_at) {
+            let known = known.entry(*key).or_default();
+            let is_undone = joined.deleted_at.is_some_and(|deleted_at| event.occurred_at <= deleted_at);
+            let is_forgotten = joined.floor.is_some_and(|floor| event.occurred_at <= floor);
+            if is_undone || is_forgotten && *known == Connection::default() {
                 self.ports.metrics.count(EventOutcome::Stale);
                 continue;
             }
-            let known = known.entry(*key).or_default();
             let outcome = EventOutcome::of(known, one);
             self.ports.metrics.count(outcome);
             if outcome == EventOutcome::Applied {
