@@ -14,7 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-/// Maximum number of messages per batch.
+/// Maximum number of events per batch: enough that their writes are few, and no more, since under a flood an event of a
+/// quiet service waits for the batch before its own.
+const EVENTS_PER_BATCH: usize = 500;
+
+/// Maximum number of pushes per batch.
 const BATCH: usize = 1_000;
 
 /// Delay before the next attempt after a database error.
@@ -27,7 +31,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 pub(crate) async fn run_events(queue: EventQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let now = clock::now();
-        match queue.take(now, BATCH).await {
+        match queue.take(now, EVENTS_PER_BATCH).await {
             Ok(taken) if taken.is_empty() => tokio::select! {
                 () = queue.sent() => {}
                 () = until(queue.next_due()) => {}

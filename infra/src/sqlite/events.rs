@@ -24,7 +24,7 @@ use super::writer::Terms;
 pub(super) const LANE: i64 = 0;
 
 /// How many messages are stored in one write: other writes come in between those of a large request.
-const PIECE: usize = 1_000;
+const PIECE: usize = 500;
 
 /// How many messages a write stores at most that does not wait for its turn among large ones.
 const SMALL_PIECE: usize = 100;
