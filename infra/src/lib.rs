@@ -12,6 +12,8 @@ pub mod environment;
 pub mod ids;
 pub mod memory;
 pub mod metrics;
+#[cfg(any(feature = "aws", feature = "sqlite"))]
+mod older_ending;
 #[cfg(feature = "push")]
 pub mod push;
 #[cfg(feature = "aws")]

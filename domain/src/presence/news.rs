@@ -44,9 +44,15 @@ impl News {
         &self.said
     }
 
-    /// Adds an event that is handled at `now`. Returns what it says about its connection; `None` if nothing, since it
-    /// would open a connection and was accepted while reachability was off. It creates its user all the same.
-    pub fn add(&mut self, event: &Event, acceptance: Acceptance, now: Timestamp) -> Option<Connection> {
+    /// Adds an event that is handled at `now`. Returns what it says of its connection ([`Said::connection`]); `None` if
+    /// nothing, since it would open a connection and was accepted while reachability was off. It creates its user all the
+    /// same.
+    pub fn add(
+        &mut self,
+        event: &Event,
+        acceptance: Acceptance,
+        now: Timestamp,
+    ) -> Option<(ConnectionKey, Connection)> {
         let renews_lease = event.renews_lease();
         // A disconnect counts while reachability is off too, or its user would be online later.
         let (counts, generation) = match acceptance {
@@ -54,13 +60,8 @@ impl News {
             Acceptance::In(_) => (true, Generation::default()),
             Acceptance::Off => (!renews_lease, Generation::default()),
         };
-        let connection = counts.then(|| self.rules.connection(event, now));
-        self.said.push(Said {
-            occurred_at: event.occurred_at,
-            renews_lease,
-            connection: connection.map(|connection| (event.connection.key(), connection)),
-            generation,
-        });
+        let connection = counts.then(|| (event.connection.key(), self.rules.connection(event, now)));
+        self.said.push(Said { occurred_at: event.occurred_at, renews_lease, connection, generation });
         connection
     }
 

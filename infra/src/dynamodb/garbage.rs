@@ -42,7 +42,7 @@ impl DynamoStore {
                 return 0;
             }
             let removed = if state.is_older {
-                self.rewrite_latest(key, limits, now).await
+                self.rewrite(key, limits, now).await
             } else {
                 let update = JoinUpdate::of_forgetting(&state.state.presence, &kept, FORGOTTEN_AT_ONCE);
                 self.update_state(key, update).await
@@ -60,26 +60,18 @@ impl DynamoStore {
         0
     }
 
-    async fn rewrite_latest(&self, key: &Key, limits: Limits, now: Timestamp) -> Result<Updated, StoreError> {
+    /// Writes a state that an earlier version wrote in today's form, pruned.
+    pub(super) async fn rewrite(&self, key: &Key, limits: Limits, now: Timestamp) -> Result<Updated, StoreError> {
         let read = self.state(key.clone()).await?;
-        let is_done = self.rewrite(key, &read, limits, now).await?;
-        Ok(if is_done { Updated::Done(read) } else { Updated::Refused(read) })
-    }
-
-    /// Writes a state that an earlier version wrote in today's form, pruned. Returns whether nobody else wrote it meanwhile.
-    pub(super) async fn rewrite(
-        &self,
-        key: &Key,
-        read: &StoredState,
-        limits: Limits,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
         let mut next = read.clone();
         next.state.presence.prune(limits, now);
-        let (condition, values) = unchanged(read);
+        let (condition, values) = unchanged(&read);
         let put = self.table.client.put_item().table_name(&self.table.name);
         let put = put.set_item(Some(state_item(key.clone(), &next)));
         let put = put.condition_expression(condition).set_expression_attribute_values(values);
-        Ok(unless_refused(put.send().await)?.is_some())
+        Ok(match unless_refused(put.send().await)? {
+            Some(_) => Updated::Done(read),
+            None => Updated::Refused(read),
+        })
     }
 }

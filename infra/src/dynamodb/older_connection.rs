@@ -1,13 +1,13 @@
 //! Connections as earlier versions stored them. They are read; the first write that replaces their state removes them.
 
 use reachability_domain::identity::{ConnectionId, ConnectionKey};
-use reachability_domain::presence::connection::{Connection, Ending};
-use reachability_domain::presence::event::EndReason;
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::time::Timestamp;
 use serde::Deserialize;
 use serde_dynamo::AttributeValue;
 
 use super::state::{self, StateError};
+use crate::older_ending::OlderEnding;
 
 /// What one attribute said.
 #[derive(Debug, PartialEq)]
@@ -26,14 +26,6 @@ struct Lease {
     until: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct End {
-    #[serde(rename = "a")]
-    at: Timestamp,
-    #[serde(rename = "w")]
-    reason: Option<char>,
-}
-
 /// Parses an attribute; `None` if it is not a connection.
 ///
 /// # Errors
@@ -46,12 +38,7 @@ pub(super) fn read(name: &str, value: &AttributeValue) -> Result<Option<Older>, 
         return Ok(Some(Older { key, connection, marks_deletion: at == Timestamp::MAX }));
     }
     let Some(key) = key("x#") else { return Ok(None) };
-    let End { at, reason } = state::read(name, value.clone())?;
-    let reason = match reason {
-        Some('c') => EndReason::ClientClosed,
-        Some('s') => EndReason::ServerClosed,
-        _ => EndReason::ConnectionLost,
-    };
-    let connection = Connection { leased_until: None, ended: Some(Ending { at, reason, occurred_at: at }) };
+    let ending: OlderEnding = state::read(name, value.clone())?;
+    let connection = Connection { leased_until: None, ended: Some(ending.into()) };
     Ok(Some(Older { key, connection, marks_deletion: false }))
 }

@@ -124,7 +124,7 @@ impl DynamoStore {
                 return Ok(Joined::of(&read.state, &read.state, news, asked));
             }
             if read.is_older {
-                self.rewrite(&key, &read, news.rules().limits, now).await?;
+                self.rewrite(&key, news.rules().limits, now).await?;
                 updated = Updated::Refused(self.state(key.clone()).await?);
                 continue;
             }

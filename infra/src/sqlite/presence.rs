@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::ConnectionId;
-use reachability_domain::presence::connection::{Connection, Ending};
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::Presence;
-use reachability_domain::presence::event::EndReason;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use rusqlite::types::ValueRef;
 use serde::Deserialize;
 
 use super::rows::read_document;
+use crate::older_ending::OlderEnding;
 
 /// What a value in today's form begins with.
 const VERSION: u8 = 1;
@@ -61,28 +61,12 @@ struct OlderLease {
     until: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct OlderEnding {
-    #[serde(rename = "a")]
-    at: Timestamp,
-    #[serde(rename = "w")]
-    reason: Option<char>,
-}
-
 impl From<Older> for Presence {
     fn from(older: Older) -> Self {
         let connections = older.connections.iter().map(|(id, older)| {
-            let ended = older.ended.as_ref().map(|ending| Ending {
-                at: ending.at,
-                reason: match ending.reason {
-                    Some('c') => EndReason::ClientClosed,
-                    Some('s') => EndReason::ServerClosed,
-                    _ => EndReason::ConnectionLost,
-                },
-                occurred_at: ending.at,
-            });
+            let leased_until = older.lease.as_ref().map(|lease| lease.until);
             let mut connection = Connection::default();
-            connection.join(&Connection { leased_until: older.lease.as_ref().map(|lease| lease.until), ended });
+            connection.join(&Connection { leased_until, ended: older.ended.map(Into::into) });
             (id.key(), connection)
         });
         Self {
@@ -96,6 +80,9 @@ impl From<Older> for Presence {
 
 #[cfg(test)]
 mod tests {
+    use reachability_domain::presence::connection::Ending;
+    use reachability_domain::presence::event::EndReason;
+
     use super::*;
 
     fn id(n: usize) -> ConnectionId {

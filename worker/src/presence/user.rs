@@ -57,10 +57,7 @@ impl Worker {
             taken.push(index);
             let acceptance = acceptance.unwrap_or_else(|| Acceptance::by_time(&service.configuration, sent_at));
             match news.add(&event, acceptance, now) {
-                Some(connection) => {
-                    let key = event.connection.key();
-                    said.push((event, key, connection));
-                }
+                Some((key, connection)) => said.push((event, key, connection)),
                 None => self.ports.metrics.count(EventOutcome::Disabled),
             }
         }
