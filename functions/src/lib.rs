@@ -7,11 +7,10 @@
 //! of every route; `router` has all of them.
 
 pub mod app;
+pub mod event_stream;
 mod http;
 mod routes;
 mod use_cases;
-
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
@@ -19,7 +18,6 @@ use axum::http::{HeaderValue, Response, header};
 use axum::middleware;
 use axum::routing::get;
 use reachability_domain::ids::Ids;
-use reachability_domain::presence::ports::ChangeLog;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
@@ -27,15 +25,16 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::request::ApiRequest;
 use crate::http::request_log;
+pub use crate::routes::changes::Changes;
 use crate::use_cases::services::ServiceDirectory;
 
 /// All routes, and `/healthz`, which needs no authentication. Those of the log of changes are there if there is a log.
-pub fn router(app: App, change_log: Option<Arc<dyn ChangeLog>>) -> Router {
+pub fn router(app: App, changes: Option<Changes>) -> Router {
     let routes = configuration_routes()
         .merge(routes::users::routes())
         .merge(routes::events::routes())
         .merge(bindings_routes())
-        .merge(change_log.map(routes::changes::routes).unwrap_or_default());
+        .merge(changes.map(routes::changes::routes).unwrap_or_default());
     serve(app, routes)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::store::StoreError;
+use reachability_functions::event_stream::EventStream;
 use reachability_infra::clock;
 use reachability_infra::sqlite::SqliteFeed;
 use reachability_worker::Fanout;
@@ -28,12 +29,13 @@ const DELETE_EVERY: Duration = Duration::from_secs(600);
 /// How long after its delivery a row is acknowledged.
 const ACKNOWLEDGE_AFTER: Duration = Duration::from_secs(1);
 
-/// Delivers the feed until `stop`. The current batch is finished first; the rest is delivered after the next start.
-pub(crate) async fn run(feed: SqliteFeed, fanout: Fanout, mut stop: watch::Receiver<bool>) {
+/// Delivers the feed to the fanout and the event stream until `stop`. The current batch is finished first; the rest is
+/// delivered after the next start.
+pub(crate) async fn run(feed: SqliteFeed, fanout: Fanout, stream: EventStream, mut stop: watch::Receiver<bool>) {
     let mut delivered = Unacknowledged::default();
     let mut deletion = interval(DELETE_EVERY);
     while !*stop.borrow() {
-        match deliver(&feed, &fanout, &mut delivered).await {
+        match deliver(&feed, &fanout, &stream, &mut delivered).await {
             Ok(Turn::Rest) => {
                 let due = tokio::select! {
                     () = feed.written() => Some(Due::Delivery),
@@ -60,6 +62,7 @@ pub(crate) async fn run(feed: SqliteFeed, fanout: Fanout, mut stop: watch::Recei
             Err(error) => pause(&error).await,
         }
     }
+    stream.close();
     if let Err(error) = delivered.acknowledge(&feed).await {
         warn!(error = %ErrorChain(&error), "some changes will be delivered again");
     }
@@ -82,7 +85,12 @@ enum Turn {
     Failed,
 }
 
-async fn deliver(feed: &SqliteFeed, fanout: &Fanout, delivered: &mut Unacknowledged) -> Result<Turn, StoreError> {
+async fn deliver(
+    feed: &SqliteFeed,
+    fanout: &Fanout,
+    stream: &EventStream,
+    delivered: &mut Unacknowledged,
+) -> Result<Turn, StoreError> {
     let rows = feed.undelivered(delivered.position, BATCH).await?;
     // What is written after this read wakes the loop again.
     let is_all = rows.len() < BATCH;
@@ -91,7 +99,10 @@ async fn deliver(feed: &SqliteFeed, fanout: &Fanout, delivered: &mut Unacknowled
     }
     let (ids, entries): (Vec<i64>, Vec<FeedEntry>) = rows.into_iter().map(|row| (row.id, row.entry)).unzip();
     let failed = fanout.handle(&entries).await;
-    delivered.add(&ids[..failed.unwrap_or(ids.len())]);
+    let count = failed.unwrap_or(ids.len());
+    let rows = ids.iter().zip(&entries).take(count);
+    stream.publish(rows.map(|(id, entry)| (id.cast_unsigned(), entry.notice.as_ref())));
+    delivered.add(&ids[..count]);
     if delivered.rows >= BATCH {
         delivered.acknowledge(feed).await?;
     }

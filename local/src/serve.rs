@@ -13,7 +13,8 @@ use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
 use reachability_functions::app::{App, Ports, Settings};
-use reachability_functions::store_default_service;
+use reachability_functions::event_stream::EventStream;
+use reachability_functions::{Changes, store_default_service};
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::credentials::vault::SealingVault;
@@ -72,8 +73,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let store = Arc::new(SqliteStore::new(database));
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
-    let change_log: Option<Arc<dyn ChangeLog>> =
-        if retention.keeps_log() { Some(Arc::new(rows.clone())) } else { None };
+    let stream = EventStream::new(rows.newest().await?);
+    let log: Arc<dyn ChangeLog> = Arc::new(rows.clone());
+    let changes = retention.keeps_log().then(|| Changes { log, stream: stream.clone() });
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let ports = Ports {
         accounts: store.clone(),
@@ -127,12 +129,12 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
-    let fanout = tokio::spawn(feed::run(rows, fanout, stop.clone()));
+    let fanout = tokio::spawn(feed::run(rows, fanout, stream, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
     let consumers = async { tokio::try_join!(worker, pusher, fanout).map_err(ServeError::Consumer) };
     let server = async {
-        server::run(listener, reachability_functions::router(app, change_log), stop).await;
+        server::run(listener, reachability_functions::router(app, changes), stop).await;
         Ok(())
     };
     tokio::try_join!(consumers, server)?;

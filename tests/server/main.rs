@@ -14,5 +14,6 @@ mod push_server;
 mod queue;
 mod readme;
 mod recorded_log;
+mod stream;
 mod twilio_clients;
 mod upgrade;

@@ -25,8 +25,9 @@ use serde_json::Value;
 const PASTED: [&str; 6] = ["Start", "With a Twilio library", "Events", "Push", "Changes", "The command"];
 
 /// The sections whose blocks are not pasted, and why.
-const NOT_PASTED: [(&str, &str); 8] = [
+const NOT_PASTED: [(&str, &str); 9] = [
     ("On AWS", "takes an account at AWS; tests/aws/serverless.rs pastes it with what stands in for it"),
+    ("Stream", "its request stays open; tests/server/stream.rs"),
     ("Messages", "samples, which another test reads"),
     ("Locally, with SAM", "takes Docker and a deployment; tests/aws/serverless.rs"),
     ("Replaying events", "takes a queue of AWS; tests/aws/serverless.rs"),

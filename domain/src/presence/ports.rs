@@ -156,4 +156,7 @@ pub trait ChangeLog: Send + Sync {
         after: Option<u64>,
         at_most: usize,
     ) -> Result<Result<LoggedChanges, PositionGone>, StoreError>;
+
+    /// The position of the latest change of any service.
+    async fn newest(&self) -> Result<u64, StoreError>;
 }

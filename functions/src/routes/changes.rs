@@ -1,8 +1,12 @@
-//! The log of changes: what changed in a service lately, and why.
+//! The log of changes: what changed in a service lately, and why. As pages, or as a stream of server-sent events that goes
+//! on.
+
+mod stream;
 
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -10,9 +14,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::ports::ChangeLog;
+use reachability_domain::sid::ServiceSid;
 use serde::Serialize;
 
+use self::stream::{EVENT_STREAM, stream};
 use crate::app::App;
+use crate::event_stream::EventStream;
 use crate::http::error::ApiError;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
@@ -24,18 +31,42 @@ const DEFAULT_PAGE_SIZE: u32 = 50;
 /// How many changes a page has at most.
 const MAX_PAGE_SIZE: u32 = 1_000;
 
-pub(crate) fn routes(log: Arc<dyn ChangeLog>) -> Router<App> {
-    Router::new().route("/v1/Services/{service}/Changes", get(list)).layer(Extension(log))
+/// Where changes are read.
+#[derive(Clone)]
+pub struct Changes {
+    /// The log of all changes.
+    pub log: Arc<dyn ChangeLog>,
+    /// The latest ones.
+    pub stream: EventStream,
+}
+
+pub(crate) fn routes(changes: Changes) -> Router<App> {
+    Router::new().route("/v1/Services/{service}/Changes", get(read)).layer(Extension(changes))
+}
+
+async fn read(
+    State(app): State<App>,
+    State(directory): State<ServiceDirectory>,
+    Extension(changes): Extension<Changes>,
+    headers: HeaderMap,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let service = find_service(&directory, &request).await?.service.sid;
+    if accepts_stream(&headers) {
+        return stream(app, directory, changes, service, headers, &request).await;
+    }
+    list(&*changes.log, service, &request).await
+}
+
+fn accepts_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    types.map(str::trim).any(|essence| essence.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 /// Changes, the oldest first: of a service, or with `Identity` of one of its users. They begin with the oldest that is
 /// kept, or behind the position in `After`.
-async fn list(
-    State(directory): State<ServiceDirectory>,
-    Extension(log): Extension<Arc<dyn ChangeLog>>,
-    request: ApiRequest,
-) -> Result<Response, ApiError> {
-    let service = find_service(&directory, &request).await?.service.sid;
+async fn list(log: &dyn ChangeLog, service: ServiceSid, request: &ApiRequest) -> Result<Response, ApiError> {
     let after: Option<u64> = request.query.parsed("After", "the cursor of an earlier answer")?;
     // An empty one is refused: it would show everybody to a client whose variable is not set.
     let identity: Option<Identity> = request.query.get("Identity").map(str::parse).transpose()?;

@@ -289,9 +289,7 @@ impl ChangeLog for SqliteFeed {
             .read(move |connection| {
                 // One view: rows may be deleted in between.
                 let connection = &*connection.unchecked_transaction().map_err(unavailable)?;
-                let sql = "SELECT deleted, max(delivered, (SELECT coalesce(max(id), 0) FROM feed)) FROM feed_position";
-                let bounds: Option<(u64, u64)> = find(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                let (oldest, newest) = bounds.unwrap_or_default();
+                let (oldest, newest) = bounds(connection)?;
                 let after = after.unwrap_or(oldest);
                 if after < oldest || newest < after {
                     return Ok(Err(PositionGone));
@@ -323,4 +321,17 @@ impl ChangeLog for SqliteFeed {
         self.flushed().await?;
         Ok(read)
     }
+
+    async fn newest(&self) -> Result<u64, StoreError> {
+        let (_, newest) = self.database.read(bounds).await?;
+        self.flushed().await?;
+        Ok(newest)
+    }
+}
+
+/// The positions of the last row that was deleted and of the last one that was written.
+fn bounds(connection: &Connection) -> Result<(u64, u64), StoreError> {
+    let sql = "SELECT deleted, max(delivered, (SELECT coalesce(max(id), 0) FROM feed)) FROM feed_position";
+    let bounds: Option<(u64, u64)> = find(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(bounds.unwrap_or_default())
 }
