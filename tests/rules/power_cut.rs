@@ -8,6 +8,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use http_body_util::BodyExt;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
@@ -17,12 +21,16 @@ use reachability_domain::presence::ports::{ChangeLog, States};
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::sid::Sid;
+use reachability_functions::Changes;
+use reachability_functions::event_stream::EventStream;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{Database, EventQueue, Outcome, Retention, SqliteStore};
+use reachability_infra::sqlite::{Database, EventQueue, Outcome, PushQueue, Retention, SqliteFeed, SqliteStore};
+use reachability_tests::app::app;
 use reachability_tests::generate::service;
 use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
 use reachability_tests::queues::{database, event_queue};
 use tokio::sync::watch;
+use tower::ServiceExt;
 
 /// The size of a log's header, of a frame's header, and of a page.
 const HEADER: usize = 32;
@@ -93,8 +101,13 @@ async fn consume(queue: EventQueue, store: Arc<SqliteStore>, stop: watch::Receiv
 }
 
 /// Delivers changes, as the server does, and reads their log, as clients do.
-async fn publish(database: Database, store: Arc<SqliteStore>, promises: Promises, stop: watch::Receiver<bool>) {
-    let feed = store.feed(RETENTION);
+async fn publish(
+    database: Database,
+    feed: SqliteFeed,
+    stream: EventStream,
+    promises: Promises,
+    stop: watch::Receiver<bool>,
+) {
     let mut position = None;
     loop {
         let stops = *stop.borrow();
@@ -102,9 +115,11 @@ async fn publish(database: Database, store: Arc<SqliteStore>, promises: Promises
         if let Some(last) = rows.last() {
             feed.flushed().await.unwrap();
             rows.iter().for_each(|row| promise(&database, &promises, Promise::Change(row.id)));
+            stream.publish(rows.iter().map(|row| (row.id.cast_unsigned(), row.entry.notice.as_ref())));
             feed.acknowledge(last.id, rows.len(), clock::now()).await.unwrap();
             position = Some(last.id);
         } else if stops {
+            stream.close();
             return;
         }
         let log = feed.changes(service(1), None, None, 10_000).await.unwrap().unwrap();
@@ -112,6 +127,27 @@ async fn publish(database: Database, store: Arc<SqliteStore>, promises: Promises
             promise(&database, &promises, Promise::Change(change.id.cast_signed()));
         }
     }
+}
+
+/// Follows the stream of changes from its beginning, as clients do. Returns how many changes it had.
+async fn follow(router: Router, authorization: String, database: Database, promises: Promises) -> usize {
+    let request = Request::get(format!("/v1/Services/{}/Changes?After=0", service(1)))
+        .header(header::AUTHORIZATION, authorization)
+        .header(header::ACCEPT, "text/event-stream")
+        .body(Body::empty())
+        .unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let (mut body, mut changes) = (answer.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        let event = String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap();
+        if let Some(event) = event.strip_prefix("id: ") {
+            let (id, _) = event.split_once('\n').unwrap();
+            promise(&database, &promises, Promise::Change(id.parse().unwrap()));
+            changes += 1;
+        }
+    }
+    changes
 }
 
 /// What is in a database.
@@ -181,7 +217,11 @@ async fn every_prefix_of_the_log_has_what_was_promised() {
     let promises = Promises::default();
     let (stop, stopped) = watch::channel(false);
     let consumer = tokio::spawn(consume(queue.clone(), store.clone(), stopped.clone()));
-    let publisher = tokio::spawn(publish(database.clone(), store.clone(), promises.clone(), stopped));
+    let (feed, stream) = (store.feed(RETENTION), EventStream::new(0));
+    let publisher = tokio::spawn(publish(database.clone(), feed.clone(), stream.clone(), promises.clone(), stopped));
+    let (app, authorization) = app(store.clone(), Arc::new(queue.clone()), Arc::new(PushQueue::new(database.clone())));
+    let router = reachability_functions::router(app, Some(Changes { log: Arc::new(feed), stream }));
+    let reader = tokio::spawn(follow(router, authorization, database.clone(), promises.clone()));
     let clients =
         (0..3).map(|n| tokio::spawn(load(n, database.clone(), store.clone(), queue.clone(), promises.clone())));
     for client in clients.collect::<Vec<_>>() {
@@ -190,6 +230,7 @@ async fn every_prefix_of_the_log_has_what_was_promised() {
     stop.send(true).unwrap();
     consumer.await.unwrap();
     publisher.await.unwrap();
+    assert!(reader.await.unwrap() > 50, "the stream has what happens");
 
     // Another process copies the files: whoever closes a file here gives up SQLite's locks on it.
     let copy = tempfile::tempdir().unwrap();

@@ -8,25 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, header};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
 use http_body_util::BodyExt;
 use reachability_domain::directory::ports::Services;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::{Queue, QueueError};
-use reachability_domain::secret::Secret;
-use reachability_domain::sid::{AccountSid, ServiceSid, Sid};
-use reachability_functions::app::{App, Ports, Settings};
-use reachability_infra::clock;
-use reachability_infra::credentials::vault::SealingVault;
-use reachability_infra::ids::Uuids;
+use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_infra::memory::MemoryStore;
+use reachability_tests::app::app;
 use reachability_tests::events::event;
 use reachability_tests::harness::new_service;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -52,29 +45,10 @@ async fn post(body: Body) -> (Response<Body>, Duration) {
     let store = Arc::new(MemoryStore::default());
     let service = new_service(ServiceSid::from_bits(1));
     store.create_service(&service).await.unwrap();
-    let ports = Ports {
-        accounts: store.clone(),
-        api_keys: store.clone(),
-        services: store.clone(),
-        users: store.clone(),
-        snapshots: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store,
-        events: Arc::new(Silent),
-        pushes: Arc::new(Silent),
-        vault: Arc::new(SealingVault::new(None)),
-        ids: Arc::new(Uuids),
-    };
-    let account_sid = AccountSid::from_bits(1);
-    let auth_token = watch::channel(Secret::new("token")).1;
-    let router = reachability_functions::events(App::new(
-        ports,
-        Settings { account_sid, auth_token, public_url: None, clock: clock::now },
-    ));
+    let (app, authorization) = app(store, Arc::new(Silent), Arc::new(Silent));
+    let router = reachability_functions::events(app);
     let request = Request::post(format!("/v1/Services/{}/Events", service.sid))
-        .header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token"))))
+        .header(header::AUTHORIZATION, authorization)
         .body(body)
         .unwrap();
     let started = Instant::now();

@@ -1,6 +1,7 @@
 //! The support library of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it runs in tests only")]
 
+pub mod app;
 pub mod aws;
 pub mod changes;
 pub mod client;

@@ -1,0 +1,46 @@
+//! The HTTP functions over a store, without a listener.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reachability_domain::presence::message::PresenceMessage;
+use reachability_domain::presence::snapshot::UserSnapshots;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::queue::Queue;
+use reachability_domain::secret::Secret;
+use reachability_domain::sid::{AccountSid, Sid};
+use reachability_functions::app::{App, Ports, Settings};
+use reachability_infra::clock;
+use reachability_infra::credentials::vault::SealingVault;
+use reachability_infra::ids::Uuids;
+use tokio::sync::watch;
+
+use crate::store::PushStore;
+
+/// The state of the router over a store and its queues, and the header `Authorization` of its owner.
+pub fn app<S: PushStore + UserSnapshots + 'static>(
+    store: Arc<S>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    pushes: Arc<dyn Queue<PushMessage>>,
+) -> (App, String) {
+    let ports = Ports {
+        accounts: store.clone(),
+        api_keys: store.clone(),
+        services: store.clone(),
+        users: store.clone(),
+        snapshots: store.clone(),
+        states: store.clone(),
+        bindings: store.clone(),
+        credentials: store.clone(),
+        notifications: store,
+        events,
+        pushes,
+        vault: Arc::new(SealingVault::new(None)),
+        ids: Arc::new(Uuids),
+    };
+    let account_sid = AccountSid::from_bits(1);
+    let auth_token = watch::channel(Secret::new("token")).1;
+    let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token")));
+    (App::new(ports, Settings { account_sid, auth_token, public_url: None, clock: clock::now }), authorization)
+}
