@@ -39,6 +39,9 @@ const MAX_FRIENDLY_NAME: usize = 256;
 /// How long a user's attributes may be, in bytes.
 const MAX_ATTRIBUTES: usize = 4_096;
 
+/// How many of a user's conversations a page has at most.
+const MAX_CONVERSATIONS: usize = 50;
+
 /// Which API shows the users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
@@ -258,7 +261,7 @@ async fn list_conversations(
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
     let user = find_user(&*users, service, &request).await?;
-    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?;
+    let listing = Listing::<UserSid>::of(&request.query, MAX_CONVERSATIONS)?;
     let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
     let key = view.conversations().to_lowercase();

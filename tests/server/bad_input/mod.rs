@@ -82,7 +82,7 @@ const LISTS: &[(&str, u64)] = &[
     ("/v2/Services/{IS}/Bindings", 50),
     ("/v2/Services/{IS}/Users", 100),
     ("/v2/Services/{IS}/Users/alice/Bindings", 50),
-    ("/v2/Services/{IS}/Users/alice/Channels", 100),
+    ("/v2/Services/{IS}/Users/alice/Channels", 50),
     ("/2010-04-01/Accounts/{AC}/Keys.json", 1000),
 ];
 
