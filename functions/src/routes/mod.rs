@@ -2,6 +2,7 @@
 //! out.
 
 pub(crate) mod account;
+mod binding_resource;
 pub(crate) mod bindings;
 pub(crate) mod changes;
 pub(crate) mod chat;
@@ -14,4 +15,5 @@ pub(crate) mod notifications;
 mod scope;
 pub(crate) mod services;
 mod settings;
+mod tags;
 pub(crate) mod users;

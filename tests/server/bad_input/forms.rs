@@ -138,6 +138,9 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (bindings, device, "CredentialSid", &["", "x", &fixture.service, NO_CREDENTIAL], 20001),
         (bindings, apple_device, "CredentialSid", &[&fixture.credential], 20001),
         (bindings, device, "Endpoint", &[&long(257)], 20001),
+        (bindings, device, "Tag", &["", &long(129), &"ü".repeat(129), "a\nb", "a\0"], 20001),
+        (bindings, device, "Tag", &["all", "apn", "fcm", "gcm"], 20001),
+        (bindings, device, "NotificationProtocolVersion", &["2", "4", "x", "3 "], 20001),
         (sent, said, "Identity", &[""], 20001),
         (sent, said, "Identity", &[&long(257)], 50207),
         (sent, said, "Identity", &[&user_sid], 50206),
@@ -147,6 +150,17 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (sent, said, "Priority", &["", "x", "High", "normal"], 20001),
         (sent, said, "Ttl", &["", "x", "-1", "1.5", "2419201"], 20001),
         (sent, said, "Sound", &[&long(257)], 20001),
+        (sent, said, "Tag", &["", &long(129), "a\u{7f}"], 20001),
+        (sent, said, "ToBinding", &["x", "{\"binding_type\":\"apn\",\"address\":\"0a\"}"], 20001),
+        (sent, said, "DeliveryCallbackUrl", &["https://chat.test/"], 20001),
+        (sent, said, "Segment", &["x"], 20001),
+        (sent, said, "Action", &["x"], 20001),
+        (sent, said, "Apn", &["{}"], 20001),
+        (sent, said, "Fcm", &["{}"], 20001),
+        (sent, said, "Gcm", &["{}"], 20001),
+        (sent, said, "Sms", &["{}"], 20001),
+        (sent, said, "FacebookMessenger", &["{}"], 20001),
+        (sent, said, "Alexa", &["{}"], 20001),
     ] {
         for path in paths {
             for value in bad_values {
@@ -163,7 +177,17 @@ fn one_bad_parameter_refuses_the_whole_request() {
     fixture.post(sent[0], &body).assert_error(400, 20001, "too much");
     let message = fixture.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
     assert!(message.contains("Identity"), "{message}");
+    let tags = |count: usize| (0..count).map(|number| format!("&Tag={number}")).collect::<String>();
+    for (path, form) in [(sent[0], format!("{said}{}", tags(6))), (bindings[0], format!("{device}{}", tags(21)))] {
+        let message = fixture.post(path, &form).assert_error(400, 20001, "too many tags");
+        assert!(message.contains("Tag"), "{message}");
+    }
     for (path, query, code) in [
+        ("/v1/Services/{IS}/Bindings", "Tag=", 20001),
+        ("/v1/Services/{IS}/Bindings", "Tag=x&Tag=%00", 20001),
+        ("/v1/Services/{IS}/Bindings", &tags(6), 20001),
+        ("/v1/Services/{IS}/Bindings", "StartDate=2026-11-20", 20001),
+        ("/v1/Services/{IS}/Bindings", "EndDate=2026-11-20", 20001),
         ("/v1/Services/{IS}/Bindings", "BindingType=x", 50209),
         ("/v1/Services/{IS}/Bindings", "BindingType=apn&BindingType=", 50209),
         ("/v2/Services/{IS}/Bindings", "BindingType=APN", 50209),
@@ -175,6 +199,18 @@ fn one_bad_parameter_refuses_the_whole_request() {
         fixture.get(&format!("{path}?{query}")).assert_error(400, code, &format!("GET {path}?{query:.80}"));
     }
     assert_eq!(fixture.everything(), before);
+
+    // As many tags as there may be. The same tag counts once, and an empty parameter that is not built says nothing.
+    let given = fixture.post(bindings[0], &format!("{device}{0}{0}&NotificationProtocolVersion=3", tags(20)));
+    assert_eq!((given.status, given.json()["tags"].as_array().map(Vec::len)), (201, Some(20)), "{}", given.body);
+    let notified = fixture.post(sent[0], &format!("{said}{}&Tag=0&Sms=&ToBinding=&Segment=", tags(5)));
+    assert_eq!(
+        (notified.status, notified.json()["tags"].as_array().map(Vec::len)),
+        (201, Some(5)),
+        "{}",
+        notified.body
+    );
+    assert_eq!(fixture.get(&format!("{}?{}&Tag=0", bindings[0], tags(5))).status, 200);
 
     // With several credentials the request must name one.
     let another = fixture.post("/v1/Credentials", &gcm);
