@@ -66,7 +66,9 @@ fn configuration_routes() -> Router<App> {
         .merge(routes::chat::routes())
         .merge(routes::configuration::routes())
         .merge(routes::credentials::routes())
+        .merge(routes::empty_lists::routes())
         .merge(routes::keys::routes())
+        .merge(routes::roles::routes())
         .merge(routes::services::routes())
         .route("/healthz", get(async || "ok\n"))
 }

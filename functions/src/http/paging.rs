@@ -90,6 +90,11 @@ impl<K: Sid> Listing<K> {
         self.number
     }
 
+    /// Renders a list at this path that is always empty.
+    pub(crate) fn show_empty(&self, base_url: &str, path: &str, key: &str) -> Response {
+        self.show(base_url, path, key, &Page::<K>::EMPTY, |sid| *sid, Vec::<()>::new())
+    }
+
     /// Renders `page`, for a list at this path. `items` are its items as the answer shows them.
     pub(crate) fn show<T>(
         &self,

@@ -26,6 +26,7 @@ use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;
+use crate::routes::empty_lists::empty;
 use crate::routes::scope::{find_service, find_user};
 use crate::routes::settings::role;
 use crate::use_cases::services::ServiceDirectory;
@@ -261,11 +262,8 @@ async fn list_conversations(
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
     let user = find_user(&*users, service, &request).await?;
-    let listing = Listing::<UserSid>::of(&request.query, MAX_CONVERSATIONS)?;
-    let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
-    let key = view.conversations().to_lowercase();
-    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, Vec::<()>::new()))
+    empty(&request, &path, &view.conversations().to_lowercase(), MAX_CONVERSATIONS)
 }
 
 /// The parameters that creating and updating have in common. Clients cannot set `IsOnline` and `IsNotifiable`.

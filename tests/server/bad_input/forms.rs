@@ -22,7 +22,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
     let notifications: &[&str] = &["/v1/Services/{IS}/Configuration/Notifications"];
     let account_webhooks: &[&str] = &["/v1/Configuration/Webhooks"];
     let webhooks: &[&str] = &["/v1/Services/{IS}/Configuration/Webhooks", "/v1/Configuration/Webhooks"];
-    let chat: &[&str] = &["/v2/Services/{IS}"];
+    let chat: &[&str] = &["/v1/Services/{IS}", "/v2/Services/{IS}"];
     let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json"];
     let credentials: &[&str] = &["/v1/Credentials", "/v2/Credentials"];
     let credential: &[&str] = &["/v1/Credentials/{CR}", "/v2/Credentials/{CR}"];

@@ -142,6 +142,11 @@ fn unknown_paths_are_not_found() {
         ("/v1/Services/{IS}/Nothing", "/Services/{IS}/Nothing"),
         ("/v1/Services/{IS}/Users/", "/Services/{IS}/Users/"),
         ("/v1/Services/{IS}/Users/alice/Channels", "/Services/{IS}/Users/alice/Channels"),
+        ("/v1/Services/{IS}/Channels", "/Services/{IS}/Channels"),
+        ("/v1/Services/{IS}/Conversations/CH0", "/Services/{IS}/Conversations/CH0"),
+        ("/v1/ConversationWithParticipants", "/ConversationWithParticipants"),
+        ("/v2/Roles", "/Roles"),
+        ("/v2/Services/{IS}/Conversations", "/Services/{IS}/Conversations"),
         ("/v2/Services/{IS}/Configuration", "/Services/{IS}/Configuration"),
         ("/v2/Services/{IS}/Events", "/Services/{IS}/Events"),
         ("/v1/Changes", "/Changes"),
@@ -230,6 +235,15 @@ fn malformed_and_unknown_sids_are_not_found() {
                 }
             }
         }
+    }
+    for (path, _) in ROUTES.iter().filter(|(path, _)| path.contains("RL}")) {
+        for sid in ["x", "RL", "{IS}", "RL00000000000000000000000000000000"] {
+            let path = path.replace("{RL}", sid).replace("{defaultRL}", sid);
+            fixture.get(&path).assert_error(404, 20404, &path);
+        }
+        // A role belongs to one service.
+        let path = path.replace("{IS}", &fixture.other_service).replace("{defaultRL}", &fixture.role);
+        fixture.get(&path).assert_error(404, 20404, &path);
     }
     for sid in ["x", "NT", "{BS}", "NT00000000000000000000000000000000"] {
         for path in ["/v1/Services/{IS}/Notifications/{NT}", "/v1/Services/{IS}/Notifications/{NT}/Deliveries"] {
