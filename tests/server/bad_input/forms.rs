@@ -23,7 +23,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
     let account_webhooks: &[&str] = &["/v1/Configuration/Webhooks"];
     let webhooks: &[&str] = &["/v1/Services/{IS}/Configuration/Webhooks", "/v1/Configuration/Webhooks"];
     let chat: &[&str] = &["/v1/Services/{IS}", "/v2/Services/{IS}"];
-    let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json"];
+    let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json", "/2010-04-01/Accounts/{AC}/Keys/{SK}.json"];
     let credentials: &[&str] = &["/v1/Credentials", "/v2/Credentials"];
     let credential: &[&str] = &["/v1/Credentials/{CR}", "/v2/Credentials/{CR}"];
     let bindings: &[&str] = &["/v1/Services/{IS}/Bindings"];
@@ -102,7 +102,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (chat, GOOD_FORM, "Notifications.InvitedToChannel.Template", &[&long(2_049)], 50058),
         (chat, GOOD_FORM, "Notifications.AddedToChannel.Sound", &[&long(257)], 50059),
         (chat, GOOD_FORM, "Notifications.LogEnabled", &["x"], 20001),
-        (keys, "", "FriendlyName", &[&long(65)], 20001),
+        (keys, "", "FriendlyName", &[&long(65), &"ü".repeat(65)], 20001),
         (credentials, &fcm, "Type", &["", "x", "APN", "twilsock", "fcm "], 20001),
         (credentials, &fcm, "FriendlyName", &[&long(65), &"ü".repeat(65)], 20001),
         (credentials, &fcm, "Sandbox", &["", "1", "yes"], 20001),
@@ -353,6 +353,7 @@ fn an_empty_update_changes_nothing() {
         "/v2/Credentials/{CR}",
         "/v2/Services/{IS}",
         "/v2/Services/{IS}/Users/alice",
+        "/2010-04-01/Accounts/{AC}/Keys/{SK}.json",
     ] {
         let fetched = fixture.get(path).json();
         for headers in [&[owner.as_str()] as &[&str], &[&owner, FORM], &[&owner, JSON]] {

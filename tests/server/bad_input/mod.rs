@@ -75,7 +75,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v2/Services/{IS}/Users/alice/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v2/Services/{IS}/Users/alice/Channels", &["GET"]),
     ("/2010-04-01/Accounts/{AC}/Keys.json", &["GET", "POST"]),
-    ("/2010-04-01/Accounts/{AC}/Keys/{SK}.json", &["GET", "DELETE"]),
+    ("/2010-04-01/Accounts/{AC}/Keys/{SK}.json", &["GET", "POST", "DELETE"]),
 ];
 
 /// The lists, with the largest page of each.

@@ -253,7 +253,7 @@ fn malformed_and_unknown_sids_are_not_found() {
         }
     }
     for key in ["SK", "SKx.json", "SK00000000000000000000000000000000.json", "{IS}.json", "{SK}.xml", ".json"] {
-        for method in ["GET", "DELETE"] {
+        for method in ["GET", "POST", "DELETE"] {
             let path = format!("/2010-04-01/Accounts/{{AC}}/Keys/{key}");
             fixture.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
         }
