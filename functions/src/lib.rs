@@ -39,8 +39,8 @@ pub fn router(app: App, change_log: Option<Arc<dyn ChangeLog>>) -> Router {
     serve(app, routes)
 }
 
-/// The function `configuration`: services with their settings, and the account with its keys and credentials. It also
-/// answers requests for unknown paths.
+/// The function `configuration`: services with their settings and roles, the account with its keys and credentials, and
+/// lists that are always empty. It also answers requests for unknown paths.
 pub fn configuration(app: App) -> Router {
     serve(app, configuration_routes())
 }
