@@ -107,10 +107,12 @@ sids! {
     ServiceSid = "IS";
     /// A user of a service.
     UserSid = "US";
-    /// A role. This project stores only its sid.
+    /// A role. What it means is not stored ([`crate::directory::role`]).
     RoleSid = "RL";
     /// An API key.
     KeySid = "SK";
+    /// A conversation. This project has none, but lists them.
+    ConversationSid = "CH";
     /// A messaging service. This project stores only its sid.
     MessagingServiceSid = "MG";
     /// A push registration of a device.

@@ -38,8 +38,8 @@ pub fn router(app: App, changes: Option<Changes>) -> Router {
     serve(app, routes)
 }
 
-/// The function `configuration`: services with their settings, and the account with its keys and credentials. It also
-/// answers requests for unknown paths.
+/// The function `configuration`: services with their settings and roles, the account with its keys and credentials, and
+/// lists that are always empty. It also answers requests for unknown paths.
 pub fn configuration(app: App) -> Router {
     serve(app, configuration_routes())
 }
@@ -65,7 +65,9 @@ fn configuration_routes() -> Router<App> {
         .merge(routes::chat::routes())
         .merge(routes::configuration::routes())
         .merge(routes::credentials::routes())
+        .merge(routes::empty_lists::routes())
         .merge(routes::keys::routes())
+        .merge(routes::roles::routes())
         .merge(routes::services::routes())
         .route("/healthz", get(async || "ok\n"))
 }

@@ -275,6 +275,12 @@ impl ApiKeys for MemoryStore {
         Ok(list(&self.contents().keys, page, |key| key))
     }
 
+    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        *contents.keys.get_mut(&key.sid).ok_or(StoreError::Missing)? = key.clone();
+        Ok(())
+    }
+
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         Ok(self.contents().keys.remove(&sid).is_some())
     }

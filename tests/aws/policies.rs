@@ -214,7 +214,8 @@ impl Recording {
     async fn new() -> Self {
         let config = aws::config(&DynamoDbLocal::shared().url()).await;
         let (sid, secret) = (KeySid::from_bits(1), Secret::new("secret"));
-        let key = ApiKey { sid, friendly_name: "test".to_owned(), secret, date_created: clock::now() };
+        let key =
+            ApiKey { sid, friendly_name: "test".to_owned(), secret, date_created: clock::now(), date_updated: None };
         let recording = Self {
             table: aws::create_table(&Client::new(&config)).await,
             config,
@@ -358,10 +359,14 @@ async fn everything(recording: &Recording) {
     let doomed = format!("/v1/Services/{}", sid(&doomed));
     configuration.get("/v1/Services").await;
     configuration.get(&doomed).await;
+    configuration.get(&format!("{doomed}/Roles")).await;
+    configuration.get(&format!("{doomed}/Conversations")).await;
+    configuration.post(&doomed, "FriendlyName=gone").await;
     let account = format!("/2010-04-01/Accounts/{}", AccountSid::from_bits(1));
     let key = configuration.post(&format!("{account}/Keys.json"), "FriendlyName=a").await;
     configuration.get(&format!("{account}/Keys.json")).await;
     configuration.get(&format!("{account}/Keys/{}.json", sid(&key))).await;
+    configuration.post(&format!("{account}/Keys/{}.json", sid(&key)), "FriendlyName=b").await;
     configuration.delete(&format!("{account}/Keys/{}.json", sid(&key))).await;
     let arn = "PlatformApplicationArn=arn:aws:sns:us-east-1:123456789012:app/GCM/app";
     let credential = configuration.post("/v1/Credentials", &format!("Type=fcm&{arn}")).await;

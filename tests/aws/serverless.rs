@@ -208,13 +208,14 @@ async fn python_works_over_the_deployed_api() {
     let _turn = MACHINE.write().await;
     let mut script = clients::python("conversations.py");
     script.env("REACHABILITY_GATEWAY", "1");
-    clients::passes(&clients::run(script, Stack::shared().api()), 25, "");
+    clients::passes(&clients::run(script, Stack::shared().api()), clients::PYTHON_CHECKS, "");
 }
 
 #[tokio::test]
 async fn node_works_over_the_deployed_api() {
     let _turn = MACHINE.write().await;
-    clients::passes(&clients::run(clients::node("conversations.mjs"), Stack::shared().api()), 24, "");
+    let output = clients::run(clients::node("conversations.mjs"), Stack::shared().api());
+    clients::passes(&output, clients::NODE_CHECKS, "");
 }
 
 /// Sends messages to the event queue, like an owner with permissions for the queue.

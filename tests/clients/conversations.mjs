@@ -171,6 +171,116 @@ const checks = {
     await refused(404, 20404, conversations.fetch());
   },
 
+  async chat_v1_switches_reachability() {
+    const service = await newService();
+    const configuration = v1.services(service.sid).configuration();
+    const chat = client.chat.v1.services(service.sid);
+    for (const enabled of [true, false]) {
+      const updated = await chat.update({ reachabilityEnabled: enabled });
+      equal([updated.sid, updated.reachabilityEnabled], [service.sid, enabled]);
+      equal((await configuration.fetch()).reachabilityEnabled, enabled);
+      equal((await v2.services(service.sid).fetch()).reachabilityEnabled, enabled);
+    }
+    equal((await chat.update({ friendlyName: "Renamed" })).friendlyName, "Renamed");
+    equal((await v1.services(service.sid).fetch()).friendlyName, "Renamed");
+    const nowhere = client.chat.v1.services(`IS${"0".repeat(32)}`);
+    await refused(404, 20404, nowhere.update({ reachabilityEnabled: true }));
+  },
+
+  async roles() {
+    const service = await newService();
+    const context = v1.services(service.sid);
+    const chat = v2.services(service.sid);
+    const shown = await chat.fetch();
+    const defaults = {
+      [shown.defaultServiceRoleSid]: ["service user", "service", "deployment", ["editOwnUserInfo"]],
+      [shown.defaultChannelRoleSid]: ["channel user", "conversation", "channel", []],
+      [shown.defaultChannelCreatorRoleSid]: ["channel admin", "conversation", "channel", []],
+    };
+    const { roleSid } = await context.users.create({ identity: "alice" });
+    equal((await context.roles(roleSid).fetch()).friendlyName, "service user");
+    equal((await chat.roles(roleSid).fetch()).friendlyName, "service user");
+    for (const [roles, key, place] of [
+      [context.roles, "chatServiceSid", 1],
+      [chat.roles, "serviceSid", 2],
+    ]) {
+      equal(sids(await roles.list()), Object.keys(defaults).sort());
+      equal(sids(await roles.list({ pageSize: 1 })), Object.keys(defaults).sort());
+      for (const role of await roles.list()) {
+        const expected = defaults[role.sid];
+        const fetched = await roles(role.sid).fetch();
+        for (const item of [role, fetched]) {
+          equal([item.friendlyName, item.type, item.permissions], [expected[0], expected[place], expected[3]]);
+          equal([item.accountSid, item[key]], [ACCOUNT, service.sid]);
+          equal([item.dateCreated, item.dateUpdated], [service.dateCreated, service.dateCreated]);
+        }
+        equal((await request(fetched.url)).url, fetched.url);
+        await refused(405, 20004, roles(role.sid).remove());
+        await refused(405, 20004, roles(role.sid).update({ permission: ["editAnyUserInfo"] }));
+      }
+      const more = { friendlyName: "x", type: "service", permission: ["editOwnUserInfo"] };
+      await refused(405, 20004, roles.create(more));
+      await refused(404, 20404, roles(`RL${"0".repeat(32)}`).fetch());
+      equal(sids(await roles.list()), Object.keys(defaults).sort());
+    }
+
+    // Users have their role also when another one becomes the default.
+    const other = `RL${"f".repeat(32)}`;
+    await context.configuration().update({ defaultChatServiceRoleSid: other });
+    equal(sids(await context.roles.list()), [...Object.keys(defaults), other].sort());
+    equal((await context.roles((await context.users("alice").fetch()).roleSid).fetch()).friendlyName, "service user");
+    equal((await context.users.create({ identity: "bob" })).roleSid, other);
+    equal((await context.roles(other).fetch()).sid, other);
+
+    const user = await v1.users.create({ identity: "with a role" });
+    assert(sids(await v1.roles.list()).includes(user.roleSid), user.roleSid);
+    equal((await v1.roles(user.roleSid).fetch()).url, `${URL}/v1/Roles/${user.roleSid}`);
+    await refused(404, 20404, v1.roles(roleSid).fetch());
+    await v1.users(user.sid).remove();
+  },
+
+  async empty_lists() {
+    const service = await newService();
+    const context = v1.services(service.sid);
+    const chat = v2.services(service.sid);
+    const user = await context.users.create({ identity: "a b" });
+    for (const listed of [
+      v1.conversations.list(),
+      v1.conversations.list({ pageSize: 1_000, state: "active" }),
+      v1.participantConversations.list({ identity: "alice" }),
+      context.conversations.list(),
+      context.conversations.list({ limit: Number.MAX_SAFE_INTEGER }),
+      context.participantConversations.list({ identity: "a b" }),
+      context.participantConversations.list({ address: "+15550000000" }),
+      context.users(user.sid).userConversations.list(),
+      context.users("a b").userConversations.list(),
+      chat.channels.list(),
+      chat.channels.list({ type: ["public"], pageSize: 7 }),
+      chat.users("a b").userChannels.list({ pageSize: 1_000 }),
+    ]) {
+      equal(await listed, []);
+    }
+    const { links } = await context.fetch();
+    for (const [url, key, page_size] of [
+      [`${URL}/v1/Conversations`, "conversations", 100],
+      [`${URL}/v1/ParticipantConversations`, "conversations", 50],
+      [links.conversations, "conversations", 100],
+      [links.participant_conversations, "conversations", 50],
+      [(await context.users(user.sid).fetch()).links.user_conversations, "conversations", 50],
+      [(await chat.fetch()).links.channels, "channels", 100],
+      [(await chat.users(user.sid).fetch()).links.user_channels, "channels", 50],
+    ]) {
+      const first = `${url}?PageSize=${page_size}&Page=0`;
+      const pages = { first_page_url: first, previous_page_url: null, url: first, next_page_url: null };
+      const expected = { meta: { page: 0, page_size, ...pages, key }, [key]: [] };
+      equal(await request(`${url}?PageSize=99999999999999999999`), expected);
+    }
+    await refused(405, 20004, context.conversations.create({ friendlyName: "x" }));
+    await refused(404, 20404, context.conversations(`CH${"0".repeat(32)}`).fetch());
+    await refused(404, 20404, v1.services(`IS${"0".repeat(32)}`).conversations.list());
+    await refused(404, 20404, v2.services(`IS${"0".repeat(32)}`).channels.list());
+  },
+
   async configuration() {
     const service = await newService();
     const configuration = v1.services(service.sid).configuration();
@@ -280,6 +390,11 @@ const checks = {
     equal([fetched.defaultChatServiceSid, fetched.defaultMessagingServiceSid], [service.sid, messaging]);
     equal([fetched.defaultInactiveTimer, fetched.defaultClosedTimer], ["PT5M", "PT20M"]);
     equal(fetched.links.service, `${URL}/v1/Services/${service.sid}/Configuration`);
+    await configuration.update({ defaultInactiveTimer: "P1M", defaultClosedTimer: "P1Y" });
+    fetched = await configuration.fetch();
+    equal([fetched.defaultInactiveTimer, fetched.defaultClosedTimer], ["P1M", "P1Y"]);
+    await refused(400, 20001, configuration.update({ defaultInactiveTimer: "PT59S" }));
+    await refused(400, 20001, configuration.update({ defaultClosedTimer: "-P1Y" }));
     await configuration.update({
       defaultChatServiceSid: first.defaultChatServiceSid,
       defaultInactiveTimer: "",
@@ -415,6 +530,8 @@ const checks = {
     equal(sids(await users.list({ limit: 33 })), made.slice(0, 33));
     // Asks for pages that are larger than they may be.
     equal(sids(await users.list({ limit: 120 })), made);
+    equal(sids(await users.list({ limit: Number.MAX_SAFE_INTEGER })), made);
+    equal(sids(await users.list({ pageSize: 1e20 })), made);
     equal(sids(await users.list({ limit: 20, pageSize: 7 })), made.slice(0, 20));
 
     const first = await users.page();
@@ -569,7 +686,8 @@ const checks = {
     const phone = await registered(service, "a b", "apn", "00FF".repeat(16));
     assert.match(phone.sid, /^BS[0-9a-f]{32}$/);
     equal([phone.accountSid, phone.identity, phone.bindingType], [ACCOUNT, "a b", "apn"]);
-    equal([phone.credentialSid, phone.endpoint, phone.address], [null, phone.sid, undefined]);
+    equal([phone.credentialSid, phone.endpoint, phone.address], [null, phone.sid, "00FF".repeat(16)]);
+    equal([phone.serviceSid, phone.tags, phone.notificationProtocolVersion], [service.sid, [], "3"]);
     const more = { endpoint: "tablet", credentialSid: credential.sid, tag: ["x"] };
     const tablet = await registered(service, "a b", "fcm", "t:1", more);
     equal([tablet.credentialSid, tablet.endpoint], [credential.sid, "tablet"]);
@@ -626,6 +744,120 @@ const checks = {
     equal(await chat.bindings(other.sid).remove(), true);
     equal([await isNotifiable("bob & co"), await isNotifiable("never registered")], [false, null]);
     await v1.credentials(credential.sid).remove();
+  },
+
+  async tags() {
+    const service = await newService();
+    const context = v1.services(service.sid);
+    const notify = client.notify.v1.services(service.sid);
+    const given = { tag: ["vip", "Straße & Co", "vip"] };
+    const phone = await registered(service, "alice & co", "apn", "0a".repeat(32), given);
+    equal(phone.tags, ["vip", "Straße & Co"]);
+    const more = { tag: ["vip"], notificationProtocolVersion: "3" };
+    const tablet = await registered(service, "alice & co", "fcm", "t:1", more);
+    const other = await registered(service, "bob", "gcm", "t:2");
+    for (const fetched of [
+      await notify.bindings(phone.sid).fetch(),
+      (await notify.bindings.list({ identity: ["alice & co"], tag: ["apn"] }))[0],
+    ]) {
+      equal([fetched.sid, fetched.serviceSid, fetched.accountSid], [phone.sid, service.sid, ACCOUNT]);
+      equal([fetched.identity, fetched.bindingType, fetched.endpoint], ["alice & co", "apn", phone.sid]);
+      equal([fetched.tags, fetched.address], [["vip", "Straße & Co"], null]);
+      equal(fetched.notificationProtocolVersion, "3");
+      equal(Object.keys(fetched.links), ["user"]);
+      equal((await request(fetched.links.user)).identity, "alice & co");
+      equal((await request(fetched.url)).url, fetched.url);
+      assert(fetched.dateCreated instanceof Date && fetched.dateUpdated instanceof Date);
+    }
+
+    const everything = sids([phone, tablet, other]).sort();
+    for (const [wanted, expected] of [
+      [["all"], [phone, tablet, other]],
+      [["vip"], [phone, tablet]],
+      [["Straße & Co", "vip"], [phone]],
+      [["apn"], [phone]],
+      [["fcm"], [tablet, other]],
+      [["gcm", "all"], [tablet, other]],
+      [["vip", "fcm"], [tablet]],
+      [["apn", "fcm"], []],
+      [["VIP"], []],
+    ]) {
+      equal(sids(await notify.bindings.list({ tag: wanted })), sids(expected).sort());
+      // Each page asks for the same tags.
+      equal(sids(await notify.bindings.list({ tag: wanted, pageSize: 1 })), sids(expected).sort());
+    }
+    equal(await notify.bindings.list({ tag: ["vip"], identity: ["bob"] }), []);
+    equal(sids(await notify.bindings.list({ tag: ["all"], identity: ["bob"] })), [other.sid]);
+
+    // The tags are those of the last registration.
+    const again = await registered(service, "alice & co", "apn", "0a".repeat(32), { tag: ["new"] });
+    equal(again.tags, ["new"]);
+    equal(sids(await notify.bindings.list({ tag: ["vip"] })), [tablet.sid]);
+    equal((await registered(service, "alice & co", "apn", "0a".repeat(32))).tags, []);
+    equal(await notify.bindings.list({ tag: ["new"] }), []);
+    // The other APIs show the same bindings.
+    equal(sids(await context.bindings.list()), everything);
+    equal(await notify.bindings(other.sid).remove(), true);
+    await refused(404, 20404, context.bindings(other.sid).fetch());
+
+    const numbers = (count) => Array.from({ length: count }, (_, number) => String(number));
+    for (const tag of [["all"], ["apn"], [""], ["x".repeat(129)], ["a\nb"], numbers(21)]) {
+      assert.match(await refused(400, 20001, registered(service, "alice", "apn", "0a", { tag })), /Tag/);
+    }
+    for (const tag of [[""], ["x".repeat(129)], numbers(6)]) {
+      assert.match(await refused(400, 20001, notify.bindings.list({ tag })), /Tag/);
+    }
+    const older = { notificationProtocolVersion: "2" };
+    await refused(400, 20001, registered(service, "alice", "apn", "0a", older));
+    const since = { startDate: new Date(Date.UTC(2026, 10, 20)) };
+    assert.match(await refused(400, 20001, notify.bindings.list(since)), /StartDate/);
+  },
+
+  async tagged_notifications() {
+    const service = await newService();
+    const { notifications } = client.notify.v1.services(service.sid);
+    const phone = await registered(service, "alice", "apn", "0a".repeat(32), { tag: ["vip", "berlin"] });
+    const tablet = await registered(service, "alice", "apn", "0b".repeat(32), { tag: ["vip"] });
+    await registered(service, "bob", "apn", "0c".repeat(32), { tag: ["vip", "berlin"] });
+    for (const [tag, expected] of [
+      [["vip"], [phone, tablet]],
+      [["vip", "berlin"], [phone]],
+      [["apn", "berlin"], [phone]],
+      [[], [phone, tablet]],
+    ]) {
+      const sent = await notifications.create({ identity: ["alice"], body: "x", tag });
+      equal([sent.tags, sent.ttl], [tag, 2419200]);
+      // All deliveries are there as soon as there is one.
+      const deadline = Date.now() + 10_000;
+      let deliveries = [];
+      while (deliveries.length === 0) {
+        assert(Date.now() < deadline, `nothing is delivered to ${tag}`);
+        await sleep(50);
+        const url = `${URL}/v1/Services/${service.sid}/Notifications/${sent.sid}/Deliveries`;
+        ({ deliveries } = await request(url));
+      }
+      equal(deliveries.map((delivery) => delivery.binding_sid), sids(expected).sort());
+    }
+    equal((await notifications.create({ identity: ["bob"], body: "x", ttl: 0 })).ttl, 0);
+
+    for (const [name, value] of Object.entries({
+      ToBinding: { toBinding: ['{"binding_type":"apn","address":"0a"}'] },
+      Segment: { segment: ["x"] },
+      Sms: { sms: { body: "x" } },
+      DeliveryCallbackUrl: { deliveryCallbackUrl: "https://example.com/" },
+      Apn: { apn: { aps: { badge: 1 } } },
+      Fcm: { fcm: { collapse_key: "x" } },
+      Gcm: { gcm: { collapse_key: "x" } },
+      Action: { action: "x" },
+      Alexa: { alexa: {} },
+      FacebookMessenger: { facebookMessenger: {} },
+      Tag: { tag: ["1", "2", "3", "4", "5", "6"] },
+    })) {
+      const message = await refused(400, 20001, notifications.create({ identity: ["alice"], body: "x", ...value }));
+      assert.match(message, new RegExp(`\\b${name}\\b`));
+    }
+    // Tags select among the devices of users, who must be named.
+    assert.match(await refused(400, 20001, notifications.create({ tag: ["vip"], body: "x" })), /Identity/);
   },
 
   async devices_change_hands() {
@@ -761,6 +993,13 @@ const checks = {
     equal(sids(await account.keys.list()), [key.sid, ...others]);
     equal(sids(await account.keys.list({ pageSize: 2 })), [key.sid, ...others]);
     equal(sids(await account.keys.list({ limit: 2 })), [key.sid, others[0]]);
+    const renamed = await account.keys(key.sid).update({ friendlyName: "renamed ü" });
+    equal([renamed.sid, renamed.friendlyName, renamed.dateCreated], [key.sid, "renamed ü", key.dateCreated]);
+    assert(renamed.dateUpdated >= key.dateUpdated, renamed.dateUpdated);
+    equal((await account.keys(key.sid).fetch()).friendlyName, "renamed ü");
+    equal((await renamed.update()).friendlyName, "renamed ü");
+    await refused(400, 20001, account.keys(key.sid).update({ friendlyName: "x".repeat(65) }));
+    await refused(404, 20404, account.keys(`SK${"0".repeat(32)}`).update({ friendlyName: "x" }));
 
     const holder = clientOf(key.sid, key.secret);
     const service = await holder.conversations.v1.services.create({ friendlyName: "made with a key" });
@@ -770,6 +1009,7 @@ const checks = {
     equal((await holder.chat.v2.services(service.sid).fetch()).reachabilityEnabled, true);
     await refused(403, 20403, holder.api.v2010.account.newKeys.create({ friendlyName: "another" }));
     await refused(403, 20403, holder.api.v2010.account.keys(others[0]).remove());
+    await refused(403, 20403, holder.api.v2010.account.keys(key.sid).update({ friendlyName: "x" }));
     await refused(401, 20003, clientOf(key.sid, "wrong").conversations.v1.services(service.sid).fetch());
 
     for (const sid of [key.sid, ...others]) equal(await account.keys(sid).remove(), true);

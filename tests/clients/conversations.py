@@ -16,7 +16,7 @@ import warnings
 from base64 import b64encode
 from datetime import datetime, timedelta, timezone
 
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
 
@@ -83,6 +83,17 @@ def refused(status, code, call):
     except TwilioRestException as error:
         equal((error.status, error.code), (status, code))
         return error.msg
+    raise AssertionError(f"it was not refused with {status}/{code}")
+
+
+def list_refused(status, code, call):
+    """The same for a list: there the library has another error, with the answer in it."""
+    try:
+        call()
+    except TwilioException as error:
+        answer = error.args[1]
+        equal((answer.status_code, json.loads(answer.text)["code"]), (status, code))
+        return json.loads(answer.text)["message"]
     raise AssertionError(f"it was not refused with {status}/{code}")
 
 
@@ -182,6 +193,113 @@ def chat_services():
     equal(service.delete(), True)
     refused(404, 20404, services(service.sid).fetch)
     refused(404, 20404, conversations.fetch)
+
+
+@check
+def chat_v1_switches_reachability():
+    service = new_service()
+    configuration = client.conversations.v1.services(service.sid).configuration()
+    for enabled in (True, False):
+        updated = client.chat.v1.services(service.sid).update(reachability_enabled=enabled)
+        equal((updated.sid, updated.reachability_enabled), (service.sid, enabled))
+        equal(configuration.fetch().reachability_enabled, enabled)
+        equal(client.chat.v2.services(service.sid).fetch().reachability_enabled, enabled)
+    equal(client.chat.v1.services(service.sid).update(friendly_name="Renamed").friendly_name, "Renamed")
+    equal(service.fetch().friendly_name, "Renamed")
+    refused(404, 20404, lambda: client.chat.v1.services("IS" + "0" * 32).update(reachability_enabled=True))
+
+
+@check
+def roles():
+    service = new_service()
+    context = client.conversations.v1.services(service.sid)
+    chat = client.chat.v2.services(service.sid)
+    shown = chat.fetch()
+    defaults = {
+        shown.default_service_role_sid: ("service user", "service", "deployment", ["editOwnUserInfo"]),
+        shown.default_channel_role_sid: ("channel user", "conversation", "channel", []),
+        shown.default_channel_creator_role_sid: ("channel admin", "conversation", "channel", []),
+    }
+    role = context.users.create(identity="alice").role_sid
+    equal(context.roles(role).fetch().friendly_name, "service user")
+    equal(chat.roles(role).fetch().friendly_name, "service user")
+    for roles, key, place in ((context.roles, "chat_service_sid", 1), (chat.roles, "service_sid", 2)):
+        equal(sids(roles.list()), sorted(defaults))
+        equal(sids(roles.list(page_size=1)), sorted(defaults))
+        for role in roles.list():
+            expected = defaults[role.sid]
+            fetched = roles(role.sid).fetch()
+            for item in (role, fetched):
+                equal((item.friendly_name, item.type, item.permissions), (expected[0], expected[place], expected[3]))
+                equal((item.account_sid, getattr(item, key)), (ACCOUNT, service.sid))
+                equal((item.date_created, item.date_updated), (service.date_created, service.date_created))
+            equal(request(fetched.url)["url"], fetched.url)
+            refused(405, 20004, roles(role.sid).delete)
+            refused(405, 20004, lambda: roles(role.sid).update(permission=["editAnyUserInfo"]))
+        refused(405, 20004, lambda: roles.create(friendly_name="x", type="service", permission=["editOwnUserInfo"]))
+        refused(404, 20404, roles("RL" + "0" * 32).fetch)
+        equal(sids(roles.list()), sorted(defaults))
+
+    # Users have their role also when another one becomes the default.
+    other = "RL" + "f" * 32
+    context.configuration().update(default_chat_service_role_sid=other)
+    equal(sids(context.roles.list()), sorted([*defaults, other]))
+    equal(context.roles(context.users("alice").fetch().role_sid).fetch().friendly_name, "service user")
+    equal(context.roles(context.users.create(identity="bob").role_sid).fetch().sid, other)
+
+    of_account = client.conversations.v1.roles
+    listed = of_account.list()
+    user = client.conversations.v1.users.create(identity="with a role")
+    assert user.role_sid in sids(listed), (user.role_sid, sids(listed))
+    equal(of_account(user.role_sid).fetch().url, f"{URL}/v1/Roles/{user.role_sid}")
+    refused(404, 20404, of_account(role.sid).fetch)
+    user.delete()
+
+
+@check
+def empty_lists():
+    service = new_service()
+    v1, v2 = client.conversations.v1, client.chat.v2
+    context, chat = v1.services(service.sid), v2.services(service.sid)
+    user = context.users.create(identity="a b")
+    for listed in (
+        v1.conversations.list(),
+        v1.conversations.list(page_size=1_000, state="active"),
+        v1.participant_conversations.list(identity="alice"),
+        context.conversations.list(),
+        context.conversations.list(limit=10**30),
+        context.participant_conversations.list(identity="a b"),
+        context.participant_conversations.list(address="+15550000000"),
+        context.users(user.sid).user_conversations.list(),
+        context.users("a b").user_conversations.list(),
+        chat.channels.list(),
+        chat.channels.list(type=["public"], page_size=7),
+        chat.users("a b").user_channels.list(page_size=1_000),
+    ):
+        equal(listed, [])
+    for url, key, page_size in (
+        (f"{URL}/v1/Conversations", "conversations", 100),
+        (f"{URL}/v1/ParticipantConversations", "conversations", 50),
+        (f"{context.fetch().links['conversations']}", "conversations", 100),
+        (f"{context.fetch().links['participant_conversations']}", "conversations", 50),
+        (f"{context.users(user.sid).fetch().links['user_conversations']}", "conversations", 50),
+        (f"{chat.fetch().links['channels']}", "channels", 100),
+        (f"{chat.users(user.sid).fetch().links['user_channels']}", "channels", 50),
+    ):
+        meta = {
+            "page": 0,
+            "page_size": page_size,
+            "first_page_url": f"{url}?PageSize={page_size}&Page=0",
+            "previous_page_url": None,
+            "url": f"{url}?PageSize={page_size}&Page=0",
+            "next_page_url": None,
+            "key": key,
+        }
+        equal(request(f"{url}?PageSize=99999999999999999999"), {"meta": meta, key: []})
+    refused(405, 20004, lambda: context.conversations.create(friendly_name="x"))
+    refused(404, 20404, context.conversations("CH" + "0" * 32).fetch)
+    list_refused(404, 20404, v1.services("IS" + "0" * 32).conversations.list)
+    list_refused(404, 20404, v2.services("IS" + "0" * 32).channels.list)
 
 
 @check
@@ -298,6 +416,11 @@ def account_configuration():
     equal((fetched.default_chat_service_sid, fetched.default_messaging_service_sid), (service.sid, messaging))
     equal((fetched.default_inactive_timer, fetched.default_closed_timer), ("PT5M", "PT20M"))
     equal(fetched.links["service"], f"{URL}/v1/Services/{service.sid}/Configuration")
+    configuration.update(default_inactive_timer="P1M", default_closed_timer="P1Y")
+    fetched = configuration.fetch()
+    equal((fetched.default_inactive_timer, fetched.default_closed_timer), ("P1M", "P1Y"))
+    refused(400, 20001, lambda: configuration.update(default_inactive_timer="PT59S"))
+    refused(400, 20001, lambda: configuration.update(default_closed_timer="-P1Y"))
     configuration.update(
         default_chat_service_sid=first.default_chat_service_sid, default_inactive_timer="", default_closed_timer=""
     )
@@ -427,6 +550,8 @@ def paging():
     equal(sids(users.list(limit=33)), made[:33])
     # Asks for pages that are larger than they may be.
     equal(sids(users.list(limit=120)), made)
+    equal(sids(users.list(page_size=2**63)), made)
+    equal(sids(users.list(limit=10**30)), made)
     equal(sids(users.list(limit=20, page_size=7)), made[:20])
     equal(sids(users.stream()), made)
 
@@ -587,7 +712,8 @@ def bindings():
     phone = registered(service, "a b", "apn", "00FF" * 16)
     matches(phone.sid, "BS[0-9a-f]{32}")
     equal((phone.account_sid, phone.identity, phone.binding_type), (ACCOUNT, "a b", "apn"))
-    equal((phone.credential_sid, phone.endpoint, phone.address), (None, phone.sid, None))
+    equal((phone.credential_sid, phone.endpoint, phone.address), (None, phone.sid, "00FF" * 16))
+    equal((phone.service_sid, phone.tags, phone.notification_protocol_version), (service.sid, [], "3"))
     tablet = registered(service, "a b", "fcm", "t:1", endpoint="tablet", credential_sid=credential.sid, tag=["x"])
     equal((tablet.credential_sid, tablet.endpoint), (credential.sid, "tablet"))
     # The only one there is will do, by either name of the channel. A user is made by its first device.
@@ -641,6 +767,109 @@ def bindings():
     equal(context.users("bob & co").fetch().is_notifiable, False)
     equal(context.users("never registered").fetch().is_notifiable, None)
     credential.delete()
+
+
+@check
+def tags():
+    service = new_service()
+    context = client.conversations.v1.services(service.sid)
+    notify = client.notify.v1.services(service.sid)
+    phone = registered(service, "alice & co", "apn", "0a" * 32, tag=["vip", "Straße & Co", "vip"])
+    equal(phone.tags, ["vip", "Straße & Co"])
+    tablet = registered(service, "alice & co", "fcm", "t:1", tag=["vip"], notification_protocol_version="3")
+    other = registered(service, "bob", "gcm", "t:2")
+    for fetched in (notify.bindings(phone.sid).fetch(), notify.bindings.list(identity=["alice & co"], tag=["apn"])[0]):
+        equal((fetched.sid, fetched.service_sid, fetched.account_sid), (phone.sid, service.sid, ACCOUNT))
+        equal((fetched.identity, fetched.binding_type, fetched.endpoint), ("alice & co", "apn", phone.sid))
+        equal((fetched.tags, fetched.address), (["vip", "Straße & Co"], None))
+        equal(fetched.notification_protocol_version, "3")
+        equal(list(fetched.links), ["user"])
+        equal(request(fetched.links["user"])["identity"], "alice & co")
+        equal(request(fetched.url)["url"], fetched.url)
+        assert isinstance(fetched.date_created, datetime) and isinstance(fetched.date_updated, datetime)
+
+    everything = sorted([phone.sid, tablet.sid, other.sid])
+    for wanted, expected in (
+        (["all"], everything),
+        (["vip"], [phone.sid, tablet.sid]),
+        (["Straße & Co", "vip"], [phone.sid]),
+        (["apn"], [phone.sid]),
+        (["fcm"], [tablet.sid, other.sid]),
+        (["gcm", "all"], [tablet.sid, other.sid]),
+        (["vip", "fcm"], [tablet.sid]),
+        (["apn", "fcm"], []),
+        (["VIP"], []),
+    ):
+        equal(sids(notify.bindings.list(tag=wanted)), sorted(expected))
+        # Each page asks for the same tags.
+        equal(sids(notify.bindings.list(tag=wanted, page_size=1)), sorted(expected))
+    equal(sids(notify.bindings.list(tag=["vip"], identity=["bob"])), [])
+    equal(sids(notify.bindings.list(tag=["all"], identity=["bob"])), [other.sid])
+
+    # The tags are those of the last registration.
+    equal(registered(service, "alice & co", "apn", "0a" * 32, tag=["new"]).tags, ["new"])
+    equal(sids(notify.bindings.list(tag=["vip"])), [tablet.sid])
+    equal(registered(service, "alice & co", "apn", "0a" * 32).tags, [])
+    equal(sids(notify.bindings.list(tag=["new"])), [])
+    # The other APIs show the same bindings.
+    equal(sids(context.bindings.list()), everything)
+    equal(notify.bindings(other.sid).delete(), True)
+    refused(404, 20404, context.bindings(other.sid).fetch)
+
+    for bad in (["all"], ["apn"], [""], ["x" * 129], ["a\nb"], [str(number) for number in range(21)]):
+        message = refused(400, 20001, lambda: registered(service, "alice", "apn", "0a", tag=bad))
+        assert "Tag" in message, message
+    for bad in ([""], ["x" * 129], [str(number) for number in range(6)]):
+        message = list_refused(400, 20001, lambda: notify.bindings.list(tag=bad))
+        assert "Tag" in message, message
+    refused(400, 20001, lambda: registered(service, "alice", "apn", "0a", notification_protocol_version="2"))
+    message = list_refused(400, 20001, lambda: notify.bindings.list(start_date=datetime(2026, 11, 20)))
+    assert "StartDate" in message, message
+
+
+@check
+def tagged_notifications():
+    service = new_service()
+    notifications = client.notify.v1.services(service.sid).notifications
+    phone = registered(service, "alice", "apn", "0a" * 32, tag=["vip", "berlin"])
+    tablet = registered(service, "alice", "apn", "0b" * 32, tag=["vip"])
+    registered(service, "bob", "apn", "0c" * 32, tag=["vip", "berlin"])
+    for wanted, expected in (
+        (["vip"], [phone.sid, tablet.sid]),
+        (["vip", "berlin"], [phone.sid]),
+        (["apn", "berlin"], [phone.sid]),
+        ([], [phone.sid, tablet.sid]),
+    ):
+        sent = notifications.create(identity=["alice"], body="x", tag=wanted)
+        equal((sent.tags, sent.ttl), (wanted, 2419200))
+        # All deliveries are there as soon as there is one.
+        deadline = time.monotonic() + 10
+        deliveries = []
+        while not deliveries:
+            assert time.monotonic() < deadline, f"nothing is delivered to {wanted}"
+            time.sleep(0.05)
+            deliveries = request(f"{URL}/v1/Services/{service.sid}/Notifications/{sent.sid}/Deliveries")["deliveries"]
+        equal([delivery["binding_sid"] for delivery in deliveries], sorted(expected))
+    equal(notifications.create(identity=["bob"], body="x", ttl=0).ttl, 0)
+
+    for name, value in (
+        ("ToBinding", {"to_binding": ['{"binding_type":"apn","address":"0a"}']}),
+        ("Segment", {"segment": ["x"]}),
+        ("Sms", {"sms": {"body": "x"}}),
+        ("DeliveryCallbackUrl", {"delivery_callback_url": "https://example.com/"}),
+        ("Apn", {"apn": {"aps": {"badge": 1}}}),
+        ("Fcm", {"fcm": {"collapse_key": "x"}}),
+        ("Gcm", {"gcm": {"collapse_key": "x"}}),
+        ("Action", {"action": "x"}),
+        ("Alexa", {"alexa": {}}),
+        ("FacebookMessenger", {"facebook_messenger": {}}),
+        ("Tag", {"tag": [str(number) for number in range(6)]}),
+    ):
+        message = refused(400, 20001, lambda: notifications.create(identity=["alice"], body="x", **value))
+        assert re.search(rf"\b{name}\b", message), (name, message)
+    # Tags select among the devices of users, who must be named.
+    message = refused(400, 20001, lambda: notifications.create(tag=["vip"], body="x"))
+    assert "Identity" in message, message
 
 
 @check
@@ -758,6 +987,13 @@ def api_keys():
     equal(sids(account.keys.list()), [key.sid, *others])
     equal(sids(account.keys.list(page_size=2)), [key.sid, *others])
     equal(sids(account.keys.list(limit=2)), [key.sid, others[0]])
+    renamed = account.keys(key.sid).update(friendly_name="renamed ü")
+    equal((renamed.sid, renamed.friendly_name, renamed.date_created), (key.sid, "renamed ü", key.date_created))
+    assert renamed.date_updated >= key.date_updated, renamed.date_updated
+    equal(account.keys(key.sid).fetch().friendly_name, "renamed ü")
+    equal(renamed.update().friendly_name, "renamed ü")
+    refused(400, 20001, lambda: account.keys(key.sid).update(friendly_name="x" * 65))
+    refused(404, 20404, lambda: account.keys("SK" + "0" * 32).update(friendly_name="x"))
 
     holder = client_of(key.sid, key.secret)
     service = holder.conversations.v1.services.create(friendly_name="made with a key")
@@ -766,6 +1002,7 @@ def api_keys():
     equal(holder.chat.v2.services(service.sid).fetch().reachability_enabled, True)
     refused(403, 20403, lambda: holder.api.v2010.account.new_keys.create(friendly_name="another"))
     refused(403, 20403, holder.api.v2010.account.keys(others[0]).delete)
+    refused(403, 20403, lambda: holder.api.v2010.account.keys(key.sid).update(friendly_name="x"))
     refused(401, 20003, client_of(key.sid, "wrong").conversations.v1.services(service.sid).fetch)
 
     for sid in (key.sid, *others):

@@ -169,6 +169,10 @@ impl ApiKeys for Fickle<Arc<dyn Store>> {
         self.inner.keys(page).await
     }
 
+    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.inner.replace_key(key).await
+    }
+
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.inner.delete_key(sid).await
     }

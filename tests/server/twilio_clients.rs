@@ -8,12 +8,12 @@ use reachability_tests::server::Server;
 
 #[test]
 fn python() {
-    run(clients::python("conversations.py"), 25);
+    run(clients::python("conversations.py"), clients::PYTHON_CHECKS);
 }
 
 #[test]
 fn node() {
-    run(clients::node("conversations.mjs"), 24);
+    run(clients::node("conversations.mjs"), clients::NODE_CHECKS);
 }
 
 /// Runs a script against a new server.

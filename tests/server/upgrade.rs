@@ -63,6 +63,13 @@ async fn data_of_an_earlier_version_is_read_unchanged() {
         keep_known(&mut now, earlier);
         assert_eq!(now.to_string(), earlier.to_string(), "{path}");
     }
+    // Its bindings have no tags but the implicit ones.
+    let bindings = format!("/v1/Services/{SERVICE}/Bindings");
+    let listed = client.get(&bindings).await["bindings"].clone();
+    let has_none = |binding: &Value| binding["tags"] == json!([]);
+    assert!(listed.as_array().is_some_and(|it| !it.is_empty() && it.iter().all(has_none)), "{listed}");
+    assert_eq!(client.get(&format!("{bindings}?Tag=all")).await["bindings"], listed);
+    assert_eq!(client.get(&format!("{bindings}?Tag=vip")).await["bindings"], json!([]));
     drop(apple);
 
     // The queued messages are long due: each is handled with its original meaning.

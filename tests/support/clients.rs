@@ -17,6 +17,12 @@ pub const DETOURS: [&str; 8] = [
     "TWILIO_REGION",
 ];
 
+/// How many checks `conversations.py` has.
+pub const PYTHON_CHECKS: usize = 30;
+
+/// How many checks `conversations.mjs` has.
+pub const NODE_CHECKS: usize = 29;
+
 /// An API with the credentials of its owner.
 #[derive(Debug, Clone, Copy)]
 pub struct Api<'a> {

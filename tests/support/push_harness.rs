@@ -17,6 +17,7 @@ use reachability_domain::push::message::{Deliver, Probe, PushMessage};
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::tag::Tag;
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
@@ -133,10 +134,27 @@ impl PushHarness {
 
     /// Registers a device of a user at this time. The provider is not asked about it yet.
     pub async fn register_at(&self, identity: &str, channel: Channel, token: &str, at: Timestamp) -> Binding {
+        self.register_with(identity, channel, token, at, vec![]).await
+    }
+
+    /// Registers a device of a user with tags, a second ago.
+    pub async fn register_tagged(&self, identity: &str, channel: Channel, token: &str, tags: Vec<Tag>) -> Binding {
+        let a_second_ago = Timestamp::from_millis(clock::now().as_millis() - 1_000);
+        self.register_with(identity, channel, token, a_second_ago, tags).await
+    }
+
+    async fn register_with(
+        &self,
+        identity: &str,
+        channel: Channel,
+        token: &str,
+        at: Timestamp,
+        tags: Vec<Tag>,
+    ) -> Binding {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let user = User::new(ids::sid(), key, None, at);
         let credential_sid = Some(Self::credential_sid(channel));
-        let binding = Binding { credential_sid, ..bindings::binding(&user, channel, token, at) };
+        let binding = Binding { credential_sid, tags, ..bindings::binding(&user, channel, token, at) };
         let device = binding.device();
         let action = BindingCommand::Register { binding, generation: Generation(1) };
         self.store.apply(self.service, device, &action, Some(&user), at).await.unwrap().after.unwrap()
@@ -144,7 +162,7 @@ impl PushHarness {
 
     /// Registers a device of a user, a second ago.
     pub async fn register(&self, identity: &str, channel: Channel, token: &str) -> Binding {
-        self.register_at(identity, channel, token, Timestamp::from_millis(clock::now().as_millis() - 1_000)).await
+        self.register_tagged(identity, channel, token, vec![]).await
     }
 
     /// The message that checks a registration.
@@ -198,10 +216,22 @@ impl PushHarness {
 
     /// Creates a notification for these users. Returns the message that sends it.
     pub async fn notification(&self, identities: &[&str], content: Content, ttl_seconds: Option<u32>) -> Deliver {
+        self.tagged_notification(identities, vec![], content, ttl_seconds).await
+    }
+
+    /// Creates a notification for the devices of these users that have all these tags. Returns the message that sends it.
+    pub async fn tagged_notification(
+        &self,
+        identities: &[&str],
+        tags: Vec<Tag>,
+        content: Content,
+        ttl_seconds: Option<u32>,
+    ) -> Deliver {
         let notification = Notification {
             sid: ids::sid(),
             service_sid: self.service,
             identities: identities.iter().map(|identity| identity.parse().unwrap()).collect(),
+            tags,
             content,
             ttl_seconds,
             date_created: clock::now(),

@@ -17,4 +17,7 @@ pub struct ApiKey {
     pub secret: Secret,
     /// Creation time; immutable.
     pub date_created: Timestamp,
+    /// When it was last renamed; `None` if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_updated: Option<Timestamp>,
 }

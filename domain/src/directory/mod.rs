@@ -5,5 +5,6 @@ pub mod api_key;
 pub mod configuration;
 pub mod default_service;
 pub mod ports;
+pub mod role;
 pub mod service;
 pub mod user;

@@ -42,6 +42,12 @@ pub trait ApiKeys: Send + Sync {
     /// One page of API keys.
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError>;
 
+    /// Replaces an API key. Only its name changes, so the last of two replacements counts.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if the key does not exist.
+    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError>;
+
     /// Deletes an API key. Returns whether it existed.
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError>;
 }

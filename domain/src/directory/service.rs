@@ -19,6 +19,9 @@ pub struct Service {
     pub configuration: Configuration,
     /// The roles assigned by default.
     pub default_roles: DefaultRoles,
+    /// The roles that the service was created with; `None` as long as they are the default ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_in_roles: Option<DefaultRoles>,
     /// Settings of push notifications.
     pub notifications: NotificationSettings,
     /// Webhook URLs and filters.
@@ -41,6 +44,7 @@ impl Service {
             friendly_name,
             configuration: Configuration::default(),
             default_roles,
+            built_in_roles: None,
             notifications: NotificationSettings::default(),
             webhooks: Webhooks::default(),
             chat: ChatSettings::default(),
@@ -60,7 +64,7 @@ pub enum ServiceRef {
     Sid(ServiceSid),
 }
 
-/// The roles assigned by default. This project stores only the sids of roles.
+/// The roles assigned by default. This project stores only the sids of roles ([`crate::directory::role`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefaultRoles {
     /// Role of the creator of a conversation (Chat: channel creator).

@@ -92,6 +92,7 @@ mod tests {
             address,
             credential_sid: None,
             endpoint: None,
+            tags: vec![],
             date_created: at,
             date_updated: at,
             registered_at: at,

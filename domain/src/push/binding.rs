@@ -12,6 +12,7 @@ use crate::identity::{Identity, UserKey};
 use crate::push::channel::Channel;
 use crate::push::device::{Address, Device};
 use crate::push::reason::Reason;
+use crate::push::tag::Tag;
 use crate::sid::{BindingSid, CredentialSid, ServiceSid};
 use crate::time::Timestamp;
 
@@ -35,6 +36,9 @@ pub struct Binding {
     pub credential_sid: Option<CredentialSid>,
     /// The app's own name for the device; `None` if not given.
     pub endpoint: Option<String>,
+    /// The tags given at the last registration, without the implicit ones. Earlier versions stored none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
     /// When this user first registered it.
     pub date_created: Timestamp,
     /// Time of the last registration, or of the last change of its status.
@@ -104,6 +108,8 @@ pub struct BindingFilter {
     pub identities: Vec<Identity>,
     /// Only bindings of these channels; empty for all.
     pub channels: Vec<Channel>,
+    /// Only bindings that have all of these tags, implicit or not; empty for all.
+    pub tags: Vec<Tag>,
 }
 
 impl BindingFilter {
@@ -111,5 +117,12 @@ impl BindingFilter {
     pub fn matches(&self, binding: &Binding) -> bool {
         (self.identities.is_empty() || self.identities.contains(&binding.identity))
             && (self.channels.is_empty() || self.channels.iter().any(|channel| channel.is(binding.channel)))
+            && self.tags.iter().all(|tag| tag.is_of(binding))
+    }
+
+    /// Whether the filter can select bindings of this channel.
+    pub fn selects_channel(&self, channel: Channel) -> bool {
+        (self.channels.is_empty() || self.channels.iter().any(|wanted| wanted.is(channel)))
+            && self.tags.iter().filter_map(Tag::channel).all(|wanted| wanted.is(channel))
     }
 }

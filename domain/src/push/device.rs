@@ -58,7 +58,8 @@ pub enum InvalidAddress {
     Printable,
 }
 
-/// A device's token. Anyone who has it may be able to push to the device, so it is never shown.
+/// A device's token. Anyone who has it may be able to push to the device, so nobody is shown it: only a registration's own
+/// answer repeats what the request gave.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Address(Box<str>);

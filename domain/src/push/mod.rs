@@ -15,6 +15,7 @@ pub mod ports;
 pub mod provider;
 pub mod reason;
 pub mod registration;
+pub mod tag;
 pub mod transition;
 pub mod vault;
 pub mod verdict;

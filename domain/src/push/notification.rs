@@ -8,6 +8,7 @@ use crate::identity::Identity;
 use crate::push::channel::Channel;
 use crate::push::payload::Content;
 use crate::push::reason::Reason;
+use crate::push::tag::Tag;
 use crate::sid::{BindingSid, NotificationSid, ServiceSid, Sid};
 use crate::time::Timestamp;
 
@@ -20,6 +21,10 @@ pub struct Notification {
     pub service_sid: ServiceSid,
     /// The recipients.
     pub identities: Vec<Identity>,
+    /// Only devices whose bindings have all of these tags get it; empty for all devices of the recipients. Earlier
+    /// versions stored none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
     /// Title, text and data.
     pub content: Content,
     /// How long providers keep it for an unreachable device, in seconds. Zero: deliver now or never. `None`: the

@@ -57,6 +57,11 @@ impl ApiError {
         Self::refused(ErrorCode::InvalidParameter, format!("Invalid value for parameter {parameter}: {why}"))
     }
 
+    /// 400/20001: the vendor's API has the parameter, and this one does not.
+    pub(crate) fn not_built(parameter: &str) -> Self {
+        Self::refused(ErrorCode::InvalidParameter, format!("The parameter {parameter} is not supported"))
+    }
+
     /// 400 with a specific code.
     pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)

@@ -33,15 +33,12 @@ pub(crate) struct Links {
 }
 
 impl<K: Sid> Listing<K> {
-    /// Reads `PageSize`, `Page` and `PageToken`. A size over the limit counts as the limit, since clients send the
-    /// number of items that they want in total as the size of a page.
+    /// Reads `PageSize`, `Page` and `PageToken`. A size over the limit, however large, counts as the limit, since clients
+    /// send the number of items that they want in total as the size of a page.
     pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
         let size = match query.get("PageSize") {
             None | Some("") => DEFAULT_PAGE_SIZE,
-            Some(size) => size
-                .parse::<i64>()
-                .map_err(|_| ApiError::invalid("PageSize", "a whole number"))
-                .map(|size| usize::try_from(size.max(1)).unwrap_or(max_size))?,
+            Some(text) => page_size(text).ok_or_else(|| ApiError::invalid("PageSize", "a whole number"))?,
         };
         let position = match query.get("PageToken") {
             None | Some("") => Cursor::Start,
@@ -91,6 +88,11 @@ impl<K: Sid> Listing<K> {
     /// The page's number, which the client counts.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Renders a list at this path that is always empty.
+    pub(crate) fn show_empty(&self, base_url: &str, path: &str, key: &str) -> Response {
+        self.show(base_url, path, key, &Page::<K>::EMPTY, |sid| *sid, Vec::<()>::new())
     }
 
     /// Renders `page`, for a list at this path. `items` are its items as the answer shows them.
@@ -144,6 +146,14 @@ impl<I: Serialize> Serialize for PageBody<'_, I> {
     }
 }
 
+/// Parses a whole number of any length: at least 1, and [`usize::MAX`] for one that is larger. `None` for another text.
+fn page_size(text: &str) -> Option<usize> {
+    let digits = text.trim_start_matches(['-', '+']);
+    let is_number =
+        text.len() <= digits.len() + 1 && !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
+    is_number.then(|| if text.starts_with('-') { 1 } else { digits.parse().unwrap_or(usize::MAX).max(1) })
+}
+
 /// Parses a token. `PT` and a sid, as the vendor writes it: the page begins after the sid. `PB` and a sid: it ends
 /// before the sid.
 fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
@@ -153,5 +163,31 @@ fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
         "PT" => Some(Cursor::After(sid)),
         "PB" => Some(Cursor::Before(sid)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_size_is_a_whole_number_of_any_length() {
+        let huge = "9".repeat(100);
+        for (text, size) in [
+            ("1", 1),
+            ("+7", 7),
+            ("0", 1),
+            ("-0", 1),
+            ("0050", 50),
+            ("-9223372036854775809", 1),
+            ("18446744073709551615", usize::MAX),
+            ("18446744073709551616", usize::MAX),
+            (&huge, usize::MAX),
+        ] {
+            assert_eq!(page_size(text), Some(size), "{text}");
+        }
+        for text in ["", "-", "+", "--1", "-+1", "1x", "1.5", "1e3", " 1", "0x10", "٣", &format!("{huge}x")] {
+            assert_eq!(page_size(text), None, "{text:?}");
+        }
     }
 }

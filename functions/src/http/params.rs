@@ -52,6 +52,12 @@ impl Params {
         self.get(name).filter(|value| !value.is_empty()).ok_or_else(|| ApiError::missing(name))
     }
 
+    /// Refuses parameters that the vendor's API has and this one does not, unless they are empty.
+    pub(crate) fn refuse(&self, not_built: &[&str]) -> Result<(), ApiError> {
+        let is_given = |name: &&&str| self.all(name).any(|value| !value.is_empty());
+        not_built.iter().find(is_given).map_or(Ok(()), |name| Err(ApiError::not_built(name)))
+    }
+
     /// A parameter of type `T`. `expected` describes the valid values, for the error.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
         self.get(name).map(|value| value.parse().map_err(|_| ApiError::invalid(name, expected))).transpose()

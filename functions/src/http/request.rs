@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use bytes::Bytes;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::directory::user::UserRef;
-use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, Sid};
+use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, RoleSid, Sid};
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
@@ -141,6 +141,11 @@ impl ApiRequest {
     /// The credential that the path names.
     pub(crate) fn credential(&self) -> Result<CredentialSid, ApiError> {
         self.sid("credential")
+    }
+
+    /// The role that the path names.
+    pub(crate) fn role(&self) -> Result<RoleSid, ApiError> {
+        self.sid("role")
     }
 
     /// The notification that the path names.

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use jiff::{SignedDuration, Span};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use reachability_domain::directory::account::{AccountSettings, WebhookTarget};
 use reachability_domain::directory::ports::Accounts;
 use reachability_domain::directory::service::{ServiceRef, WebhookMethod};
@@ -106,12 +106,14 @@ fn timer(form: &Params, name: &str, least_minutes: i64) -> Result<Option<Option<
         return Ok(Some(None));
     }
     let least = SignedDuration::from_mins(least_minutes);
-    // A timer has no time zone, so a day has 24 hours.
+    // A timer has no time zone and no beginning. So a day has 24 hours, and a month and a year are those of an ordinary
+    // February, the shortest: whatever they are, they are longer than the least.
+    let shortest = jiff::civil::date(2026, 2, 1);
     let duration = text
         .parse::<Span>()
         .ok()
         .filter(|_| text.starts_with('P') && text.len() <= 64)
-        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+        .and_then(|span| span.to_duration(SpanRelativeTo::from(shortest)).ok());
     if duration.is_none_or(|duration| duration < least) {
         return Err(ApiError::invalid(name, format!("an ISO 8601 duration of at least PT{least_minutes}M")));
     }
@@ -176,5 +178,23 @@ fn show_webhooks<'a>(request: &ApiRequest, settings: &'a AccountSettings) -> Web
         method: webhooks.method,
         target: settings.webhook_target,
         url: format!("{}/v1/Configuration/Webhooks", request.base_url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_is_an_iso_8601_duration() {
+        let timer = |text: &str| timer(&Params::parse(&format!("T={text}")).unwrap(), "T", 10).ok().flatten();
+        for text in ["PT10M", "PT600S", "P1D", "P1W", "P1M", "P1Y", "P1Y2M3W4DT5H6M7S", "P100Y", "PT0.5H"] {
+            assert_eq!(timer(text), Some(Some(text.to_owned())), "{text}");
+        }
+        assert_eq!(timer(""), Some(None));
+        for text in ["PT9M59S", "P0D", "P0M", "P0Y", "-P1M", "P-1Y", "P1.5M", "P99999Y", "p1m", "1 month", "P", "P1MT"]
+        {
+            assert_eq!(timer(text), None, "{text}");
+        }
     }
 }

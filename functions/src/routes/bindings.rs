@@ -1,5 +1,5 @@
-//! Bindings: push registrations of a service and of a user. Conversations v1 and Chat v2 show the same bindings.
-//! Neither API creates bindings, so creating one is as in Notify v1.
+//! Bindings: push registrations of a service and of a user. Conversations v1, Chat v2 and Notify v1 show the same
+//! bindings. Only Notify creates them. It has the same paths as Conversations.
 
 use axum::Json;
 use axum::Router;
@@ -7,7 +7,6 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
@@ -19,19 +18,20 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::device::Address;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
-use reachability_domain::push::reason::Reason;
+use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::Queue;
-use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, ServiceSid, UserSid};
-use reachability_domain::time::{Clock, Timestamp};
-use serde::Serialize;
+use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::time::Clock;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
+use crate::routes::binding_resource::{PROTOCOL_VERSION, View, encode};
 use crate::routes::identities::identities;
 use crate::routes::scope::{find_service, find_user};
+use crate::routes::tags::{given_tags, tags};
 use crate::use_cases::devices::{
     RegisterDevice, RegisterError, RegisterPorts, UnregisterDevice, register_device, unregister_device,
 };
@@ -43,16 +43,8 @@ const MAX_ENDPOINT: usize = 256;
 /// The parameter that names a credential.
 const CREDENTIAL: &str = "CredentialSid";
 
-/// Which API shows the bindings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
-    /// Conversations: the bindings of a service.
-    Service,
-    /// Chat: the bindings of a service.
-    Chat,
-    /// Chat: the bindings of a user.
-    ChatUser,
-}
+/// The parameters of Notify's list that are not built. Without an error, the list would have more than was asked for.
+const NOT_BUILT: [&str; 2] = ["StartDate", "EndDate"];
 
 pub(crate) fn routes() -> Router<App> {
     [
@@ -91,101 +83,6 @@ impl View {
         };
         Ok((service, user))
     }
-
-    fn show<'a>(
-        self,
-        request: &ApiRequest,
-        user: Option<&User>,
-        binding: &'a Binding,
-        now: Timestamp,
-    ) -> BindingResource<'a> {
-        let (service, sid) = (binding.service_sid, binding.sid);
-        let (status, reason, since) = match binding.death_at(now) {
-            Some(death) => ("dead", Some(death.reason), Some(death.at)),
-            None => (binding.status(), None, binding.confirmed_at),
-        };
-        let base_url = &request.base_url;
-        let view = match self {
-            Self::Service => ViewMembers::Conversations {
-                chat_service_sid: service,
-                message_types: ["new_message", "added_to_conversation", "removed_from_conversation"],
-                url: format!("{base_url}/v1/Services/{service}/Bindings/{sid}"),
-            },
-            Self::Chat | Self::ChatUser => {
-                let service_url = format!("{base_url}/v2/Services/{service}");
-                ViewMembers::Chat {
-                    service_sid: service,
-                    message_types: ["new_message", "added_to_channel", "removed_from_channel", "invited_to_channel"],
-                    user_sid: user.map(|user| user.sid),
-                    url: match user {
-                        Some(user) => format!("{service_url}/Users/{}/Bindings/{sid}", user.sid),
-                        None => format!("{service_url}/Bindings/{sid}"),
-                    },
-                    links: user
-                        .is_none()
-                        .then(|| ChatLinks { user: format!("{service_url}/Users/{}", encode(&binding.identity)) }),
-                }
-            }
-        };
-        BindingResource {
-            sid,
-            account_sid: request.account_sid,
-            credential_sid: binding.credential_sid,
-            date_created: binding.date_created.to_seconds(),
-            date_updated: binding.date_updated.to_seconds(),
-            endpoint: binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
-            identity: &binding.identity,
-            binding_type: binding.channel,
-            status,
-            status_reason: reason,
-            status_date: since.map(Timestamp::to_seconds),
-            view,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct BindingResource<'a> {
-    sid: BindingSid,
-    account_sid: AccountSid,
-    credential_sid: Option<CredentialSid>,
-    date_created: String,
-    date_updated: String,
-    endpoint: String,
-    identity: &'a Identity,
-    binding_type: Channel,
-    status: &'static str,
-    status_reason: Option<Reason>,
-    status_date: Option<String>,
-    #[serde(flatten)]
-    view: ViewMembers,
-}
-
-/// The members by which the views differ.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ViewMembers {
-    Conversations {
-        chat_service_sid: ServiceSid,
-        message_types: [&'static str; 3],
-        url: String,
-    },
-    Chat {
-        service_sid: ServiceSid,
-        message_types: [&'static str; 4],
-        /// Only a user's bindings have it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        user_sid: Option<UserSid>,
-        url: String,
-        /// Only a service's bindings have them.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        links: Option<ChatLinks>,
-    },
-}
-
-#[derive(Serialize)]
-struct ChatLinks {
-    user: String,
 }
 
 async fn list(
@@ -208,7 +105,12 @@ async fn list(
         filter.identities.push(user.identity.clone());
     } else {
         filter.identities = identities(&request.query)?;
-        filters.extend(filter.identities.iter().map(|identity| format!("&Identity={}", encode(identity))));
+        filters.extend(filter.identities.iter().map(|identity| format!("&Identity={}", encode(identity.as_str()))));
+    }
+    if view == View::Service {
+        request.query.refuse(&NOT_BUILT)?;
+        filter.tags = tags(&request.query, Tag::MAX_OF_FILTER)?;
+        filters.extend(filter.tags.iter().map(|tag| format!("&Tag={}", encode(tag.as_str()))));
     }
     let listing = Listing::<BindingSid>::of(&request.query, view.max_page_size())?.with_filters(filters);
     let page = if filter.channels.is_empty() && !types.is_empty() {
@@ -217,7 +119,7 @@ async fn list(
         bindings.bindings(service.sid, &filter, listing.request).await?
     };
     let now = clock();
-    let items = page.items.iter().map(|binding| view.show(&request, user.as_ref(), binding, now)).collect();
+    let items = page.items.iter().map(|binding| view.show(&request, user.as_ref(), binding, None, now)).collect();
     Ok(listing.show(&request.base_url, &request.path, "bindings", &page, |binding| binding.sid, items))
 }
 
@@ -231,7 +133,7 @@ async fn fetch(
 ) -> Result<Response, ApiError> {
     let (service, user) = view.scope(&directory, &*users, &request).await?;
     let binding = find(&*bindings, &request, service.sid, user.as_ref()).await?;
-    Ok(Json(view.show(&request, user.as_ref(), &binding, clock())).into_response())
+    Ok(Json(view.show(&request, user.as_ref(), &binding, None, clock())).into_response())
 }
 
 async fn delete(
@@ -273,11 +175,17 @@ async fn create(
     let form = request.form()?;
     let identity: Identity = form.required("Identity")?.parse()?;
     let channel = channel(form.required("BindingType")?)?;
-    let address = Address::new(channel, form.required("Address")?);
+    let given_address = form.required("Address")?;
+    let address = Address::new(channel, given_address);
     let address = address.map_err(|error| ApiError::unfit("Address", error))?;
     let endpoint = form.text("Endpoint", MAX_ENDPOINT, ErrorCode::InvalidParameter)?;
     let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty()).map(str::to_owned);
     let credential_sid = form.parsed(CREDENTIAL, "CR followed by 32 hexadecimal digits")?;
+    if form.get("NotificationProtocolVersion").is_some_and(|version| !version.is_empty() && version != PROTOCOL_VERSION)
+    {
+        return Err(ApiError::invalid("NotificationProtocolVersion", PROTOCOL_VERSION));
+    }
+    let tags = given_tags(&form)?;
     let ports = RegisterPorts {
         directory: &directory,
         bindings: &*bindings,
@@ -286,10 +194,10 @@ async fn create(
         ids: &*ids,
         clock,
     };
-    let command = RegisterDevice { service, identity, channel, address, credential_sid, endpoint };
+    let command = RegisterDevice { service, identity, channel, address, credential_sid, endpoint, tags };
     match register_device(ports, command).await {
         Ok(binding) => {
-            let shown = View::Service.show(&request, None, &binding, clock());
+            let shown = View::Service.show(&request, None, &binding, Some(given_address), clock());
             Ok((StatusCode::CREATED, Json(shown)).into_response())
         }
         Err(RegisterError::UnknownCredential(channel)) => {
@@ -304,9 +212,4 @@ async fn create(
 
 fn channel(word: &str) -> Result<Channel, ApiError> {
     word.parse().map_err(|_| ApiError::refused(ErrorCode::BindingType, "Invalid binding type"))
-}
-
-/// Encodes an identity for a URL.
-fn encode(identity: &Identity) -> impl std::fmt::Display {
-    utf8_percent_encode(identity.as_str(), NON_ALPHANUMERIC)
 }

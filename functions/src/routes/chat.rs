@@ -1,4 +1,4 @@
-//! Chat v2: a service with all its settings. [`crate::routes::services`] has the routes that Conversations has too.
+//! Chat: a service with all its settings. [`crate::routes::services`] has the routes that Conversations has too.
 
 use axum::Json;
 use axum::Router;
@@ -20,8 +20,10 @@ use crate::routes::scope::update_service;
 use crate::routes::settings::{MAX_FRIENDLY_NAME, role, set_notification, set_reachability, set_webhooks};
 use crate::use_cases::services::ServiceDirectory;
 
+/// Chat v1 has the paths of Conversations, which cannot update a service. So an update there is one of Chat v1, which has the
+/// parameters of Chat v2; its answer is the service as Chat v2 shows it.
 pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/v2/Services/{service}", post(update))
+    Router::new().route("/v1/Services/{service}", post(update)).route("/v2/Services/{service}", post(update))
 }
 
 async fn update(
@@ -45,10 +47,11 @@ fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), Ap
     }
     set_reachability(service, form, now)?;
 
-    let roles = &mut service.default_roles;
+    let mut roles = service.default_roles;
     set(&mut roles.service_user, role(form, "DefaultServiceRoleSid")?);
     set(&mut roles.conversation, role(form, "DefaultChannelRoleSid")?);
     set(&mut roles.conversation_creator, role(form, "DefaultChannelCreatorRoleSid")?);
+    service.set_default_roles(roles);
 
     let notifications = &mut service.notifications;
     set(&mut notifications.log_enabled, form.boolean("Notifications.LogEnabled")?);

@@ -66,10 +66,11 @@ async fn update(
 
 fn change(service: &mut Service, form: &Params, now: Timestamp) -> Result<(), ApiError> {
     set_reachability(service, form, now)?;
-    let roles = &mut service.default_roles;
+    let mut roles = service.default_roles;
     set(&mut roles.conversation_creator, role(form, "DefaultConversationCreatorRoleSid")?);
     set(&mut roles.conversation, role(form, "DefaultConversationRoleSid")?);
     set(&mut roles.service_user, role(form, "DefaultChatServiceRoleSid")?);
+    service.set_default_roles(roles);
     Ok(())
 }
 

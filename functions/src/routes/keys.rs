@@ -11,6 +11,7 @@ use reachability_domain::directory::ports::ApiKeys;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::sid::KeySid;
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ const MAX_FRIENDLY_NAME: usize = 64;
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/2010-04-01/Accounts/{account}/Keys.json", get(list).post(create))
-        .route("/2010-04-01/Accounts/{account}/Keys/{key}", get(fetch).delete(delete))
+        .route("/2010-04-01/Accounts/{account}/Keys/{key}", get(fetch).post(update).delete(delete))
 }
 
 /// Allows only the account's auth token, so that nobody can create new keys with a leaked key.
@@ -57,6 +58,7 @@ async fn create(
         friendly_name: friendly_name.unwrap_or_default().to_owned(),
         secret: ids.secret().map_err(ApiError::internal)?,
         date_created: clock(),
+        date_updated: None,
     };
     keys.create_key(&key).await?;
     let shown = KeyResource { secret: Some(key.secret.expose()), ..show(&key) };
@@ -90,6 +92,27 @@ async fn fetch(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<Res
     Ok(Json(show(&key)).into_response())
 }
 
+/// Renames a key. An update without a name changes nothing.
+async fn update(
+    Port(keys): Port<dyn ApiKeys>,
+    State(clock): State<Clock>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    authorize(&request)?;
+    let form = request.form()?;
+    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
+    let mut key = keys.key(request.key()?).await?.ok_or_else(|| request.not_found())?;
+    if let Some(name) = friendly_name.filter(|name| *name != key.friendly_name) {
+        key = ApiKey { friendly_name: name.to_owned(), date_updated: Some(clock()), ..key };
+        match keys.replace_key(&key).await {
+            // It was deleted in between.
+            Err(StoreError::Missing) => return Err(request.not_found()),
+            replaced => replaced?,
+        }
+    }
+    Ok(Json(show(&key)).into_response())
+}
+
 async fn delete(Port(keys): Port<dyn ApiKeys>, request: ApiRequest) -> Result<StatusCode, ApiError> {
     authorize(&request)?;
     request.deleted(keys.delete_key(request.key()?).await?)
@@ -120,13 +143,11 @@ struct KeyResource<'a> {
 }
 
 fn show(key: &ApiKey) -> KeyResource<'_> {
-    let date = key.date_created.to_rfc2822();
     KeyResource {
         sid: key.sid,
         friendly_name: &key.friendly_name,
-        date_created: date.clone(),
-        // A key is never changed.
-        date_updated: date,
+        date_created: key.date_created.to_rfc2822(),
+        date_updated: key.date_updated.unwrap_or(key.date_created).to_rfc2822(),
         secret: None,
     }
 }

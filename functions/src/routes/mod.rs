@@ -2,16 +2,20 @@
 //! out.
 
 pub(crate) mod account;
+mod binding_resource;
 pub(crate) mod bindings;
 pub(crate) mod changes;
 pub(crate) mod chat;
 pub(crate) mod configuration;
 pub(crate) mod credentials;
+pub(crate) mod empty_lists;
 pub(crate) mod events;
 mod identities;
 pub(crate) mod keys;
 pub(crate) mod notifications;
+pub(crate) mod roles;
 mod scope;
 pub(crate) mod services;
 mod settings;
+mod tags;
 pub(crate) mod users;

@@ -15,6 +15,7 @@ use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notifica
 use reachability_domain::push::payload::{Content, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
+use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::{AccountSid, BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::time::Clock;
@@ -30,6 +31,7 @@ use crate::http::request::ApiRequest;
 use crate::routes::identities::identities;
 use crate::routes::scope::find_service;
 use crate::routes::settings::MAX_SOUND;
+use crate::routes::tags::tags;
 use crate::use_cases::notifications::{SendNotification, send_notification};
 use crate::use_cases::services::ServiceDirectory;
 
@@ -42,8 +44,14 @@ const MAX_BODY: usize = 4_096;
 /// How large the payload for a device may be, in bytes. APNs and FCM have this limit.
 const MAX_PAYLOAD: usize = 4_096;
 
-/// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit.
+/// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit, and what holds if a
+/// request says nothing.
 const MAX_TTL: u32 = 2_419_200;
+
+/// The parameters of Notify that are not built. Without an error, a notification would go to others than was asked for, or
+/// would not be what was asked for.
+const NOT_BUILT: [&str; 10] =
+    ["ToBinding", "Segment", "DeliveryCallbackUrl", "Action", "Apn", "Fcm", "Gcm", "Sms", "FacebookMessenger", "Alexa"];
 
 /// How many deliveries a page has at most.
 const MAX_PAGE_SIZE: usize = 100;
@@ -66,12 +74,14 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?;
     let form = request.form()?;
+    form.refuse(&NOT_BUILT)?;
     form.required("Identity")?;
     let command = SendNotification {
         service,
         identities: identities(&form)?,
+        tags: tags(&form, Tag::MAX_OF_FILTER)?,
         content: content(&form)?,
-        ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?,
+        ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?.unwrap_or(MAX_TTL),
     };
     let notification = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
     Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
@@ -183,10 +193,11 @@ fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> Notificatio
         service_sid: service,
         date_created: notification.date_created.to_seconds(),
         identities: &notification.identities,
-        tags: [],
+        tags: &notification.tags,
         segments: [],
         priority: content.priority,
-        ttl: notification.ttl_seconds,
+        // Earlier versions stored none, which means the same.
+        ttl: notification.ttl_seconds.unwrap_or(MAX_TTL),
         title: content.title.as_deref(),
         body: content.body.as_deref(),
         sound: content.sound.as_deref(),
@@ -211,10 +222,10 @@ struct NotificationResource<'a> {
     service_sid: ServiceSid,
     date_created: String,
     identities: &'a [Identity],
-    tags: [(); 0],
+    tags: &'a [Tag],
     segments: [(); 0],
     priority: Priority,
-    ttl: Option<u32>,
+    ttl: u32,
     title: Option<&'a str>,
     body: Option<&'a str>,
     sound: Option<&'a str>,

@@ -26,6 +26,7 @@ use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;
+use crate::routes::empty_lists::empty;
 use crate::routes::scope::{find_service, find_user};
 use crate::routes::settings::role;
 use crate::use_cases::services::ServiceDirectory;
@@ -38,6 +39,9 @@ const MAX_FRIENDLY_NAME: usize = 256;
 
 /// How long a user's attributes may be, in bytes.
 const MAX_ATTRIBUTES: usize = 4_096;
+
+/// How many of a user's conversations a page has at most.
+const MAX_CONVERSATIONS: usize = 50;
 
 /// Which API shows the users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,11 +262,8 @@ async fn list_conversations(
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
     let user = find_user(&*users, service, &request).await?;
-    let listing = Listing::<UserSid>::of(&request.query, view.max_page_size())?;
-    let nothing: Page<User> = Page { items: vec![], more: false };
     let path = format!("{}/{}", view.path(&user), view.conversations());
-    let key = view.conversations().to_lowercase();
-    Ok(listing.show(&request.base_url, &path, &key, &nothing, |user| user.sid, Vec::<()>::new()))
+    empty(&request, &path, &view.conversations().to_lowercase(), MAX_CONVERSATIONS)
 }
 
 /// The parameters that creating and updating have in common. Clients cannot set `IsOnline` and `IsNotifiable`.

@@ -10,6 +10,7 @@ use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::message::{Probe, PushMessage};
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::push::registration::Registration;
+use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::store::StoreError;
@@ -42,6 +43,8 @@ pub(crate) struct RegisterDevice {
     pub(crate) credential_sid: Option<CredentialSid>,
     /// The app's own name for the device.
     pub(crate) endpoint: Option<String>,
+    /// The tags of the registration. They replace those of an earlier registration.
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// Why a device is not registered.
@@ -78,7 +81,7 @@ pub(crate) async fn register_device(
     ports: RegisterPorts<'_>,
     command: RegisterDevice,
 ) -> Result<Binding, RegisterError> {
-    let RegisterDevice { service, identity, channel, address, credential_sid, endpoint } = command;
+    let RegisterDevice { service, identity, channel, address, credential_sid, endpoint, tags } = command;
     let credential_sid = choose_credential(ports.credentials, channel, credential_sid).await?;
     let service = ports.directory.store(service).await?;
     let now = (ports.clock)();
@@ -93,6 +96,7 @@ pub(crate) async fn register_device(
         address,
         credential_sid,
         endpoint,
+        tags,
         date_created: now,
         date_updated: now,
         registered_at: now,

@@ -23,7 +23,7 @@ use reachability_domain::time::Timestamp;
 use super::key::{self, Item, Key};
 use super::state::StoredState;
 use super::store::DynamoStore;
-use super::table::{Attempts, Transacted, document, incomplete, read_documents};
+use super::table::{Attempts, Transacted, document, incomplete, read_document, read_documents};
 
 /// The stored states that a transition depends on.
 struct Read {
@@ -113,12 +113,10 @@ impl DynamoStore {
             },
             ..page
         };
-        let is_wanted = |item: &Item| {
-            let channel = item.get("channel").and_then(|channel| channel.as_s().ok());
-            let channel = channel.and_then(|channel| channel.parse().ok());
-            filter.channels.is_empty()
-                || channel.is_none_or(|channel| filter.channels.iter().any(|wanted| wanted.is(channel)))
-        };
+        let selects_all = filter.channels.is_empty() && filter.tags.is_empty();
+        // An item that cannot be read is kept, so that the failure is told.
+        let is_wanted =
+            |item: &Item| selects_all || read_document(item.clone()).map_or(true, |binding| filter.matches(&binding));
         // Shards are in the order of sids, so most pages come from one shard.
         let shards = key::shards(page.position).into_iter().map(|shard| Key::bindings(service, shard));
         Ok(page.page_of_read(read_documents(self.table.query_in_turn(shards, at, is_wanted).await?)?))

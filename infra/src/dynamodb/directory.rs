@@ -44,6 +44,10 @@ impl ApiKeys for DynamoStore {
         self.table.page(Key::api_keys(), page).await
     }
 
+    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.table.overwrite(Key::api_key(key.sid), key).await
+    }
+
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.table.delete(Key::api_key(sid)).await
     }

@@ -161,6 +161,13 @@ impl Table {
         }
     }
 
+    /// Replaces an item, on the condition that there is one.
+    pub(super) async fn overwrite<T: Serialize>(&self, key: Key, item: &T) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.name).set_item(Some(document(key, item)?));
+        let answer = put.condition_expression("attribute_exists(pk)").send().await;
+        unless_refused(answer)?.map(drop).ok_or(StoreError::Missing)
+    }
+
     /// Deletes an item. Returns whether it existed.
     pub(super) async fn delete(&self, key: Key) -> Result<bool, StoreError> {
         let request = self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes()));

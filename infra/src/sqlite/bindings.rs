@@ -12,6 +12,7 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::ports::{Applied, Bindings};
+use reachability_domain::push::tag::Tag;
 use reachability_domain::push::transition::Transition;
 use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::store::StoreError;
@@ -20,8 +21,14 @@ use rusqlite::Connection;
 
 use super::feed::Writer;
 use super::records::{delete_binding, insert_user, read_state, write_binding, write_state};
-use super::rows::{Key, Rows};
+use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
+
+/// The bindings of a service `?1` of the wanted channels, APNs (`?2`) and FCM (`?3`), that have all tags of the JSON array
+/// `?4`. A binding without tags has none in its document.
+const SELECTED: &str =
+    "service = ?1 AND (?2 OR channel <> 'apn') AND (?3 OR channel <> 'fcm') AND (?4 = '[]' OR NOT EXISTS
+    (SELECT 1 FROM json_each(?4) WHERE value NOT IN (SELECT value FROM json_each(document, '$.tags'))))";
 
 /// The binding of a device.
 fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> Result<Option<Binding>, StoreError> {
@@ -100,15 +107,14 @@ impl Bindings for SqliteStore {
         self.database
             .read(move |connection| {
                 if filter.identities.is_empty() {
-                    let wants = |channel: Channel| {
-                        filter.channels.is_empty() || filter.channels.iter().any(|wanted| wanted.is(channel))
-                    };
-                    let condition = match (wants(Channel::Apn), wants(Channel::Fcm)) {
-                        (true, true) => "service = ?1",
-                        (true, false) => "service = ?1 AND channel = 'apn'",
-                        (false, _) => "service = ?1 AND channel = 'fcm'",
-                    };
-                    return Rows::new("bindings", condition, &[&Key(service)]).page(connection, page);
+                    let tags: Vec<&Tag> = filter.tags.iter().filter(|tag| !tag.is_implicit()).collect();
+                    let parameters: [&dyn rusqlite::ToSql; 4] = [
+                        &Key(service),
+                        &filter.selects_channel(Channel::Apn),
+                        &filter.selects_channel(Channel::Fcm),
+                        &write_document(&tags)?,
+                    ];
+                    return Rows::new("bindings", SELECTED, &parameters).page(connection, page);
                 }
                 let mut bindings = BTreeMap::new();
                 for identity in &filter.identities {

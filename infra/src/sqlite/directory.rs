@@ -66,6 +66,19 @@ impl ApiKeys for SqliteStore {
         self.database.read(move |connection| Rows::new("keys", "true", &[]).page(connection, page)).await
     }
 
+    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        let (sid, document) = (key.sid, write_document(key)?);
+        self.database
+            .write(move |connection| {
+                match execute(connection, "UPDATE keys SET document = ?2 WHERE sid = ?1", params![Key(sid), document])?
+                {
+                    0 => Err(StoreError::Missing),
+                    _ => Ok(()),
+                }
+            })
+            .await
+    }
+
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.database
             .write(move |connection| Ok(Rows::new("keys", "sid = ?1", &[&Key(sid)]).delete(connection)? > 0))

@@ -7,6 +7,7 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus};
 use reachability_domain::push::reason::Reason;
+use reachability_domain::push::tag::Tag;
 use reachability_domain::sid::Sid;
 use reachability_infra::clock;
 use reachability_tests::providers::Answer;
@@ -51,6 +52,45 @@ async fn a_notification_goes_to_all_devices() {
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0]["aps"]["alert"], json!({ "title": "Title", "body": "Body" }));
     assert_eq!((&shown[0]["aps"]["sound"], &shown[0]["room"]), (&json!("ping"), &json!(7)));
+}
+
+/// With tags, it goes to those devices of its users that have all of them.
+#[tokio::test]
+async fn tags_select_the_devices_of_a_notification() {
+    let harness = PushHarness::new().await;
+    let given = |words: &[&str]| -> Vec<Tag> { words.iter().map(|word| word.parse().unwrap()).collect() };
+    let devices = [
+        ("alice", Channel::Apn, "01", &["vip", "berlin"] as &[&str]),
+        ("alice", Channel::Fcm, "token-1", &["vip"]),
+        ("bob", Channel::Gcm, "token-2", &["berlin", "vip", "x"]),
+        ("bob", Channel::Apn, "02", &[]),
+        ("carol", Channel::Apn, "03", &["vip", "berlin"]),
+    ];
+    for (identity, channel, token, words) in devices {
+        harness.register_tagged(identity, channel, token, given(words)).await;
+    }
+    for (words, reached) in [
+        (&[] as &[&str], &["01", "02", "token-1", "token-2"] as &[&str]),
+        (&["all"], &["01", "02", "token-1", "token-2"]),
+        (&["vip"], &["01", "token-1", "token-2"]),
+        (&["berlin", "vip"], &["01", "token-2"]),
+        (&["vip", "fcm"], &["token-1", "token-2"]),
+        (&["apn"], &["01", "02"]),
+        (&["apn", "gcm"], &[]),
+        (&["vip", "nothing"], &[]),
+    ] {
+        let deliver = harness.tagged_notification(&["alice", "bob"], given(words), content(), None).await;
+        let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+        assert_eq!(messages.len(), reached.len(), "{words:?}");
+        assert!(harness.handle(messages).await.is_empty());
+        let mut tokens = Vec::new();
+        for delivery in harness.deliveries(deliver.notification).await {
+            assert_eq!(delivery.status.as_str(), "accepted", "{words:?}");
+            tokens.push(harness.binding(delivery.binding_sid).await.unwrap().address.as_str().to_owned());
+        }
+        tokens.sort_unstable();
+        assert_eq!(tokens, reached, "{words:?}");
+    }
 }
 
 /// Its messages are delivered several times, also concurrently.

@@ -22,8 +22,8 @@ fn one_bad_parameter_refuses_the_whole_request() {
     let notifications: &[&str] = &["/v1/Services/{IS}/Configuration/Notifications"];
     let account_webhooks: &[&str] = &["/v1/Configuration/Webhooks"];
     let webhooks: &[&str] = &["/v1/Services/{IS}/Configuration/Webhooks", "/v1/Configuration/Webhooks"];
-    let chat: &[&str] = &["/v2/Services/{IS}"];
-    let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json"];
+    let chat: &[&str] = &["/v1/Services/{IS}", "/v2/Services/{IS}"];
+    let keys: &[&str] = &["/2010-04-01/Accounts/{AC}/Keys.json", "/2010-04-01/Accounts/{AC}/Keys/{SK}.json"];
     let credentials: &[&str] = &["/v1/Credentials", "/v2/Credentials"];
     let credential: &[&str] = &["/v1/Credentials/{CR}", "/v2/Credentials/{CR}"];
     let bindings: &[&str] = &["/v1/Services/{IS}/Bindings"];
@@ -78,7 +78,13 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (account, GOOD_FORM, "DefaultChatServiceSid", &["", "x", &fixture.server.account, NO_SERVICE], 20001),
         (account, GOOD_FORM, "DefaultMessagingServiceSid", &["", "MG", &fixture.service], 20001),
         (account, "DefaultClosedTimer=PT1H", "DefaultInactiveTimer", &["x", "60", "PT", "PT59S", "-PT5M"], 20001),
-        (account, GOOD_FORM, "DefaultClosedTimer", &["x", "PT9M59S", "P0D", "1 hour", "P1Y"], 20001),
+        (
+            account,
+            GOOD_FORM,
+            "DefaultClosedTimer",
+            &["x", "PT9M59S", "P0D", "1 hour", "P1.5M", "P99999Y", "-P1M"],
+            20001,
+        ),
         (chat, "ReachabilityEnabled=false", "FriendlyName", &[""], 50000),
         (chat, "ReachabilityEnabled=false", "FriendlyName", &[&long(257)], 50003),
         (chat, GOOD_FORM, "ReadStatusEnabled", &["", "1", "on"], 20001),
@@ -96,7 +102,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (chat, GOOD_FORM, "Notifications.InvitedToChannel.Template", &[&long(2_049)], 50058),
         (chat, GOOD_FORM, "Notifications.AddedToChannel.Sound", &[&long(257)], 50059),
         (chat, GOOD_FORM, "Notifications.LogEnabled", &["x"], 20001),
-        (keys, "", "FriendlyName", &[&long(65)], 20001),
+        (keys, "", "FriendlyName", &[&long(65), &"ü".repeat(65)], 20001),
         (credentials, &fcm, "Type", &["", "x", "APN", "twilsock", "fcm "], 20001),
         (credentials, &fcm, "FriendlyName", &[&long(65), &"ü".repeat(65)], 20001),
         (credentials, &fcm, "Sandbox", &["", "1", "yes"], 20001),
@@ -132,6 +138,9 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (bindings, device, "CredentialSid", &["", "x", &fixture.service, NO_CREDENTIAL], 20001),
         (bindings, apple_device, "CredentialSid", &[&fixture.credential], 20001),
         (bindings, device, "Endpoint", &[&long(257)], 20001),
+        (bindings, device, "Tag", &["", &long(129), &"ü".repeat(129), "a\nb", "a\0"], 20001),
+        (bindings, device, "Tag", &["all", "apn", "fcm", "gcm"], 20001),
+        (bindings, device, "NotificationProtocolVersion", &["2", "4", "x", "3 "], 20001),
         (sent, said, "Identity", &[""], 20001),
         (sent, said, "Identity", &[&long(257)], 50207),
         (sent, said, "Identity", &[&user_sid], 50206),
@@ -141,6 +150,17 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (sent, said, "Priority", &["", "x", "High", "normal"], 20001),
         (sent, said, "Ttl", &["", "x", "-1", "1.5", "2419201"], 20001),
         (sent, said, "Sound", &[&long(257)], 20001),
+        (sent, said, "Tag", &["", &long(129), "a\u{7f}"], 20001),
+        (sent, said, "ToBinding", &["x", "{\"binding_type\":\"apn\",\"address\":\"0a\"}"], 20001),
+        (sent, said, "DeliveryCallbackUrl", &["https://chat.test/"], 20001),
+        (sent, said, "Segment", &["x"], 20001),
+        (sent, said, "Action", &["x"], 20001),
+        (sent, said, "Apn", &["{}"], 20001),
+        (sent, said, "Fcm", &["{}"], 20001),
+        (sent, said, "Gcm", &["{}"], 20001),
+        (sent, said, "Sms", &["{}"], 20001),
+        (sent, said, "FacebookMessenger", &["{}"], 20001),
+        (sent, said, "Alexa", &["{}"], 20001),
     ] {
         for path in paths {
             for value in bad_values {
@@ -157,7 +177,17 @@ fn one_bad_parameter_refuses_the_whole_request() {
     fixture.post(sent[0], &body).assert_error(400, 20001, "too much");
     let message = fixture.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
     assert!(message.contains("Identity"), "{message}");
+    let tags = |count: usize| (0..count).map(|number| format!("&Tag={number}")).collect::<String>();
+    for (path, form) in [(sent[0], format!("{said}{}", tags(6))), (bindings[0], format!("{device}{}", tags(21)))] {
+        let message = fixture.post(path, &form).assert_error(400, 20001, "too many tags");
+        assert!(message.contains("Tag"), "{message}");
+    }
     for (path, query, code) in [
+        ("/v1/Services/{IS}/Bindings", "Tag=", 20001),
+        ("/v1/Services/{IS}/Bindings", "Tag=x&Tag=%00", 20001),
+        ("/v1/Services/{IS}/Bindings", &tags(6), 20001),
+        ("/v1/Services/{IS}/Bindings", "StartDate=2026-11-20", 20001),
+        ("/v1/Services/{IS}/Bindings", "EndDate=2026-11-20", 20001),
         ("/v1/Services/{IS}/Bindings", "BindingType=x", 50209),
         ("/v1/Services/{IS}/Bindings", "BindingType=apn&BindingType=", 50209),
         ("/v2/Services/{IS}/Bindings", "BindingType=APN", 50209),
@@ -169,6 +199,18 @@ fn one_bad_parameter_refuses_the_whole_request() {
         fixture.get(&format!("{path}?{query}")).assert_error(400, code, &format!("GET {path}?{query:.80}"));
     }
     assert_eq!(fixture.everything(), before);
+
+    // As many tags as there may be. The same tag counts once, and an empty parameter that is not built says nothing.
+    let given = fixture.post(bindings[0], &format!("{device}{0}{0}&NotificationProtocolVersion=3", tags(20)));
+    assert_eq!((given.status, given.json()["tags"].as_array().map(Vec::len)), (201, Some(20)), "{}", given.body);
+    let notified = fixture.post(sent[0], &format!("{said}{}&Tag=0&Sms=&ToBinding=&Segment=", tags(5)));
+    assert_eq!(
+        (notified.status, notified.json()["tags"].as_array().map(Vec::len)),
+        (201, Some(5)),
+        "{}",
+        notified.body
+    );
+    assert_eq!(fixture.get(&format!("{}?{}&Tag=0", bindings[0], tags(5))).status, 200);
 
     // With several credentials the request must name one.
     let another = fixture.post("/v1/Credentials", &gcm);
@@ -311,6 +353,7 @@ fn an_empty_update_changes_nothing() {
         "/v2/Credentials/{CR}",
         "/v2/Services/{IS}",
         "/v2/Services/{IS}/Users/alice",
+        "/2010-04-01/Accounts/{AC}/Keys/{SK}.json",
     ] {
         let fetched = fixture.get(path).json();
         for headers in [&[owner.as_str()] as &[&str], &[&owner, FORM], &[&owner, JSON]] {

@@ -32,20 +32,28 @@ const NO_CREDENTIAL: &str = "CR00000000000000000000000000000000";
 const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Configuration", &["GET", "POST"]),
     ("/v1/Configuration/Webhooks", &["GET", "POST"]),
+    ("/v1/Conversations", &["GET"]),
     ("/v1/Credentials", &["GET", "POST"]),
     ("/v1/Credentials/{CR}", &["GET", "POST", "DELETE"]),
+    ("/v1/ParticipantConversations", &["GET"]),
+    ("/v1/Roles", &["GET"]),
+    ("/v1/Roles/{defaultRL}", &["GET"]),
     ("/v1/Services", &["GET", "POST"]),
-    ("/v1/Services/{IS}", &["GET", "DELETE"]),
+    ("/v1/Services/{IS}", &["GET", "POST", "DELETE"]),
     ("/v1/Services/{IS}/Bindings", &["GET", "POST"]),
     ("/v1/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v1/Services/{IS}/Changes", &["GET"]),
     ("/v1/Services/{IS}/Configuration", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Notifications", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Webhooks", &["GET", "POST"]),
+    ("/v1/Services/{IS}/Conversations", &["GET"]),
     ("/v1/Services/{IS}/Events", &["POST"]),
     ("/v1/Services/{IS}/Notifications", &["POST"]),
     ("/v1/Services/{IS}/Notifications/{NT}", &["GET"]),
     ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", &["GET"]),
+    ("/v1/Services/{IS}/ParticipantConversations", &["GET"]),
+    ("/v1/Services/{IS}/Roles", &["GET"]),
+    ("/v1/Services/{IS}/Roles/{RL}", &["GET"]),
     ("/v1/Services/{IS}/Users", &["GET", "POST"]),
     ("/v1/Services/{IS}/Users/alice", &["GET", "POST", "DELETE"]),
     ("/v1/Services/{IS}/Users/alice/Conversations", &["GET"]),
@@ -58,21 +66,30 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v2/Services/{IS}", &["GET", "POST", "DELETE"]),
     ("/v2/Services/{IS}/Bindings", &["GET"]),
     ("/v2/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
+    ("/v2/Services/{IS}/Channels", &["GET"]),
+    ("/v2/Services/{IS}/Roles", &["GET"]),
+    ("/v2/Services/{IS}/Roles/{RL}", &["GET"]),
     ("/v2/Services/{IS}/Users", &["GET", "POST"]),
     ("/v2/Services/{IS}/Users/alice", &["GET", "POST", "DELETE"]),
     ("/v2/Services/{IS}/Users/alice/Bindings", &["GET"]),
     ("/v2/Services/{IS}/Users/alice/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v2/Services/{IS}/Users/alice/Channels", &["GET"]),
     ("/2010-04-01/Accounts/{AC}/Keys.json", &["GET", "POST"]),
-    ("/2010-04-01/Accounts/{AC}/Keys/{SK}.json", &["GET", "DELETE"]),
+    ("/2010-04-01/Accounts/{AC}/Keys/{SK}.json", &["GET", "POST", "DELETE"]),
 ];
 
 /// The lists, with the largest page of each.
 const LISTS: &[(&str, u64)] = &[
+    ("/v1/Conversations", 100),
     ("/v1/Credentials", 100),
+    ("/v1/ParticipantConversations", 50),
+    ("/v1/Roles", 100),
     ("/v1/Services", 100),
     ("/v1/Services/{IS}/Bindings", 100),
+    ("/v1/Services/{IS}/Conversations", 100),
     ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", 100),
+    ("/v1/Services/{IS}/ParticipantConversations", 50),
+    ("/v1/Services/{IS}/Roles", 100),
     ("/v1/Services/{IS}/Users", 50),
     ("/v1/Services/{IS}/Users/alice/Conversations", 50),
     ("/v1/Users", 50),
@@ -80,9 +97,11 @@ const LISTS: &[(&str, u64)] = &[
     ("/v2/Credentials", 1000),
     ("/v2/Services", 100),
     ("/v2/Services/{IS}/Bindings", 50),
+    ("/v2/Services/{IS}/Channels", 100),
+    ("/v2/Services/{IS}/Roles", 50),
     ("/v2/Services/{IS}/Users", 100),
     ("/v2/Services/{IS}/Users/alice/Bindings", 50),
-    ("/v2/Services/{IS}/Users/alice/Channels", 100),
+    ("/v2/Services/{IS}/Users/alice/Channels", 50),
     ("/2010-04-01/Accounts/{AC}/Keys.json", 1000),
 ];
 
@@ -119,6 +138,10 @@ struct Fixture {
     credential: String,
     binding: String,
     notification: String,
+    /// A role of the service.
+    role: String,
+    /// A role of the default service.
+    default_role: String,
 }
 
 impl Fixture {
@@ -137,6 +160,8 @@ impl Fixture {
             credential: String::new(),
             binding: String::new(),
             notification: String::new(),
+            role: String::new(),
+            default_role: String::new(),
         };
         let sid = |answer: Answer| answer.json()["sid"].as_str().unwrap().to_owned();
         fixture.service = sid(fixture.post("/v1/Services", "FriendlyName=one"));
@@ -158,6 +183,9 @@ impl Fixture {
         let form = "Identity=alice&BindingType=fcm&Address=token&Endpoint=phone";
         fixture.binding = sid(fixture.post("/v1/Services/{IS}/Bindings", form));
         fixture.notification = sid(fixture.post("/v1/Services/{IS}/Notifications", "Identity=nobody&Body=x"));
+        let role = |answer: Answer| answer.json()["role_sid"].as_str().unwrap().to_owned();
+        fixture.role = role(fixture.get("/v1/Services/{IS}/Users/alice"));
+        fixture.default_role = role(fixture.get("/v1/Users/alice"));
         fixture
     }
 
@@ -170,6 +198,8 @@ impl Fixture {
             ("{CR}", &self.credential),
             ("{BS}", &self.binding),
             ("{NT}", &self.notification),
+            ("{RL}", &self.role),
+            ("{defaultRL}", &self.default_role),
         ]
         .into_iter()
         .fold(path.to_owned(), |path, (name, value)| path.replace(name, value))
@@ -218,6 +248,7 @@ impl Fixture {
             "/v1/Configuration",
             "/v1/Configuration/Webhooks",
             "/v1/Users",
+            "/v1/Roles",
             "/v1/Credentials?PageSize=100",
             "/2010-04-01/Accounts/{AC}/Keys.json?PageSize=1000",
         ]
@@ -232,6 +263,7 @@ impl Fixture {
                     "/Configuration/Webhooks",
                     "/Users?Reachability=true",
                     "/Bindings",
+                    "/Roles",
                 ]
                 .map(|part| format!("/v1/Services/{sid}{part}")),
             );

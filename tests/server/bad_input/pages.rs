@@ -9,14 +9,23 @@ fn page_sizes_have_a_minimum_and_a_maximum() {
     let fixture = Fixture::new();
     for (path, max) in LISTS {
         let size = |list: &Value| list["meta"]["page_size"].as_u64().or(list["page_size"].as_u64());
-        for (asked, expected) in
-            [("", 50.min(*max)), ("0", 1), ("-1", 1), ("1", 1), ("100000", *max), ("-9000000000", 1)]
-        {
+        for (asked, expected) in [
+            ("", 50.min(*max)),
+            ("0", 1),
+            ("-1", 1),
+            ("1", 1),
+            ("100000", *max),
+            ("-9000000000", 1),
+            ("9223372036854775808", *max),
+            ("18446744073709551616", *max),
+            (&"9".repeat(1_000), *max),
+            (&format!("-{}", "9".repeat(1_000)), 1),
+        ] {
             let answer = fixture.get(&format!("{path}?PageSize={asked}"));
             assert_eq!(answer.status, 200, "{path} {asked:?}: {}", answer.body);
             assert_eq!(size(&answer.json()), Some(expected), "{path} {asked:?}");
         }
-        for asked in ["abc", "1.5", "%20", "1x", "0x10", "%FF"] {
+        for asked in ["abc", "1.5", "%20", "1x", "0x10", "%FF", "99999999999999999999x", "--1"] {
             fixture.get(&format!("{path}?PageSize={asked}")).assert_error(400, 20001, &format!("{path} {asked}"));
         }
         let other = if path.ends_with("Services") { "US" } else { "IS" };

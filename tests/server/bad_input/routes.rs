@@ -142,6 +142,11 @@ fn unknown_paths_are_not_found() {
         ("/v1/Services/{IS}/Nothing", "/Services/{IS}/Nothing"),
         ("/v1/Services/{IS}/Users/", "/Services/{IS}/Users/"),
         ("/v1/Services/{IS}/Users/alice/Channels", "/Services/{IS}/Users/alice/Channels"),
+        ("/v1/Services/{IS}/Channels", "/Services/{IS}/Channels"),
+        ("/v1/Services/{IS}/Conversations/CH0", "/Services/{IS}/Conversations/CH0"),
+        ("/v1/ConversationWithParticipants", "/ConversationWithParticipants"),
+        ("/v2/Roles", "/Roles"),
+        ("/v2/Services/{IS}/Conversations", "/Services/{IS}/Conversations"),
         ("/v2/Services/{IS}/Configuration", "/Services/{IS}/Configuration"),
         ("/v2/Services/{IS}/Events", "/Services/{IS}/Events"),
         ("/v1/Changes", "/Changes"),
@@ -231,6 +236,15 @@ fn malformed_and_unknown_sids_are_not_found() {
             }
         }
     }
+    for (path, _) in ROUTES.iter().filter(|(path, _)| path.contains("RL}")) {
+        for sid in ["x", "RL", "{IS}", "RL00000000000000000000000000000000"] {
+            let path = path.replace("{RL}", sid).replace("{defaultRL}", sid);
+            fixture.get(&path).assert_error(404, 20404, &path);
+        }
+        // A role belongs to one service.
+        let path = path.replace("{IS}", &fixture.other_service).replace("{defaultRL}", &fixture.role);
+        fixture.get(&path).assert_error(404, 20404, &path);
+    }
     for sid in ["x", "NT", "{BS}", "NT00000000000000000000000000000000"] {
         for path in ["/v1/Services/{IS}/Notifications/{NT}", "/v1/Services/{IS}/Notifications/{NT}/Deliveries"] {
             for path in [path.replace("{NT}", sid), path.replace("{IS}", &fixture.other_service)] {
@@ -239,7 +253,7 @@ fn malformed_and_unknown_sids_are_not_found() {
         }
     }
     for key in ["SK", "SKx.json", "SK00000000000000000000000000000000.json", "{IS}.json", "{SK}.xml", ".json"] {
-        for method in ["GET", "DELETE"] {
+        for method in ["GET", "POST", "DELETE"] {
             let path = format!("/2010-04-01/Accounts/{{AC}}/Keys/{key}");
             fixture.ask(method, &path, "").assert_error(404, 20404, &format!("{method} {path}"));
         }

@@ -20,6 +20,7 @@ use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
+use reachability_domain::push::tag::Tag;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
@@ -46,6 +47,7 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
         address,
         credential_sid: Some(CredentialSid::from_bits(1)),
         endpoint: Some("a phone".to_owned()),
+        tags: vec![],
         date_created: at,
         date_updated: at,
         registered_at: at,
@@ -53,6 +55,10 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
         death: None,
         version: 0,
     }
+}
+
+fn tags(words: &[&str]) -> Vec<Tag> {
+    words.iter().map(|word| word.parse().unwrap()).collect()
 }
 
 async fn register(store: &dyn Bindings, user: &User, token: &str, at: Timestamp) -> Binding {
@@ -82,7 +88,7 @@ async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<b
 
 /// A user's stored bindings, after a check that the user's state has the same.
 async fn devices(store: &(impl States + Bindings), user: &User) -> Vec<Binding> {
-    let filter = BindingFilter { identities: vec![user.identity.clone()], channels: vec![] };
+    let filter = BindingFilter { identities: vec![user.identity.clone()], ..BindingFilter::default() };
     let page = PageRequest { position: Cursor::Start, limit: 1_000 };
     let stored = store.bindings(user.service_sid, &filter, page).await.unwrap().items;
     let state = state(store, user).await;
@@ -113,6 +119,32 @@ pub async fn a_device_registers(store: Arc<impl Services + Users + States + Bind
     let refused = store.apply(nobody.service_sid, stray.device(), &action, Some(&nobody), NOW).await;
     assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
     assert_eq!(store.binding(nobody.service_sid, stray.sid).await.unwrap(), None);
+}
+
+/// The tags are those of the last registration. What a provider says about the device leaves them alone.
+pub async fn registering_again_replaces_the_tags(store: Arc<impl Services + States + Bindings>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service, 1, "alice");
+    let mut at = 0;
+    for words in [&["vip", "berlin"] as &[&str], &["paris", "vip", "beta"], &["vip"], &[]] {
+        at += 10;
+        let binding = Binding { tags: tags(words), ..binding(&alice, Channel::Fcm, "token", later(at)) };
+        let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+        let after = store.apply(service, binding.device(), &action, Some(&alice), later(at)).await.unwrap().after;
+        assert_eq!(after.unwrap().tags, tags(words));
+        let stored = store.binding(service, binding.sid).await.unwrap().unwrap();
+        assert_eq!(stored.tags, tags(words));
+        settle(&*store, &stored, later(at + 1), TokenState::Alive).await;
+        settle(&*store, &stored, later(at + 2), dead(None)).await;
+        let settled = &devices(&*store, &alice).await[0];
+        assert_eq!((settled.status(), &settled.tags), ("dead", &tags(words)));
+    }
+    // A device that changes hands does not take its tags along.
+    let given = Binding { tags: tags(&["vip"]), ..binding(&alice, Channel::Fcm, "token", later(90)) };
+    let action = BindingCommand::Register { binding: given.clone(), generation: Generation(1) };
+    store.apply(service, given.device(), &action, Some(&alice), later(90)).await.unwrap();
+    let bob = user(service, 2, "bob");
+    assert_eq!(register(&*store, &bob, "token", later(91)).await.tags, []);
 }
 
 /// As apps do every time they start.
@@ -396,7 +428,7 @@ pub async fn bindings_are_deleted_with_their_service(store: Arc<impl Services + 
     assert_eq!(devices(&*store, &bob).await, [his]);
 }
 
-/// They are listed by user, by channel, and page by page in both directions.
+/// They are listed by user, by channel, by tags, and page by page in both directions.
 pub async fn bindings_are_listed(store: Arc<impl Services + Bindings>) {
     let service = service(&*store, 1).await;
     let users: Vec<User> = (1..=3).map(|n| user(service, n, &format!("user {n}"))).collect();
@@ -405,25 +437,48 @@ pub async fn bindings_are_listed(store: Arc<impl Services + Bindings>) {
         for m in 0..4 {
             let (channel, token) =
                 [(Channel::Apn, format!("{n:02x}{m:02x}")), (Channel::Gcm, format!("t-{n}-{m}"))][m % 2].clone();
-            let binding = binding(user, channel, &token, NOW);
+            // The first of each user's devices has no tags, like those that earlier versions have stored.
+            let tags = tags(&["vip", "it's \"\u{1F600}\"", "x"][..m]);
+            let binding = Binding { tags, ..binding(user, channel, &token, NOW) };
             let action = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
             all.push(store.apply(service, binding.device(), &action, Some(user), NOW).await.unwrap().after.unwrap());
         }
     }
     all.sort_by_key(|binding| binding.sid);
-    for filter in [
-        BindingFilter::default(),
-        BindingFilter { identities: vec![], channels: vec![Channel::Apn] },
-        BindingFilter { identities: vec![], channels: vec![Channel::Fcm] },
-        BindingFilter { identities: vec![], channels: vec![Channel::Fcm, Channel::Apn] },
-        BindingFilter { identities: vec![users[0].identity.clone()], channels: vec![] },
-        BindingFilter {
-            identities: vec![users[2].identity.clone(), users[1].identity.clone()],
-            channels: vec![Channel::Gcm],
-        },
-        BindingFilter { identities: vec!["nobody".parse().unwrap()], channels: vec![] },
+    let of = |users: &[&User], channels: &[Channel], words: &[&str]| BindingFilter {
+        identities: users.iter().map(|user| user.identity.clone()).collect(),
+        channels: channels.to_vec(),
+        tags: tags(words),
+    };
+    let [first, second, third] = [&users[0], &users[1], &users[2]];
+    let nobody = user(service, 9, "nobody");
+    for (filter, count) in [
+        (BindingFilter::default(), 12),
+        (of(&[], &[Channel::Apn], &[]), 6),
+        (of(&[], &[Channel::Fcm], &[]), 6),
+        (of(&[], &[Channel::Fcm, Channel::Apn], &[]), 12),
+        (of(&[first], &[], &[]), 4),
+        (of(&[third, second], &[Channel::Gcm], &[]), 4),
+        (of(&[&nobody], &[], &[]), 0),
+        (of(&[], &[], &["all"]), 12),
+        (of(&[], &[], &["vip"]), 9),
+        (of(&[], &[], &["x"]), 3),
+        (of(&[], &[], &["it's \"\u{1F600}\"", "vip"]), 6),
+        (of(&[], &[], &["vip", "x", "it's \"\u{1F600}\"", "all"]), 3),
+        (of(&[], &[], &["vip", "nothing"]), 0),
+        (of(&[], &[], &["VIP"]), 0),
+        (of(&[], &[], &["apn"]), 6),
+        (of(&[], &[], &["gcm", "fcm", "all"]), 6),
+        (of(&[], &[], &["apn", "fcm"]), 0),
+        (of(&[], &[], &["apn", "vip"]), 3),
+        (of(&[], &[Channel::Fcm], &["apn"]), 0),
+        (of(&[], &[Channel::Fcm, Channel::Apn], &["fcm", "x"]), 3),
+        (of(&[first, third], &[], &["vip"]), 6),
+        (of(&[second], &[Channel::Apn], &["vip", "apn"]), 1),
+        (of(&[first], &[], &["apn", "x"]), 0),
     ] {
         let expected: Vec<&Binding> = all.iter().filter(|binding| filter.matches(binding)).collect();
+        assert_eq!(expected.len(), count, "{filter:?}");
         let (mut forwards, mut position) = (Vec::new(), Cursor::Start);
         loop {
             let slice = store.bindings(service, &filter, PageRequest { position, limit: 2 }).await.unwrap();

@@ -81,6 +81,7 @@ macro_rules! push_store_contract {
             bindings:
                 a_device_registers,
                 registering_again_is_the_same_binding,
+                registering_again_replaces_the_tags,
                 a_device_changes_hands,
                 a_device_is_unregistered,
                 a_dead_token_ends_its_registration,

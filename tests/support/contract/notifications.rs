@@ -23,6 +23,7 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
         sid: Sid::from_bits(7),
         service_sid: service,
         identities: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],
+        tags: vec!["vip \u{1F600}".parse().unwrap(), "apn".parse().unwrap()],
         content: Content {
             title: Some("Title \u{1F600}".to_owned()),
             body: None,

@@ -25,7 +25,7 @@ impl Pusher {
         let now = (self.clock)();
         let identities = notification.identities.clone();
         let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
-        let filter = BindingFilter { identities, channels: vec![] };
+        let filter = BindingFilter { identities, channels: vec![], tags: notification.tags.clone() };
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
