@@ -33,19 +33,15 @@ pub(crate) struct Links {
 }
 
 impl<K: Sid> Listing<K> {
-    /// Reads `PageSize`, `Page` and `PageToken`. A size over the limit, however large, counts as the limit, since clients
-    /// send the number of items that they want in total as the size of a page.
+    /// Reads `PageSize`, `Page` and `PageToken`.
     pub(crate) fn of(query: &Params, max_size: usize) -> Result<Self, ApiError> {
-        let size = match query.get("PageSize") {
-            None | Some("") => DEFAULT_PAGE_SIZE,
-            Some(text) => page_size(text).ok_or_else(|| ApiError::invalid("PageSize", "a whole number"))?,
-        };
+        let limit = page_size(query, max_size)?;
         let position = match query.get("PageToken") {
             None | Some("") => Cursor::Start,
             Some(token) => parse_token(token).ok_or_else(|| ApiError::invalid("PageToken", "one from another page"))?,
         };
         Ok(Self {
-            request: PageRequest { position, limit: size.min(max_size) },
+            request: PageRequest { position, limit },
             number: query.get("Page").and_then(|number| number.parse().ok()).unwrap_or(0),
             filters: String::new(),
         })
@@ -146,8 +142,18 @@ impl<I: Serialize> Serialize for PageBody<'_, I> {
     }
 }
 
+/// The size of a page, from `PageSize`. A size over the limit, however large, counts as the limit, since clients send the
+/// number of items that they want in total as the size of a page.
+pub(crate) fn page_size(query: &Params, max_size: usize) -> Result<usize, ApiError> {
+    let size = match query.get("PageSize") {
+        None | Some("") => DEFAULT_PAGE_SIZE,
+        Some(text) => parse_size(text).ok_or_else(|| ApiError::invalid("PageSize", "a whole number"))?,
+    };
+    Ok(size.min(max_size))
+}
+
 /// Parses a whole number of any length: at least 1, and [`usize::MAX`] for one that is larger. `None` for another text.
-fn page_size(text: &str) -> Option<usize> {
+fn parse_size(text: &str) -> Option<usize> {
     let digits = text.trim_start_matches(['-', '+']);
     let is_number =
         text.len() <= digits.len() + 1 && !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
@@ -184,10 +190,10 @@ mod tests {
             ("18446744073709551616", usize::MAX),
             (&huge, usize::MAX),
         ] {
-            assert_eq!(page_size(text), Some(size), "{text}");
+            assert_eq!(parse_size(text), Some(size), "{text}");
         }
         for text in ["", "-", "+", "--1", "-+1", "1x", "1.5", "1e3", " 1", "0x10", "٣", &format!("{huge}x")] {
-            assert_eq!(page_size(text), None, "{text:?}");
+            assert_eq!(parse_size(text), None, "{text:?}");
         }
     }
 }

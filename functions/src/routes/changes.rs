@@ -21,15 +21,13 @@ use self::stream::{EVENT_STREAM, stream};
 use crate::app::App;
 use crate::event_stream::EventStream;
 use crate::http::error::ApiError;
+use crate::http::paging::page_size;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
 use crate::use_cases::services::ServiceDirectory;
 
-/// How many changes a page has if the request does not say.
-const DEFAULT_PAGE_SIZE: u32 = 50;
-
 /// How many changes a page has at most.
-const MAX_PAGE_SIZE: u32 = 1_000;
+const MAX_PAGE_SIZE: usize = 1_000;
 
 /// Where changes are read.
 #[derive(Clone)]
@@ -70,8 +68,8 @@ async fn list(log: &dyn ChangeLog, service: ServiceSid, request: &ApiRequest) ->
     let after: Option<u64> = request.query.parsed("After", "the cursor of an earlier answer")?;
     // An empty one is refused: it would show everybody to a client whose variable is not set.
     let identity: Option<Identity> = request.query.get("Identity").map(str::parse).transpose()?;
-    let page_size = request.query.number("PageSize", 1..=MAX_PAGE_SIZE)?.unwrap_or(DEFAULT_PAGE_SIZE);
-    let page = log.changes(service, identity.as_ref(), after, page_size as usize).await?;
+    let page_size = page_size(&request.query, MAX_PAGE_SIZE)?;
+    let page = log.changes(service, identity.as_ref(), after, page_size).await?;
     let page = page.map_err(|gone| ApiError::gone(&gone))?;
     let next_page_url = page.more.then(|| {
         let filter =

@@ -59,7 +59,7 @@ fn bad_parameters_of_the_log_of_changes_are_refused() {
     let (long, user_sid) = ("x".repeat(257), format!("US{}", "0".repeat(32)));
     for (name, values) in [
         ("After", &["", "-1", "x", "1.5", "%20", "1x", "0x10", "18446744073709551616", "%C3%BC"] as &[&str]),
-        ("PageSize", &["", "0", "-1", "1001", "x", "1.5", "99999999999999999999"]),
+        ("PageSize", &["x", "1.5", "%20"]),
     ] {
         for value in values {
             let path = format!("/v1/Services/{{IS}}/Changes?{name}={value}");
@@ -78,7 +78,7 @@ fn bad_parameters_of_the_log_of_changes_are_refused() {
         let path = format!("/v1/Services/{{IS}}/Changes?After={position}");
         fixture.get(&path).assert_error(410, 20404, &path);
     }
-    for query in ["", "?After=0", "?PageSize=1", "?PageSize=1000", "?Identity=nobody", "?Unknown=x"] {
+    for query in ["", "?After=0", "?PageSize=1", "?PageSize=99999999999999999999", "?Identity=nobody", "?Unknown=x"] {
         let path = format!("/v1/Services/{{IS}}/Changes{query}");
         let answer = fixture.get(&path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
