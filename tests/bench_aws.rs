@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use reachability_domain::directory::configuration::Configuration;
-use reachability_domain::identity::UserKey;
+use reachability_domain::identity::{ConnectionId, UserKey};
 use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
+use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{ServiceSid, Sid};
@@ -223,47 +227,45 @@ impl Bench {
     }
 
     async fn connect(&self, (identity, connection): &Connection, now: Timestamp) {
-        let until = number(now.plus(LEASE).as_millis());
-        let opening = AttributeValue::M([("a", number(now.as_millis())), ("l", until.clone())].map(owned).into());
-        let condition = "attribute_exists(sid) AND attribute_exists(rev) \
-            AND (attribute_not_exists(#n0) OR #n0 <= :v1) AND (attribute_not_exists(#n1) OR #n1 <= :v2) \
-            AND (attribute_not_exists(#n2) OR #n2 <= :v3) \
-            AND (attribute_not_exists(#n3) OR (#n3.a < :v4 AND #n3.l <= :v5))";
+        let key = attribute_key(connection);
+        let condition = "attribute_exists(sid) AND (attribute_not_exists(floor) OR floor < :now) \
+            AND (attribute_not_exists(del) OR del < :now) AND (attribute_not_exists(rev) OR rev < :now) \
+            AND (attribute_not_exists(#n0) OR #n0 <= :now) AND (attribute_not_exists(#n1) OR #n1 <= :now) \
+            AND (attribute_not_exists(#n2) OR #n2 <= :one) AND attribute_not_exists(#n4) \
+            AND (attribute_not_exists(#n3) OR #n3 < :until)";
         self.update(identity)
-            .update_expression("SET #n0 = :v1, #n1 = :v2, #n2 = :v3, #n3 = :v6 ADD rev :one")
+            .update_expression("SET rev = :now, #n0 = :now, #n1 = :now, #n2 = :one, #n3 = :until")
             .condition_expression(condition)
             .expression_attribute_names("#n0", "as_of")
             .expression_attribute_names("#n1", "active")
             .expression_attribute_names("#n2", "gen")
-            .expression_attribute_names("#n3", format!("c#{connection}"))
+            .expression_attribute_names("#n3", format!("c{key}"))
+            .expression_attribute_names("#n4", format!("x{key}"))
+            .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":v1", number(now.as_millis()))
-            .expression_attribute_values(":v2", number(now.as_millis()))
-            .expression_attribute_values(":v3", number(1))
-            .expression_attribute_values(":v4", number(now.as_millis()))
-            .expression_attribute_values(":v5", until)
-            .expression_attribute_values(":v6", opening)
+            .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .send()
             .await
             .unwrap();
     }
 
     async fn disconnect(&self, (identity, connection): &Connection, now: Timestamp) {
-        let now = number(now.as_millis());
-        let ending = AttributeValue::M([("a", now.clone()), ("r", now.clone())].map(owned).into());
-        let condition = "attribute_exists(sid) AND attribute_exists(rev) \
-            AND (attribute_not_exists(#n0) OR #n0 <= :v1) AND (attribute_not_exists(#n1) OR #n1 <= :v2) \
-            AND attribute_not_exists(#n2)";
+        let key = attribute_key(connection);
+        // The end, which is that of the disconnect, and of the lease.
+        let mark = postcard::to_stdvec(&(now.as_millis(), 0_i64, EndReason::ClientClosed, Some(0_i64))).unwrap();
+        let condition = "attribute_exists(sid) AND (attribute_not_exists(floor) OR floor < :now) \
+            AND (attribute_not_exists(del) OR del < :now) AND (attribute_not_exists(rev) OR rev < :now) \
+            AND (attribute_not_exists(#n0) OR #n0 <= :now) AND (attribute_not_exists(#n1) OR #n1 <= :now) \
+            AND attribute_not_exists(#n3) AND #n2 >= :now";
         self.update(identity)
-            .update_expression("SET #n0 = :v1, #n1 = :v2, #n2 = :v3 ADD rev :one")
+            .update_expression("SET rev = :now, #n0 = :now, #n1 = :now, #n3 = :mark REMOVE #n2")
             .condition_expression(condition)
             .expression_attribute_names("#n0", "as_of")
             .expression_attribute_names("#n1", "active")
-            .expression_attribute_names("#n2", format!("x#{connection}"))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":v1", now.clone())
-            .expression_attribute_values(":v2", now)
-            .expression_attribute_values(":v3", ending)
+            .expression_attribute_names("#n2", format!("c{key}"))
+            .expression_attribute_names("#n3", format!("x{key}"))
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":mark", AttributeValue::B(Blob::new(mark)))
             .send()
             .await
             .unwrap();
@@ -294,12 +296,13 @@ impl Bench {
     }
 }
 
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+/// A connection's id, as the names of attributes have it.
+fn attribute_key(connection: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(connection.parse::<ConnectionId>().unwrap().key().0)
 }
 
-fn owned<T>((name, value): (&str, T)) -> (String, T) {
-    (name.to_owned(), value)
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
 }
 
 /// The processor time that a process has used in its first thread, which is the only one that does something here.

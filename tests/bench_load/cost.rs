@@ -15,6 +15,9 @@ const WARM_UP: usize = 2_000;
 /// How often each is measured, in turn. The least counts: whatever else runs on the machine only adds to it.
 const ROUNDS: usize = 5;
 
+/// How many users are active where not all are.
+const ACTIVE: usize = 1_000;
+
 /// How many events a batch has.
 const BATCH: usize = 100;
 
@@ -66,11 +69,16 @@ pub(crate) async fn requests(users: &[usize]) {
                 );
             }
         }
-        let each = load.run_events(8, 200_000, BATCH).await.each() / BATCH as f64;
-        println!(
-            "| {users} | 8 | an event, {BATCH} a request | {each:.1} µs: {:.0} a second of a core | | | |",
-            1e6 / each
-        );
+        for active in [*users, ACTIVE] {
+            load.active.set(active);
+            let each = load.run_events(8, 200_000, BATCH).await.each() / BATCH as f64;
+            println!(
+                "| {users}, {active} of them active | 8 | an event, {BATCH} a request | {each:.1} µs: {:.0} a second of a core | | | |",
+                1e6 / each
+            );
+            let fetch = load.run(64, 20_000, 200, |n| load.fetch(n)).await.each();
+            println!("| {users}, {active} of them active | 64 | fetch of a user | {fetch:.1} µs | | | |");
+        }
     }
 }
 
@@ -94,7 +102,8 @@ pub(crate) async fn connections() {
 struct Load {
     target: Target,
     service: Service,
-    users: usize,
+    /// How many of the users do something.
+    active: Cell<usize>,
     pid: u32,
     /// How many connects and disconnects were sent.
     sent: Cell<usize>,
@@ -106,7 +115,7 @@ impl Load {
     async fn with_users(server: &Server, users: usize) -> Self {
         let service = Service::create(server).await;
         let (target, pid) = (Target::of(server), server.pid());
-        let load = Self { target, service, users, pid, sent: Cell::new(0), marks: Cell::new(0) };
+        let load = Self { target, service, active: Cell::new(users), pid, sent: Cell::new(0), marks: Cell::new(0) };
         load.connect_all(users, "first").await;
         load
     }
@@ -149,9 +158,9 @@ impl Load {
         }
     }
 
-    /// One of the users, in a scrambled order, each as often as the others.
+    /// One of the active users, in a scrambled order, each as often as the others.
     fn user(&self, n: usize) -> String {
-        format!("user-{}", n.wrapping_mul(7_919) % self.users)
+        format!("user-{}", n.wrapping_mul(7_919) % self.active.get())
     }
 
     fn fetch(&self, n: usize) -> Vec<u8> {
