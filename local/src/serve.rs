@@ -121,7 +121,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         metrics: metrics.clone(),
     };
     let pusher = Pusher::new(ports, clock::now);
-    let fanout = Fanout { services: store.clone(), pushes: Arc::new(pushes.clone()), sinks: vec![], metrics };
+    let fanout =
+        Fanout { services: store.clone(), pushes: Arc::new(pushes.clone()), sinks: vec![], webhooks: None, metrics };
 
     greet(&mut data_dir, &app, &settings, address).await?;
     tokio::spawn(every_day(store, pushes.clone()));

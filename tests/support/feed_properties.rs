@@ -187,6 +187,7 @@ impl<'a> Case<'a> {
             services: store.clone(),
             pushes: subscriber.clone(),
             sinks: vec![subscriber.clone()],
+            webhooks: None,
             metrics: Arc::new(reachability_infra::metrics::EmfMetrics::default()),
         };
         let course = Course { settings: SETTINGS, services, users, done: vec![], switches: vec![] };

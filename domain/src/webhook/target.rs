@@ -21,6 +21,13 @@ impl WebhookTarget {
         let is_asked_for = webhooks.filters.iter().flatten().any(|name| name == event.name());
         is_asked_for.then(|| Self { url, method: webhooks.method.unwrap_or(WebhookMethod::Post) })
     }
+
+    /// The URL's host and port, for the log: the rest of the URL may be secret.
+    pub fn host(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -33,6 +40,19 @@ mod tests {
             post_webhook_url: url.map(str::to_owned),
             filters: filters.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
             method,
+        }
+    }
+
+    #[test]
+    fn only_the_host_of_a_url_is_shown() {
+        for (url, host) in [
+            ("https://example.com", "example.com"),
+            ("https://me:secret@example.com:8443/secret?a=b", "example.com:8443"),
+            ("http://[::1]:80?secret", "[::1]:80"),
+            ("https://example.com#secret@x", "example.com"),
+            ("https://a@b@example.com/@", "example.com"),
+        ] {
+            assert_eq!(WebhookTarget { url: url.to_owned(), method: WebhookMethod::Get }.host(), host);
         }
     }
 
