@@ -112,7 +112,9 @@ impl WebhookMessage {
         let UserKey { service, identity } = &self.user;
         let revision = self.revision.to_be_bytes();
         let (service, event) = (service.bits().to_be_bytes(), self.event.name().as_bytes());
-        let bits = digest::hash(&[&service, identity.as_str().as_bytes(), event, &revision]);
+        // A write of a profile may also tell that a lease has ended: both have the same revision.
+        let reason = self.reason.to_string();
+        let bits = digest::hash(&[&service, identity.as_str().as_bytes(), event, &revision, reason.as_bytes()]);
         // Version 8: the form is ours.
         let bits = bits & !(0xF << 76) | 0x8 << 76;
         let bits = bits & !(0x3 << 62) | 0x2 << 62;
@@ -182,7 +184,7 @@ pub(super) mod tests {
     #[test]
     fn a_token_names_a_change_and_nothing_else_does() {
         let token = message().token();
-        assert_eq!(token, "0cd4702f-dec7-8f13-b3e7-eef9d25edf82");
+        assert_eq!(token, "46c0ba50-ed1e-8c75-864a-de1440fbca64");
         let later = Timestamp::from_millis(NOW.as_millis() + 1_000);
         let again = WebhookMessage { queued_at: later, profile: None, position: None, ..message() };
         assert_eq!(again.token(), token, "the change is the same");
@@ -191,6 +193,7 @@ pub(super) mod tests {
         for other in [
             WebhookMessage { revision: 1_795_132_800_124, ..message() },
             WebhookMessage { event: WebhookEvent::UserAdded, ..message() },
+            WebhookMessage { reason: ChangeReason::Profile, ..message() },
             WebhookMessage { user: user(2, "alice & bob"), ..message() },
             WebhookMessage { user: user(1, "alice"), ..message() },
         ] {
