@@ -7,10 +7,13 @@
 //! * [`directory`]: the account, its API keys, services with their configuration, users
 //! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and published changes
 //! * [`push`]: device registrations, credentials of push providers, and the providers' responses
+//! * [`webhook`]: the requests that tell an owner's server of changes
+//! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
 //!   in that subject's `ports`
 //! * [`error_chain`]: formatting of errors
 
+pub mod breaker;
 mod digest;
 pub mod directory;
 pub mod error_chain;
@@ -26,3 +29,4 @@ pub mod secret;
 pub mod sid;
 pub mod store;
 pub mod time;
+pub mod webhook;

@@ -56,13 +56,21 @@ pub enum Counter {
     DeathsOther,
     /// Dead-token responses that were ignored because the device had registered again.
     DeathsIgnored,
+    /// Webhooks that their receivers took.
+    WebhooksDelivered,
+    /// Attempts to deliver a webhook that failed and will be repeated.
+    WebhooksRetried,
+    /// Webhooks that became dead letters.
+    WebhooksDead,
+    /// Webhooks that were dropped since too many of their service waited.
+    WebhooksDropped,
     /// Requests to AWS that were retried.
     WriteRetries,
 }
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
@@ -86,6 +94,10 @@ impl Counter {
         Self::DeathsExpired,
         Self::DeathsOther,
         Self::DeathsIgnored,
+        Self::WebhooksDelivered,
+        Self::WebhooksRetried,
+        Self::WebhooksDead,
+        Self::WebhooksDropped,
         Self::WriteRetries,
     ];
 }

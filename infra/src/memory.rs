@@ -12,7 +12,6 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionKey, Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::device_writes::TransitionWrites;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
@@ -160,7 +159,7 @@ impl Users for MemoryStore {
             return Err(StoreError::Exists);
         }
         let state = scope.states.entry(user.identity.clone()).or_default();
-        state.create(user.sid, ChangeReason::Profile, user.date_created);
+        state.create(user);
         scope.create_user(user);
         Ok(())
     }

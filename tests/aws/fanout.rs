@@ -90,7 +90,11 @@ async fn fanout(endpoint: &str, enabled: bool) -> (Fanout, Client, Arc<EmfMetric
     let services: Arc<dyn Services> = harness.store.clone();
     let topic = Topic::new(client.clone(), "arn:aws:sns:us-east-1:000000000000:changes".to_owned());
     let (pushes, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
-    (Fanout { services, pushes, sinks: vec![Arc::new(topic)], metrics: metrics.clone() }, client, metrics)
+    (
+        Fanout { services, pushes, sinks: vec![Arc::new(topic)], webhooks: None, metrics: metrics.clone() },
+        client,
+        metrics,
+    )
 }
 
 fn batch(records: &[Value]) -> Batch {

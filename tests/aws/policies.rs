@@ -539,6 +539,7 @@ async fn tell_of_changes(recording: &Recording, service: ServiceSid) {
         services: recording.store_of("FanoutFunction", &recording.table),
         pushes: Arc::new(Kept::default()),
         sinks: vec![Arc::new(Topic::new(client, topic))],
+        webhooks: None,
         metrics: metrics.clone(),
     };
     let tell = async |record: Value| {

@@ -17,3 +17,5 @@ mod recorded_log;
 mod stream;
 mod twilio_clients;
 mod upgrade;
+mod webhook_kills;
+mod webhooks;

@@ -1,7 +1,7 @@
 //! Consumes the queues and the feed: [`Worker`] computes presence from events and sets timers; [`Pusher`] sends
-//! requests to push providers; [`Fanout`] publishes changes.
+//! requests to push providers; [`Fanout`] publishes changes; [`Webhooks`] tells them to owners' servers.
 //!
-//! `Worker` and `Pusher` take messages as their queue delivers them ([`Envelope`]), and return the ones that failed.
+//! `Worker`, `Pusher` and `Webhooks` take messages as their queue delivers them ([`Envelope`]), and return what came of them.
 //! The caller fetches and acknowledges the messages.
 
 mod directory;
@@ -10,9 +10,11 @@ mod failure;
 mod feed;
 mod presence;
 mod push;
+mod webhook;
 
 pub use crate::envelope::Envelope;
 pub use crate::failure::Failure;
 pub use crate::feed::{Fanout, StoredWrite};
 pub use crate::presence::{Worker, WorkerPorts};
 pub use crate::push::{Pusher, PusherPorts};
+pub use crate::webhook::{WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};

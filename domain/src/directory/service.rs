@@ -107,18 +107,39 @@ pub struct NotificationSetting {
     pub sound: Option<String>,
 }
 
-/// Webhook URLs and filters. Stored and returned; nothing calls them yet.
+/// Webhook URLs and filters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Webhooks {
-    /// Called before an event takes effect.
+    /// Stored and returned; nothing calls it.
     pub pre_webhook_url: Option<String>,
-    /// Called after an event has taken effect.
+    /// Called after an event has taken effect ([`WebhookTarget`](crate::webhook::target::WebhookTarget)).
     pub post_webhook_url: Option<String>,
-    /// Names of the events to report; `None` if never set.
+    /// Names of the events to report; `None` if never set, then none is.
     pub filters: Option<Vec<String>>,
     /// HTTP method of the request; `None` if never set.
     pub method: Option<WebhookMethod>,
+}
+
+/// An event that a webhook reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookEvent {
+    /// A user was created, over REST or by its first connect or registration.
+    #[serde(rename = "onUserAdded")]
+    UserAdded,
+    /// A user's reachability or profile changed.
+    #[serde(rename = "onUserUpdated")]
+    UserUpdated,
+}
+
+impl WebhookEvent {
+    /// The vendor's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UserAdded => "onUserAdded",
+            Self::UserUpdated => "onUserUpdated",
+        }
+    }
 }
 
 /// HTTP method of a webhook request.
@@ -131,7 +152,7 @@ pub enum WebhookMethod {
     Post,
 }
 
-/// Settings that only Chat v2 shows. Stored and returned; nothing uses them.
+/// Settings that only Chat v2 shows. Stored and returned; of them, only `post_webhook_retry_count` is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatSettings {
@@ -149,7 +170,8 @@ pub struct ChatSettings {
     pub media_compatibility_message: String,
     /// Number of retries of a failed pre-event webhook.
     pub pre_webhook_retry_count: u32,
-    /// Number of retries of a failed post-event webhook.
+    /// How often a failed post-event webhook is sent again at most; 0: as often as its schedule says
+    /// ([`Undelivered`](crate::webhook::schedule::Undelivered)).
     pub post_webhook_retry_count: u32,
 }
 

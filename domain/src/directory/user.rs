@@ -34,6 +34,9 @@ pub struct User {
     /// that did not store it.
     #[serde(default)]
     pub revision: u64,
+    /// Whether the REST request that last wrote the profile asked for webhooks (`X-Twilio-Webhook-Enabled`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub webhook_enabled: bool,
 }
 
 impl User {
@@ -50,6 +53,7 @@ impl User {
             date_updated: now,
             version: 0,
             revision: 0,
+            webhook_enabled: false,
         }
     }
 

@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Configuration;
-use crate::directory::service::Service;
+use crate::directory::service::{Service, WebhookEvent};
 use crate::directory::user::User;
 use crate::identity::UserKey;
 use crate::presence::change::{Change, Notice, ProfileChange, Switch};
+use crate::presence::change_reason::ChangeReason;
 use crate::presence::state::{StateSummary, UserState};
 use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
 use crate::sid::ServiceSid;
@@ -22,6 +23,13 @@ pub struct FeedEntry {
     /// What is to be done next, in the push queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub follow_ups: Vec<PushMessage>,
+    /// The webhooks that tell the notice, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookEvent>,
+    /// Where the entry is in the feed: later ones have greater positions. `None` before it is there, and in a feed without
+    /// positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
 }
 
 impl FeedEntry {
@@ -59,12 +67,14 @@ impl FeedEntry {
             let generation = configuration.generation;
             follow_ups.push(PushMessage::AnnounceUser(AnnounceUser { user: user.clone(), generation }));
         }
-        Self::of(change.map(Notice::User), follow_ups)
+        let webhooks = change.as_ref().map(|change| webhooks(change, after)).unwrap_or_default();
+        Self::of(change.map(Notice::User), follow_ups, webhooks)
     }
 
     /// What a write of a user's profile leads to; `None` if nothing.
     pub fn of_profile(configuration: &Configuration, before: &User, after: &User) -> Option<Self> {
-        Self::of(ProfileChange::between(configuration, before, after).map(Notice::Profile), vec![])
+        let webhooks = if after.webhook_enabled { vec![WebhookEvent::UserUpdated] } else { vec![] };
+        Self::of(Some(Notice::Profile(ProfileChange::between(configuration, before, after)?)), vec![], webhooks)
     }
 
     /// What a write of a service leads to (`None`: it was not there, or is not there any more); `None` if nothing.
@@ -76,12 +86,26 @@ impl FeedEntry {
             after_user: None,
         });
         let follow_ups = if switch.after.reachability_enabled { vec![announce] } else { vec![] };
-        Self::of(Some(Notice::Service(switch)), follow_ups)
+        Self::of(Some(Notice::Service(switch)), follow_ups, vec![])
     }
 
-    fn of(notice: Option<Notice>, follow_ups: Vec<PushMessage>) -> Option<Self> {
-        (notice.is_some() || !follow_ups.is_empty()).then_some(Self { notice, follow_ups })
+    fn of(notice: Option<Notice>, follow_ups: Vec<PushMessage>, webhooks: Vec<WebhookEvent>) -> Option<Self> {
+        let is_something = notice.is_some() || !follow_ups.is_empty();
+        is_something.then_some(Self { notice, follow_ups, webhooks, position: None })
     }
+}
+
+/// The webhooks that tell a change. A REST request that creates a user asks for one or not; everything else is always told.
+/// There is none for a deletion, as with the vendor.
+fn webhooks(change: &Change, after: &UserState) -> Vec<WebhookEvent> {
+    let (was, is) = (change.before, change.after);
+    if !is.exists {
+        return vec![];
+    }
+    let is_asked_for = after.created_by != Some(ChangeReason::Profile) || after.webhook_enabled;
+    let added = (!was.exists && is_asked_for).then_some(WebhookEvent::UserAdded);
+    let updated = (was.reachability != is.reachability).then_some(WebhookEvent::UserUpdated);
+    added.into_iter().chain(updated).collect()
 }
 
 /// Checks the registrations of a user who has just gone offline that were not confirmed for long: from now on they are the
@@ -102,7 +126,6 @@ mod tests {
     use super::*;
     use crate::directory::configuration::Generation;
     use crate::presence::acceptance::Acceptance;
-    use crate::presence::change_reason::ChangeReason;
     use crate::presence::connections::{LeasePolicy, Limits, Rules};
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
@@ -130,6 +153,11 @@ mod tests {
 
     fn alice() -> UserKey {
         UserKey { service: Sid::from_bits(1), identity: "alice".parse().unwrap() }
+    }
+
+    /// What a REST request creates.
+    fn profile(webhook_enabled: bool) -> User {
+        User { webhook_enabled, ..User::new(UserSid::from_bits(7), alice(), None, NOW) }
     }
 
     fn after_event(before: &UserState, id: &str, kind: EventKind, now: Timestamp) -> UserState {
@@ -241,7 +269,7 @@ mod tests {
     #[test]
     fn a_device_says_why_a_user_is_notifiable_or_not() {
         let mut nobody = UserState::default();
-        nobody.create(UserSid::from_bits(7), ChangeReason::Profile, NOW);
+        nobody.create(&profile(false));
         assert_eq!(reasons(&UserState::default(), &nobody), json!({"exists": "profile"}));
         let registered = with_device(&nobody, device(NOW, None), 2, NOW);
         assert_eq!(reasons(&nobody, &registered), json!({"is_notifiable": "registered"}));
@@ -271,16 +299,18 @@ mod tests {
     #[test]
     fn registrations_are_announced_in_every_generation() {
         let mut nobody = UserState::default();
-        nobody.create(UserSid::from_bits(7), ChangeReason::Profile, NOW);
+        nobody.create(&profile(false));
         // Whoever registered it had read the configuration before the switch.
         let registered = with_device(&nobody, device(NOW, None), 1, NOW);
         let announce = PushMessage::AnnounceUser(AnnounceUser { user: alice(), generation: Generation(2) });
-        assert_eq!(entry(&nobody, &registered), Some(FeedEntry { notice: None, follow_ups: vec![announce.clone()] }));
+        let told =
+            |follow_up| FeedEntry { notice: None, follow_ups: vec![follow_up], webhooks: vec![], position: None };
+        assert_eq!(entry(&nobody, &registered), Some(told(announce.clone())));
         let mut unregistered = registered.clone();
         unregistered.remove_device(BindingSid::from_bits(9), later(1));
         assert_eq!(
             entry(&registered, &unregistered),
-            Some(FeedEntry { notice: None, follow_ups: vec![announce] }),
+            Some(told(announce.clone())),
             "the last one is gone before it was announced"
         );
         for (state, notifiable) in [(registered, true), (unregistered, false)] {
@@ -326,5 +356,56 @@ mod tests {
         assert_eq!(change.reasons.is_online, None);
         let gone = disconnected(&one, "c-1", EndReason::ClientClosed, later(1));
         assert_eq!(FeedEntry::of_state(&alice(), &off, &one, &gone), None);
+    }
+
+    fn webhooks(before: &UserState, after: &UserState) -> Vec<WebhookEvent> {
+        entry(before, after).map(|entry| entry.webhooks).unwrap_or_default()
+    }
+
+    #[test]
+    fn webhooks_tell_what_was_asked_for_and_every_change_of_reachability() {
+        use WebhookEvent::{UserAdded, UserUpdated};
+        let nobody = UserState::default();
+        let online = connected(&nobody, "c-1", NOW);
+        assert_eq!(webhooks(&nobody, &online), [UserAdded, UserUpdated]);
+        assert_eq!(webhooks(&online, &after_event(&online, "c-1", EventKind::Renew { lease: None }, later(60))), []);
+        let offline = disconnected(&online, "c-1", EndReason::ClientClosed, later(1));
+        assert_eq!(webhooks(&online, &offline), [UserUpdated]);
+        assert_eq!(webhooks(&online, &looked_at(&online, later(120))), [UserUpdated], "the lease is over");
+        let registered = with_device(&offline, device(NOW, None), 2, later(2));
+        assert_eq!(webhooks(&offline, &registered), [UserUpdated]);
+        for before in [&online, &registered] {
+            let mut deleted = before.clone();
+            deleted.delete(later(3));
+            assert!(entry(before, &deleted).is_some(), "subscribers are told");
+            assert_eq!(webhooks(before, &deleted), []);
+        }
+        for (webhook_enabled, expected) in [(true, vec![UserAdded]), (false, vec![])] {
+            let mut created = nobody.clone();
+            created.create(&profile(webhook_enabled));
+            assert!(entry(&nobody, &created).is_some());
+            assert_eq!(webhooks(&nobody, &created), expected);
+            let online = connected(&created, "c-1", later(1));
+            assert_eq!(webhooks(&created, &online), [UserUpdated], "it says nothing about what comes later");
+            let mut deleted = online;
+            deleted.delete(later(2));
+            assert_eq!(webhooks(&deleted, &connected(&deleted, "c-2", later(3))), [UserAdded, UserUpdated]);
+        }
+        // While reachability is off, users still come to exist.
+        let off = Configuration { reachability_enabled: false, ..ON };
+        let created = FeedEntry::of_state(&alice(), &off, &nobody, &online).unwrap();
+        assert_eq!(created.webhooks, [UserAdded]);
+    }
+
+    #[test]
+    fn a_webhook_tells_a_change_of_a_profile_if_it_was_asked_for() {
+        let before = profile(true);
+        for webhook_enabled in [true, false] {
+            let same = User { webhook_enabled, version: 1, ..before.clone() };
+            assert_eq!(FeedEntry::of_profile(&ON, &before, &same), None);
+            let renamed = User { friendly_name: Some("Alice".to_owned()), ..same };
+            let entry = FeedEntry::of_profile(&ON, &before, &renamed).unwrap();
+            assert_eq!(!entry.webhooks.is_empty(), webhook_enabled);
+        }
     }
 }

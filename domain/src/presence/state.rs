@@ -1,6 +1,7 @@
 //! The stored state that a user's reachability is computed from.
 
 use crate::directory::configuration::Generation;
+use crate::directory::user::User;
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::connections::{KEEP_DELETION, Presence};
 use crate::presence::news::News;
@@ -15,6 +16,8 @@ pub struct UserState {
     pub sid: Option<UserSid>,
     /// What created the user; `None` if there is none, or if a version created it that did not store it.
     pub created_by: Option<ChangeReason>,
+    /// Whether a REST request created the user that asked for webhooks ([`User::webhook_enabled`]).
+    pub webhook_enabled: bool,
     /// The connections.
     pub presence: Presence,
     /// The push registrations.
@@ -35,6 +38,7 @@ impl Default for UserState {
         Self {
             sid: None,
             created_by: None,
+            webhook_enabled: false,
             presence: Presence::default(),
             registrations: Registrations::default(),
             deleted_at: None,
@@ -100,10 +104,11 @@ impl UserState {
         is_changed
     }
 
-    /// Creates the user with this sid, for this reason.
-    pub fn create(&mut self, sid: UserSid, created_by: ChangeReason, now: Timestamp) {
-        (self.sid, self.created_by) = (Some(sid), Some(created_by));
-        self.written(now);
+    /// Creates the user whom a REST request describes.
+    pub fn create(&mut self, user: &User) {
+        (self.sid, self.created_by) = (Some(user.sid), Some(ChangeReason::Profile));
+        self.webhook_enabled = user.webhook_enabled;
+        self.written(user.date_created);
     }
 
     /// Deletes the user: what is left is when that was.
@@ -111,7 +116,7 @@ impl UserState {
         // A gateway's clock may be ahead: what it has said so far says nothing any more.
         let heard = self.presence.last_active.max(self.presence.floor);
         self.deleted_at = self.deleted_at.max(Some(now)).max(heard);
-        (self.sid, self.created_by) = (None, None);
+        (self.sid, self.created_by, self.webhook_enabled) = (None, None, false);
         self.presence = Presence::default();
         self.registrations = Registrations::default();
         self.written(now);

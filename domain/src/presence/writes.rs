@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::directory::configuration::Generation;
+    use crate::directory::user::User;
     use crate::identity::UserKey;
     use crate::presence::acceptance::Acceptance;
     use crate::presence::change_reason::ChangeReason;
@@ -241,7 +242,12 @@ mod tests {
     #[test]
     fn a_deletion_is_remembered_for_as_long_as_an_event_can_wait() {
         let mut state = UserState::default();
-        state.create(Sid::from_bits(7), ChangeReason::Profile, NOW);
+        state.create(&User::new(
+            Sid::from_bits(7),
+            event("c-1", NOW, EventKind::Renew { lease: None }).user,
+            None,
+            NOW,
+        ));
         state.delete(NOW);
         let end = NOW.plus(KEEP_DELETION);
         let before_end = Timestamp::from_millis(end.as_millis() - 1);

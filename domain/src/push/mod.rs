@@ -1,7 +1,6 @@
 //! Who is notifiable: device registrations, credentials, and the providers' answers.
 
 pub mod binding;
-pub mod breaker;
 pub mod channel;
 pub mod command;
 pub mod credential;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::breaker::Heard;
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
@@ -63,13 +64,18 @@ impl PushOutcome {
         Self::Unavailable { reason: Reason::new(reason), retry_after, cause: None }
     }
 
-    /// Whether the provider is reachable and working: it accepted or rejected the push, or only this device had a
-    /// problem.
-    pub fn is_answer(&self) -> bool {
+    /// What the outcome says about the provider: that it is reachable and working, if it accepted or rejected the push, or
+    /// if only this device had a problem.
+    pub fn heard(&self) -> Heard<'_> {
         match self {
-            Self::Accepted { .. } | Self::Rejected(_) => true,
+            Self::Accepted { .. } | Self::Rejected(_) => Heard::Answer,
             // APNs: too many requests to one device. SNS: an endpoint that is being recreated.
-            Self::Unavailable { reason, .. } => matches!(reason.as_str(), "TooManyRequests" | "EndpointGone"),
+            Self::Unavailable { reason, .. } if matches!(reason.as_str(), "TooManyRequests" | "EndpointGone") => {
+                Heard::Answer
+            }
+            Self::Unavailable { reason, retry_after, cause } => {
+                Heard::Failure { reason, retry_after: *retry_after, cause: cause.as_deref() }
+            }
         }
     }
 }
@@ -80,18 +86,19 @@ mod tests {
 
     #[test]
     fn a_problem_of_one_device_is_an_answer() {
-        assert!(PushOutcome::Accepted { id: None }.is_answer());
+        let is_answer = |outcome: &PushOutcome| outcome.heard() == Heard::Answer;
+        assert!(is_answer(&PushOutcome::Accepted { id: None }));
         for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
-            assert!(PushOutcome::rejected("Reason", fault).is_answer(), "{fault:?}");
+            assert!(is_answer(&PushOutcome::rejected("Reason", fault)), "{fault:?}");
         }
-        for (reason, is_answer) in [
+        for (reason, expected) in [
             ("TooManyRequests", true),
             ("EndpointGone", true),
             ("TooManyProviderTokenUpdates", false),
             ("QUOTA_EXCEEDED", false),
             ("NotConnected", false),
         ] {
-            assert_eq!(PushOutcome::unavailable(reason, None).is_answer(), is_answer, "{reason}");
+            assert_eq!(is_answer(&PushOutcome::unavailable(reason, None)), expected, "{reason}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sid` | the user's sid; missing if the user does not exist (any more) |
 //! | `by`, `del` | [`UserState::created_by`], [`UserState::deleted_at`] |
+//! | `hook` | [`UserState::webhook_enabled`]; missing if it is false |
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
 //! | `gen`, `active` | the latest generation online, the latest event's time |
 //! | `c` and a hash of an id | a live connection: the end of its lease |
@@ -95,6 +96,7 @@ impl StoredState {
             match name.as_str() {
                 "pk" | "sk" | "ttl" => {}
                 "sid" => stored.state.sid = Some(read(&name, value)?),
+                "hook" => stored.state.webhook_enabled = read(&name, value)?,
                 "by" => stored.state.created_by = Some(read(&name, value)?),
                 "del" => stored.state.deleted_at = Some(read(&name, value)?),
                 "rev" => stored.state.revision = read(&name, value)?,
@@ -131,7 +133,8 @@ impl StoredState {
 
     /// All attributes except the key.
     pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
-        let UserState { sid, created_by, presence, registrations, deleted_at, revision, as_of } = &self.state;
+        let UserState { sid, created_by, webhook_enabled, presence, registrations, deleted_at, revision, as_of } =
+            &self.state;
         let mut item = self.others.clone();
         let mut put = |name: String, value| item.insert(name, value);
         if *revision > 0 {
@@ -144,6 +147,9 @@ impl StoredState {
         };
         if let Some(created_by) = created_by {
             put("by".to_owned(), write(created_by));
+        }
+        if *webhook_enabled {
+            put("hook".to_owned(), write(webhook_enabled));
         }
         if let Some(deleted_at) = deleted_at {
             put("del".to_owned(), write(deleted_at));

@@ -6,7 +6,6 @@ use futures_util::future::try_join_all;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::push::device::Device;
 use reachability_domain::sid::{ServiceSid, UserSid};
@@ -36,7 +35,7 @@ impl Users for DynamoStore {
                 None => {}
             }
             let mut next = read.clone();
-            next.state.create(user.sid, ChangeReason::Profile, user.date_created);
+            next.state.create(user);
             let items = vec![self.put_state(key.clone(), &read, &next)?, self.put_profile(user)?];
             match self.table.transact(items).await? {
                 Transacted::Done => return Ok(()),

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reachability_domain::breaker::{Breaker, Held, Turn};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
-use reachability_domain::push::breaker::{Breaker, Held, Turn};
 use reachability_domain::push::credential::{Credential, Method};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
@@ -184,7 +184,7 @@ impl PushProvider for Providers {
         let client = self.client(credential);
         {
             let (mut breaker, now) = (client.breaker(), (self.clock)());
-            if let Err(Held { wait, reason }) = breaker.admit(now) {
+            if let Err(Held { wait, reason, .. }) = breaker.admit(now) {
                 client.tell(breaker.begin(now), now);
                 return PushOutcome::Unavailable { reason, retry_after: Some(wait), cause: None };
             }
@@ -200,7 +200,7 @@ impl PushProvider for Providers {
         let outcome = timeout(TIMEOUT, sent).await;
         let outcome = outcome.unwrap_or_else(|_| unreachable("TimedOut", "no answer in time".to_owned()));
         let (mut breaker, now) = (client.breaker(), (self.clock)());
-        client.tell(breaker.heard(&outcome, now), now);
+        client.tell(breaker.heard(outcome.heard(), now), now);
         outcome
     }
 

@@ -86,10 +86,11 @@ impl Writer<'_> {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let follow_ups = (!entry.follow_ups.is_empty()).then_some(&entry.follow_ups);
+        let webhooks = (!entry.webhooks.is_empty()).then_some(&entry.webhooks);
         execute(
             self,
-            "INSERT INTO feed (id, service, identity, notice, follow_ups)
-             SELECT max(?1, delivered + 1, (SELECT coalesce(max(id), 0) + 1 FROM feed)), ?2, ?3, ?4, ?5
+            "INSERT INTO feed (id, service, identity, notice, follow_ups, webhooks)
+             SELECT max(?1, delivered + 1, (SELECT coalesce(max(id), 0) + 1 FROM feed)), ?2, ?3, ?4, ?5, ?6
              FROM feed_position",
             params![
                 at.as_millis(),
@@ -97,6 +98,7 @@ impl Writer<'_> {
                 identity.map(Identity::as_str),
                 entry.notice.as_ref().map(write_document).transpose()?,
                 follow_ups.map(write_document).transpose()?,
+                webhooks.map(write_document).transpose()?,
             ],
         )?;
         self.has_told.set(true);
@@ -187,20 +189,23 @@ impl SqliteFeed {
             .read(move |connection| {
                 let mut statement = connection
                     .prepare_cached(
-                        "SELECT id, notice, follow_ups FROM feed
+                        "SELECT id, notice, follow_ups, webhooks FROM feed
                          WHERE id > coalesce(?1, (SELECT delivered FROM feed_position)) ORDER BY id LIMIT ?2",
                     )
                     .map_err(unavailable)?;
-                let columns = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(i64, Option<String>, Option<String>)> {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                type Columns = (i64, Option<String>, Option<String>, Option<String>);
+                let columns = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Columns> {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 };
                 let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
                 let rows = statement.query_map(params![after, limit], columns).map_err(unavailable)?;
                 rows.map(|row| {
-                    let (id, notice, follow_ups) = row.map_err(unavailable)?;
+                    let (id, notice, follow_ups, webhooks) = row.map_err(unavailable)?;
                     let entry = FeedEntry {
                         notice: notice.as_deref().map(read_document).transpose()?,
                         follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+                        webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+                        position: Some(id),
                     };
                     Ok(FeedRow { id, entry })
                 })

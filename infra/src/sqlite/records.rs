@@ -37,7 +37,7 @@ pub(super) fn read_state(
     let (mut registrations, mut created_by): (Option<String>, Option<String>) = (None, None);
     find(
         connection,
-        "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at FROM states
+        "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at, webhook_enabled FROM states
          WHERE service = ?1 AND identity = ?2",
         params![Key(service), identity.as_str()],
         |row| {
@@ -47,6 +47,7 @@ pub(super) fn read_state(
             (registrations, created_by) = (row.get(3)?, row.get(5)?);
             state.sid = row.get::<_, Option<Key<UserSid>>>(4)?.map(|key| key.0);
             state.deleted_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_millis);
+            state.webhook_enabled = row.get::<_, Option<bool>>(7)?.unwrap_or(false);
             Ok(())
         },
     )?;
@@ -69,11 +70,11 @@ pub(super) fn write_state(
     let registrations = registrations.map(write_document).transpose()?;
     execute(
         writer,
-        "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at,
+         webhook_enabled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of, presence = excluded.presence,
          registrations = excluded.registrations, user = excluded.user, created_by = excluded.created_by,
-         deleted_at = excluded.deleted_at",
+         deleted_at = excluded.deleted_at, webhook_enabled = excluded.webhook_enabled",
         params![
             Key(user.service),
             user.identity.as_str(),
@@ -84,6 +85,7 @@ pub(super) fn write_state(
             after.sid.map(Key),
             after.created_by.as_ref().map(ToString::to_string),
             after.deleted_at.map(Timestamp::as_millis),
+            after.webhook_enabled.then_some(true),
         ],
     )?;
     // Most writes renew a lease: for them, the service is not read.

@@ -5,7 +5,6 @@ use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::writes::DeletionWrites;
@@ -34,7 +33,7 @@ impl Users for SqliteStore {
             insert_user(writer, &user)?;
             let before = read_state(writer, user.service_sid, &user.identity)?;
             let mut after = before.clone();
-            after.create(user.sid, ChangeReason::Profile, user.date_created);
+            after.create(&user);
             write_state(writer, &user.key(), &before, &after)
         })
         .await

@@ -22,6 +22,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         services: Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone())),
         pushes: Arc::new(SqsQueue::new(queue, environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
         sinks: vec![Arc::new(Topic::new(topic, environment::text("REACHABILITY_TOPIC_ARN")?))],
+        webhooks: None,
         metrics: metrics.clone(),
     };
     let stack = environment::text("REACHABILITY_STACK")?;

@@ -152,6 +152,7 @@ async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
         services: harness.store.clone(),
         pushes: harness.queue.clone(),
         sinks: vec![],
+        webhooks: None,
         metrics: Arc::new(EmfMetrics::default()),
     };
     let user = over.user();

@@ -1,5 +1,7 @@
 //! Cached access to the directory.
 
 mod cached_services;
+mod services_of_batch;
 
 pub(crate) use self::cached_services::CachedServices;
+pub(crate) use self::services_of_batch::ServicesOfBatch;

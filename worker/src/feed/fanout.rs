@@ -3,11 +3,8 @@
 //! What a write leads to is computed from the stored records before and after it ([`FeedEntry`]), never from the event that
 //! caused the write.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
@@ -20,9 +17,11 @@ use reachability_domain::presence::sink::Sink;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::Queue;
-use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use tracing::{info, warn};
+
+use crate::directory::ServicesOfBatch;
+use crate::webhook::WebhookOutbox;
 
 /// Publishes changes.
 #[derive(Clone)]
@@ -33,6 +32,8 @@ pub struct Fanout {
     pub pushes: Arc<dyn Queue<PushMessage>>,
     /// Where notices are published, besides the log.
     pub sinks: Vec<Arc<dyn Sink>>,
+    /// Queues the webhooks that tell changes; `None` where there are none.
+    pub webhooks: Option<WebhookOutbox>,
     /// Counts changes.
     pub metrics: Arc<dyn Metrics>,
 }
@@ -73,9 +74,9 @@ impl Fanout {
         let mut failed = None;
         // Read again for every batch: an old configuration would hide the first users who come online in a new
         // generation.
-        let mut configurations = HashMap::new();
+        let mut services = ServicesOfBatch::new(&*self.services);
         for (place, write) in writes.iter().enumerate() {
-            match self.entry(write, &mut configurations).await {
+            match self.entry(write, &mut services).await {
                 Ok(Some(entry)) => {
                     places.push(place);
                     entries.push(entry);
@@ -88,13 +89,18 @@ impl Fanout {
                 }
             }
         }
-        let undelivered = self.handle(&entries).await.and_then(|index| places.get(index).copied());
+        let undelivered = self.deliver(&entries, &mut services).await.and_then(|index| places.get(index).copied());
         undelivered.or(failed)
     }
 
-    /// Delivers entries of the feed, in their order: publishes the notices, and queues what follows. Returns the index of
-    /// the first entry that must be handled again, with all later ones. An entry may be delivered twice, but is never lost.
+    /// Delivers entries of the feed, in their order: publishes the notices, and queues what follows and the webhooks. Returns
+    /// the index of the first entry that must be handled again, with all later ones. An entry may be delivered twice, but is
+    /// never lost.
     pub async fn handle(&self, entries: &[FeedEntry]) -> Option<usize> {
+        self.deliver(entries, &mut ServicesOfBatch::new(&*self.services)).await
+    }
+
+    async fn deliver(&self, entries: &[FeedEntry], services: &mut ServicesOfBatch<'_>) -> Option<usize> {
         let notices = entries.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.notice.clone()?)));
         let (places, notices): (Vec<usize>, Vec<Notice>) = notices.unzip();
         let mut failed: Option<usize> = None;
@@ -113,6 +119,13 @@ impl Fanout {
             warn!(error = %ErrorChain(&error), "what follows from changes will be queued again");
             failed = entries.iter().position(|entry| !entry.follow_ups.is_empty());
         }
+        let delivered = &entries[..failed.unwrap_or(entries.len())];
+        if let Some(webhooks) = &self.webhooks
+            && let Err(error) = webhooks.send(delivered, services).await
+        {
+            warn!(error = %ErrorChain(&error), "webhooks will be queued again");
+            failed = delivered.iter().position(|entry| !entry.webhooks.is_empty()).or(failed);
+        }
         let is_delivered = |place: usize| failed.is_none_or(|failed| place < failed);
         for (_, notice) in places.iter().zip(&notices).filter(|(place, _)| is_delivered(**place)) {
             log(notice);
@@ -127,7 +140,7 @@ impl Fanout {
     async fn entry(
         &self,
         write: &StoredWrite,
-        configurations: &mut HashMap<ServiceSid, Option<Configuration>>,
+        services: &mut ServicesOfBatch<'_>,
     ) -> Result<Option<FeedEntry>, StoreError> {
         let service = match write {
             StoredWrite::Service { before, after } => {
@@ -137,18 +150,12 @@ impl Fanout {
             StoredWrite::State { user, .. } => user.service,
             StoredWrite::Profile { after, .. } => after.service_sid,
         };
-        let configuration = match configurations.entry(service) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unread) => {
-                let service = self.services.service(service).await?;
-                *unread.insert(service.map(|service| service.configuration))
-            }
-        };
         // The service was deleted.
-        let Some(configuration) = configuration else { return Ok(None) };
+        let Some(service) = services.get(service).await? else { return Ok(None) };
+        let configuration = &service.configuration;
         Ok(match write {
-            StoredWrite::State { user, before, after } => FeedEntry::of_state(user, &configuration, before, after),
-            StoredWrite::Profile { before, after } => FeedEntry::of_profile(&configuration, before, after),
+            StoredWrite::State { user, before, after } => FeedEntry::of_state(user, configuration, before, after),
+            StoredWrite::Profile { before, after } => FeedEntry::of_profile(configuration, before, after),
             StoredWrite::Service { .. } => None,
         })
     }

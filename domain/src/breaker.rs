@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use crate::push::outage::Outage;
-use crate::push::outcome::PushOutcome;
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
 
@@ -15,23 +14,22 @@ const FAILURES: u32 = 5;
 /// How long it stays open the first time. The pause doubles each time it opens again without a success in between.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause, unless the provider asks for a longer one.
+/// The longest pause, unless the server asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The longest pause that a provider can ask for.
+/// The longest pause that a server can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
 /// How long a trial may take before another is allowed: the process that started it may be gone.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// A failure is an outage if the provider answered nothing for this long before it. The client has already retried a
-/// failed request, so with little traffic the first failure counts: the next attempt may be minutes away. While answers
-/// keep arriving, single failures do not count, and a provider that answers every other request causes a report every
-/// few seconds at most. It is shorter than the first wait before a push is retried, so a push that fails twice is
-/// always reported.
+/// A failure is an outage if the server answered nothing for this long before it. With little traffic the first failure
+/// counts: the next attempt may be minutes away. While answers keep arriving, single failures do not count, and a server
+/// that answers every other request causes a report every few seconds at most. It is shorter than the first wait before a
+/// push is retried, so a push that fails twice is always reported.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// The breaker for one credential's provider.
+/// The breaker for one server: the provider of a credential, or the URL of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Breaker {
     /// Time of the last answer; `None` if there was none.
@@ -69,9 +67,27 @@ pub struct Held {
     pub wait: Duration,
     /// Why the breaker opened.
     pub reason: Reason,
+    /// Since when every request has failed.
+    pub since: Timestamp,
 }
 
-/// A change to report in the log and on the credential.
+/// What a request says about its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// It is there and works.
+    Answer,
+    /// It does not answer, is busy, or fails.
+    Failure {
+        /// The reason, as one word.
+        reason: &'a Reason,
+        /// The pause that it asks for; `None` if it asks for none.
+        retry_after: Option<Duration>,
+        /// Details for the log; `None` if there are none.
+        cause: Option<&'a str>,
+    },
+}
+
+/// A change to report in the log, and on a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// An outage begins.
@@ -99,7 +115,10 @@ impl Breaker {
         let Some(trouble) = &mut self.trouble else { return Ok(()) };
         match trouble.open_until {
             None => Ok(()),
-            Some(until) if now < until => Err(Held { wait: until.since(now), reason: trouble.outage.reason.clone() }),
+            Some(until) if now < until => {
+                let Outage { reason, since } = trouble.outage.clone();
+                Err(Held { wait: until.since(now), reason, since })
+            }
             Some(_) => {
                 trouble.open_until = Some(now.plus(TRIAL));
                 trouble.is_tried = true;
@@ -108,14 +127,14 @@ impl Breaker {
         }
     }
 
-    /// Records the outcome of a request.
-    pub fn heard(&mut self, outcome: &PushOutcome, now: Timestamp) -> Option<Turn> {
-        match outcome {
-            PushOutcome::Unavailable { reason, retry_after, cause } if !outcome.is_answer() => {
-                self.failed(reason, *retry_after, cause.as_deref(), now);
+    /// Records what a request said.
+    pub fn heard(&mut self, heard: Heard<'_>, now: Timestamp) -> Option<Turn> {
+        match heard {
+            Heard::Failure { reason, retry_after, cause } => {
+                self.failed(reason, retry_after, cause, now);
                 self.begin(now)
             }
-            _ => {
+            Heard::Answer => {
                 self.answered_at = Some(now);
                 let over = self.trouble.take().filter(|trouble| trouble.is_outage)?;
                 Some(Turn::Ends { outage: over.outage, attempts: over.attempts })
@@ -142,7 +161,7 @@ impl Breaker {
         self.trouble.is_some()
     }
 
-    /// Records a failure. If the provider asked for a pause, the breaker opens immediately.
+    /// Records a failure. If the server asked for a pause, the breaker opens immediately.
     fn failed(&mut self, reason: &Reason, retry_after: Option<Duration>, cause: Option<&str>, now: Timestamp) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             failures: 0,
@@ -178,7 +197,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::push::outcome::Fault;
+    use crate::push::outcome::{Fault, PushOutcome};
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
 
@@ -203,32 +222,32 @@ mod tests {
     fn it_opens_after_failures_in_a_row() {
         let mut breaker = Breaker::default();
         for _ in 1..FAILURES {
-            breaker.heard(&failed("NotConnected"), NOW);
+            breaker.heard(failed("NotConnected").heard(), NOW);
             assert_eq!(wait(&mut breaker, NOW), None);
         }
-        breaker.heard(&accepted(), NOW);
+        breaker.heard(accepted().heard(), NOW);
         for _ in 0..FAILURES {
             assert_eq!(wait(&mut breaker, NOW), None);
-            breaker.heard(&failed("NotConnected"), NOW);
+            breaker.heard(failed("NotConnected").heard(), NOW);
         }
         assert_eq!(wait(&mut breaker, NOW), Some(Duration::from_secs(1)));
         // Requests that were in flight when it opened.
         for _ in 0..20 {
-            breaker.heard(&failed("TimedOut"), later(10));
+            breaker.heard(failed("TimedOut").heard(), later(10));
         }
-        let held = Held { wait: Duration::from_millis(1), reason: Reason::new("NotConnected") };
+        let held = Held { wait: Duration::from_millis(1), reason: Reason::new("NotConnected"), since: NOW };
         assert_eq!(breaker.admit(later(999)), Err(held), "the reason it opened");
         // One trial passes.
         assert_eq!(wait(&mut breaker, later(1_000)), None);
         assert!(wait(&mut breaker, later(1_001)).is_some());
-        breaker.heard(&failed("CertificateRefused"), later(1_100));
-        let held = Held { wait: Duration::from_millis(100), reason: Reason::new("CertificateRefused") };
+        breaker.heard(failed("CertificateRefused").heard(), later(1_100));
+        let held = Held { wait: Duration::from_millis(100), reason: Reason::new("CertificateRefused"), since: NOW };
         assert_eq!(breaker.admit(later(3_000)), Err(held), "the pause doubles");
         assert_eq!(wait(&mut breaker, later(3_100)), None);
         // A trial without an outcome does not block the breaker forever.
         assert!(wait(&mut breaker, later(33_000)).is_some());
         assert_eq!(wait(&mut breaker, later(33_100)), None);
-        breaker.heard(&accepted(), later(33_200));
+        breaker.heard(accepted().heard(), later(33_200));
         assert_eq!(breaker, Breaker { answered_at: Some(later(33_200)), trouble: None });
     }
 
@@ -236,11 +255,11 @@ mod tests {
     fn a_pause_that_the_provider_asks_for_is_granted() {
         let asks = |seconds| PushOutcome::unavailable("Shutdown", Some(Duration::from_secs(seconds)));
         let mut breaker = Breaker::default();
-        breaker.heard(&asks(90), NOW);
+        breaker.heard(asks(90).heard(), NOW);
         assert_eq!(wait(&mut breaker, NOW), Some(Duration::from_secs(90)));
-        breaker.heard(&failed("TimedOut"), later(10));
+        breaker.heard(failed("TimedOut").heard(), later(10));
         assert_eq!(wait(&mut breaker, NOW), Some(Duration::from_secs(90)), "not shortened");
-        breaker.heard(&asks(86_400), NOW);
+        breaker.heard(asks(86_400).heard(), NOW);
         assert_eq!(wait(&mut breaker, NOW), Some(LONGEST_ASKED), "the pause is limited");
     }
 
@@ -271,7 +290,7 @@ mod tests {
                     return breaker.begin(now);
                 }
             };
-            breaker.heard(&outcome, now)
+            breaker.heard(outcome.heard(), now)
         }
     }
 
@@ -392,9 +411,9 @@ mod tests {
     #[test]
     fn an_outage_has_the_reason_of_the_last_failure_that_counts() {
         let mut breaker = Breaker::default();
-        breaker.heard(&failed("NotConnected"), NOW);
+        breaker.heard(failed("NotConnected").heard(), NOW);
         for (millis, reason) in [(10_000, "CertificateRefused"), (20_000, "TimedOut")] {
-            assert_eq!(breaker.heard(&failed(reason), later(millis)), None, "it is the same outage");
+            assert_eq!(breaker.heard(failed(reason).heard(), later(millis)), None, "it is the same outage");
             assert_eq!(breaker.outage(), Some(&Outage { reason: Reason::new(reason), since: NOW }));
         }
     }
@@ -402,7 +421,7 @@ mod tests {
     #[test]
     fn an_outage_is_reported_when_the_clock_is_set_back() {
         let mut breaker = Breaker::default();
-        breaker.heard(&accepted(), later(3_600_000));
-        assert!(matches!(breaker.heard(&failed("NotConnected"), NOW), Some(Turn::Begins { .. })));
+        breaker.heard(accepted().heard(), later(3_600_000));
+        assert!(matches!(breaker.heard(failed("NotConnected").heard(), NOW), Some(Turn::Begins { .. })));
     }
 }

@@ -1,0 +1,64 @@
+//! Where the webhooks of a service go, at most a few seconds ago.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reachability_domain::directory::account::AccountSettings;
+use reachability_domain::directory::ports::{Accounts, Services};
+use reachability_domain::directory::service::WebhookEvent;
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use reachability_domain::webhook::target::WebhookTarget;
+
+use crate::directory::CachedServices;
+
+/// Reads the configuration, and caches it for up to `max_age`.
+pub(super) struct Targets {
+    services: CachedServices,
+    accounts: Arc<dyn Accounts>,
+    max_age: Duration,
+    account: Mutex<Option<(Timestamp, Arc<AccountSettings>)>>,
+}
+
+impl Targets {
+    pub(super) fn new(services: Arc<dyn Services>, accounts: Arc<dyn Accounts>, max_age: Duration) -> Self {
+        let services = CachedServices::new(services, max_age);
+        Self { services, accounts, max_age, account: Mutex::default() }
+    }
+
+    /// Where an event is sent, and how often it may be sent again; `None` if nowhere.
+    pub(super) async fn find(
+        &self,
+        service: ServiceSid,
+        event: WebhookEvent,
+        now: Timestamp,
+    ) -> Result<Option<(WebhookTarget, u32)>, StoreError> {
+        let Some(service) = self.services.get(service, false, now).await? else { return Ok(None) };
+        let account = match &service.webhooks.post_webhook_url {
+            Some(_) => Arc::default(),
+            None => self.account(now).await?,
+        };
+        let target = WebhookTarget::of(&service.webhooks, &account.webhooks, event);
+        Ok(target.map(|target| (target, service.chat.post_webhook_retry_count)))
+    }
+
+    async fn account(&self, now: Timestamp) -> Result<Arc<AccountSettings>, StoreError> {
+        let known = self.known().clone();
+        if let Some((read_at, account)) = known
+            // The clock may have been set back.
+            && read_at <= now
+            && now < read_at.plus(self.max_age)
+        {
+            return Ok(account);
+        }
+        let account = Arc::new(self.accounts.account().await?);
+        *self.known() = Some((now, account.clone()));
+        Ok(account)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<(Timestamp, Arc<AccountSettings>)>> {
+        // No code panics while it holds the lock.
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
