@@ -107,17 +107,26 @@ impl WebhookMessage {
     }
 
     /// The same for the same change, however often it is told, and for no other: by this the receiver knows a repetition. In
-    /// the form of a UUID.
+    /// the form of a UUID. The reason is part of it, since a request that changes the profile may also be the first to tell
+    /// that a lease is over: two changes with one revision.
     pub fn token(&self) -> String {
         let UserKey { service, identity } = &self.user;
         let revision = self.revision.to_be_bytes();
-        let (service, event) = (service.bits().to_be_bytes(), self.event.name().as_bytes());
-        let bits = digest::hash(&[&service, identity.as_str().as_bytes(), event, &revision]);
+        let (service, event, reason) = (service.bits().to_be_bytes(), self.event.name(), self.reason.to_string());
+        let parts = [&service[..], identity.as_str().as_bytes(), event.as_bytes(), &revision, reason.as_bytes()];
+        let bits = digest::hash(&parts);
         // Version 8: the form is ours.
         let bits = bits & !(0xF << 76) | 0x8 << 76;
         let bits = bits & !(0x3 << 62) | 0x2 << 62;
         let digits = format!("{bits:032x}");
         [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    }
+
+    /// A name of the user, for a queue that keeps the messages of one name in order: up to 128 letters, digits and hyphens.
+    /// It does not show the identity.
+    pub fn group(&self) -> String {
+        let UserKey { service, identity } = &self.user;
+        format!("{service}-{:032x}", digest::hash(&[identity.as_str().as_bytes()]))
     }
 }
 
@@ -182,7 +191,7 @@ pub(super) mod tests {
     #[test]
     fn a_token_names_a_change_and_nothing_else_does() {
         let token = message().token();
-        assert_eq!(token, "0cd4702f-dec7-8f13-b3e7-eef9d25edf82");
+        assert_eq!(token, "46c0ba50-ed1e-8c75-864a-de1440fbca64");
         let later = Timestamp::from_millis(NOW.as_millis() + 1_000);
         let again = WebhookMessage { queued_at: later, profile: None, position: None, ..message() };
         assert_eq!(again.token(), token, "the change is the same");
@@ -191,10 +200,22 @@ pub(super) mod tests {
         for other in [
             WebhookMessage { revision: 1_795_132_800_124, ..message() },
             WebhookMessage { event: WebhookEvent::UserAdded, ..message() },
+            WebhookMessage { reason: ChangeReason::Profile, ..message() },
             WebhookMessage { user: user(2, "alice & bob"), ..message() },
             WebhookMessage { user: user(1, "alice"), ..message() },
         ] {
             assert_ne!(other.token(), token);
+        }
+    }
+
+    #[test]
+    fn the_messages_of_a_user_are_one_group() {
+        let group = message().group();
+        assert_eq!(group, "IS00000000000000000000000000000001-877ffa800295c5cd1615676469d903c1");
+        assert_eq!(WebhookMessage { revision: 1, event: WebhookEvent::UserAdded, ..message() }.group(), group);
+        for (service, identity) in [(2, "alice & bob"), (1, "alice")] {
+            let user = UserKey { service: Sid::from_bits(service), identity: identity.parse().unwrap() };
+            assert_ne!(WebhookMessage { user, ..message() }.group(), group);
         }
     }
 
