@@ -26,3 +26,5 @@ pub mod sns;
 pub mod sqlite;
 #[cfg(feature = "aws")]
 pub mod sqs;
+#[cfg(feature = "webhook")]
+pub mod webhook;

@@ -135,14 +135,14 @@ async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Res
     (id, queue.acknowledge(outcome(&[(id, attempts)], failures, now), now).await)
 }
 
-async fn until(due_at: Option<Timestamp>) {
+pub(crate) async fn until(due_at: Option<Timestamp>) {
     match due_at {
         Some(due_at) => sleep(due_at.since(clock::now())).await,
         None => std::future::pending().await,
     }
 }
 
-async fn pause(error: &StoreError) {
+pub(crate) async fn pause(error: &StoreError) {
     error!(error = %ErrorChain(error), "a queue operation failed");
     sleep(PAUSE).await;
 }

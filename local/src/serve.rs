@@ -20,8 +20,11 @@ use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
-use reachability_infra::sqlite::{Database, EventQueue, OpenError, PushQueue, SqliteStore};
-use reachability_worker::{Fanout, Pusher, PusherPorts, Worker, WorkerPorts};
+use reachability_infra::sqlite::{
+    Database, EventQueue, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
+};
+use reachability_infra::webhook::{AddressRules, HttpWebhooks};
+use reachability_worker::{Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::settings::ServeSettings;
-use crate::{consumer, feed, server};
+use crate::{consumer, feed, server, webhooks};
 
 /// Why the server stopped or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
 
     let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
     let pushes = PushQueue::new(database.clone());
+    let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
+    let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
     let store = Arc::new(SqliteStore::new(database));
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
@@ -90,14 +95,14 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         vault: Arc::new(SealingVault::new(Some(seal.clone()))),
         ids: Arc::new(Uuids),
     };
+    let auth_token = watch::channel(data_dir.account.auth_token.clone()).1;
     let account = Settings {
         account_sid: data_dir.account.account_sid,
-        auth_token: watch::channel(data_dir.account.auth_token.clone()).1,
+        auth_token: auth_token.clone(),
         public_url: settings.public_url.clone(),
         clock: clock::now,
     };
     let app = App::new(ports, account);
-    let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: None,
@@ -117,21 +122,43 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         notifications: store.clone(),
         pushes: Arc::new(pushes.clone()),
         provider: Arc::new(provider),
-        ids,
+        ids: ids.clone(),
         metrics: metrics.clone(),
     };
     let pusher = Pusher::new(ports, clock::now);
-    let fanout =
-        Fanout { services: store.clone(), pushes: Arc::new(pushes.clone()), sinks: vec![], webhooks: None, metrics };
+    let outbox = WebhookOutbox {
+        accounts: store.clone(),
+        users: store.clone(),
+        snapshots: store.clone(),
+        queue: Arc::new(hooks.clone()),
+        clock: clock::now,
+    };
+    let rules = AddressRules { private: settings.webhook_private_addresses };
+    let ports = WebhookPorts {
+        accounts: store.clone(),
+        services: store.clone(),
+        sender: Arc::new(HttpWebhooks::new(auth_token, rules, None, clock::now)),
+        ids,
+        metrics: metrics.clone(),
+    };
+    let deliverer = Webhooks::new(ports, data_dir.account.account_sid, Duration::ZERO, clock::now);
+    let fanout = Fanout {
+        services: store.clone(),
+        pushes: Arc::new(pushes.clone()),
+        sinks: vec![],
+        webhooks: Some(outbox),
+        metrics,
+    };
 
     greet(&mut data_dir, &app, &settings, address).await?;
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
+    let webhooks = tokio::spawn(webhooks::run(hooks, deliverer, stop.clone()));
     let fanout = tokio::spawn(feed::run(rows, fanout, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
-    let consumers = async { tokio::try_join!(worker, pusher, fanout).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, reachability_functions::router(app, change_log), stop).await;
         Ok(())

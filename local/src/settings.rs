@@ -81,6 +81,11 @@ pub(crate) struct ServeSettings {
     #[command(flatten)]
     pub(crate) waiting: WaitingSettings,
 
+    /// Whether webhooks may call this machine and others in private networks
+    #[arg(long, env = "REACHABILITY_WEBHOOK_PRIVATE_ADDRESSES", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub(crate) webhook_private_addresses: bool,
+
     #[command(flatten)]
     pub(crate) push: PushSettings,
 }

@@ -14,4 +14,5 @@ mod requests;
 mod small_records;
 mod stores;
 mod truth_table;
+mod webhooks;
 mod worker;

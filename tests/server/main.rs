@@ -16,3 +16,5 @@ mod readme;
 mod recorded_log;
 mod twilio_clients;
 mod upgrade;
+mod webhook_kills;
+mod webhooks;

@@ -23,6 +23,7 @@ pub mod push_properties;
 pub mod queues;
 pub mod raw;
 pub mod readme;
+pub mod receiver;
 pub mod recording;
 pub mod registrations;
 pub mod replays;

@@ -107,14 +107,14 @@ impl WebhookMessage {
     }
 
     /// The same for the same change, however often it is told, and for no other: by this the receiver knows a repetition. In
-    /// the form of a UUID. The reason is part of it, since a request that changes the profile may also be the first to tell
-    /// that a lease is over: two changes with one revision.
+    /// the form of a UUID.
     pub fn token(&self) -> String {
         let UserKey { service, identity } = &self.user;
         let revision = self.revision.to_be_bytes();
-        let (service, event, reason) = (service.bits().to_be_bytes(), self.event.name(), self.reason.to_string());
-        let parts = [&service[..], identity.as_str().as_bytes(), event.as_bytes(), &revision, reason.as_bytes()];
-        let bits = digest::hash(&parts);
+        let (service, event) = (service.bits().to_be_bytes(), self.event.name().as_bytes());
+        // A write of a profile may also tell that a lease has ended: both have the same revision.
+        let reason = self.reason.to_string();
+        let bits = digest::hash(&[&service, identity.as_str().as_bytes(), event, &revision, reason.as_bytes()]);
         // Version 8: the form is ours.
         let bits = bits & !(0xF << 76) | 0x8 << 76;
         let bits = bits & !(0x3 << 62) | 0x2 << 62;

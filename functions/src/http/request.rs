@@ -29,6 +29,8 @@ pub(crate) struct ApiRequest {
     pub(crate) path: String,
     pub(crate) query: Params,
     pub(crate) body: Bytes,
+    /// Whether webhooks are to tell what the request does. Without the header they do not.
+    pub(crate) webhook_enabled: bool,
     /// The body's share of the room for bodies, until the request is answered.
     _share: Share,
     is_form: bool,
@@ -67,6 +69,10 @@ impl FromRequest<App> for ApiRequest {
             segments: segments.map_err(|_| ApiError::not_found(resource(&path)))?,
             query: Params::parse(parts.uri.query().unwrap_or_default())?,
             is_form: is_form(&parts.headers),
+            webhook_enabled: parts
+                .headers
+                .get("x-twilio-webhook-enabled")
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
             path,
             body,
             _share: share,

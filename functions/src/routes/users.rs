@@ -173,7 +173,7 @@ async fn create(
     let form = request.form()?;
     let identity: Identity = form.required("Identity")?.parse()?;
     let service = find_service(&directory, &request).await?;
-    let command = CreateUser { service, identity, profile: profile(&form)? };
+    let command = CreateUser { service, identity, profile: profile(&form)?, webhook_enabled: request.webhook_enabled };
     let (service, user) = match create_user(&directory, &*users, &*ids, clock, command).await {
         Err(StoreError::Exists) => return Err(ApiError::user_exists()),
         Err(StoreError::Missing) => return Err(request.not_found()),
@@ -232,7 +232,7 @@ async fn update(
     let form = request.form()?;
     let service = find_service(&directory, &request).await?.service;
     let user = find_user(&*users, service.sid, &request).await?;
-    let command = UpdateUser { user, profile: profile(&form)? };
+    let command = UpdateUser { user, profile: profile(&form)?, webhook_enabled: request.webhook_enabled };
     let user = update_user(&*users, &*ids, clock, command).await?.ok_or_else(|| request.not_found())?;
     let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
     Ok(Json(view.show_one(&request, &user, &reachability)).into_response())

@@ -44,6 +44,8 @@ pub(crate) struct CreateUser {
     pub(crate) service: FoundService,
     pub(crate) identity: Identity,
     pub(crate) profile: ProfileChange,
+    /// Whether webhooks are to tell it.
+    pub(crate) webhook_enabled: bool,
 }
 
 /// Creates a user. Returns the service and the user.
@@ -61,6 +63,7 @@ pub(crate) async fn create_user(
     let key = UserKey { service: service.sid, identity: command.identity };
     let mut user = User::new(ids.sid(), key, Some(service.default_roles.service_user), clock());
     command.profile.apply(&mut user);
+    user.webhook_enabled = command.webhook_enabled;
     users.create_user(&user).await?;
     Ok((service, user))
 }
@@ -70,6 +73,8 @@ pub(crate) struct UpdateUser {
     /// The user as it was read.
     pub(crate) user: User,
     pub(crate) profile: ProfileChange,
+    /// Whether webhooks are to tell it.
+    pub(crate) webhook_enabled: bool,
 }
 
 /// Changes a user's profile. Returns the changed user, or `None` if the user was deleted.
@@ -79,8 +84,8 @@ pub(crate) async fn update_user(
     clock: Clock,
     command: UpdateUser,
 ) -> Result<Option<User>, StoreError> {
-    let UpdateUser { user, profile } = command;
-    let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock };
+    let UpdateUser { user, profile, webhook_enabled } = command;
+    let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock, webhook_enabled };
     update(place, ids, user, |user| {
         profile.apply(user);
         Ok(())
@@ -92,6 +97,7 @@ struct StoredUser<'a> {
     users: &'a dyn Users,
     key: (ServiceSid, UserRef),
     clock: Clock,
+    webhook_enabled: bool,
 }
 
 impl Versioned for StoredUser<'_> {
@@ -103,7 +109,8 @@ impl Versioned for StoredUser<'_> {
     }
 
     async fn replace(&mut self, user: &mut User) -> Result<(), StoreError> {
-        user.date_updated = (self.clock)();
+        // Here, since neither makes a difference to the profile by itself.
+        (user.date_updated, user.webhook_enabled) = ((self.clock)(), self.webhook_enabled);
         self.users.replace_user(user).await
     }
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::http::{Http, Roots, Versions};
 use super::jwt::{NotSigned, Signer};
-use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
+use super::{CLOCK_STEP, MAX_RETRY_AFTER, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
 /// Maximum size of a payload, in bytes.
 const MAX_PAYLOAD: usize = 4_096;
@@ -141,7 +141,7 @@ impl Apns {
             Ok(response) => response,
             Err(error) => return no_answer(&uri, &error),
         };
-        let pause = retry_after(response.headers(), (self.clock)());
+        let pause = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
         match classify(response.status().as_u16(), response.body(), pause) {
             PushOutcome::Accepted { .. } => {
                 let id = response.headers().get("apns-id").and_then(|id| id.to_str().ok());

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Http, Roots, Versions};
 use super::jwt::Signer;
-use super::{CLOCK_STEP, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
+use super::{CLOCK_STEP, MAX_RETRY_AFTER, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
 /// The OAuth scope of access tokens.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -123,7 +123,7 @@ impl Fcm {
         match self.http.send(request).await {
             Err(error) => no_answer(&self.send, &error),
             Ok(response) => {
-                let pause = retry_after(response.headers(), (self.clock)());
+                let pause = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
                 classify(response.status().as_u16(), response.body(), pause)
             }
         }
@@ -366,7 +366,7 @@ impl AccessTokens {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, form);
         let response = self.http.send(request).await.map_err(|error| no_answer(&self.uri, &error))?;
-        let pause = retry_after(response.headers(), (self.clock)());
+        let pause = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
         let granted = granted(response.status().as_u16(), response.body(), pause)?;
         let bearer = HeaderValue::try_from(format!("Bearer {}", granted.access_token.expose()));
         let mut bearer = bearer.map_err(|_| PushOutcome::unavailable("BadAccessToken", None))?;

@@ -92,6 +92,15 @@ impl Roots {
         Self::of(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten())
     }
 
+    /// None: nobody is trusted.
+    pub(crate) fn none() -> Self {
+        Self(Arc::new(RootCertStore::empty()))
+    }
+
+    pub(crate) fn store(&self) -> Arc<RootCertStore> {
+        self.0.clone()
+    }
+
     fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         // Machines often have a few outdated certificates that cannot be parsed.
@@ -167,7 +176,7 @@ impl Error for NoConnection {
 }
 
 /// The reason of a TLS error in the chain, as one word; `None` if there is no TLS error.
-pub(super) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub(crate) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         match error.downcast_ref::<rustls::Error>() {

@@ -102,8 +102,9 @@ fn unreachable(reason: &str, cause: String) -> PushOutcome {
     PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
 }
 
-/// The pause that a response asks for, in seconds or until a date. `None` if it asks for none, or the value is invalid.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// The pause that a response asks for, in seconds or until a date; no longer than the longest. `None` if it asks for none, or
+/// the value is invalid.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp, longest: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -112,7 +113,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             Timestamp::from_millis(0).plus(since_epoch).since(now)
         }
     };
-    Some(asked.min(MAX_RETRY_AFTER))
+    Some(asked.min(longest))
 }
 
 /// Whole seconds since the epoch.
@@ -141,8 +142,8 @@ mod tests {
             ("soon", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), pause.map(Duration::from_secs), "{text:?}");
+            assert_eq!(retry_after(&headers, now, MAX_RETRY_AFTER), pause.map(Duration::from_secs), "{text:?}");
         }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        assert_eq!(retry_after(&HeaderMap::new(), now, MAX_RETRY_AFTER), None);
     }
 }

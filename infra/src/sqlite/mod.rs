@@ -9,8 +9,8 @@
 //!
 //! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, and `records` has the writes that several ports share. `events` is the
-//! event queue: `waiting` is what it has in memory, and `loading` gets more from the table. Every other module implements
-//! ports and depends on none of its siblings.
+//! event queue: `waiting` is what it has in memory, and `loading` gets more from the table. `webhooks` is the webhook queue,
+//! with `webhook_turns` in memory. Every other module implements ports and depends on none of its siblings.
 
 mod bindings;
 mod credentials;
@@ -30,6 +30,8 @@ mod states;
 mod store;
 mod users;
 mod waiting;
+mod webhook_turns;
+mod webhooks;
 mod writer;
 
 pub use database::{Database, OpenError};
@@ -38,3 +40,4 @@ pub use feed::{FeedRow, Retention, SqliteFeed};
 pub use queue::{DeadLetter, Delivered, Outcome, PushQueue};
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};
+pub use webhooks::{MAX_WAITING_WEBHOOKS, Settled, TakenWebhook, WebhookQueue};

@@ -1,0 +1,360 @@
+//! The webhook queue: webhooks are rows of a table until they are delivered or given up. Of each user only the first is
+//! due, so they are delivered in order. Services take turns, so that a receiver who is slow or gone delays no other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use reachability_domain::metrics::{Counter, Metrics};
+use reachability_domain::queue::{Message, Queue, QueueError};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
+use reachability_domain::webhook::message::WebhookMessage;
+use rusqlite::{Connection, params};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::database::{Database, unavailable};
+use super::queue::AT_ONCE;
+use super::rows::{Key, execute, find};
+use super::webhook_turns::{Plan, Turns};
+use super::writer::Terms;
+
+/// How many webhooks of one service wait at most. Of more, the oldest are dropped.
+pub const MAX_WAITING_WEBHOOKS: usize = 100_000;
+
+/// A webhook that was taken to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenWebhook {
+    /// Its id in the queue, never reused.
+    pub id: i64,
+    /// The service.
+    pub service: ServiceSid,
+    /// The user's identity.
+    pub identity: String,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// The message.
+    pub body: String,
+}
+
+/// What came of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It was delivered, or nobody wants it.
+    Done,
+    /// An attempt failed; the next one is at this time.
+    RetryAt(Timestamp),
+    /// It was not tried, and no webhook of its service is until this time, or until one that was under way is settled.
+    HeldUntil(Timestamp),
+    /// It is given up, for this reason.
+    Dead(String),
+}
+
+/// The webhook queue in an SQLite database, with one consumer. Clones share it.
+#[derive(Clone)]
+pub struct WebhookQueue {
+    database: Database,
+    turns: Arc<Mutex<Turns>>,
+    sent: Arc<Notify>,
+    /// Held while webhooks are taken, and while others are sent. What is dropped since too many wait was not taken meanwhile.
+    one_at_once: Arc<tokio::sync::Mutex<()>>,
+    max_waiting: usize,
+    metrics: Arc<dyn Metrics>,
+}
+
+/// What a write of webhooks has changed, by service.
+#[derive(Debug, Default)]
+struct Written {
+    added: usize,
+    dropped: usize,
+    has_due: bool,
+}
+
+impl WebhookQueue {
+    /// The queue in this database, in which so many webhooks of one service wait at most.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn open(database: Database, max_waiting: usize, metrics: Arc<dyn Metrics>) -> Result<Self, StoreError> {
+        let read = |connection: &Connection| -> rusqlite::Result<Turns> {
+            let mut turns = Turns::default();
+            let mut services = connection.prepare("SELECT service, count(*) FROM webhooks GROUP BY service")?;
+            let mut services = services.query([])?;
+            while let Some(row) = services.next()? {
+                let Key(service) = row.get(0)?;
+                turns.added(service, row.get(1)?);
+                turns.is_due(service, AT_ONCE);
+            }
+            Ok(turns)
+        };
+        let turns = database.read(move |connection| read(connection).map_err(unavailable)).await?;
+        let (turns, sent, one_at_once) = (Arc::new(Mutex::new(turns)), Arc::default(), Arc::default());
+        Ok(Self { database, turns, sent, one_at_once, max_waiting, metrics })
+    }
+
+    /// Takes due webhooks to deliver, as many as there is room for. What is taken does not come again until it is settled.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing was taken.
+    pub async fn take(&self, now: Timestamp) -> Result<Vec<TakenWebhook>, StoreError> {
+        let _turn = self.one_at_once.lock().await;
+        let plans = lock(&self.turns).plan(now);
+        if plans.is_empty() {
+            return Ok(vec![]);
+        }
+        let services: Vec<ServiceSid> = plans.iter().map(|plan| plan.service).collect();
+        let read = self.database.read(move |connection| {
+            plans.iter().map(|plan| due(connection, plan, now).map_err(unavailable)).collect::<Result<Vec<_>, _>>()
+        });
+        let found = match read.await {
+            Ok(found) => found,
+            Err(error) => {
+                let mut turns = lock(&self.turns);
+                services.into_iter().for_each(|service| turns.is_due(service, AT_ONCE));
+                return Err(error);
+            }
+        };
+        let mut turns = lock(&self.turns);
+        let mut all = Vec::new();
+        for (service, (taken, next_due)) in services.into_iter().zip(found) {
+            turns.taken(service, taken.iter().map(|webhook: &TakenWebhook| webhook.id));
+            if let Some(next_due) = next_due {
+                turns.is_due(service, next_due);
+            }
+            all.extend(taken);
+        }
+        Ok(all)
+    }
+
+    /// When there may be something to take, as far as there is room; `None` if not before something is sent or settled.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        lock(&self.turns).next_due()
+    }
+
+    /// Waits until a webhook was sent since the last wait.
+    pub async fn sent(&self) {
+        self.sent.notified().await;
+    }
+
+    /// Settles a webhook that was taken. Once it is done, the next one of the same user is due. That it is done survives a
+    /// power cut before that one is sent: otherwise it would be sent again after it.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing has changed.
+    pub async fn settle(&self, webhook: &TakenWebhook, settled: Settled, now: Timestamp) -> Result<(), StoreError> {
+        let (id, service) = (webhook.id, webhook.service);
+        let mut turns = match settled {
+            Settled::Done | Settled::Dead(_) => {
+                let identity = webhook.identity.clone();
+                let write = move |connection: &Connection| {
+                    if let Settled::Dead(reason) = &settled {
+                        execute(
+                            connection,
+                            "INSERT INTO dead_letters (died_at, reason, body)
+                             SELECT ?2, ?3, body FROM webhooks WHERE id = ?1",
+                            params![id, now.as_millis(), reason],
+                        )?;
+                    }
+                    let gone = execute(connection, "DELETE FROM webhooks WHERE id = ?1", [id])?;
+                    Ok((gone, promote(connection, service, &identity)?))
+                };
+                let (gone, is_next_due) = self.database.write(write).await?;
+                let mut turns = lock(&self.turns);
+                turns.removed(service, gone);
+                if is_next_due {
+                    turns.is_due(service, AT_ONCE);
+                }
+                turns.release(service);
+                turns
+            }
+            Settled::RetryAt(at) => {
+                let due_at = at.as_millis().max(AT_ONCE + 1);
+                let write = move |connection: &Connection| {
+                    let wait = "UPDATE webhooks SET attempts = attempts + 1, due_at = ?2 WHERE id = ?1";
+                    execute(connection, wait, [id, due_at])
+                };
+                self.database.write_unflushed(write).await?;
+                let mut turns = lock(&self.turns);
+                turns.is_due(service, due_at);
+                turns.release(service);
+                turns
+            }
+            Settled::HeldUntil(until) => {
+                let mut turns = lock(&self.turns);
+                turns.is_due(service, AT_ONCE);
+                turns.hold(service, until);
+                turns
+            }
+        };
+        turns.settled(service, id);
+        Ok(())
+    }
+}
+
+/// Reads the due webhooks of a service that are not under way. Those that were tried before are at most one half, so that
+/// neither they nor the others starve. Returns them with the time when others are due; `None` if there are none.
+fn due(connection: &Connection, plan: &Plan, now: Timestamp) -> rusqlite::Result<(Vec<TakenWebhook>, Option<i64>)> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, identity, attempts, body FROM webhooks INDEXED BY webhooks_by_due
+         WHERE service = ?1 AND due_at BETWEEN ?2 AND ?3 ORDER BY due_at, id LIMIT ?4",
+    )?;
+    let mut read = |from: i64, to: i64, at_most: usize| -> rusqlite::Result<Vec<TakenWebhook>> {
+        // What is under way may be among them.
+        let limit = i64::try_from(at_most + plan.under_way.len()).unwrap_or(i64::MAX);
+        let rows = select.query_map(params![Key(plan.service), from, to, limit], |row| {
+            let (id, identity, attempts, body) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(TakenWebhook { id, service: plan.service, identity, attempts, body })
+        })?;
+        let is_new = |row: &rusqlite::Result<TakenWebhook>| match row {
+            Ok(webhook) => !plan.under_way.contains(&webhook.id),
+            Err(_) => true,
+        };
+        rows.filter(is_new).take(at_most).collect()
+    };
+    let mut taken = read(AT_ONCE + 1, now.as_millis(), plan.room.div_ceil(2))?;
+    taken.extend(read(AT_ONCE, AT_ONCE, plan.room - taken.len())?);
+    if taken.len() < plan.room {
+        let more = read(AT_ONCE + 1, now.as_millis(), plan.room)?;
+        let new = more.into_iter().filter(|it| taken.iter().all(|known| known.id != it.id));
+        let new: Vec<TakenWebhook> = new.take(plan.room - taken.len()).collect();
+        taken.extend(new);
+    }
+    if taken.len() == plan.room {
+        return Ok((taken, Some(AT_ONCE)));
+    }
+    let next_due = connection
+        .prepare_cached(
+            "SELECT min(due_at) FROM webhooks INDEXED BY webhooks_by_due WHERE service = ?1 AND due_at > ?2",
+        )?
+        .query_row(params![Key(plan.service), now.as_millis()], |row| row.get(0))?;
+    Ok((taken, next_due))
+}
+
+/// Makes the first webhook of a user due, unless it is. Returns whether it was not.
+fn promote(connection: &Connection, service: ServiceSid, identity: &str) -> Result<bool, StoreError> {
+    let promoted = execute(
+        connection,
+        "UPDATE webhooks SET due_at = ?3 WHERE due_at IS NULL AND id =
+         (SELECT min(id) FROM webhooks INDEXED BY webhooks_by_user WHERE service = ?1 AND identity = ?2)",
+        params![Key(service), identity, AT_ONCE],
+    )?;
+    Ok(promoted > 0)
+}
+
+/// Adds webhooks, except those of changes that come no later in the feed than what was added before: the feed tells them
+/// again.
+fn add(connection: &Connection, rows: &[Row]) -> Result<BTreeMap<ServiceSid, Written>, StoreError> {
+    let known = "SELECT webhooks FROM feed_position";
+    let known: i64 = find(connection, known, [], |row| row.get(0))?.unwrap_or_default();
+    let mut written: BTreeMap<ServiceSid, Written> = BTreeMap::new();
+    for Row { service, identity, body, position } in rows {
+        if position.is_some_and(|position| position <= known) {
+            continue;
+        }
+        let earlier = "SELECT 1 FROM webhooks WHERE service = ?1 AND identity = ?2 LIMIT 1";
+        let is_first = find(connection, earlier, params![Key(*service), identity], |_| Ok(()))?.is_none();
+        execute(
+            connection,
+            "INSERT INTO webhooks (service, identity, due_at, body) VALUES (?1, ?2, ?3, ?4)",
+            params![Key(*service), identity, is_first.then_some(AT_ONCE), body],
+        )?;
+        let of_service = written.entry(*service).or_default();
+        of_service.added += 1;
+        of_service.has_due |= is_first;
+    }
+    if let Some(highest) = rows.iter().filter_map(|row| row.position).max().filter(|highest| known < *highest) {
+        execute(connection, "UPDATE feed_position SET webhooks = ?1", [highest])?;
+    }
+    Ok(written)
+}
+
+/// Drops the oldest webhooks of a service that are not under way. Returns how many.
+fn drop_oldest(
+    connection: &Connection,
+    service: ServiceSid,
+    at_most: usize,
+    under_way: &[i64],
+) -> Result<usize, StoreError> {
+    let limit = i64::try_from(at_most + under_way.len()).unwrap_or(i64::MAX);
+    let oldest: Vec<(i64, String)> = connection
+        .prepare_cached(
+            "SELECT id, identity FROM webhooks INDEXED BY webhooks_by_service WHERE service = ?1 ORDER BY id LIMIT ?2",
+        )
+        .and_then(|mut select| {
+            let rows = select.query_map(params![Key(service), limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+        .map_err(unavailable)?;
+    let oldest = oldest.into_iter().filter(|(id, _)| !under_way.contains(id)).take(at_most);
+    let mut dropped = 0;
+    for (id, identity) in oldest {
+        dropped += execute(connection, "DELETE FROM webhooks WHERE id = ?1", [id])?;
+        promote(connection, service, &identity)?;
+    }
+    Ok(dropped)
+}
+
+/// A webhook to add.
+struct Row {
+    service: ServiceSid,
+    identity: String,
+    body: String,
+    position: Option<i64>,
+}
+
+#[async_trait]
+impl Queue<WebhookMessage> for WebhookQueue {
+    /// When it returns, they survive the end of the process. A power cut may take them back, with the acknowledgement of the
+    /// changes that they tell.
+    async fn send(&self, messages: &[WebhookMessage]) -> Result<(), QueueError> {
+        let row = |message: &WebhookMessage| Row {
+            service: message.user.service,
+            identity: message.user.identity.to_string(),
+            body: message.to_json(),
+            position: message.position,
+        };
+        let rows: Vec<Row> = messages.iter().map(row).collect();
+        let terms = Terms { owes_flush: false, bytes: rows.iter().map(|row| row.body.len()).sum() };
+        let (turns, max_waiting) = (self.turns.clone(), self.max_waiting);
+        let write = move |connection: &Connection| {
+            let mut written = add(connection, &rows)?;
+            for (service, of_service) in &mut written {
+                let (waiting, under_way) = lock(&turns).waiting(*service);
+                let excess = (waiting + of_service.added).saturating_sub(max_waiting);
+                if excess > 0 {
+                    of_service.dropped = drop_oldest(connection, *service, excess, &under_way)?;
+                    of_service.has_due = true;
+                }
+            }
+            Ok(written)
+        };
+        let turns = self.turns.clone();
+        let then = move |written: BTreeMap<ServiceSid, Written>| {
+            let mut turns = lock(&turns);
+            for (service, of_service) in &written {
+                turns.added(*service, of_service.added);
+                turns.removed(*service, of_service.dropped);
+                if of_service.has_due {
+                    turns.is_due(*service, AT_ONCE);
+                }
+            }
+            written
+        };
+        let _turn = self.one_at_once.lock().await;
+        let written = self.database.write_then(terms, write, then).await;
+        let written = written.map_err(|error| QueueError::Unavailable(Box::new(error)))?;
+        for (service, Written { dropped, .. }) in written.into_iter().filter(|(_, written)| written.dropped > 0) {
+            (0..dropped).for_each(|_| self.metrics.add(Counter::WebhooksDropped));
+            warn!(service.sid = %service, dropped, "too many webhooks of a service wait, and the oldest were dropped");
+        }
+        self.sent.notify_one();
+        Ok(())
+    }
+}
+
+fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+    // No code panics while it holds the lock.
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,8 @@
+//! Sending webhooks to owners' servers.
+
+mod addresses;
+mod sender;
+mod signature;
+
+pub use self::addresses::AddressRules;
+pub use self::sender::HttpWebhooks;

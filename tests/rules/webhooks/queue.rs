@@ -1,0 +1,193 @@
+//! The queue: what it holds, and what a kill leaves of it.
+
+use reachability_domain::directory::service::WebhookEvent;
+use reachability_domain::metrics::Counter;
+use reachability_domain::presence::change_reason::ChangeReason;
+use reachability_domain::presence::reachability::Reachability;
+use reachability_tests::receiver::{Answer, Receiver};
+use rusqlite::Connection;
+
+use super::*;
+
+fn message(of: ServiceSid, identity: &str, revision: u64) -> WebhookMessage {
+    WebhookMessage {
+        user: key(of, identity),
+        user_sid: UserSid::from_bits(7),
+        event: WebhookEvent::UserUpdated,
+        profile: None,
+        reachability: Reachability { online: Some(true), notifiable: None },
+        reason: ChangeReason::Connect,
+        revision,
+        queued_at: now(),
+        position: None,
+    }
+}
+
+fn told(webhooks: &[TakenWebhook]) -> Vec<(String, u64)> {
+    let told = |webhook: &TakenWebhook| {
+        let message: WebhookMessage = serde_json::from_str(&webhook.body).unwrap();
+        (webhook.identity.clone(), message.revision)
+    };
+    webhooks.iter().map(told).collect()
+}
+
+fn expected(webhooks: &[(&str, u64)]) -> Vec<(String, u64)> {
+    webhooks.iter().map(|(identity, revision)| ((*identity).to_owned(), *revision)).collect()
+}
+
+#[tokio::test]
+async fn a_user_has_one_webhook_under_way() {
+    let process = Process::start().await;
+    let queue = &process.parts.queue;
+    let one = service(1);
+    process.send(&[message(one, "a", 1), message(one, "a", 2), message(one, "b", 3), message(one, "a", 4)]).await;
+    let taken = queue.take(now()).await.unwrap();
+    assert_eq!(told(&taken), expected(&[("a", 1), ("b", 3)]));
+    assert_eq!(queue.take(now()).await.unwrap(), []);
+    assert_eq!(queue.next_due(), None);
+    // One that must wait lets no later one pass, and neither does one that was sent meanwhile.
+    let later = now().plus(seconds(10));
+    queue.settle(&taken[0], Settled::RetryAt(later), now()).await.unwrap();
+    process.send(&[message(one, "a", 5)]).await;
+    assert_eq!((queue.take(now()).await.unwrap(), queue.next_due()), (vec![], Some(later)));
+    pass(seconds(10));
+    let again = queue.take(now()).await.unwrap();
+    assert_eq!((told(&again), again[0].attempts), (expected(&[("a", 1)]), 1));
+    for revision in [2, 4, 5] {
+        let under_way = if revision == 2 { again[0].clone() } else { queue.take(now()).await.unwrap().remove(0) };
+        let outcome = if revision == 4 { Settled::Dead("why".to_owned()) } else { Settled::Done };
+        queue.settle(&under_way, outcome, now()).await.unwrap();
+        if revision == 5 {
+            break;
+        }
+    }
+    assert_eq!(told(&queue.take(now()).await.unwrap()), expected(&[("a", 5)]));
+    assert_eq!(process.dead_letters().await.len(), 1);
+}
+
+#[tokio::test]
+async fn neither_new_webhooks_nor_repeated_ones_starve() {
+    let process = Process::start().await;
+    let queue = &process.parts.queue;
+    let one = service(1);
+    let of = |range: std::ops::Range<u64>| -> Vec<WebhookMessage> {
+        range.map(|n| message(one, &format!("user-{n:03}"), n)).collect()
+    };
+    process.send(&of(0..100)).await;
+    // Sixty of them are tried, and due again.
+    for _ in 0..60 {
+        let taken = queue.take(now()).await.unwrap();
+        for webhook in &taken {
+            queue.settle(webhook, Settled::RetryAt(now().plus(seconds(1))), now()).await.unwrap();
+        }
+        if told(&taken).iter().any(|(_, revision)| *revision >= 60) {
+            break;
+        }
+    }
+    pass(seconds(2));
+    let taken = queue.take(now()).await.unwrap();
+    let repeated = taken.iter().filter(|webhook| webhook.attempts > 0).count();
+    assert_eq!((taken.len(), repeated), (16, 8));
+}
+
+#[tokio::test]
+async fn a_service_that_is_held_is_not_looked_at() {
+    let process = Process::start().await;
+    let queue = &process.parts.queue;
+    process.send(&[message(service(1), "a", 1), message(service(1), "b", 2), message(service(2), "a", 3)]).await;
+    let taken = queue.take(now()).await.unwrap();
+    let until = now().plus(seconds(30));
+    queue.settle(&taken[0], Settled::HeldUntil(until), now()).await.unwrap();
+    assert_eq!((queue.take(now()).await.unwrap(), queue.next_due()), (vec![], Some(until)));
+    // The receiver is back.
+    queue.settle(&taken[1], Settled::Done, now()).await.unwrap();
+    let again = queue.take(now()).await.unwrap();
+    assert_eq!((told(&again), again[0].attempts), (expected(&[("a", 1)]), 0));
+}
+
+#[tokio::test]
+async fn of_too_many_webhooks_the_oldest_are_dropped() {
+    let process = Process::with(10, true).await;
+    let queue = &process.parts.queue;
+    let (one, other) = (service(1), service(2));
+    process.send(&[message(other, "a", 1)]).await;
+    let first: Vec<_> = (1..=3).map(|n| message(one, "first", n)).collect();
+    process.send(&first).await;
+    let under_way = queue.take(now()).await.unwrap();
+    assert_eq!(told(&under_way), expected(&[("first", 1), ("a", 1)]));
+    let others: Vec<_> = (1..=12).map(|n| message(one, if n % 2 == 0 { "even" } else { "odd" }, n)).collect();
+    process.send(&others).await;
+    assert_eq!(process.parts.metrics.counted(Counter::WebhooksDropped), 5);
+    // What is under way is none of them. Of the others, the rest comes in order.
+    queue.settle(&under_way[0], Settled::Done, now()).await.unwrap();
+    let mut rest = Vec::new();
+    loop {
+        let taken = queue.take(now()).await.unwrap();
+        if taken.is_empty() {
+            break;
+        }
+        for webhook in &taken {
+            queue.settle(webhook, Settled::Done, now()).await.unwrap();
+        }
+        rest.extend(told(&taken));
+    }
+    rest.sort();
+    let even = [4, 6, 8, 10, 12].map(|n| ("even", n));
+    let odd = [5, 7, 9, 11].map(|n| ("odd", n));
+    assert_eq!(rest, expected(&[&even[..], &odd].concat()));
+    assert_eq!(queue.next_due(), None);
+}
+
+#[tokio::test]
+async fn what_is_told_again_after_a_kill_is_queued_once() {
+    let receiver = Receiver::start().await;
+    let mut process = Process::start().await;
+    let one = process.service(1, &receiver.url("/")).await;
+    process.connect(one, "alice").await;
+    // The process ends after the webhooks were queued, and again after they were delivered: the feed tells them each time.
+    for is_delivered in [false, true, true] {
+        process.tell_and_be_killed().await;
+        if is_delivered {
+            process.run_for(seconds(60)).await;
+        }
+        process.restart().await;
+    }
+    process.disconnect(one, "alice").await;
+    process.tell().await;
+    process.run_for(seconds(60)).await;
+    let told = receiver.inbox.take();
+    let told: Vec<_> = told.iter().map(|it| (it.get("EventType"), it.get("IsOnline"))).collect();
+    assert_eq!(told, [("onUserAdded", "true"), ("onUserUpdated", "true"), ("onUserUpdated", "false")]);
+}
+
+#[tokio::test]
+async fn what_was_under_way_at_a_kill_is_tried_again() {
+    let receiver = Receiver::start().await;
+    receiver.inbox.answer(|_| Answer::Never);
+    let mut process = Process::start().await;
+    let one = process.service(1, &receiver.url("/")).await;
+    process.connect(one, "alice").await;
+    process.tell().await;
+    let mut under_way = JoinSet::new();
+    assert_eq!(process.start_due(&mut under_way).await, 1);
+    reachability_tests::wait::wait("it is received", async || (receiver.inbox.count() > 0).then_some(())).await;
+    under_way.abort_all();
+    process.restart().await;
+    receiver.inbox.answer(|_| Answer::Status(200));
+    process.run_for(seconds(0)).await;
+    let told = receiver.inbox.take();
+    assert_eq!((told.len(), told[0].token()), (3, told[1].token()), "only the last one came twice");
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_the_message() {
+    let process = Process::start().await;
+    process.send(&[message(service(1), "a", 1)]).await;
+    let taken = process.parts.queue.take(now()).await.unwrap();
+    process.parts.queue.settle(&taken[0], Settled::Dead("why".to_owned()), now()).await.unwrap();
+    let dead = process.dead_letters().await;
+    assert_eq!(dead, [DeadLetter { body: taken[0].body.clone(), reason: "why".to_owned() }]);
+    let database = Connection::open(process.directory.path().join("reachability.db")).unwrap();
+    let left: i64 = database.query_row("SELECT count(*) FROM webhooks", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
