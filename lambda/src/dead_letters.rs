@@ -13,13 +13,18 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
+    /// This queue, for messages of a queue that delivers each so many times at most.
+    pub fn new(queue: DeadLetterQueue, max_deliveries: u32) -> Self {
+        Self { queue, max_deliveries }
+    }
+
     /// The queue named by the function's environment.
     ///
     /// # Errors
     /// If a variable is missing or invalid.
     pub fn from_environment(client: aws_sdk_sqs::Client) -> Result<Self, EnvironmentError> {
         let queue = DeadLetterQueue::new(client, environment::text("REACHABILITY_DEAD_LETTER_QUEUE_URL")?);
-        Ok(Self { queue, max_deliveries: environment::parsed("REACHABILITY_MAX_RECEIVES")? })
+        Ok(Self::new(queue, environment::parsed("REACHABILITY_MAX_RECEIVES")?))
     }
 
     /// Whether SQS delivers a message no more after this many deliveries, and moves it itself, without a reason.
