@@ -22,12 +22,16 @@ use reachability_tests::server::{PATIENCE, Server, binary};
 use serde_json::Value;
 
 /// The sections whose commands are pasted, in their order.
-const PASTED: [&str; 6] = ["Start", "With a Twilio library", "Events", "Push", "Changes", "The command"];
+const PASTED: [&str; 7] = ["Start", "With a Twilio library", "Events", "Push", "Changes", "Webhooks", "The command"];
 
 /// The sections whose blocks are not pasted, and why.
-const NOT_PASTED: [(&str, &str); 8] = [
+const NOT_PASTED: [(&str, &str); 9] = [
     ("On AWS", "takes an account at AWS; tests/aws/serverless.rs pastes it with what stands in for it"),
     ("Messages", "samples, which another test reads"),
+    (
+        "Checking the signature",
+        "a few lines of an application; tests/server/webhooks.rs checks signatures by the same library",
+    ),
     ("Locally, with SAM", "takes Docker and a deployment; tests/aws/serverless.rs"),
     ("Replaying events", "takes a queue of AWS; tests/aws/serverless.rs"),
     ("Removing it", "takes a stack; tests/aws/serverless.rs pastes it"),

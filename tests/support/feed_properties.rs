@@ -27,7 +27,8 @@ use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use reachability_worker::Fanout;
+use reachability_infra::clock;
+use reachability_worker::{Fanout, WebhookOutbox};
 
 use crate::contract::bindings::binding;
 use crate::feed_judge::{Act, CREATED, Course, Done, Fault, Folded, told};
@@ -38,6 +39,7 @@ use crate::ids;
 use crate::model::Model;
 use crate::properties::check;
 use crate::store::PushStore;
+use crate::webhook_judge::{self, TOLD_NAMES, asks_for_webhooks};
 
 /// The devices of each service, which its users share.
 const TOKENS: [&str; 2] = ["00aa", "00bb"];
@@ -180,14 +182,23 @@ impl<'a> Case<'a> {
         let users =
             generate::users().into_iter().map(|user| UserKey { service: in_case(user.service), ..user }).collect();
         for service in &services {
-            store.create_service(&new_service(*service)).await.unwrap();
+            let mut service = new_service(*service);
+            service.webhooks.post_webhook_url = Some("http://127.0.0.1:9/".to_owned());
+            service.webhooks.filters = Some(["onUserAdded", "onUserUpdated"].map(str::to_owned).to_vec());
+            store.create_service(&service).await.unwrap();
         }
         let subscriber = Arc::new(Subscriber::default());
         let fanout = Fanout {
             services: store.clone(),
             pushes: subscriber.clone(),
             sinks: vec![subscriber.clone()],
-            webhooks: None,
+            webhooks: Some(WebhookOutbox {
+                accounts: store.clone(),
+                users: store.clone(),
+                snapshots: store.clone(),
+                queue: subscriber.clone(),
+                clock: clock::now,
+            }),
             metrics: Arc::new(reachability_infra::metrics::EmfMetrics::default()),
         };
         let course = Course { settings: SETTINGS, services, users, done: vec![], switches: vec![] };
@@ -389,6 +400,7 @@ impl<'a> Case<'a> {
             Act::Create(user) => {
                 let mut user = User::new(ids::sid(), self.user(*user), None, now);
                 user.friendly_name = Some(CREATED.to_owned());
+                user.webhook_enabled = asks_for_webhooks(&user.key());
                 match insist(|| self.store.create_user(&user)).await {
                     Ok(()) | Err(StoreError::Exists) => {}
                     Err(error) => panic!("{error}"),
@@ -396,7 +408,8 @@ impl<'a> Case<'a> {
             }
             Act::Profile(user, name) => {
                 let Some(found) = self.found(*user).await else { return };
-                let next = User { friendly_name: Some(format!("name {name}")), date_updated: now, ..found };
+                let (friendly_name, webhook_enabled) = (Some(format!("name {name}")), TOLD_NAMES.contains(name));
+                let next = User { friendly_name, webhook_enabled, date_updated: now, ..found };
                 match insist(|| self.store.replace_user(&next)).await {
                     Ok(()) | Err(StoreError::Conflict | StoreError::Missing) => {}
                     Err(error) => panic!("{error}"),
@@ -538,6 +551,7 @@ impl<'a> Case<'a> {
                 return Err(format!("{user:?}: told {:?}, stored {stored:?}: {state:?}", folded.visible(user)));
             }
         }
+        webhook_judge::judge(&notices, &self.subscriber.webhooks())?;
         self.progress.borrow().course.judge(&notices)
     }
 

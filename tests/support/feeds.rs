@@ -14,6 +14,7 @@ use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
+use reachability_domain::webhook::message::WebhookMessage;
 use reachability_infra::sqlite::SqliteFeed;
 use reachability_lambda::stream;
 use reachability_worker::Fanout;
@@ -200,6 +201,7 @@ pub struct Subscriber(SyncMutex<Heard>);
 struct Heard {
     notices: Vec<Notice>,
     follow_ups: Vec<PushMessage>,
+    webhooks: Vec<WebhookMessage>,
     takes: Option<usize>,
     queue_is_down: bool,
 }
@@ -210,7 +212,7 @@ impl Subscriber {
         self.0.lock().unwrap().takes = Some(notices);
     }
 
-    /// It does not take the next follow-ups.
+    /// It does not take the next follow-ups or webhooks.
     pub fn refuse_follow_ups(&self) {
         self.0.lock().unwrap().queue_is_down = true;
     }
@@ -224,6 +226,11 @@ impl Subscriber {
     /// All notices so far, with repetitions, in the order of their arrival.
     pub fn notices(&self) -> Vec<Notice> {
         self.0.lock().unwrap().notices.clone()
+    }
+
+    /// All webhooks so far, with repetitions, in the order of their arrival.
+    pub fn webhooks(&self) -> Vec<WebhookMessage> {
+        self.0.lock().unwrap().webhooks.clone()
     }
 
     /// Removes and returns the follow-ups.
@@ -253,6 +260,18 @@ impl Queue<PushMessage> for Subscriber {
             return Err(QueueError::Unavailable("down".into()));
         }
         heard.follow_ups.extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queue<WebhookMessage> for Subscriber {
+    async fn send(&self, messages: &[WebhookMessage]) -> Result<(), QueueError> {
+        let mut heard = self.0.lock().unwrap();
+        if std::mem::take(&mut heard.queue_is_down) {
+            return Err(QueueError::Unavailable("down".into()));
+        }
+        heard.webhooks.extend_from_slice(messages);
         Ok(())
     }
 }

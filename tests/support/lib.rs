@@ -31,3 +31,4 @@ pub mod server;
 pub mod stack;
 pub mod store;
 pub mod wait;
+mod webhook_judge;

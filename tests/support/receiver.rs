@@ -16,7 +16,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
+use crate::providers::Ca;
 use crate::wait::wait;
 
 /// A request that was received.
@@ -113,6 +115,7 @@ pub struct Receiver {
     pub inbox: Inbox,
     /// Where it listens.
     pub address: SocketAddr,
+    scheme: &'static str,
     _server: JoinSet<()>,
 }
 
@@ -122,8 +125,17 @@ impl Receiver {
         Self::start_at("127.0.0.1:0".parse().unwrap(), Inbox::default()).await
     }
 
+    /// Starts it on a free port, with HTTPS.
+    pub async fn with_tls(ca: &Ca) -> Self {
+        Self::listen("127.0.0.1:0".parse().unwrap(), Inbox::default(), Some(TlsAcceptor::from(ca.server()))).await
+    }
+
     /// Starts it at this address, where an earlier one may have been.
     pub async fn start_at(address: SocketAddr, inbox: Inbox) -> Self {
+        Self::listen(address, inbox, None).await
+    }
+
+    async fn listen(address: SocketAddr, inbox: Inbox, tls: Option<TlsAcceptor>) -> Self {
         // The earlier one is dropped, and gone a moment later.
         let listener = wait("the port is free", async || {
             let socket = TcpSocket::new_v4().unwrap();
@@ -134,27 +146,34 @@ impl Receiver {
         .await;
         let address = listener.local_addr().unwrap();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, inbox.clone()));
-        Self { inbox, address, _server: server }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        server.spawn(serve(listener, inbox.clone(), tls));
+        Self { inbox, address, scheme, _server: server }
     }
 
     /// A URL on it.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 }
 
-async fn serve(listener: TcpListener, inbox: Inbox) {
+async fn serve(listener: TcpListener, inbox: Inbox, tls: Option<TlsAcceptor>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let inbox = inbox.clone();
+                let (connection, inbox, tls) = (accepted.unwrap().0, inbox.clone(), tls.clone());
                 let service = service_fn(move |request| answer(request, inbox.clone()));
-                let connection = http1::Builder::new().serve_connection(TokioIo::new(accepted.unwrap().0), service);
                 connections.spawn(async move {
-                    // The client may be killed.
-                    let _ = connection.await;
+                    // The client may be killed, or not trust the server.
+                    let http = http1::Builder::new();
+                    let _ = match tls {
+                        None => http.serve_connection(TokioIo::new(connection), service).await,
+                        Some(tls) => match tls.accept(connection).await {
+                            Ok(connection) => http.serve_connection(TokioIo::new(connection), service).await,
+                            Err(_) => return,
+                        },
+                    };
                 });
             }
             Some(_) = connections.join_next() => {}

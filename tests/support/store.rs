@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, DeletedServices, Services, Users};
 use reachability_domain::presence::ports::States;
+use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
@@ -43,5 +44,5 @@ pub trait Store: Accounts + ApiKeys + Services + Users + States + Leftovers {}
 impl<T: Accounts + ApiKeys + Services + Users + States + Leftovers> Store for T {}
 
 /// All ports of a store.
-pub trait PushStore: Store + Bindings + Credentials + Notifications {}
-impl<T: Store + Bindings + Credentials + Notifications> PushStore for T {}
+pub trait PushStore: Store + UserSnapshots + Bindings + Credentials + Notifications {}
+impl<T: Store + UserSnapshots + Bindings + Credentials + Notifications> PushStore for T {}

@@ -4,6 +4,7 @@ mod batches;
 mod delivery;
 mod outages;
 mod queue;
+mod requests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -30,6 +30,7 @@ const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
         &["0", "-1", "1.5", "x"],
     ),
     ("REACHABILITY_MAX_WAITING_EVENTS", "--max-waiting-events", "1000", &["0", "-1", "1.5", "x", "4294967296"]),
+    ("REACHABILITY_WEBHOOK_PRIVATE_ADDRESSES", "--webhook-private-addresses", "false", &["no", "0", "x"]),
     ("REACHABILITY_LEASE_SECONDS", "--lease-seconds", "60", &["0", "-1", "1.5", "x", "4294967296"]),
 ];
 

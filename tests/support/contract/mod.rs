@@ -49,6 +49,7 @@ macro_rules! store_contract {
                 an_identity_belongs_to_one_user,
                 identities_are_told_apart,
                 users_are_replaced_by_version,
+                a_request_for_webhooks_is_remembered,
                 the_same_identity_in_two_services_is_two_users,
                 lists_go_both_ways;
             api_keys: keys_are_kept;

@@ -9,7 +9,7 @@ use reachability_domain::presence::ports::States;
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_domain::store::StoreError;
 
-use super::{NOW, by_identity, connect, news, online, service, user};
+use super::{NOW, by_identity, connect, later, news, online, service, state, user};
 
 /// They are created, read by identity and by sid, and deleted.
 pub async fn users_are_kept(store: Arc<impl Services + Users>) {
@@ -101,6 +101,34 @@ pub async fn users_are_replaced_by_version(store: Arc<impl Services + Users + St
     store.replace_user(&User { friendly_name: None, ..stored }).await.unwrap();
     assert_eq!(online(&*store, &user, NOW).await, Some(true));
     assert_eq!(by_identity(&*store, &user).await.unwrap().friendly_name, None);
+}
+
+/// Whether a request asked for webhooks is stored with what it wrote: of the creation in the state, of the last write in the
+/// profile.
+pub async fn a_request_for_webhooks_is_remembered(store: Arc<impl Services + Users + States>) {
+    let service = service(&*store, 1).await;
+    let alice = user(service.sid, 1, "alice");
+    let asked = async || {
+        let profile = by_identity(&*store, &alice).await.map(|user| user.webhook_enabled);
+        (state(&*store, &alice).await.webhook_enabled, profile)
+    };
+    assert_eq!(asked().await, (false, None));
+    store.create_user(&User { webhook_enabled: true, ..alice.clone() }).await.unwrap();
+    assert_eq!(asked().await, (true, Some(true)));
+    for webhook_enabled in [false, true] {
+        let read = by_identity(&*store, &alice).await.unwrap();
+        store.replace_user(&User { webhook_enabled, ..read }).await.unwrap();
+        assert_eq!(asked().await, (true, Some(webhook_enabled)));
+        // Events say nothing of it.
+        let connection = format!("c-{webhook_enabled}");
+        store.join(&alice, &news(&[connect(&alice, &connection, NOW)], NOW), &[], NOW).await.unwrap();
+        assert_eq!(asked().await, (true, Some(webhook_enabled)));
+    }
+    store.delete_user(service.sid, alice.sid, NOW).await.unwrap();
+    assert_eq!(asked().await, (false, None));
+    // A connection that lives on creates the user again.
+    store.join(&alice, &news(&[connect(&alice, "c-3", later(1))], later(1)), &[], later(1)).await.unwrap();
+    assert_eq!(asked().await, (false, Some(false)));
 }
 
 /// Two services with a user of the same identity each do not affect each other.
