@@ -1,7 +1,6 @@
 //! A function behind API Gateway, with the same router as the single process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,11 +10,8 @@ use axum::response::Response;
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt, service_fn};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::message::PushMessage;
-use reachability_domain::secret::Secret;
-use reachability_domain::time::Timestamp;
 use reachability_functions::app::{App, Ports, Settings};
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::credentials::vault::SealingVault;
@@ -24,14 +20,10 @@ use reachability_infra::ids::Uuids;
 use reachability_infra::services::SharedServices;
 use reachability_infra::sqs::SqsQueue;
 use reachability_infra::{aws, clock, environment, secrets_manager};
-use tokio::sync::watch;
 use tower::ServiceExt;
-use tracing::warn;
 
 use crate::logs;
-
-/// How long the auth token is cached.
-const TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
+use crate::token::Token;
 
 /// Internal header with the stage prefix of the URLs that clients use.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -53,7 +45,7 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         Some(id) => Some(Arc::new(Seal::new(&secrets_manager::read(&secrets, &id).await?))),
         None => None,
     };
-    let token = Token::read(secrets).await?;
+    let token = Token::read(secrets, environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?, clock::now).await?;
     let store = Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?));
     let sqs = aws_sdk_sqs::Client::new(&config);
     // Not every function sends to every queue.
@@ -79,49 +71,18 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
     };
     let settings = Settings {
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
-        auth_token: token.current.subscribe(),
+        auth_token: token.subscribe(),
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
         clock: clock::now,
     };
     let app = App::new(ports, settings);
-    let (router, token) = (router(app), Arc::new(tokio::sync::Mutex::new(token)));
+    let router = router(app);
     lambda_http::run(service_fn(async |request: lambda_http::Request| {
-        token.lock().await.refresh().await;
+        token.refresh().await;
         let Ok(response): Result<Response, _> = router.clone().oneshot(as_sent(request)).await;
         Ok::<_, lambda_runtime::Error>(response)
     }))
     .await
-}
-
-/// The auth token, which the owner may change at any time.
-struct Token {
-    client: aws_sdk_secretsmanager::Client,
-    id: String,
-    current: watch::Sender<Secret>,
-    read_at: Timestamp,
-}
-
-impl Token {
-    async fn read(client: aws_sdk_secretsmanager::Client) -> Result<Self, lambda_runtime::Error> {
-        let id = environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?;
-        let current = secrets_manager::read(&client, &id).await?;
-        Ok(Self { client, id, current: watch::Sender::new(current), read_at: clock::now() })
-    }
-
-    /// Reads the token again if it is older than [`TOKEN_AGE`]. If that fails, the old one stays in use.
-    async fn refresh(&mut self) {
-        let now = clock::now();
-        if now < self.read_at.plus(TOKEN_AGE) {
-            return;
-        }
-        self.read_at = now;
-        match secrets_manager::read(&self.client, &self.id).await {
-            Ok(secret) => {
-                self.current.send_replace(secret);
-            }
-            Err(error) => warn!(error = %ErrorChain(&error), "the auth token could not be refreshed"),
-        }
-    }
 }
 
 /// Rebuilds the request as its client sent it. API Gateway serves the API below a stage. The stage is not in the path

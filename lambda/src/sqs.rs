@@ -20,6 +20,9 @@ pub struct Batch {
 pub struct Record {
     /// Identifies the message in the response.
     pub message_id: String,
+    /// Names this delivery to the queue.
+    #[serde(default)]
+    pub receipt_handle: String,
     /// The message's body.
     pub body: String,
     /// Metadata of the queue.
@@ -35,6 +38,8 @@ pub struct Attributes {
     pub approximate_receive_count: Option<String>,
     /// When it was sent, in milliseconds since the epoch.
     pub sent_timestamp: Option<String>,
+    /// The group; always there in a FIFO queue.
+    pub message_group_id: Option<String>,
 }
 
 /// The response: which messages failed (`ReportBatchItemFailures`).
@@ -53,15 +58,20 @@ pub struct ItemFailure {
     pub item_identifier: String,
 }
 
+impl Attributes {
+    /// Number of deliveries, including this one.
+    pub(crate) fn deliveries(&self) -> u32 {
+        self.approximate_receive_count.as_ref().and_then(|count| count.parse().ok()).unwrap_or(1).max(1)
+    }
+}
+
 impl From<Record> for Envelope {
     fn from(record: Record) -> Self {
-        let Attributes { approximate_receive_count: count, sent_timestamp: sent } = record.attributes;
-        let deliveries: u32 = count.and_then(|count| count.parse().ok()).unwrap_or(1);
-        let sent = sent.and_then(|sent| sent.parse().ok());
+        let sent = record.attributes.sent_timestamp.as_ref().and_then(|sent| sent.parse().ok());
         Self {
             id: record.message_id,
             body: record.body,
-            attempts: deliveries.saturating_sub(1),
+            attempts: record.attributes.deliveries() - 1,
             accepted_at: sent.map(Timestamp::from_millis),
         }
     }

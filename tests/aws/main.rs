@@ -11,6 +11,8 @@ mod queue;
 mod records;
 mod replays;
 mod serverless;
+mod token;
+mod webhooks;
 
 use tokio::sync::RwLock;
 

@@ -6,19 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::QueueAttributeName;
 use axum::Router;
 use http::{Request, header};
 use http_body_util::BodyExt;
+use reachability_domain::directory::account::AccountSettings;
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::configuration::Generation;
-use reachability_domain::directory::ports::{ApiKeys, Services, Users};
+use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
+use reachability_domain::directory::service::Webhooks as Urls;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
@@ -28,9 +32,12 @@ use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::message::{Announce, AnnounceUser, PushMessage, ScanServices};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
+use reachability_domain::queue::Message;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
+use reachability_domain::webhook::message::WebhookMessage;
+use reachability_domain::webhook::ports::{WebhookAnswer, WebhookRequest, WebhookSender};
 use reachability_functions::app::{App, Ports, Settings};
 use reachability_infra::clock;
 use reachability_infra::credentials::vault::SealingVault;
@@ -39,7 +46,10 @@ use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::services::SharedServices;
 use reachability_infra::sns::Topic;
+use reachability_infra::sqs::{DeadLetterQueue, SqsConsumer};
+use reachability_lambda::dead_letters::DeadLetters;
 use reachability_lambda::stream::{self, Batch};
+use reachability_lambda::webhooks::Consumer;
 use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::external::sam;
@@ -48,7 +58,7 @@ use reachability_tests::harness::{Kept, SETTINGS, new_service, rules, unstamped}
 use reachability_tests::providers::Answer;
 use reachability_tests::push_harness::PushHarness;
 use reachability_tests::{aws, stack};
-use reachability_worker::{Fanout, Worker, WorkerPorts};
+use reachability_worker::{Fanout, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -207,6 +217,8 @@ struct Recording {
     /// The messages that the functions of the API have queued.
     events: Arc<Kept<PresenceMessage>>,
     pushes: Arc<Kept<PushMessage>>,
+    /// The webhooks that the fanout has queued.
+    webhooks: Arc<Kept<WebhookMessage>>,
     functions: Mutex<BTreeMap<&'static str, Recorder>>,
 }
 
@@ -222,6 +234,7 @@ impl Recording {
             key,
             events: Arc::default(),
             pushes: Arc::default(),
+            webhooks: Arc::default(),
             functions: Mutex::default(),
         };
         recording.store().create_key(&recording.key).await.unwrap();
@@ -496,6 +509,7 @@ async fn everything(recording: &Recording) {
     handle(recording.events.take(), clock::now()).await;
 
     tell_of_changes(recording, harness.service).await;
+    send_webhooks(recording, harness.service).await;
 }
 
 /// The first write of the default service stores it.
@@ -530,16 +544,32 @@ async fn first_writes_of_the_default_service(recording: &Recording) {
     recording.pushes.take();
 }
 
-/// The fanout tells of a connect and of a change of a profile, in batches of their own.
+/// Webhooks of everything.
+fn webhooks() -> Urls {
+    let filters = ["onUserAdded", "onUserUpdated"].map(str::to_owned).to_vec();
+    Urls { post_webhook_url: Some("https://example.com".to_owned()), filters: Some(filters), ..Urls::default() }
+}
+
+/// The fanout tells of a connect and of a change of a profile, in batches of their own. The account wants webhooks of them.
 async fn tell_of_changes(recording: &Recording, service: ServiceSid) {
     let client = aws_sdk_sns::Client::new(&aws::config(&MiniStack::shared().url()).await);
     let topic = client.create_topic().name("changes").send().await.unwrap().topic_arn.unwrap();
     let metrics = Arc::new(EmfMetrics::default());
+    let account = recording.store().account().await.unwrap();
+    recording.store().replace_account(&AccountSettings { webhooks: webhooks(), ..account }).await.unwrap();
+    let store = recording.store_of("FanoutFunction", &recording.table);
+    let outbox = WebhookOutbox {
+        accounts: store.clone(),
+        users: store.clone(),
+        snapshots: store.clone(),
+        queue: recording.webhooks.clone(),
+        clock: clock::now,
+    };
     let fanout = Fanout {
-        services: recording.store_of("FanoutFunction", &recording.table),
+        services: store,
         pushes: Arc::new(Kept::default()),
         sinks: vec![Arc::new(Topic::new(client, topic))],
-        webhooks: None,
+        webhooks: Some(outbox),
         metrics: metrics.clone(),
     };
     let tell = async |record: Value| {
@@ -557,7 +587,7 @@ async fn tell_of_changes(recording: &Recording, service: ServiceSid) {
 
     let bob = UserRef::Identity("bob".parse().unwrap());
     let before = recording.store().user(service, &bob).await.unwrap().unwrap();
-    let after = User { friendly_name: Some("Bob".to_owned()), ..before.clone() };
+    let after = User { friendly_name: Some("Bob".to_owned()), webhook_enabled: true, ..before.clone() };
     recording.store().replace_user(&after).await.unwrap();
     let after = recording.store().user(service, &bob).await.unwrap().unwrap();
     assert!(after.revision > before.revision);
@@ -568,6 +598,47 @@ async fn tell_of_changes(recording: &Recording, service: ServiceSid) {
     let keys = json!({ "pk": { "S": format!("user#{service}#0") }, "sk": { "S": before.sid } });
     let record = json!({ "Keys": keys, "OldImage": image(&before), "NewImage": image(&after), "SequenceNumber": "2" });
     tell(record).await;
+}
+
+/// A receiver that takes nothing.
+struct Refuses;
+
+#[async_trait]
+impl WebhookSender for Refuses {
+    async fn send(&self, _: &WebhookRequest) -> WebhookAnswer {
+        WebhookAnswer::of_status(404, None)
+    }
+}
+
+/// Webhooks are tried, for the second time.
+async fn send_webhooks(recording: &Recording, service: ServiceSid) {
+    let config = aws::config(&MiniStack::shared().url()).await;
+    let client = aws_sdk_sqs::Client::new(&config);
+    let url = client.create_queue().queue_name("hooks.fifo").attributes(QueueAttributeName::FifoQueue, "true");
+    let url = url.send().await.unwrap().queue_url.unwrap();
+    let store = recording.store_of("WebhookFunction", &recording.table);
+    let ports = WebhookPorts {
+        accounts: store.clone(),
+        services: store.clone(),
+        sender: Arc::new(Refuses),
+        ids: Arc::new(Uuids),
+        metrics: Arc::new(EmfMetrics::default()),
+    };
+    let consumer = Consumer {
+        webhooks: Webhooks::new(ports, AccountSid::from_bits(1), Configuration::MAX_AGE, clock::now),
+        store,
+        queue: SqsConsumer::new(client.clone(), url.clone()),
+        dead_letters: DeadLetters::new(DeadLetterQueue::new(client, url), 1_000),
+        clock: clock::now,
+    };
+    let messages = recording.webhooks.take();
+    assert_eq!(messages.iter().filter(|message| message.user.service == service).count(), 3);
+    let records = messages.iter().enumerate().map(|(n, message)| {
+        let attributes = json!({ "ApproximateReceiveCount": "2", "MessageGroupId": n.to_string() });
+        json!({ "messageId": n.to_string(), "body": message.to_json(), "attributes": attributes })
+    });
+    let batch = serde_json::from_value(json!({ "Records": records.collect::<Vec<_>>() })).unwrap();
+    assert_eq!(consumer.handle(batch).await.batch_item_failures.len(), messages.len());
 }
 
 /// AWS does not document whether it checks each key of a transaction separately, or all keys of one action together.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry};
@@ -11,6 +12,7 @@ use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
+use reachability_tests::events::event;
 use reachability_tests::external::docker::Docker;
 use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::fault_proxy::FaultProxy;
@@ -19,9 +21,12 @@ use reachability_tests::external::process::Process;
 use reachability_tests::external::{self, ports, sam};
 use reachability_tests::harness::SETTINGS;
 use reachability_tests::providers::{Answer, Apple};
+use reachability_tests::receiver::{Inbox, Receiver, Webhook};
 use reachability_tests::replays::{self, Expectation, Line};
 use reachability_tests::stack::{self, Stack, succeed};
+use reachability_tests::wait::wait;
 use reachability_tests::{aws, clients, model, readme, recording};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -105,8 +110,10 @@ async fn dead_letters_are_sent_back_to_their_queues() {
         let get = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
         get.send().await.unwrap().attributes.unwrap()
     };
-    let pushes = stack.queue_url.replace("-events", "-pushes");
-    for (output, queue) in [("RedriveCommand", &stack.queue_url), ("PushRedriveCommand", &pushes)] {
+    let [pushes, webhooks] = ["-pushes", "-webhooks.fifo"].map(|name| stack.queue_url.replace("-events", name));
+    for (output, queue) in
+        [("RedriveCommand", &stack.queue_url), ("PushRedriveCommand", &pushes), ("WebhookRedriveCommand", &webhooks)]
+    {
         let command = stack.outputs[output].as_str().unwrap_or_else(|| panic!("no {output}"));
         let queue = attributes(queue).await;
         let policy: Value = serde_json::from_str(&queue[&QueueAttributeName::RedrivePolicy]).unwrap();
@@ -486,6 +493,56 @@ async fn a_change_of_a_profile_is_published() {
     }
 }
 
+/// What happens to a user while the receiver is down is told, in order, as soon as it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_wait_for_their_receiver() {
+    let _turn = MACHINE.write().await;
+    let stack = Stack::shared();
+    let client = Client::new(&stack.url, &stack.account, &stack.token);
+    let service = client.enabled_service().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let url = format!("http://{address}/hook?key=secret-in-the-url");
+    let form = [("PostWebhookUrl", url.as_str()), ("Filters", "onUserAdded"), ("Filters", "onUserUpdated")];
+    let webhooks = format!("/v1/Services/{service}/Configuration/Webhooks");
+    assert_eq!(client.send(Method::POST, &webhooks, &form).await.0, 200);
+
+    let tell = async |identity: &str, kind: &str| {
+        client.post(&format!("/v1/Services/{service}/Events"), event(&service, identity, kind).to_string()).await
+    };
+    tell("alice", "connect").await;
+    let is_tried = |line: &str| line.contains(&service) && line.contains("a webhook will be sent again");
+    wait("an attempt", async || stack.ministack.log().lines().any(is_tried).then_some(())).await;
+    tell("alice", "disconnect").await;
+    tell("bob", "connect").await;
+    let user = format!("/v1/Services/{service}/Users/alice");
+    wait("she is offline", async || (client.get(&user).await["is_online"] == false).then_some(())).await;
+
+    let receiver = Receiver::start_at(address, Inbox::default()).await;
+    wait("webhooks", async || (receiver.inbox.count() >= 5).then_some(())).await;
+    let told = receiver.inbox.take();
+    let of = |identity: &str| -> Vec<[String; 3]> {
+        let of_user = told.iter().filter(|it| it.get("Identity") == identity);
+        of_user.map(|it| ["EventType", "IsOnline", "Reason"].map(|name| it.get(name).to_owned())).collect()
+    };
+    let added = ["onUserAdded", "true", "connect"].map(str::to_owned);
+    let online = ["onUserUpdated", "true", "connect"].map(str::to_owned);
+    let offline = ["onUserUpdated", "false", "client_closed"].map(str::to_owned);
+    assert_eq!(of("alice"), [added.clone(), online.clone(), offline]);
+    assert_eq!(of("bob"), [added, online]);
+    assert_eq!(told.iter().map(Webhook::token).collect::<BTreeSet<_>>().len(), 5);
+    let captured = told.iter().map(|webhook| {
+        assert_eq!((webhook.get("AccountSid"), webhook.url.as_str()), (stack.account.as_str(), url.as_str()));
+        let signature = &webhook.headers["x-twilio-signature"];
+        json!({ "url": webhook.url, "form": webhook.parameters, "signature": signature, "valid": true })
+    });
+    clients::validate(clients::python("webhooks.py"), &stack.token, &captured.collect::<Vec<_>>());
+
+    let log = stack.ministack.log();
+    assert!(!log.contains("secret-in-the-url") && !log.contains(&stack.token), "a secret is in the log");
+    let dead = stack.outputs["WebhookDeadLetterQueueUrl"].as_str().unwrap();
+    assert_eq!(drain(stack, dead, 1).await, []);
+}
+
 /// The maximum time from sending an event to reading its effect.
 const LEAD: Duration = Duration::from_secs(4);
 
@@ -606,6 +663,7 @@ async fn the_functions_run_in_containers() {
         "REACHABILITY_TABLE": table,
         "REACHABILITY_QUEUE_URL": stack.queue_url,
         "REACHABILITY_PUSH_QUEUE_URL": stack.queue_url.replace("-events", "-pushes"),
+        "REACHABILITY_WEBHOOK_QUEUE_URL": stack.queue_url.replace("-events", "-webhooks.fifo"),
         "REACHABILITY_DEAD_LETTER_QUEUE_URL": stack.dead_letter_url,
         "REACHABILITY_CREDENTIALS_KEY_SECRET": "local",
         "REACHABILITY_TOPIC_ARN": stack.topic_arn,
@@ -641,6 +699,8 @@ async fn the_functions_run_in_containers() {
     assert_eq!((&answer["statusCode"], &user["identity"]), (&json!(200), &json!("alice")));
     assert_eq!((&user["is_online"], &user["is_notifiable"]), (&json!(false), &json!(true)));
     let (answer, _) = invoke("PushFunction", "push.json");
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let (answer, _) = invoke("WebhookFunction", "webhook.json");
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
     let (answer, _) = invoke("FanoutFunction", "fanout.json");
     assert_eq!(answer, json!({ "batchItemFailures": [] }));

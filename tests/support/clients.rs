@@ -1,9 +1,11 @@
 //! The vendor's own helper libraries, as they are published and as `tests/clients/setup` installs them.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use reachability_test_keys as keys;
+use serde_json::{Value, json};
 
 /// Environment variables that would send the libraries to other hosts.
 pub const DETOURS: [&str; 8] = [
@@ -88,6 +90,14 @@ pub fn run(mut command: Command, api: Api<'_>) -> Output {
         .env("REACHABILITY_SERVICE_ACCOUNT", keys::service_account(&keys::rsa()))
         .output()
         .expect("the client can be run: run tests/clients/setup")
+}
+
+/// Has a script validate webhooks that were signed with this token. Fails unless it agrees about each.
+pub fn validate(mut script: Command, token: &str, webhooks: &[Value]) {
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("REACHABILITY_TOKEN", token);
+    let mut child = script.spawn().expect("the client can be run: run tests/clients/setup");
+    child.stdin.take().unwrap().write_all(json!(webhooks).to_string().as_bytes()).unwrap();
+    passes(&child.wait_with_output().unwrap(), webhooks.len(), "");
 }
 
 /// Fails unless a script succeeded and printed `ok` this many times, so that a script which does nothing fails.

@@ -117,11 +117,13 @@ impl Stack {
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
         });
         let endpoint = ministack.url();
-        deploy(&endpoint, NAME, &[]);
+        // Webhooks go to receivers on this machine.
+        let private = "AllowPrivateWebhooks=true";
+        deploy(&endpoint, NAME, &[private]);
         let outputs = outputs(&endpoint, NAME);
         let output = |key: &str| outputs[key].as_str().unwrap_or_else(|| panic!("no output {key}")).to_owned();
         let url = url(&endpoint, &output("ApiUrl"));
-        deploy(&endpoint, NAME, &[&format!("PublicUrl={url}")]);
+        deploy(&endpoint, NAME, &[private, &format!("PublicUrl={url}")]);
         let secret = output("TokenCommand").split_whitespace().last().unwrap().to_owned();
         Self {
             token: read_secret(&endpoint, &secret),

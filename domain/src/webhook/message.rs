@@ -121,6 +121,13 @@ impl WebhookMessage {
         let digits = format!("{bits:032x}");
         [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
     }
+
+    /// A name of the user, for a queue that keeps the messages of one name in order: up to 128 letters, digits and hyphens.
+    /// It does not show the identity.
+    pub fn group(&self) -> String {
+        let UserKey { service, identity } = &self.user;
+        format!("{service}-{:032x}", digest::hash(&[identity.as_str().as_bytes()]))
+    }
 }
 
 impl Message for WebhookMessage {
@@ -198,6 +205,17 @@ pub(super) mod tests {
             WebhookMessage { user: user(1, "alice"), ..message() },
         ] {
             assert_ne!(other.token(), token);
+        }
+    }
+
+    #[test]
+    fn the_messages_of_a_user_are_one_group() {
+        let group = message().group();
+        assert_eq!(group, "IS00000000000000000000000000000001-877ffa800295c5cd1615676469d903c1");
+        assert_eq!(WebhookMessage { revision: 1, event: WebhookEvent::UserAdded, ..message() }.group(), group);
+        for (service, identity) in [(2, "alice & bob"), (1, "alice")] {
+            let user = UserKey { service: Sid::from_bits(service), identity: identity.parse().unwrap() };
+            assert_ne!(WebhookMessage { user, ..message() }.group(), group);
         }
     }
 

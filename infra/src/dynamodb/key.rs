@@ -101,6 +101,11 @@ impl Key {
         format!("notification#{notification}")
     }
 
+    /// Key of the attempts to deliver a webhook, by the id of its message.
+    pub(super) fn webhook(message: &str) -> Self {
+        Self { pk: format!("webhook#{message}"), sk: "attempts".to_owned() }
+    }
+
     /// The key as attributes.
     pub(super) fn attributes(self) -> Item {
         HashMap::from([("pk".to_owned(), AttributeValue::S(self.pk)), ("sk".to_owned(), AttributeValue::S(self.sk))])

@@ -11,6 +11,7 @@
 //! | a credential | `credentials` | `CR…` |
 //! | a notification | `notification#NT…` | `notification` |
 //! | its delivery to a device | `notification#NT…` | `BS…` |
+//! | how often a webhook was tried | `webhook#` and its message id | `attempts` |
 //!
 //! Events write only the user's state, one item per user, so no item is shared by a whole service. A user's profile is
 //! created with the first connect, in the same transaction. Profiles are divided into eight shards, ordered by sid: a
@@ -39,5 +40,6 @@ mod store;
 pub mod stream;
 mod table;
 mod users;
+mod webhooks;
 
 pub use store::DynamoStore;

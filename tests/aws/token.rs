@@ -1,0 +1,41 @@
+//! The auth token of the functions.
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use reachability_domain::time::Timestamp;
+use reachability_lambda::token::Token;
+use reachability_tests::aws;
+use reachability_tests::external::ministack::MiniStack;
+
+thread_local! {
+    /// Each test has a thread of its own.
+    static NOW: Cell<i64> = const { Cell::new(1_795_132_800_000) };
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(NOW.get())
+}
+
+#[tokio::test]
+async fn a_changed_token_is_used_within_five_minutes() {
+    let client = Client::new(&aws::config(&MiniStack::shared().url()).await);
+    client.create_secret().name("token").secret_string("old").send().await.unwrap();
+    let token = Token::read(client.clone(), "token".to_owned(), now).await.unwrap();
+    let current = token.subscribe();
+    client.put_secret_value().secret_id("token").secret_string("new").send().await.unwrap();
+    for (seconds, expected) in [(0, "old"), (299, "old"), (300, "new")] {
+        let later = Timestamp::from_millis(1_795_132_800_000).plus(Duration::from_secs(seconds));
+        NOW.set(later.as_millis());
+        token.refresh().await;
+        assert_eq!(current.borrow().expose(), expected, "after {seconds} s");
+    }
+    // While it cannot be read, the old one stays in use.
+    client.delete_secret().secret_id("token").force_delete_without_recovery(true).send().await.unwrap();
+    NOW.set(now().plus(Duration::from_secs(300)).as_millis());
+    token.refresh().await;
+    assert_eq!(current.borrow().expose(), "new");
+    assert!(Token::read(client, "token".to_owned(), now).await.is_err());
+}
