@@ -275,7 +275,7 @@ async fn what_is_given_up_becomes_a_dead_letter_in_the_order_of_its_user() {
     rig.receiver.inbox.answer(|webhook| Answer::Status(if webhook.revision() < 3 { 410 } else { 200 }));
     let old = Timestamp::from_millis(clock::now().as_millis() - 4 * 3_600_000);
     let [one, two, three] = [1, 2, 3].map(|revision| WebhookMessage { queued_at: old, ..webhook("alice", revision) });
-    rig.send(&[one.clone()]).await;
+    rig.send(std::slice::from_ref(&one)).await;
     let malformed = rig.client.send_message().queue_url(&rig.url).message_body("{}").message_group_id(one.group());
     malformed.message_deduplication_id("malformed").send().await.unwrap();
     rig.send(&[two.clone(), three]).await;
