@@ -16,6 +16,9 @@ use crate::consumer::{pause, until};
 /// How long those under way may take at the end. The others are delivered after the next start.
 const LAST_ONES: Duration = Duration::from_secs(5);
 
+/// For how long a service whose receiver is unavailable is left alone at most: by then its owner may have set another URL.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
+
 /// Delivers webhooks until `stop`. Each is settled by itself, so that a slow receiver delays no other.
 pub(crate) async fn run(queue: WebhookQueue, webhooks: Webhooks, mut stop: watch::Receiver<bool>) {
     let mut under_way: JoinSet<()> = JoinSet::new();
@@ -57,12 +60,19 @@ async fn deliver(queue: WebhookQueue, webhooks: Webhooks, webhook: TakenWebhook,
         attempts: webhook.attempts,
         accepted_at: None,
     };
-    let outcome = webhooks.handle(&[envelope]).await.pop();
+    // What a power cut takes back is told again, and possibly otherwise.
+    let outcome = match queue.flushed().await {
+        Ok(()) => webhooks.handle(&[envelope]).await.pop(),
+        Err(error) => {
+            pause(&error).await;
+            Some(WebhookOutcome::Held(Duration::ZERO))
+        }
+    };
     let now = clock::now();
     let settled = match outcome {
         Some(WebhookOutcome::Done) | None => Settled::Done,
         Some(WebhookOutcome::Retry(wait)) => Settled::RetryAt(now.plus(wait)),
-        Some(WebhookOutcome::Held(wait)) => Settled::HeldUntil(now.plus(wait)),
+        Some(WebhookOutcome::Held(wait)) => Settled::HeldUntil(now.plus(wait.min(LONGEST_HOLD))),
         Some(WebhookOutcome::Dead(reason)) => {
             warn!(message.id = webhook.id, service.sid = %webhook.service, reason, "a webhook became a dead letter");
             Settled::Dead(reason)

@@ -62,11 +62,11 @@ impl WebhookAnswer {
         Self::Failed(WebhookFailure { reason, retry_after: None, cause, is_answer: false })
     }
 
-    /// What it says about the receiver.
+    /// What it says about the receiver. The wait that it asks for is that of one webhook: other users' may be taken.
     pub fn heard(&self) -> Heard<'_> {
         match self {
-            Self::Failed(WebhookFailure { reason, retry_after, cause, is_answer: false }) => {
-                Heard::Failure { reason, retry_after: *retry_after, cause: cause.as_deref() }
+            Self::Failed(WebhookFailure { reason, cause, is_answer: false, .. }) => {
+                Heard::Failure { reason, retry_after: None, cause: cause.as_deref() }
             }
             _ => Heard::Answer,
         }

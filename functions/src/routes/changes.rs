@@ -68,6 +68,9 @@ async fn list(log: &dyn ChangeLog, service: ServiceSid, request: &ApiRequest) ->
     let after: Option<u64> = request.query.parsed("After", "the cursor of an earlier answer")?;
     // An empty one is refused: it would show everybody to a client whose variable is not set.
     let identity: Option<Identity> = request.query.get("Identity").map(str::parse).transpose()?;
+    if request.query.all("Identity").count() > 1 {
+        return Err(ApiError::invalid("Identity", "one user; only a stream takes several"));
+    }
     let page_size = page_size(&request.query, MAX_PAGE_SIZE)?;
     let page = log.changes(service, identity.as_ref(), after, page_size).await?;
     let page = page.map_err(|gone| ApiError::gone(&gone))?;

@@ -1,5 +1,6 @@
 //! The parameters of a service's settings that Conversations and Chat have in common.
 
+use axum::http::Uri;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::service::{NotificationSetting, Service, WebhookMethod, Webhooks};
 use reachability_domain::sid::RoleSid;
@@ -87,7 +88,13 @@ pub(super) fn set_webhooks(target: &mut Webhooks, form: &Params, method: &str, f
 }
 
 fn is_http_url(url: &str) -> bool {
-    url.parse::<axum::http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    let uri = url.parse::<Uri>().ok().filter(|_| url.is_ascii());
+    let authority =
+        uri.as_ref().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https"))).and_then(Uri::authority);
+    authority.is_some_and(|authority| {
+        let (host, text) = (authority.host(), authority.as_str());
+        let after_name = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+        // What follows the host is its port.
+        !host.is_empty() && (after_name == host || authority.port_u16().is_some())
     })
 }

@@ -28,6 +28,9 @@ use super::writer::Terms;
 /// After how many rows those are looked for that are too many.
 const ROWS_BETWEEN_COUNTS: usize = 1_000;
 
+/// A page of the log has at most so many bytes for each change that is asked for: a few long ones make it shorter.
+const BYTES_OF_CHANGE: usize = 1_024;
+
 /// For how long the log of changes is kept. If either is zero there is no log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -309,15 +312,16 @@ impl ChangeLog for SqliteFeed {
                 let parameters = params![after, newest, Key(service), identity.as_ref().map(Identity::as_str), limit];
                 let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
                 let rows = statement.query_map(parameters, columns).map_err(unavailable)?;
-                let changes: Result<Vec<LoggedChange>, StoreError> = rows
-                    .map(|row| {
-                        let (id, notice): (u64, String) = row.map_err(unavailable)?;
-                        Ok(LoggedChange { id, notice: read_document(&notice)? })
-                    })
-                    .collect();
-                let mut changes = changes?;
-                let more = changes.len() > at_most;
-                changes.truncate(at_most);
+                let (mut changes, mut bytes, mut more) = (Vec::new(), 0, false);
+                for row in rows {
+                    let (id, notice): (u64, String) = row.map_err(unavailable)?;
+                    bytes += notice.len();
+                    more = changes.len() == at_most || (bytes > at_most * BYTES_OF_CHANGE && !changes.is_empty());
+                    if more {
+                        break;
+                    }
+                    changes.push(LoggedChange { id, notice: read_document(&notice)? });
+                }
                 let last = changes.last().map(|change| change.id);
                 let cursor = if more { last.unwrap_or(newest) } else { newest };
                 Ok(Ok(LoggedChanges { changes, cursor, more }))

@@ -33,6 +33,8 @@ struct OfService {
     next_due: Option<i64>,
     /// Until when none is to be tried.
     held_until: Option<Timestamp>,
+    /// Whether the one under way is the first after a hold.
+    is_trial: bool,
     under_way: Vec<i64>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Plan {
     pub(super) service: ServiceSid,
     /// At most so many.
     pub(super) room: usize,
+    /// Whether it is one to find out whether the receiver is available again.
+    pub(super) is_trial: bool,
     /// Those that were taken before.
     pub(super) under_way: Vec<i64>,
 }
@@ -50,6 +54,7 @@ impl OfService {
     /// How many more may be under way if so many of all services are.
     fn room(&self, of_all: usize) -> usize {
         match self.under_way.len() {
+            1.. if self.is_trial => 0,
             0 if (OF_ALL..WITH_FIRST_ONES).contains(&of_all) => 1,
             under_way => OF_ONE_SERVICE.saturating_sub(under_way).min(OF_ALL.saturating_sub(of_all)),
         }
@@ -76,9 +81,11 @@ impl Turns {
             if room == 0 || of_service.is_ready_at().is_none_or(|at| now < at) {
                 continue;
             }
-            (of_service.next_due, of_service.held_until) = (None, None);
+            let is_trial = of_service.held_until.is_some();
+            let room = if is_trial { 1 } else { room };
+            (of_service.next_due, of_service.held_until, of_service.is_trial) = (None, None, is_trial);
             under_way += room;
-            plans.push(Plan { service, room, under_way: of_service.under_way.clone() });
+            plans.push(Plan { service, room, is_trial, under_way: of_service.under_way.clone() });
             self.last = Some(service);
         }
         plans
@@ -140,6 +147,7 @@ impl Turns {
     /// One that was taken is not under way any more.
     pub(super) fn settled(&mut self, service: ServiceSid, id: i64) {
         let Some(of_service) = self.services.get_mut(&service) else { return };
+        of_service.is_trial = false;
         let before = of_service.under_way.len();
         of_service.under_way.retain(|known| *known != id);
         self.under_way -= before - of_service.under_way.len();
@@ -218,6 +226,16 @@ mod tests {
         assert_eq!(take(&mut turns), [(service(1), 16)]);
         assert_eq!(turns.next_due(), Some(later));
         turns.release(service(0));
+        assert_eq!(take(&mut turns), [(service(0), 16)]);
+    }
+
+    #[test]
+    fn after_a_hold_there_is_one_trial() {
+        let mut turns = with_services(1);
+        turns.hold(service(0), NOW);
+        assert_eq!(take(&mut turns), [(service(0), 1)]);
+        assert_eq!((take(&mut turns), turns.next_due()), (vec![], None), "the others wait for its outcome");
+        turns.settled(service(0), 0);
         assert_eq!(take(&mut turns), [(service(0), 16)]);
     }
 

@@ -138,6 +138,14 @@ impl WebhookQueue {
         self.sent.notified().await;
     }
 
+    /// Waits until what was taken before survives a power cut: before it leaves the machine.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn flushed(&self) -> Result<(), StoreError> {
+        self.database.flushed().await
+    }
+
     /// Settles a webhook that was taken. Once it is done, the next one of the same user is due. That it is done survives a
     /// power cut before that one is sent: otherwise it would be sent again after it.
     ///
@@ -203,33 +211,54 @@ fn due(connection: &Connection, plan: &Plan, now: Timestamp) -> rusqlite::Result
     let mut read = |from: i64, to: i64, at_most: usize| -> rusqlite::Result<Vec<TakenWebhook>> {
         // What is under way may be among them.
         let limit = i64::try_from(at_most + plan.under_way.len()).unwrap_or(i64::MAX);
-        let rows = select.query_map(params![Key(plan.service), from, to, limit], |row| {
-            let (id, identity, attempts, body) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok(TakenWebhook { id, service: plan.service, identity, attempts, body })
-        })?;
-        let is_new = |row: &rusqlite::Result<TakenWebhook>| match row {
-            Ok(webhook) => !plan.under_way.contains(&webhook.id),
-            Err(_) => true,
-        };
-        rows.filter(is_new).take(at_most).collect()
+        let rows = select.query_map(params![Key(plan.service), from, to, limit], |row| taken(plan.service, row))?;
+        rows.filter(|row| is_new(plan, row)).take(at_most).collect()
     };
-    let mut taken = read(AT_ONCE + 1, now.as_millis(), plan.room.div_ceil(2))?;
-    taken.extend(read(AT_ONCE, AT_ONCE, plan.room - taken.len())?);
-    if taken.len() < plan.room {
-        let more = read(AT_ONCE + 1, now.as_millis(), plan.room)?;
-        let new = more.into_iter().filter(|it| taken.iter().all(|known| known.id != it.id));
-        let new: Vec<TakenWebhook> = new.take(plan.room - taken.len()).collect();
-        taken.extend(new);
+    if plan.is_trial
+        && let Some(newest) = newest(connection, plan)?
+    {
+        return Ok((vec![newest], Some(AT_ONCE)));
     }
-    if taken.len() == plan.room {
-        return Ok((taken, Some(AT_ONCE)));
+    let mut found = read(AT_ONCE + 1, now.as_millis(), plan.room.div_ceil(2))?;
+    found.extend(read(AT_ONCE, AT_ONCE, plan.room - found.len())?);
+    if found.len() < plan.room {
+        let more = read(AT_ONCE + 1, now.as_millis(), plan.room)?;
+        let new = more.into_iter().filter(|it| found.iter().all(|known| known.id != it.id));
+        let new: Vec<TakenWebhook> = new.take(plan.room - found.len()).collect();
+        found.extend(new);
+    }
+    if found.len() == plan.room {
+        return Ok((found, Some(AT_ONCE)));
     }
     let next_due = connection
         .prepare_cached(
             "SELECT min(due_at) FROM webhooks INDEXED BY webhooks_by_due WHERE service = ?1 AND due_at > ?2",
         )?
         .query_row(params![Key(plan.service), now.as_millis()], |row| row.get(0))?;
-    Ok((taken, next_due))
+    Ok((found, next_due))
+}
+
+/// The newest webhook of a service that was never tried. A receiver may fail for some users only: if the oldest were tried
+/// whenever the receiver is tried again, it could be one of theirs each time, and it would seem to be gone for all.
+fn newest(connection: &Connection, plan: &Plan) -> rusqlite::Result<Option<TakenWebhook>> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, identity, attempts, body FROM webhooks INDEXED BY webhooks_by_due
+         WHERE service = ?1 AND due_at = ?2 ORDER BY id DESC LIMIT ?3",
+    )?;
+    let limit = i64::try_from(1 + plan.under_way.len()).unwrap_or(i64::MAX);
+    let rows = select.query_map(params![Key(plan.service), AT_ONCE, limit], |row| taken(plan.service, row))?;
+    rows.filter(|row| is_new(plan, row)).next().transpose()
+}
+
+/// A webhook from a row with its id, identity, attempts and body.
+fn taken(service: ServiceSid, row: &rusqlite::Row<'_>) -> rusqlite::Result<TakenWebhook> {
+    let (id, identity, attempts, body) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    Ok(TakenWebhook { id, service, identity, attempts, body })
+}
+
+/// Whether a webhook is not under way.
+fn is_new(plan: &Plan, row: &rusqlite::Result<TakenWebhook>) -> bool {
+    !row.as_ref().is_ok_and(|webhook| plan.under_way.contains(&webhook.id))
 }
 
 /// Makes the first webhook of a user due, unless it is. Returns whether it was not.

@@ -11,8 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Request, Uri};
+use http::uri::Authority;
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -111,39 +113,45 @@ impl HttpWebhooks {
         Ok(self.client.get_or_init(|| client))
     }
 
-    async fn try_send(&self, request: &WebhookRequest) -> WebhookAnswer {
+    /// Returns the head of the answer, or why there is none.
+    async fn try_send(&self, request: &WebhookRequest) -> Result<Response<Incoming>, WebhookAnswer> {
         let Some(request) = encode(request, &self.token.borrow()) else {
-            return WebhookAnswer::none("InvalidUrl", "the URL cannot be called");
+            return Err(WebhookAnswer::none("InvalidUrl", "the URL cannot be called"));
         };
         // The connector looks up names only.
         let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
         if host.parse().is_ok_and(|address: IpAddr| !self.rules.allow(address)) {
-            return refused();
+            return Err(refused());
         }
         let client = match self.client() {
             Ok(client) => client,
-            Err(error) => return WebhookAnswer::none("TlsFailed", &ErrorChain(&error).to_string()),
+            Err(error) => return Err(WebhookAnswer::none("TlsFailed", &ErrorChain(&error).to_string())),
         };
-        let response = match client.request(request).await {
-            Ok(response) => response,
-            Err(error) if is_refused(&error) => return refused(),
+        match client.request(request).await {
+            Ok(response) => Ok(response),
+            Err(error) if is_refused(&error) => Err(refused()),
             Err(error) => {
                 let reason = if error.is_connect() { "NotConnected" } else { "ConnectionLost" };
-                return WebhookAnswer::none(tls_reason(&error).unwrap_or(reason), &ErrorChain(&error).to_string());
+                let reason = tls_reason(&error).unwrap_or(reason);
+                Err(WebhookAnswer::none(reason, &ErrorChain(&error).to_string()))
             }
-        };
-        let asked = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
-        let answer = WebhookAnswer::of_status(response.status().as_u16(), asked);
-        let _ = timeout(BODY_TIMEOUT, Limited::new(response.into_body(), MAX_BODY).collect()).await;
-        answer
+        }
     }
 }
 
 #[async_trait]
 impl WebhookSender for HttpWebhooks {
     async fn send(&self, request: &WebhookRequest) -> WebhookAnswer {
-        let sent = timeout(TIMEOUT, self.try_send(request)).await;
-        sent.unwrap_or_else(|_| WebhookAnswer::none("TimedOut", "no answer in time"))
+        let response = match timeout(TIMEOUT, self.try_send(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(failed)) => return failed,
+            Err(_) => return WebhookAnswer::none("TimedOut", "no answer in time"),
+        };
+        let asked = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
+        let answer = WebhookAnswer::of_status(response.status().as_u16(), asked);
+        // The status is the answer, however slow the body is.
+        let _ = timeout(BODY_TIMEOUT, Limited::new(response.into_body(), MAX_BODY).collect()).await;
+        answer
     }
 }
 
@@ -188,7 +196,12 @@ fn encode(request: &WebhookRequest, token: &Secret) -> Option<Request<Full<Bytes
         Some((userinfo, host)) => (Some(userinfo), host),
         None => (None, authority.as_str()),
     };
-    uri.authority = Some(host.parse().ok()?);
+    let called: Authority = host.parse().ok()?;
+    // A port that is none would be that of the scheme.
+    if called.port_u16().is_none() && called.host() != host {
+        return None;
+    }
+    uri.authority = Some(called);
     let mut encoded = Request::builder()
         .method(&method)
         .uri(Uri::from_parts(uri).ok()?)
@@ -198,8 +211,11 @@ fn encode(request: &WebhookRequest, token: &Secret) -> Option<Request<Full<Bytes
     if method == Method::POST {
         encoded = encoded.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     }
-    if let Some(userinfo) = userinfo {
-        let decoded: Vec<u8> = percent_decode_str(userinfo).collect();
+    if let Some(userinfo) = userinfo.filter(|userinfo| !userinfo.is_empty()) {
+        let mut decoded: Vec<u8> = percent_decode_str(userinfo).collect();
+        if !userinfo.contains(':') {
+            decoded.push(b':');
+        }
         let mut credentials = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(decoded))).ok()?;
         credentials.set_sensitive(true);
         encoded = encoded.header(AUTHORIZATION, credentials);
@@ -275,8 +291,21 @@ mod tests {
         let parameters = request("", WebhookMethod::Post).parameters;
         let signed = sign(&Secret::new("12345"), "http://me:p%40ss@example.com:8080/a", &parameters);
         assert_eq!(head.headers()[SIGNATURE], signed);
-        let (_, head, _) = encoded("http://example.com/@", WebhookMethod::Post).await;
-        assert!(!head.headers().contains_key(AUTHORIZATION));
+        for url in ["http://example.com/@", "http://@example.com/"] {
+            let (_, head, _) = encoded(url, WebhookMethod::Post).await;
+            assert!(!head.headers().contains_key(AUTHORIZATION), "{url}");
+        }
+        let (_, head, _) = encoded("http://me@example.com/", WebhookMethod::Post).await;
+        assert_eq!(head.headers()[AUTHORIZATION], "Basic bWU6");
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_not_called() {
+        for url in ["http://example.com:99999/", "http://example.com:/", "http://me:pa/ss@example.com/"] {
+            assert!(encode(&request(url, WebhookMethod::Post), &Secret::new("12345")).is_none(), "{url}");
+        }
+        assert!(encode(&request("http://[::1]:80/", WebhookMethod::Post), &Secret::new("12345")).is_some());
+        assert!(encode(&request("http://[::1]/", WebhookMethod::Post), &Secret::new("12345")).is_some());
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn bad_parameters_of_the_log_of_changes_are_refused() {
         let path = format!("/v1/Services/{{IS}}/Changes?Identity={identity}");
         fixture.get(&path).assert_error(400, code, &path);
     }
+    fixture.get("/v1/Services/{IS}/Changes?Identity=a&Identity=b").assert_error(400, 20001, "two users");
     for parameter in ["After", "Identity"] {
         let path = format!("/v1/Services/{{IS}}/Changes?{parameter}=%FF");
         fixture.get(&path).assert_error(400, 20001, &path);

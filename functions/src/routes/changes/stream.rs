@@ -35,6 +35,10 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// How often a client hears something, so that it and the proxies between know that the connection lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// When it hears something first; each further time after twice as long, up to [`HEARTBEAT`]. A connection that was closed is
+/// noticed when something was sent twice: those who come and go take no place for long.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// How many changes are read from the log at a time.
 const PAGE: usize = 256;
 
@@ -73,7 +77,8 @@ pub(super) async fn stream(
         position,
         told: position,
         frames: VecDeque::from([Bytes::from_static(b"retry: 1000\n"), cursor(position)]),
-        heartbeat_at: Instant::now() + HEARTBEAT,
+        heartbeat_at: Instant::now() + FIRST_HEARTBEAT,
+        heartbeat: FIRST_HEARTBEAT,
     };
     if after.is_some() {
         // Whether the log reaches back so far is said by the status.
@@ -121,6 +126,8 @@ struct Following {
     /// What is to be sent next.
     frames: VecDeque<Bytes>,
     heartbeat_at: Instant,
+    /// The time between the last heartbeat and the next.
+    heartbeat: Duration,
 }
 
 impl Following {
@@ -129,12 +136,13 @@ impl Following {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if self.heartbeat_at <= Instant::now() {
-                self.heartbeat_at = Instant::now() + HEARTBEAT;
+                self.heartbeat = HEARTBEAT.min(self.heartbeat * 2);
+                self.heartbeat_at = Instant::now() + self.heartbeat;
                 if !self.is_still_allowed().await {
                     return None;
                 }
-                let heartbeat = self.heartbeat();
-                self.frames.push_back(heartbeat);
+                let frame = self.heartbeat_frame();
+                self.frames.push_back(frame);
             }
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
@@ -180,7 +188,7 @@ impl Following {
     }
 
     /// A client that is told nothing for long would otherwise continue from a position that the log has forgotten.
-    fn heartbeat(&mut self) -> Bytes {
+    fn heartbeat_frame(&mut self) -> Bytes {
         if self.told < self.position && self.frames.is_empty() {
             self.told = self.position;
             return cursor(self.position);
