@@ -66,6 +66,34 @@ async fn a_user_has_one_webhook_under_way() {
 }
 
 #[tokio::test]
+async fn a_receiver_is_tried_again_with_the_newest_webhook() {
+    let process = Process::start().await;
+    let queue = &process.parts.queue;
+    let users: Vec<WebhookMessage> = (0..40).map(|n| message(service(1), &format!("user-{n:02}"), n)).collect();
+    process.send(&users).await;
+    let mut tried = vec![];
+    for _ in 0..3 {
+        // Those that are taken are held back, but for one that is tried and fails.
+        let taken = queue.take(now()).await.unwrap();
+        let (first, others) = taken.split_first().unwrap();
+        tried.push((first.identity.clone(), taken.len()));
+        assert_eq!(queue.take(now()).await.unwrap(), [], "the outcome is waited for");
+        let until = now().plus(seconds(5));
+        queue.settle(first, Settled::RetryAt(now().plus(seconds(60))), now()).await.unwrap();
+        for held in others {
+            queue.settle(held, Settled::HeldUntil(until), now()).await.unwrap();
+        }
+        if others.is_empty() {
+            for held in queue.take(now()).await.unwrap() {
+                queue.settle(&held, Settled::HeldUntil(until), now()).await.unwrap();
+            }
+        }
+        pass(seconds(5));
+    }
+    assert_eq!(tried, [("user-00".to_owned(), 16), ("user-39".to_owned(), 1), ("user-38".to_owned(), 1)]);
+}
+
+#[tokio::test]
 async fn neither_new_webhooks_nor_repeated_ones_starve() {
     let process = Process::start().await;
     let queue = &process.parts.queue;
