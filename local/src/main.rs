@@ -21,11 +21,6 @@ use reachability_domain::error_chain::ErrorChain;
 
 use crate::settings::{Cli, Command};
 
-/// Most of what a request costs, beside the kernel, is memory that one thread takes and another frees: it takes a tenth off
-/// that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::read();
     if let Err(error) = log::start() {
