@@ -246,8 +246,8 @@ fn newest(connection: &Connection, plan: &Plan) -> rusqlite::Result<Option<Taken
          WHERE service = ?1 AND due_at = ?2 ORDER BY id DESC LIMIT ?3",
     )?;
     let limit = i64::try_from(1 + plan.under_way.len()).unwrap_or(i64::MAX);
-    let rows = select.query_map(params![Key(plan.service), AT_ONCE, limit], |row| taken(plan.service, row))?;
-    rows.filter(|row| is_new(plan, row)).next().transpose()
+    let mut rows = select.query_map(params![Key(plan.service), AT_ONCE, limit], |row| taken(plan.service, row))?;
+    rows.find(|row| is_new(plan, row)).transpose()
 }
 
 /// A webhook from a row with its id, identity, attempts and body.
