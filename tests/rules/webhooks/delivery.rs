@@ -184,7 +184,7 @@ async fn private_addresses_are_not_called_unless_they_may_be() {
     let receiver = Receiver::start().await;
     let port = receiver.address.port();
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"] {
-        let process = Process::with(MAX_WAITING_WEBHOOKS, false).await;
+        let process = Process::with(Options { private: false, ..Options::default() }).await;
         let outcome = only(&process, &format!("http://{host}:{port}/")).await;
         assert!(matches!(outcome, WebhookOutcome::Retry(_)), "{host}: {outcome:?}");
         assert_eq!(receiver.inbox.count(), 0, "{host}");

@@ -135,7 +135,7 @@ async fn a_service_that_is_held_is_not_looked_at() {
 
 #[tokio::test]
 async fn of_too_many_webhooks_the_oldest_are_dropped() {
-    let process = Process::with(10, true).await;
+    let process = Process::with(Options { max_waiting: 10, ..Options::default() }).await;
     let queue = &process.parts.queue;
     let (one, other) = (service(1), service(2));
     process.send(&[message(other, "a", 1)]).await;
