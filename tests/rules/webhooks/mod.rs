@@ -1,6 +1,5 @@
 //! Webhooks: the real queue, worker and client, and a real HTTP server that receives them, with a time that the test moves.
 
-mod batches;
 mod delivery;
 mod names;
 mod outages;
@@ -36,7 +35,7 @@ use reachability_infra::sqlite::{
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_tests::harness::{Kept, SETTINGS, new_service, rules};
 use reachability_tests::queues::database;
-use reachability_worker::{Envelope, Fanout, WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};
+use reachability_worker::{Fanout, WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -228,7 +227,7 @@ impl Process {
         for webhook in taken {
             let (queue, webhooks) = (self.parts.queue.clone(), self.parts.webhooks.clone());
             under_way.spawn(async move {
-                let outcome = webhooks.handle(&[envelope(&webhook)]).await.remove(0);
+                let outcome = webhooks.deliver(&webhook.body, webhook.attempts).await;
                 queue.settle(&webhook, settled(outcome), now()).await.unwrap();
             });
         }
@@ -270,11 +269,6 @@ impl Process {
 fn urls(url: &str) -> Urls {
     let filters = ["onUserAdded", "onUserUpdated"].map(str::to_owned).to_vec();
     Urls { post_webhook_url: Some(url.to_owned()), filters: Some(filters), ..Urls::default() }
-}
-
-fn envelope(webhook: &TakenWebhook) -> Envelope {
-    let body = webhook.body.clone();
-    Envelope { id: webhook.id.to_string(), body, attempts: webhook.attempts, accepted_at: None }
 }
 
 fn settled(outcome: WebhookOutcome) -> Settled {

@@ -124,7 +124,7 @@ async fn a_service_that_is_held_is_not_looked_at() {
     let queue = &process.parts.queue;
     process.send(&[message(service(1), "a", 1), message(service(1), "b", 2), message(service(2), "a", 3)]).await;
     let taken = queue.take(now()).await.unwrap();
-    let until = now().plus(seconds(30));
+    let until = now().plus(seconds(3));
     queue.settle(&taken[0], Settled::HeldUntil(until), now()).await.unwrap();
     assert_eq!((queue.take(now()).await.unwrap(), queue.next_due()), (vec![], Some(until)));
     // The receiver is back.
