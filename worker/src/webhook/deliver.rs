@@ -98,7 +98,7 @@ impl Webhooks {
         let request = WebhookRequest { target, parameters: parameters(self.account, &message), token: message.token() };
         let answer = self.ports.sender.send(&request).await;
         let now = (self.clock)();
-        self.breakers.heard(&request.target, answer.heard(), now);
+        self.breakers.heard(&request.target, answer.heard(), attempts > 0, now);
         let failure = match answer {
             WebhookAnswer::Delivered => {
                 self.ports.metrics.count(Counter::WebhooksDelivered);
