@@ -156,6 +156,11 @@ impl Breaker {
         self.trouble.as_ref().filter(|trouble| trouble.is_outage).map(|trouble| &trouble.outage)
     }
 
+    /// Whether it has opened since the last answer: requests wait, or one is tried.
+    pub fn is_open(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.open_until.is_some())
+    }
+
     /// Whether anything has failed since the last answer.
     pub fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()

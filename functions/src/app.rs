@@ -139,3 +139,42 @@ ports! {
     /// Makes sids and secrets.
     ids: dyn Ids,
 }
+
+impl Ports {
+    /// The ports of a deployment that keeps everything in one store.
+    pub fn of<S>(
+        store: Arc<S>,
+        events: Arc<dyn Queue<PresenceMessage>>,
+        pushes: Arc<dyn Queue<PushMessage>>,
+        vault: Arc<dyn Vault>,
+        ids: Arc<dyn Ids>,
+    ) -> Self
+    where
+        S: Accounts
+            + ApiKeys
+            + Services
+            + Users
+            + States
+            + UserSnapshots
+            + Bindings
+            + Credentials
+            + Notifications
+            + 'static,
+    {
+        Self {
+            accounts: store.clone(),
+            api_keys: store.clone(),
+            services: store.clone(),
+            users: store.clone(),
+            states: store.clone(),
+            snapshots: store.clone(),
+            bindings: store.clone(),
+            credentials: store.clone(),
+            notifications: store,
+            events,
+            pushes,
+            vault,
+            ids,
+        }
+    }
+}

@@ -54,21 +54,9 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         Arc::new(SqsQueue::new(sqs.clone(), url("REACHABILITY_QUEUE_URL"), clock::now));
     let pushes: Arc<SqsQueue<PushMessage>> =
         Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now));
-    let ports = Ports {
-        accounts: store.clone(),
-        api_keys: store.clone(),
-        services: Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now)),
-        users: store.clone(),
-        snapshots: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store,
-        events,
-        pushes,
-        vault: Arc::new(SealingVault::new(seal).with_platform_applications()),
-        ids: Arc::new(Uuids),
-    };
+    let services = Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now));
+    let vault = Arc::new(SealingVault::new(seal).with_platform_applications());
+    let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
     let settings = Settings {
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
         auth_token: token.subscribe(),

@@ -4,7 +4,6 @@
 //! of its user waiting, if they are put off with it.
 
 use std::collections::BTreeMap;
-use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::time::Clock;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::sqs::{Place, SqsConsumer};
-use reachability_worker::{Envelope, WebhookOutcome, Webhooks};
+use reachability_worker::{WebhookOutcome, Webhooks};
 use tracing::{debug, warn};
 
 use crate::dead_letters::DeadLetters;
@@ -92,11 +91,7 @@ impl Consumer {
             _ => self.store.webhook_attempts(id).await,
         };
         let (outcome, attempts) = match attempts {
-            Ok(attempts) => {
-                let envelope = Envelope { id: id.to_owned(), body: record.body.clone(), attempts, accepted_at: None };
-                let outcomes = self.webhooks.handle(slice::from_ref(&envelope)).await;
-                (outcomes.into_iter().next().unwrap_or(WebhookOutcome::Held(PAUSE)), attempts)
-            }
+            Ok(attempts) => (self.webhooks.deliver(&record.body, attempts).await, attempts),
             Err(error) => {
                 warn!(message.id = id, error = %ErrorChain(&error), "a webhook waits, since its attempts cannot be read");
                 (WebhookOutcome::Held(PAUSE), 0)

@@ -82,21 +82,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let log: Arc<dyn ChangeLog> = Arc::new(rows.clone());
     let changes = retention.keeps_log().then(|| Changes { log, stream: stream.clone() });
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
-    let ports = Ports {
-        accounts: store.clone(),
-        api_keys: store.clone(),
-        services: store.clone(),
-        users: store.clone(),
-        snapshots: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store.clone(),
-        events: Arc::new(events.clone()),
-        pushes: Arc::new(pushes.clone()),
-        vault: Arc::new(SealingVault::new(Some(seal.clone()))),
-        ids: Arc::new(Uuids),
-    };
+    let (waiting_events, waiting_pushes) = (Arc::new(events.clone()), Arc::new(pushes.clone()));
+    let vault = Arc::new(SealingVault::new(Some(seal.clone())));
+    let ports = Ports::of(store.clone(), waiting_events, waiting_pushes, vault, ids.clone());
     let auth_token = watch::channel(data_dir.account.auth_token.clone()).1;
     let account = Settings {
         account_sid: data_dir.account.account_sid,

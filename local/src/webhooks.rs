@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Settled, TakenWebhook, WebhookQueue};
-use reachability_worker::{Envelope, WebhookOutcome, Webhooks};
+use reachability_worker::{WebhookOutcome, Webhooks};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
@@ -15,9 +15,6 @@ use crate::consumer::{pause, until};
 
 /// How long those under way may take at the end. The others are delivered after the next start.
 const LAST_ONES: Duration = Duration::from_secs(5);
-
-/// For how long a service whose receiver is unavailable is left alone at most: by then its owner may have set another URL.
-const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// Delivers webhooks until `stop`. Each is settled by itself, so that a slow receiver delays no other.
 pub(crate) async fn run(queue: WebhookQueue, webhooks: Webhooks, mut stop: watch::Receiver<bool>) {
@@ -54,26 +51,20 @@ pub(crate) async fn run(queue: WebhookQueue, webhooks: Webhooks, mut stop: watch
 
 /// Delivers a webhook and settles it.
 async fn deliver(queue: WebhookQueue, webhooks: Webhooks, webhook: TakenWebhook, stop: watch::Receiver<bool>) {
-    let envelope = Envelope {
-        id: webhook.id.to_string(),
-        body: webhook.body.clone(),
-        attempts: webhook.attempts,
-        accepted_at: None,
-    };
     // What a power cut takes back is told again, and possibly otherwise.
     let outcome = match queue.flushed().await {
-        Ok(()) => webhooks.handle(&[envelope]).await.pop(),
+        Ok(()) => webhooks.deliver(&webhook.body, webhook.attempts).await,
         Err(error) => {
             pause(&error).await;
-            Some(WebhookOutcome::Held(Duration::ZERO))
+            WebhookOutcome::Held(Duration::ZERO)
         }
     };
     let now = clock::now();
     let settled = match outcome {
-        Some(WebhookOutcome::Done) | None => Settled::Done,
-        Some(WebhookOutcome::Retry(wait)) => Settled::RetryAt(now.plus(wait)),
-        Some(WebhookOutcome::Held(wait)) => Settled::HeldUntil(now.plus(wait.min(LONGEST_HOLD))),
-        Some(WebhookOutcome::Dead(reason)) => {
+        WebhookOutcome::Done => Settled::Done,
+        WebhookOutcome::Retry(wait) => Settled::RetryAt(now.plus(wait)),
+        WebhookOutcome::Held(wait) => Settled::HeldUntil(now.plus(wait)),
+        WebhookOutcome::Dead(reason) => {
             warn!(message.id = webhook.id, service.sid = %webhook.service, reason, "a webhook became a dead letter");
             Settled::Dead(reason)
         }

@@ -268,21 +268,10 @@ impl Recording {
 
     fn function_in(&self, name: &'static str, router: fn(App) -> Router, table: &str) -> Function<'_> {
         let store = self.store_of(name, table);
-        let ports = Ports {
-            accounts: store.clone(),
-            api_keys: store.clone(),
-            services: Arc::new(SharedServices::new(store.clone(), self.events.clone(), clock::now)),
-            users: store.clone(),
-            snapshots: store.clone(),
-            states: store.clone(),
-            bindings: store.clone(),
-            credentials: store.clone(),
-            notifications: store,
-            events: self.events.clone(),
-            pushes: self.pushes.clone(),
-            vault: Arc::new(SealingVault::new(None).with_platform_applications()),
-            ids: Arc::new(Uuids),
-        };
+        let (events, pushes) = (self.events.clone(), self.pushes.clone());
+        let services = Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now));
+        let vault = Arc::new(SealingVault::new(None).with_platform_applications());
+        let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
         let settings = Settings {
             account_sid: AccountSid::from_bits(1),
             auth_token: watch::channel(Secret::new("token")).1,

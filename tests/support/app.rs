@@ -24,21 +24,7 @@ pub fn app<S: PushStore + UserSnapshots + 'static>(
     events: Arc<dyn Queue<PresenceMessage>>,
     pushes: Arc<dyn Queue<PushMessage>>,
 ) -> (App, String) {
-    let ports = Ports {
-        accounts: store.clone(),
-        api_keys: store.clone(),
-        services: store.clone(),
-        users: store.clone(),
-        snapshots: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store,
-        events,
-        pushes,
-        vault: Arc::new(SealingVault::new(None)),
-        ids: Arc::new(Uuids),
-    };
+    let ports = Ports::of(store, events, pushes, Arc::new(SealingVault::new(None)), Arc::new(Uuids));
     let account_sid = AccountSid::from_bits(1);
     let auth_token = watch::channel(Secret::new("token")).1;
     let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token")));

@@ -20,6 +20,7 @@ use crate::http::caller::{Caller, OwnerKey};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
+use crate::http::params::Params;
 use crate::http::request::ApiRequest;
 
 /// How long a key's name may be, in characters.
@@ -44,6 +45,11 @@ fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
     }
 }
 
+/// A key's name; `None` if the form has none.
+fn friendly_name(form: &Params) -> Result<Option<&str>, ApiError> {
+    form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)
+}
+
 async fn create(
     Port(keys): Port<dyn ApiKeys>,
     Port(ids): Port<dyn Ids>,
@@ -52,10 +58,9 @@ async fn create(
 ) -> Result<Response, ApiError> {
     authorize(&request)?;
     let form = request.form()?;
-    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
     let key = ApiKey {
         sid: ids.sid(),
-        friendly_name: friendly_name.unwrap_or_default().to_owned(),
+        friendly_name: friendly_name(&form)?.unwrap_or_default().to_owned(),
         secret: ids.secret().map_err(ApiError::internal)?,
         date_created: clock(),
         date_updated: None,
@@ -100,7 +105,7 @@ async fn update(
 ) -> Result<Response, ApiError> {
     authorize(&request)?;
     let form = request.form()?;
-    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::InvalidParameter)?;
+    let friendly_name = friendly_name(&form)?;
     let mut key = keys.key(request.key()?).await?.ok_or_else(|| request.not_found())?;
     if let Some(name) = friendly_name.filter(|name| *name != key.friendly_name) {
         key = ApiKey { friendly_name: name.to_owned(), date_updated: Some(clock()), ..key };

@@ -1,6 +1,7 @@
 //! What the webhook queue knows in memory: which services have webhooks to deliver, and how many of them are under way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
@@ -14,6 +15,10 @@ const OF_ALL: usize = 256;
 /// How many if services of which none is under way have one each, besides the others. So it takes as many slow receivers to
 /// delay those of another service.
 const WITH_FIRST_ONES: usize = 512;
+
+/// For how long a service is left alone at most. Its receiver may be unavailable for longer, but what is tried next asks for the
+/// URL again: its owner may have set another one, or a webhook of another service may have found this one available.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// The services that have webhooks in the table.
 #[derive(Debug, Default)]
@@ -121,10 +126,10 @@ impl Turns {
         }
     }
 
-    /// None is to be tried until this time.
-    pub(super) fn hold(&mut self, service: ServiceSid, until: Timestamp) {
+    /// None is to be tried until this time, or for as long as a service may be held.
+    pub(super) fn hold(&mut self, service: ServiceSid, until: Timestamp, now: Timestamp) {
         if let Some(of_service) = self.services.get_mut(&service) {
-            of_service.held_until = of_service.held_until.max(Some(until));
+            of_service.held_until = of_service.held_until.max(Some(until.min(now.plus(LONGEST_HOLD))));
         }
     }
 
@@ -220,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_service_that_is_held_waits() {
-        let later = NOW.plus(std::time::Duration::from_secs(1));
+        let later = NOW.plus(Duration::from_secs(1));
         let mut turns = with_services(2);
-        turns.hold(service(0), later);
+        turns.hold(service(0), later, NOW);
         assert_eq!(take(&mut turns), [(service(1), 16)]);
         assert_eq!(turns.next_due(), Some(later));
         turns.release(service(0));
@@ -230,9 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn a_service_is_not_held_for_long() {
+        let mut turns = with_services(1);
+        turns.hold(service(0), NOW.plus(Duration::from_secs(60)), NOW);
+        assert_eq!(turns.next_due(), Some(NOW.plus(LONGEST_HOLD)));
+    }
+
+    #[test]
     fn after_a_hold_there_is_one_trial() {
         let mut turns = with_services(1);
-        turns.hold(service(0), NOW);
+        turns.hold(service(0), NOW, NOW);
         assert_eq!(take(&mut turns), [(service(0), 1)]);
         assert_eq!((take(&mut turns), turns.next_due()), (vec![], None), "the others wait for its outcome");
         turns.settled(service(0), 0);

@@ -46,7 +46,8 @@ pub enum Settled {
     Done,
     /// An attempt failed; the next one is at this time.
     RetryAt(Timestamp),
-    /// It was not tried, and no webhook of its service is until this time, or until one that was under way is settled.
+    /// It was not tried, and no webhook of its service is until this time or a few seconds later, whichever is earlier, or
+    /// until one that was under way is settled.
     HeldUntil(Timestamp),
     /// It is given up, for this reason.
     Dead(String),
@@ -192,7 +193,7 @@ impl WebhookQueue {
             Settled::HeldUntil(until) => {
                 let mut turns = lock(&self.turns);
                 turns.is_due(service, AT_ONCE);
-                turns.hold(service, until);
+                turns.hold(service, until, now);
                 turns
             }
         };

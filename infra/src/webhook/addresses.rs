@@ -3,19 +3,16 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec;
 
 use hyper_util::client::legacy::connect::dns::Name;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tower::Service;
 
-/// How many names are looked up at once. A lookup cannot be cancelled.
-const LOOKUPS: usize = 128;
+use super::names::Names;
 
 /// Which addresses may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,15 +92,15 @@ fn owner_v6(address: Ipv6Addr) -> Owner {
 }
 
 /// Looks up names, and leaves out the addresses that must not be called: the connection goes to one that was checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct CheckedResolver {
     rules: AddressRules,
-    lookups: Arc<Semaphore>,
+    names: Arc<Names>,
 }
 
 impl CheckedResolver {
-    pub(super) fn new(rules: AddressRules) -> Self {
-        Self { rules, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    pub(super) fn new(rules: AddressRules, names: Arc<Names>) -> Self {
+        Self { rules, names }
     }
 }
 
@@ -117,15 +114,11 @@ impl Service<Name> for CheckedResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { rules, lookups } = self.clone();
+        let Self { rules, names } = self.clone();
         Box::pin(async move {
-            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
-            let look_up = move || {
-                let _permit = permit;
-                (name.as_str(), 0).to_socket_addrs()
-            };
-            let found = spawn_blocking(look_up).await.map_err(io::Error::other)??;
-            let allowed: Vec<SocketAddr> = found.filter(|address| rules.allow(address.ip())).collect();
+            let found = names.addresses(name.as_str()).await.map_err(io::Error::other)?;
+            let allowed = found.into_iter().filter(|address| rules.allow(*address));
+            let allowed: Vec<SocketAddr> = allowed.map(|address| SocketAddr::new(address, 0)).collect();
             if allowed.is_empty() { Err(io::Error::other(AddressRefused)) } else { Ok(allowed.into_iter()) }
         })
     }
@@ -203,12 +196,15 @@ mod tests {
         }
     }
 
+    fn resolver(private: bool) -> CheckedResolver {
+        CheckedResolver::new(AddressRules { private }, Arc::new(Names::new(None)))
+    }
+
     #[tokio::test]
     async fn a_name_is_judged_by_its_addresses() {
         for name in ["localhost", "2130706433", "127.1"] {
             for private in [true, false] {
-                let found = CheckedResolver::new(AddressRules { private }).call(name.parse().unwrap()).await;
-                match found {
+                match resolver(private).call(name.parse().unwrap()).await {
                     Ok(addresses) => {
                         assert!(private && addresses.into_iter().all(|it| it.ip().is_loopback()), "{name}");
                     }
@@ -221,7 +217,7 @@ mod tests {
             }
         }
         // 169.254.169.254 as one number.
-        let metadata = CheckedResolver::new(AddressRules { private: true }).call("2852039166".parse().unwrap()).await;
+        let metadata = resolver(true).call("2852039166".parse().unwrap()).await;
         assert!(metadata.is_err());
     }
 }

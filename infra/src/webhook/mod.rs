@@ -1,6 +1,7 @@
 //! Sending webhooks to owners' servers.
 
 mod addresses;
+mod names;
 mod sender;
 mod signature;
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::addresses::{AddressRefused, AddressRules, CheckedResolver};
+use super::names::Names;
 use super::signature::sign;
 use crate::push::http::{Roots, TlsError, tls_reason};
 use crate::push::retry_after;
@@ -66,6 +67,7 @@ pub struct HttpWebhooks {
     /// The account's auth token, the key of signatures.
     token: watch::Receiver<Secret>,
     rules: AddressRules,
+    names: Arc<Names>,
     /// The machine's root certificates are loaded on first use, since that takes a while.
     roots: Option<Roots>,
     client: OnceLock<HttpClient>,
@@ -81,7 +83,12 @@ impl HttpWebhooks {
         roots: Option<Roots>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { token, rules, roots, client: OnceLock::new(), clock }
+        Self { token, rules, names: Arc::new(Names::new(None)), roots, client: OnceLock::new(), clock }
+    }
+
+    /// Asks this DNS server, and not those of the machine.
+    pub fn with_dns_server(self, server: SocketAddr) -> Self {
+        Self { names: Arc::new(Names::new(Some(server))), ..self }
     }
 
     fn client(&self) -> Result<&HttpClient, TlsError> {
@@ -100,7 +107,7 @@ impl HttpWebhooks {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots.store())
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new(self.rules));
+        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new(self.rules, self.names.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let connector =

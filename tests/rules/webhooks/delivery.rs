@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
+use reachability_domain::metrics::Counter;
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_infra::sqlite::TakenWebhook;
 use reachability_tests::receiver::{Answer, Receiver, Webhook};
@@ -159,7 +160,7 @@ async fn only(process: &Process, url: &str) -> WebhookOutcome {
     process.tell().await;
     let taken: Vec<TakenWebhook> = process.parts.queue.take(now()).await.unwrap();
     let [webhook] = &taken[..] else { panic!("{taken:?}") };
-    process.parts.webhooks.handle(&[envelope(webhook)]).await.remove(0)
+    process.parts.webhooks.deliver(&webhook.body, webhook.attempts).await
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn private_addresses_are_not_called_unless_they_may_be() {
     let receiver = Receiver::start().await;
     let port = receiver.address.port();
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"] {
-        let process = Process::with(MAX_WAITING_WEBHOOKS, false).await;
+        let process = Process::with(Options { private: false, ..Options::default() }).await;
         let outcome = only(&process, &format!("http://{host}:{port}/")).await;
         assert!(matches!(outcome, WebhookOutcome::Retry(_)), "{host}: {outcome:?}");
         assert_eq!(receiver.inbox.count(), 0, "{host}");
@@ -208,4 +209,12 @@ async fn a_url_that_cannot_be_called_becomes_a_dead_letter() {
     process.tell().await;
     process.run_for(seconds(3_600)).await;
     assert_eq!(process.dead_letters().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_becomes_a_dead_letter() {
+    let process = Process::start().await;
+    let outcome = process.parts.webhooks.deliver("{}", 0).await;
+    assert!(matches!(outcome, WebhookOutcome::Dead(_)), "{outcome:?}");
+    assert_eq!(process.parts.metrics.counted(Counter::WebhooksDead), 1);
 }

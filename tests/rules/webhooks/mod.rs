@@ -1,13 +1,14 @@
 //! Webhooks: the real queue, worker and client, and a real HTTP server that receives them, with a time that the test moves.
 
-mod batches;
 mod delivery;
+mod names;
 mod outages;
 mod queue;
 mod requests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use reachability_infra::sqlite::{
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_tests::harness::{Kept, SETTINGS, new_service, rules};
 use reachability_tests::queues::database;
-use reachability_worker::{Envelope, Fanout, WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};
+use reachability_worker::{Fanout, WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -85,8 +86,25 @@ struct Parts {
     metrics: Arc<EmfMetrics>,
 }
 
+/// How a process is set up.
+#[derive(Clone, Copy)]
+struct Options {
+    /// How many webhooks of a service may wait.
+    max_waiting: usize,
+    /// Whether private addresses are called.
+    private: bool,
+    /// The DNS server; `None` for the machine's.
+    dns: Option<SocketAddr>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_waiting: MAX_WAITING_WEBHOOKS, private: true, dns: None }
+    }
+}
+
 impl Parts {
-    async fn open(directory: &Path, max_waiting: usize, private: bool) -> Self {
+    async fn open(directory: &Path, Options { max_waiting, private, dns }: Options) -> Self {
         let (database, metrics) = (database(directory), Arc::new(EmfMetrics::default()));
         let queue = WebhookQueue::open(database.clone(), max_waiting, metrics.clone()).await.unwrap();
         let store = Arc::new(SqliteStore::new(database.clone()));
@@ -105,10 +123,15 @@ impl Parts {
             metrics: metrics.clone(),
         };
         let token = watch::channel(Secret::new("a-token-of-the-account")).1;
+        let sender = HttpWebhooks::new(token, AddressRules { private }, None, now);
+        let sender = match dns {
+            Some(dns) => sender.with_dns_server(dns),
+            None => sender,
+        };
         let ports = WebhookPorts {
             accounts: store.clone(),
             services: store.clone(),
-            sender: Arc::new(HttpWebhooks::new(token, AddressRules { private }, None, now)),
+            sender: Arc::new(sender),
             ids: Arc::new(Uuids),
             metrics: metrics.clone(),
         };
@@ -120,20 +143,19 @@ impl Parts {
 
 impl Process {
     async fn start() -> Self {
-        Self::with(MAX_WAITING_WEBHOOKS, true).await
+        Self::with(Options::default()).await
     }
 
-    /// With so many webhooks of a service that may wait, and with or without private addresses.
-    async fn with(max_waiting: usize, private: bool) -> Self {
+    async fn with(options: Options) -> Self {
         NOW.set(START);
         let directory = tempfile::tempdir().unwrap();
-        let parts = Parts::open(directory.path(), max_waiting, private).await;
+        let parts = Parts::open(directory.path(), options).await;
         Self { directory, parts, connections: RefCell::default() }
     }
 
     /// Ends without notice, and starts again.
     async fn restart(&mut self) {
-        self.parts = Parts::open(self.directory.path(), MAX_WAITING_WEBHOOKS, true).await;
+        self.parts = Parts::open(self.directory.path(), Options::default()).await;
     }
 
     /// Creates a service with reachability on, whose webhooks go to this URL.
@@ -205,7 +227,7 @@ impl Process {
         for webhook in taken {
             let (queue, webhooks) = (self.parts.queue.clone(), self.parts.webhooks.clone());
             under_way.spawn(async move {
-                let outcome = webhooks.handle(&[envelope(&webhook)]).await.remove(0);
+                let outcome = webhooks.deliver(&webhook.body, webhook.attempts).await;
                 queue.settle(&webhook, settled(outcome), now()).await.unwrap();
             });
         }
@@ -247,11 +269,6 @@ impl Process {
 fn urls(url: &str) -> Urls {
     let filters = ["onUserAdded", "onUserUpdated"].map(str::to_owned).to_vec();
     Urls { post_webhook_url: Some(url.to_owned()), filters: Some(filters), ..Urls::default() }
-}
-
-fn envelope(webhook: &TakenWebhook) -> Envelope {
-    let body = webhook.body.clone();
-    Envelope { id: webhook.id.to_string(), body, attempts: webhook.attempts, accepted_at: None }
 }
 
 fn settled(outcome: WebhookOutcome) -> Settled {

@@ -124,7 +124,7 @@ async fn a_service_that_is_held_is_not_looked_at() {
     let queue = &process.parts.queue;
     process.send(&[message(service(1), "a", 1), message(service(1), "b", 2), message(service(2), "a", 3)]).await;
     let taken = queue.take(now()).await.unwrap();
-    let until = now().plus(seconds(30));
+    let until = now().plus(seconds(3));
     queue.settle(&taken[0], Settled::HeldUntil(until), now()).await.unwrap();
     assert_eq!((queue.take(now()).await.unwrap(), queue.next_due()), (vec![], Some(until)));
     // The receiver is back.
@@ -135,7 +135,7 @@ async fn a_service_that_is_held_is_not_looked_at() {
 
 #[tokio::test]
 async fn of_too_many_webhooks_the_oldest_are_dropped() {
-    let process = Process::with(10, true).await;
+    let process = Process::with(Options { max_waiting: 10, ..Options::default() }).await;
     let queue = &process.parts.queue;
     let (one, other) = (service(1), service(2));
     process.send(&[message(other, "a", 1)]).await;

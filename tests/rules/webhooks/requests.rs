@@ -16,7 +16,11 @@ use super::*;
 async fn send(url: &str, trusted: &Ca) -> String {
     let token = watch::channel(Secret::new("a-token-of-the-account")).1;
     let roots = Some(Roots::from_pem(&trusted.pem()).unwrap());
-    let sender = HttpWebhooks::new(token, AddressRules { private: true }, roots, now);
+    reason(&HttpWebhooks::new(token, AddressRules { private: true }, roots, now), url).await
+}
+
+/// Sends a webhook. Returns why it was not delivered; nothing if it was.
+pub(super) async fn reason(sender: &HttpWebhooks, url: &str) -> String {
     let target = WebhookTarget { url: url.to_owned(), method: WebhookMethod::Post };
     let parameters = vec![("Identity", "alice".to_owned())];
     match sender.send(&WebhookRequest { target, parameters, token: "token".to_owned() }).await {

@@ -27,8 +27,9 @@ impl Breakers {
         admitted
     }
 
-    /// Records what a request said.
-    pub(super) fn heard(&self, target: &WebhookTarget, heard: Heard<'_>, now: Timestamp) {
+    /// Records what a request said. A webhook that failed before may be one that its receiver never takes. While others are
+    /// sent, its failure says nothing of them: otherwise some users' webhooks, tried again and again, would hold back all.
+    pub(super) fn heard(&self, target: &WebhookTarget, heard: Heard<'_>, is_repeated: bool, now: Timestamp) {
         let mut known = self.known();
         if known.len() >= MAX_KNOWN && !known.contains_key(&target.url) {
             known.retain(|_, breaker| breaker.is_in_trouble());
@@ -37,6 +38,9 @@ impl Breakers {
             }
         }
         let breaker = known.entry(target.url.clone()).or_default();
+        if is_repeated && !breaker.is_open() && heard != Heard::Answer {
+            return;
+        }
         tell(target, breaker.heard(heard, now), now);
     }
 

@@ -1,13 +1,10 @@
 //! Delivers webhooks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use reachability_domain::directory::ports::{Accounts, Services};
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::identity::UserKey;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::queue::Message;
@@ -21,7 +18,6 @@ use tracing::{debug, warn};
 
 use super::breakers::Breakers;
 use super::targets::Targets;
-use crate::Envelope;
 
 /// The wait after the configuration could not be read.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -58,8 +54,8 @@ pub enum WebhookOutcome {
     Done,
     /// An attempt failed. The queue delivers it again after this wait, and until then no later one of the same user.
     Retry(Duration),
-    /// It was not tried: its receiver is not available, or an earlier one of the same user was not delivered. The queue
-    /// delivers it again after this wait, and does not count this delivery.
+    /// It was not tried, since its receiver is not available. The queue delivers it again after this wait, and does not
+    /// count this delivery.
     Held(Duration),
     /// It is given up, for this reason: a dead letter.
     Dead(String),
@@ -72,40 +68,13 @@ impl Webhooks {
         Self { ports, account, targets, breakers: Arc::default(), clock }
     }
 
-    /// Handles messages as a queue delivers them, those of one user one after the other, and those of different users at
-    /// once. After one that must wait, no later one of the same user is sent. Returns what came of each, in the given order.
-    pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<WebhookOutcome> {
-        let mut outcomes: Vec<WebhookOutcome> = Vec::with_capacity(envelopes.len());
-        let mut of_users: BTreeMap<UserKey, Vec<(usize, WebhookMessage)>> = BTreeMap::new();
-        for (place, envelope) in envelopes.iter().enumerate() {
-            outcomes.push(WebhookOutcome::Done);
-            match WebhookMessage::parse(envelope.body.as_bytes()) {
-                Ok(message) => of_users.entry(message.user.clone()).or_default().push((place, message)),
-                Err(error) => outcomes[place] = self.give_up(ErrorChain(&error).to_string()),
-            }
-        }
-        let of_users = of_users.values().map(async |messages| {
-            let (mut handled, mut wait) = (Vec::with_capacity(messages.len()), None);
-            for (place, message) in messages {
-                let outcome = match wait {
-                    Some(wait) => WebhookOutcome::Held(wait),
-                    None => self.deliver(message, envelopes[*place].attempts).await,
-                };
-                if let WebhookOutcome::Retry(after) | WebhookOutcome::Held(after) = &outcome {
-                    wait = Some(*after);
-                }
-                handled.push((*place, outcome));
-            }
-            handled
-        });
-        for (place, outcome) in join_all(of_users).await.into_iter().flatten() {
-            outcomes[place] = outcome;
-        }
-        outcomes
-    }
-
-    /// Delivers one webhook, which was tried so many times before.
-    async fn deliver(&self, message: &WebhookMessage, attempts: u32) -> WebhookOutcome {
+    /// Delivers one message, which was tried so many times before. The queue must keep the order of a user's messages: it
+    /// delivers the next one after this one is done or dead.
+    pub async fn deliver(&self, message: &str, attempts: u32) -> WebhookOutcome {
+        let message = match WebhookMessage::parse(message.as_bytes()) {
+            Ok(message) => message,
+            Err(error) => return self.give_up(ErrorChain(&error).to_string()),
+        };
         let (service, now) = (message.user.service, (self.clock)());
         let (target, retries) = match self.targets.find(service, message.event, now).await {
             Ok(Some(found)) => found,
@@ -126,10 +95,10 @@ impl Webhooks {
                 false => WebhookOutcome::Held(held.wait),
             };
         }
-        let request = WebhookRequest { target, parameters: parameters(self.account, message), token: message.token() };
+        let request = WebhookRequest { target, parameters: parameters(self.account, &message), token: message.token() };
         let answer = self.ports.sender.send(&request).await;
         let now = (self.clock)();
-        self.breakers.heard(&request.target, answer.heard(), now);
+        self.breakers.heard(&request.target, answer.heard(), attempts > 0, now);
         let failure = match answer {
             WebhookAnswer::Delivered => {
                 self.ports.metrics.count(Counter::WebhooksDelivered);

@@ -1,6 +1,6 @@
 //! Where the webhooks of a service go, at most a few seconds ago.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::directory::account::AccountSettings;
@@ -11,20 +11,18 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_domain::webhook::target::WebhookTarget;
 
-use crate::directory::CachedServices;
+use crate::directory::{Cache, CachedServices};
 
 /// Reads the configuration, and caches it for up to `max_age`.
 pub(super) struct Targets {
     services: CachedServices,
     accounts: Arc<dyn Accounts>,
-    max_age: Duration,
-    account: Mutex<Option<(Timestamp, Arc<AccountSettings>)>>,
+    account: Cache<(), Arc<AccountSettings>>,
 }
 
 impl Targets {
     pub(super) fn new(services: Arc<dyn Services>, accounts: Arc<dyn Accounts>, max_age: Duration) -> Self {
-        let services = CachedServices::new(services, max_age);
-        Self { services, accounts, max_age, account: Mutex::default() }
+        Self { services: CachedServices::new(services, max_age), accounts, account: Cache::new(max_age) }
     }
 
     /// Where an event is sent, and how often it may be sent again; `None` if nowhere.
@@ -44,21 +42,11 @@ impl Targets {
     }
 
     async fn account(&self, now: Timestamp) -> Result<Arc<AccountSettings>, StoreError> {
-        let known = self.known().clone();
-        if let Some((read_at, account)) = known
-            // The clock may have been set back.
-            && read_at <= now
-            && now < read_at.plus(self.max_age)
-        {
+        if let Some(account) = self.account.get(&(), now) {
             return Ok(account);
         }
         let account = Arc::new(self.accounts.account().await?);
-        *self.known() = Some((now, account.clone()));
+        self.account.put((), Some(account.clone()), now);
         Ok(account)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<(Timestamp, Arc<AccountSettings>)>> {
-        // No code panics while it holds the lock.
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
