@@ -8,6 +8,7 @@ use reachability_domain::store::StoreError;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::known_services::KnownServices;
 use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
@@ -59,6 +60,7 @@ pub enum OpenError {
 pub struct Database {
     writer: WriterThread,
     pub(super) readers: Arc<Readers>,
+    pub(super) services: Arc<KnownServices>,
 }
 
 impl Database {
@@ -84,7 +86,7 @@ impl Database {
 
         let log_pages = watch_log(&mut connection).map_err(sqlite_error)?;
         let writer = WriterThread::start(connection, log_pages).map_err(create_error)?;
-        Ok(Self { writer, readers: Arc::new(Readers::of(path)) })
+        Ok(Self { writer, readers: Arc::new(Readers::of(path)), services: Arc::default() })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
