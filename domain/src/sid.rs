@@ -36,14 +36,16 @@ fn parse(prefix: &'static str, text: &str) -> Result<u128, InvalidSid> {
     digits.and_then(bits).ok_or(InvalidSid { prefix })
 }
 
-/// Writes the digits of a sid. An answer has many sids, and the standard library is several times slower.
-fn write_digits(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut digits = [0; 32];
+/// Passes on the text of a sid. An answer has many sids, and the standard library is several times slower.
+fn with_text<T>(prefix: &str, bits: u128, show: impl FnOnce(&str) -> T) -> T {
+    let mut text = [0; 34];
+    let (letters, digits) = text.split_at_mut(2);
+    letters.copy_from_slice(prefix.as_bytes());
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
         let digit = |bits: u8| b"0123456789abcdef"[usize::from(bits)];
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
     }
-    f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+    show(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 macro_rules! sids {
@@ -74,8 +76,7 @@ macro_rules! sids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                write_digits(self.0, f)
+                with_text($prefix, self.0, |text| f.write_str(text))
             }
         }
 
@@ -87,7 +88,7 @@ macro_rules! sids {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                with_text($prefix, self.0, |text| serializer.serialize_str(text))
             }
         }
 

@@ -19,13 +19,18 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use reachability_domain::error_chain::ErrorChain;
 
+use crate::log::LogError;
 use crate::settings::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
-    if let Err(error) = log::start() {
-        let text = format!("invalid value for the variable RUST_LOG: {error}\n");
-        Cli::command().error(ErrorKind::ValueValidation, text).exit();
+    match log::start() {
+        Ok(()) => {}
+        Err(error @ LogError::Filter(_)) => {
+            let text = format!("{}\n", ErrorChain(&error));
+            Cli::command().error(ErrorKind::ValueValidation, text).exit();
+        }
+        Err(error) => return fail(&error),
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -78,10 +78,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for WithRefusals<S> {
 fn refused(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?;
     let status = std::str::from_utf8(status.get(..3)?).ok()?.parse().ok()?;
+    if !(400..500).contains(&status) {
+        return None;
+    }
     let head = &bytes[..bytes.windows(4).position(|end| end == b"\r\n\r\n")?];
     let named = |line: &[u8]| line.get(..18).is_some_and(|name| name.eq_ignore_ascii_case(b"twilio-request-id:"));
     let is_ours = head.split(|byte| *byte == b'\n').any(named);
-    ((400..500).contains(&status) && !is_ours).then_some(status)
+    (!is_ours).then_some(status)
 }
 
 /// The complete replacement response. The HTTP library closes the connection after it.

@@ -8,6 +8,7 @@ use reachability_domain::store::StoreError;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::known_services::KnownServices;
 use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
@@ -59,6 +60,7 @@ pub enum OpenError {
 pub struct Database {
     writer: WriterThread,
     pub(super) readers: Arc<Readers>,
+    pub(super) services: Arc<KnownServices>,
 }
 
 impl Database {
@@ -84,7 +86,7 @@ impl Database {
 
         let log_pages = watch_log(&mut connection).map_err(sqlite_error)?;
         let writer = WriterThread::start(connection, log_pages).map_err(create_error)?;
-        Ok(Self { writer, readers: Arc::new(Readers::of(path)) })
+        Ok(Self { writer, readers: Arc::new(Readers::of(path)), services: Arc::default() })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -143,6 +145,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     // The inner pages of a million users fit. More does not save reads, which are from the system's memory anyway, but takes
     // the processor's cache: with 64 MiB an event costs a third more.
     connection.pragma_update(None, "cache_size", -16_384)?;
+    // What undoes one write of a transaction is of no use after the process: in a file, it is another write of each page.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise SQLite plans some statements again for each set of parameters.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -99,7 +99,16 @@ impl Services for SqliteStore {
     }
 
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
-        self.database.look_up(|connection| Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection))
+        let before = match self.database.services.get(sid) {
+            Ok(service) => return Ok(Some(service)),
+            Err(before) => before,
+        };
+        let found =
+            self.database.look_up(|connection| Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection))?;
+        if let Some(service) = &found {
+            self.database.services.add(before, service);
+        }
+        Ok(found)
     }
 
     async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
@@ -134,6 +143,7 @@ impl Services for SqliteStore {
 
 /// Adds to the feed what a write of a service leads to.
 fn tell(writer: &Writer<'_>, before: Option<&Service>, after: Option<&Service>) -> Result<(), StoreError> {
+    writer.writes_service();
     let Some(entry) = FeedEntry::of_service(before, after) else { return Ok(()) };
     let at = match &entry.notice {
         Some(Notice::Service(switch)) => switch.at.unwrap_or_default(),

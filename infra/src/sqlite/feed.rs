@@ -56,6 +56,7 @@ impl Retention {
 pub(super) struct Writer<'a> {
     connection: &'a Connection,
     has_told: Cell<bool>,
+    writes_service: Cell<bool>,
     /// Those that were read: nobody else changes one before the write is done.
     configurations: RefCell<HashMap<ServiceSid, Option<Configuration>>>,
 }
@@ -78,6 +79,11 @@ impl Writer<'_> {
         let configuration = service.map(|service| service.configuration);
         self.configurations.borrow_mut().insert(sid, configuration);
         Ok(configuration)
+    }
+
+    /// The write changes a service.
+    pub(super) fn writes_service(&self) {
+        self.writes_service.set(true);
     }
 
     /// Adds to the feed what a write at this time leads to.
@@ -134,11 +140,19 @@ impl SqliteStore {
         F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let run = |connection: &Connection| {
-            let writer = Writer { connection, has_told: Cell::new(false), configurations: RefCell::default() };
-            write(&writer).map(|written| (written, writer.has_told.get()))
+            let writer = Writer {
+                connection,
+                has_told: Cell::new(false),
+                writes_service: Cell::new(false),
+                configurations: RefCell::default(),
+            };
+            write(&writer).map(|written| (written, writer.has_told.get(), writer.writes_service.get()))
         };
-        let feed_written = self.feed_written.clone();
-        let then = move |(written, has_told)| {
+        let (feed_written, services) = (self.feed_written.clone(), self.database.services.clone());
+        let then = move |(written, has_told, writes_service)| {
+            if writes_service {
+                services.forget();
+            }
             if has_told {
                 feed_written.notify_one();
             }

@@ -8,7 +8,8 @@
 //! where it is asked for.
 //!
 //! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
-//! `presence` is the form of a user's connections, and `records` has the writes that several ports share. `events` is the
+//! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known_services`
+//! keeps services in memory. `events` is the
 //! event queue: `waiting` is what it has in memory, and `loading` gets more from the table. `webhooks` is the webhook queue,
 //! with `webhook_turns` in memory. Every other module implements ports and depends on none of its siblings.
 
@@ -19,6 +20,7 @@ mod directory;
 mod events;
 mod feed;
 mod garbage;
+mod known_services;
 mod loading;
 mod notifications;
 mod presence;

@@ -2,8 +2,7 @@
 
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
-use reachability_domain::presence::change_reason::InvalidChangeReason;
-use reachability_domain::presence::connections::Presence;
+use reachability_domain::presence::change_reason::{ChangeReason, InvalidChangeReason};
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
@@ -11,11 +10,12 @@ use reachability_domain::push::registration::Registrations;
 use reachability_domain::sid::{BindingSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
 
 use super::feed::Writer;
 use super::presence;
-use super::rows::{Key, Rows, create, execute, find, read_document, write_document};
+use super::rows::{Key, Rows, create, document, execute, find, write_document};
 
 pub(super) fn insert_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     let document = write_document(user)?;
@@ -31,31 +31,41 @@ pub(super) fn read_state(
     service: ServiceSid,
     identity: &Identity,
 ) -> Result<UserState, StoreError> {
-    let mut state = UserState::default();
+    let select = format!("SELECT {STATE} FROM states WHERE service = ?1 AND identity = ?2");
+    let found = find(connection, &select, params![Key(service), identity.as_str()], |row| state(row, 0))?;
+    Ok(found.transpose()?.unwrap_or_default())
+}
+
+/// The columns from which [`state`] reads.
+pub(super) const STATE: &str =
+    "revision, as_of, presence, registrations, user, created_by, deleted_at, states.webhook_enabled";
+
+/// Reads a user's state from the columns [`STATE`], of which the first has this index.
+pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<UserState, StoreError>> {
+    let registrations = match row.get_ref(first + 3)? {
+        ValueRef::Null => Ok(Registrations::default()),
+        _ => document(row, first + 3)?,
+    };
+    let created_by = row.get_ref(first + 5)?.as_str_or_null()?.map(str::parse::<ChangeReason>);
+    let (presence, as_of) = (presence::read(row.get_ref(first + 2)?), row.get(first + 1)?);
+    let (sid, deleted_at): (Option<Key<UserSid>>, Option<i64>) = (row.get(first + 4)?, row.get(first + 6)?);
+    let webhook_enabled: Option<bool> = row.get(first + 7)?;
+    let revision = row.get(first)?;
     // What does not parse is no error of SQLite's.
-    let mut found: Option<Result<Presence, StoreError>> = None;
-    let (mut registrations, mut created_by): (Option<String>, Option<String>) = (None, None);
-    find(
-        connection,
-        "SELECT revision, as_of, presence, registrations, user, created_by, deleted_at, webhook_enabled FROM states
-         WHERE service = ?1 AND identity = ?2",
-        params![Key(service), identity.as_str()],
-        |row| {
-            state.revision = row.get(0)?;
-            state.as_of = Timestamp::from_millis(row.get(1)?);
-            found = Some(presence::read(row.get_ref(2)?));
-            (registrations, created_by) = (row.get(3)?, row.get(5)?);
-            state.sid = row.get::<_, Option<Key<UserSid>>>(4)?.map(|key| key.0);
-            state.deleted_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_millis);
-            state.webhook_enabled = row.get::<_, Option<bool>>(7)?.unwrap_or(false);
-            Ok(())
-        },
-    )?;
-    state.presence = found.transpose()?.unwrap_or_default();
-    state.registrations = registrations.as_deref().map(read_document).transpose()?.unwrap_or_default();
-    let created_by = created_by.map(|word| word.parse()).transpose();
-    state.created_by = created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?;
-    Ok(state)
+    let parse = || {
+        let created_by = created_by.transpose();
+        Ok(UserState {
+            sid: sid.map(|Key(sid)| sid),
+            created_by: created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?,
+            webhook_enabled: webhook_enabled.unwrap_or(false),
+            presence: presence?,
+            registrations: registrations?,
+            deleted_at: deleted_at.map(Timestamp::from_millis),
+            revision,
+            as_of: Timestamp::from_millis(as_of),
+        })
+    };
+    Ok(parse())
 }
 
 /// Writes a user's state, with what that leads to.
