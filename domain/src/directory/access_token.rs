@@ -64,6 +64,11 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// The HTTP status with which it is answered.
+    pub fn status(self) -> u16 {
+        401
+    }
+
     /// The number in the vendor's error catalogue.
     pub fn code(self) -> u32 {
         match self {
