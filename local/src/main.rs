@@ -9,6 +9,7 @@ mod replay;
 mod serve;
 mod server;
 mod settings;
+mod sockets;
 mod webhooks;
 
 use std::error::Error;
