@@ -21,11 +21,12 @@ use tokio::time::Instant;
 
 use super::frames::Frame;
 
-/// How much may wait for a client, in bytes. One that reads more slowly is cut off, and hears what it missed when it is back.
-const MAX_WAITING: usize = 256 * 1024;
+/// How much may wait for a client while it is still told of changes, in bytes. One that reads more slowly is cut off, and hears
+/// what it missed when it is back. Nor is anything more read from it: its answers would wait too.
+pub(super) const MAX_WAITING: usize = 256 * 1024;
 
-/// How many frames may wait for a client.
-const MAX_WAITING_FRAMES: usize = 1_000;
+/// How much may wait for a client with the answers to what it asked already, in bytes.
+const MAX_ANSWERS: usize = 16 * 1024 * 1024;
 
 /// How long a client may read nothing while something waits for it.
 pub(super) const MAX_BLOCKED: Duration = Duration::from_secs(10);
@@ -85,8 +86,18 @@ impl Wire {
         self.is_text.store(is_text, Ordering::Relaxed);
     }
 
-    /// Sends a frame, after all others. A client for which too much waits is cut off.
+    /// Sends what the client asked for, after everything else.
     pub(super) fn send(&self, frame: &Frame) {
+        self.send_within(MAX_ANSWERS, frame);
+    }
+
+    /// Sends what changed, after everything else.
+    pub(super) fn tell(&self, frame: &Frame) {
+        self.send_within(MAX_WAITING, frame);
+    }
+
+    /// A client for which more waits is cut off.
+    fn send_within(&self, limit: usize, frame: &Frame) {
         let mut state = self.lock();
         if state.is_finished || state.is_cut {
             return;
@@ -95,8 +106,8 @@ impl Wire {
         let sent = if state.waiting.is_empty() { self.stream.try_write(bytes) } else { Ok(0) };
         match sent {
             Ok(sent) if sent == bytes.len() => return,
-            Ok(sent) => state.wait(bytes.slice(sent..)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.wait(bytes.clone()),
+            Ok(sent) => state.wait(bytes.slice(sent..), limit),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.wait(bytes.clone(), limit),
             Err(_) => state.is_cut = true,
         }
         drop(state);
@@ -129,6 +140,11 @@ impl Wire {
     /// What was asked of the task, once.
     pub(super) fn take_end(&self) -> Option<Cause> {
         self.lock().ends.take()
+    }
+
+    /// Whether so much waits that nothing more should be asked.
+    pub(super) fn is_behind(&self) -> bool {
+        self.lock().bytes > MAX_WAITING
     }
 
     /// Until when the client must have read something, if anything waits for it.
@@ -181,10 +197,10 @@ impl Wire {
 }
 
 impl State {
-    fn wait(&mut self, bytes: Bytes) {
+    fn wait(&mut self, bytes: Bytes, limit: usize) {
         self.bytes += bytes.len();
         self.waiting.push_back(bytes);
         self.blocked_since.get_or_insert_with(Instant::now);
-        self.is_cut = self.bytes > MAX_WAITING || self.waiting.len() > MAX_WAITING_FRAMES;
+        self.is_cut = self.bytes > limit;
     }
 }
