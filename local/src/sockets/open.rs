@@ -6,7 +6,7 @@ use reachability_domain::directory::access_token::Grant;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::Socket;
-use reachability_functions::access_token::{self, NotVerified};
+use reachability_functions::access_token::{self, VerifyError};
 use reachability_gateway::twilsock::{Cause, Opened, Refusal};
 use tracing::{debug, warn};
 
@@ -21,7 +21,7 @@ const CONTINUATION: &str = "CT-";
 pub(super) struct Joined {
     sockets: Arc<Sockets>,
     pub(super) known: Known,
-    /// Why the connection ends; `None` if it never began.
+    /// Why the connection ends; `None` if it did not begin.
     pub(super) reason: Option<EndReason>,
 }
 
@@ -45,17 +45,13 @@ pub(super) async fn open(
     continues: Option<String>,
 ) -> Result<(Opened, Joined), Refusal> {
     let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
-    let (grant, joined, superseded) = loop {
+    let (grant, mut joined, superseded) = loop {
         let (grant, deletions) = verify(&sockets, &token).await?;
         let socket = Socket { user: grant.user.clone(), connection: sockets.presence.new_connection() };
         let token = sockets.ids.random();
         let known = Known { wire: wire.clone(), socket, key: grant.key, token };
         match sockets.registry.add(known.clone(), continues, deletions) {
-            // From here on, the connection ends when nobody waits for it any more.
-            Ok(superseded) => {
-                let reason = Some(EndReason::ConnectionLost);
-                break (grant, Joined { sockets: sockets.clone(), known, reason }, superseded);
-            }
+            Ok(superseded) => break (grant, Joined { sockets: sockets.clone(), known, reason: None }, superseded),
             Err(NotAdded::Outdated) => {}
             Err(NotAdded::TooMany(too_many)) => {
                 debug!(reason = %too_many, "a client is refused");
@@ -71,10 +67,9 @@ pub(super) async fn open(
         if let Some(older) = superseded {
             older.wire.cut();
         }
-        let mut joined = joined;
-        joined.reason = None;
         return Err(Refusal::Unavailable);
     }
+    joined.reason = Some(EndReason::ConnectionLost);
     // After the new connection has begun, so that nobody sees the user offline in between.
     if let Some(older) = &superseded {
         older.wire.end(Cause::Superseded);
@@ -88,8 +83,8 @@ pub(super) async fn verify(sockets: &Sockets, token: &str) -> Result<(Grant, Del
     let deletions = sockets.registry.deletions();
     match access_token::verify(&sockets.app, token).await {
         Ok(grant) => Ok((grant, deletions)),
-        Err(NotVerified::Token(error)) => Err(Refusal::Token(error)),
-        Err(NotVerified::Store(error)) => {
+        Err(VerifyError::Token(error)) => Err(Refusal::Token(error)),
+        Err(VerifyError::Store(error)) => {
             warn!(error = %ErrorChain(&error), "a token could not be verified");
             Err(Refusal::Unavailable)
         }
