@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 pub(crate) use self::deletions::EndingSockets;
-pub(crate) use self::hub::{Hub, Tasks};
+pub(crate) use self::hub::Hub;
 use self::presence::Presence;
 pub(crate) use self::registry::{Limits, Registry};
 pub(crate) use self::upgrade::{Doors, Io, Lent};
@@ -120,8 +120,7 @@ impl Sockets {
 
     /// When it is that time.
     fn instant(&self, at: Timestamp) -> Instant {
-        // One millisecond more, since the time is counted in whole ones.
-        self.started.checked_add(at.since(self.started_at) + Duration::from_millis(1)).unwrap_or_else(|| self.far())
+        self.started.checked_add(at.since(self.started_at)).unwrap_or_else(|| self.far())
     }
 
     /// So late that it never comes.

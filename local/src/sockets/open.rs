@@ -11,7 +11,7 @@ use reachability_gateway::twilsock::{Cause, Opened, Refusal};
 use tracing::{debug, warn};
 
 use super::Sockets;
-use super::registry::{ContinuationToken, Deletions, Known, NotAdded};
+use super::registry::{Deletions, Known, NotAdded};
 use super::wire::Wire;
 
 /// How continuation tokens begin.
@@ -21,6 +21,8 @@ const CONTINUATION: &str = "CT-";
 pub(super) struct Joined {
     sockets: Arc<Sockets>,
     pub(super) known: Known,
+    /// What was deleted before the token was verified.
+    pub(super) deletions: Deletions,
     /// Why the connection ends; `None` if it did not begin.
     pub(super) reason: Option<EndReason>,
 }
@@ -51,7 +53,9 @@ pub(super) async fn open(
         let token = sockets.ids.random();
         let known = Known { wire: wire.clone(), socket, key: grant.key, token };
         match sockets.registry.add(known.clone(), continues, deletions) {
-            Ok(superseded) => break (grant, Joined { sockets: sockets.clone(), known, reason: None }, superseded),
+            Ok(superseded) => {
+                break (grant, Joined { sockets: sockets.clone(), known, deletions, reason: None }, superseded);
+            }
             Err(NotAdded::Outdated) => {}
             Err(NotAdded::TooMany(too_many)) => {
                 debug!(reason = %too_many, "a client is refused");

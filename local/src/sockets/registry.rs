@@ -10,6 +10,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_gateway::twilsock::Cause;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::wire::Wire;
 
@@ -50,6 +51,8 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(crate) struct Registry {
     limits: Limits,
+    /// The files that may still be opened.
+    files: Arc<Semaphore>,
     sockets: Mutex<Sockets>,
 }
 
@@ -80,8 +83,8 @@ pub(super) enum NotAdded {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, sockets: Mutex::default() }
+    pub(crate) fn new(limits: Limits, files: Arc<Semaphore>) -> Self {
+        Self { limits, files, sockets: Mutex::default() }
     }
 
     /// Makes room for a new socket from this address, whose client did not say yet who it is.
@@ -90,6 +93,7 @@ impl Registry {
     /// If there is none.
     pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Result<Place, TooMany> {
         let Limits { all, per_address, strangers, .. } = self.limits;
+        let file = Arc::clone(&self.files).try_acquire_owned();
         let mut sockets = self.lock();
         let from_address = sockets.addresses.get(&address).copied().unwrap_or_default();
         if sockets.is_draining {
@@ -104,12 +108,13 @@ impl Registry {
         if per_address.is_some_and(|limit| from_address >= limit) {
             return Err(TooMany("from one address"));
         }
+        let Ok(file) = file else { return Err(TooMany("for the open files that the system allows")) };
         sockets.all += 1;
         sockets.strangers += 1;
         if per_address.is_some() {
             *sockets.addresses.entry(address).or_default() += 1;
         }
-        Ok(Place { registry: self.clone(), address, is_stranger: true })
+        Ok(Place { registry: self.clone(), address, is_stranger: true, _file: file })
     }
 
     /// What was deleted until now. A token that is verified after this is good as long as nothing more is deleted.
@@ -209,9 +214,9 @@ impl Registry {
         self.lock().is_draining
     }
 
-    /// How many sockets there are, with those who did not say yet who they are.
+    /// How many sockets are open.
     pub(super) fn count(&self) -> usize {
-        self.lock().all
+        self.lock().users.values().map(Vec::len).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Sockets> {
@@ -254,6 +259,7 @@ pub(super) struct Place {
     registry: Arc<Registry>,
     address: IpAddr,
     is_stranger: bool,
+    _file: OwnedSemaphorePermit,
 }
 
 impl Place {
@@ -294,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_for_so_many() {
-        let registry = Arc::new(Registry::new(LIMITS));
+        let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
         let [here, there]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
         let mut places: Vec<Place> = (0..3).map(|_| registry.place(here).unwrap()).collect();
         assert_eq!(registry.place(here).unwrap_err(), TooMany("that did not say who they are"));
@@ -303,16 +309,15 @@ mod tests {
         assert_eq!(registry.place(here).unwrap_err(), TooMany("from one address"));
         places.push(registry.place(there).unwrap());
         assert_eq!(registry.place(there).unwrap_err(), TooMany("in all"));
-        assert_eq!(registry.count(), 5);
         places.clear();
-        assert_eq!(registry.count(), 0);
+        assert_eq!(registry.lock().all, 0);
         assert!(registry.lock().addresses.is_empty());
         registry.place(here).unwrap();
     }
 
     #[tokio::test]
     async fn users_and_services_have_so_many() {
-        let registry = Registry::new(LIMITS);
+        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
         let now = registry.deletions();
         let (first, second) = (known(1, 1, "alice").await, known(2, 1, "alice").await);
         assert!(registry.add(first.clone(), None, now).unwrap().is_none());
@@ -337,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_deleted_ends_sockets() {
-        let registry = Registry::new(LIMITS);
+        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
         let [a, b, c] = [known(1, 1, "alice").await, known(2, 2, "alice").await, known(3, 1, "bob").await];
         for known in [&a, &b, &c] {
             registry.add(known.clone(), None, registry.deletions()).unwrap();
