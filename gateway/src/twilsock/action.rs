@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::twilsock::input::RequestNumber;
 use reachability_domain::directory::access_token::Grant;
+use reachability_domain::secret::Secret;
 
 /// Something to do. Actions are done in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +15,14 @@ pub enum Action {
     /// hears that it is open, it reads itself as online. Then give [`Input::Opened`](super::Input::Opened).
     Open {
         /// The access token.
-        token: String,
+        token: Secret,
         /// The continuation token of an earlier socket of the same client.
         continuation_token: Option<String>,
     },
     /// Verify the token. Then give [`Input::Verified`](super::Input::Verified).
     Verify {
         /// The access token.
-        token: String,
+        token: Secret,
     },
     /// The client has a new token, of the same user: from now on the socket is one of this grant's key.
     Renewed(Grant),

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use reachability_domain::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -69,7 +70,7 @@ pub struct Header<'a> {
     /// The media type of the payload.
     pub payload_type: Option<String>,
     /// The access token, in `init` and `update`.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// In `init`: what the client was given on an earlier socket.
     pub continuation_token: Option<String>,
     /// The request, in `message`.

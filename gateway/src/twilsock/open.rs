@@ -2,6 +2,7 @@
 
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::identity::UserKey;
+use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,7 @@ impl Open {
         }
         self.update = Some(header.id.into_owned());
         // A token that is not there is as good as an empty one.
-        vec![Action::Verify { token: header.token.unwrap_or_default() }]
+        vec![Action::Verify { token: header.token.unwrap_or_else(|| Secret::new("")) }]
     }
 
     pub(crate) fn verified(&mut self, result: Result<Grant, Refusal>, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
