@@ -5,7 +5,8 @@
 //!
 //! A *shell* holds the sockets. It gives a session what happens (a frame, an answer, a time), and does what the session
 //! says. So the same code runs in one process, and where nothing is kept between two frames.
+//!
+//! `docs/twilsock.md` describes the protocol as it is spoken here.
 
-pub mod stand_in;
 pub mod sync;
 pub mod twilsock;

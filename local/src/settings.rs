@@ -15,6 +15,7 @@ use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
 use crate::sockets::Limits as SocketLimits;
+use crate::token::TokenSettings;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -36,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the REST API and handle events, until SIGTERM or Ctrl-C
     Serve(ServeSettings),
+    /// Print an access token, with which a client of a user connects. A server may be using the data directory
+    Token(TokenSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
@@ -311,7 +314,7 @@ impl Cli {
         let serve = match &self.command {
             None => &self.serve,
             Some(Command::Serve(serve)) => serve,
-            Some(Command::Replay(_)) => return Ok(()),
+            Some(Command::Token(_) | Command::Replay(_)) => return Ok(()),
         };
         if serve.auth_token.as_ref().is_some_and(|token| !is_auth_token(token)) {
             let text = "invalid value for '--auth-token <TOKEN>': expected 16 to 256 visible ASCII characters\n";

@@ -2,26 +2,27 @@
 
 use bytes::Bytes;
 
-use crate::stand_in::Grant;
 use crate::twilsock::input::RequestNumber;
+use reachability_domain::directory::access_token::Grant;
+use reachability_domain::secret::Secret;
 
 /// Something to do. Actions are done in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send one WebSocket message: of type text if the client's last one was, else binary.
     Send(Bytes),
-    /// Verify the token, count the socket against the limits, register it, and let its connection begin. Then give
-    /// [`Input::Opened`](super::Input::Opened).
+    /// Verify the token, count the socket against the limits, register it, and let its connection begin: when the client
+    /// hears that it is open, it reads itself as online. Then give [`Input::Opened`](super::Input::Opened).
     Open {
         /// The access token.
-        token: String,
+        token: Secret,
         /// The continuation token of an earlier socket of the same client.
         continuation_token: Option<String>,
     },
     /// Verify the token. Then give [`Input::Verified`](super::Input::Verified).
     Verify {
         /// The access token.
-        token: String,
+        token: Secret,
     },
     /// The client has a new token, of the same user: from now on the socket is one of this grant's key.
     Renewed(Grant),
@@ -32,7 +33,8 @@ pub enum Action {
         /// The request.
         http: UpstreamRequest,
     },
-    /// Register watches, then read the maps. Then give [`Input::Subscribed`](super::Input::Subscribed).
+    /// Register watches, before anything else is done for the session. Then read the maps, so that no change is missed
+    /// between, and give [`Input::Subscribed`](super::Input::Subscribed).
     Subscribe {
         /// Names the request.
         request: RequestNumber,
@@ -46,7 +48,8 @@ pub enum Action {
     },
     /// The client said goodbye: its connection ends now, without a grace period.
     Goodbye,
-    /// Close the WebSocket. Nothing follows: the session takes no more inputs.
+    /// Close the WebSocket, after what was sent. Nothing follows: further inputs lead to nothing. Without a
+    /// [`Action::Goodbye`] before it, the connection of the session ends as a lost one.
     Close {
         /// The code of the close frame.
         code: u16,

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::stand_in::{Grant, TokenError, UserView};
 use crate::twilsock::action::Asked;
+use reachability_domain::directory::access_token::{Grant, TokenError};
+use reachability_domain::presence::view::UserView;
 
 /// Names a request of a session among those that are under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

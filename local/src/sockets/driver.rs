@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use reachability_domain::directory::access_token::Grant;
-use reachability_domain::metrics::{Counter, Metrics};
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::map::UserMap;
 use reachability_domain::sid::{Sid, UserSid};
@@ -161,7 +161,7 @@ impl Driver {
         let due = match self.stage {
             Stage::Closing(until) => until,
             // What the client sent is not read now, so it cannot be too late.
-            Stage::Open if !self.reads() => self.sockets.far(),
+            Stage::Open if self.is_busy() => self.sockets.far(),
             Stage::Open | Stage::Closed => self.sockets.instant(self.session.due_at(&self.sockets.settings)),
         };
         self.wire.blocked_until().map_or(due, |blocked| due.min(blocked))
@@ -176,7 +176,7 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open if self.reads() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
+            Stage::Open if !self.is_busy() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
                 self.step(Input::Tick);
             }
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}
@@ -251,12 +251,14 @@ impl Driver {
 
     /// Whether frames of the client are read now.
     fn reads(&self) -> bool {
-        self.stage == Stage::Open && self.work.len() < MAX_REQUESTS && !self.is_opening() && !self.wire.is_behind()
+        // The first work of a socket is to open its session.
+        let is_opening = self.joined.is_none() && !self.work.is_empty();
+        self.stage == Stage::Open && !is_opening && !self.is_busy()
     }
 
-    /// The first work of a socket is to open its session.
-    fn is_opening(&self) -> bool {
-        self.joined.is_none() && !self.work.is_empty()
+    /// Whether the client asked for so much that it has to wait.
+    fn is_busy(&self) -> bool {
+        self.work.len() >= MAX_REQUESTS || self.wire.is_behind()
     }
 
     /// Handles what the reader kept. Returns whether anything was done.
@@ -367,7 +369,11 @@ impl Driver {
                 }
             }
             Action::Goodbye => self.leave(EndReason::ClientClosed),
-            Action::Close { code, reason } => self.close(&Frame::close(code, reason)),
+            Action::Close { code, reason } => {
+                // 1001: the client does not answer, or the server stops.
+                self.leave(if code == 1001 { EndReason::ConnectionLost } else { EndReason::ServerClosed });
+                self.close(&Frame::close(code, reason));
+            }
         }
     }
 

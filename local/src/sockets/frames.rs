@@ -11,6 +11,9 @@ use reachability_gateway::twilsock::settings::MAX_FRAME;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+/// The longest header of a frame to send, in bytes.
+const MAX_HEADER: usize = 10;
+
 /// A frame to send, with its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame(Bytes);
@@ -34,7 +37,7 @@ impl Frame {
 
     fn encode(opcode: OpCode, payload: &[u8]) -> Self {
         let header = FrameHeader { opcode, ..FrameHeader::default() };
-        let mut bytes = Vec::with_capacity(FrameHeader::MAX_SIZE + payload.len());
+        let mut bytes = Vec::with_capacity(MAX_HEADER + payload.len());
         // A vector can always be written to.
         let _ = header.format(payload.len() as u64, &mut bytes);
         bytes.extend_from_slice(payload);

@@ -6,6 +6,7 @@ use reachability_domain::directory::access_token::Grant;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::Socket;
+use reachability_domain::secret::Secret;
 use reachability_functions::access_token::{self, VerifyError};
 use reachability_gateway::twilsock::{Cause, Opened, Refusal};
 use tracing::{debug, warn};
@@ -43,7 +44,7 @@ impl Drop for Joined {
 pub(super) async fn open(
     sockets: Arc<Sockets>,
     wire: Arc<Wire>,
-    token: String,
+    token: Secret,
     continues: Option<String>,
 ) -> Result<(Opened, Joined), Refusal> {
     let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
@@ -83,9 +84,9 @@ pub(super) async fn open(
 }
 
 /// What a token grants, as of what was deleted until then.
-pub(super) async fn verify(sockets: &Sockets, token: &str) -> Result<(Grant, Deletions), Refusal> {
+pub(super) async fn verify(sockets: &Sockets, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
     let deletions = sockets.registry.deletions();
-    match access_token::verify(&sockets.app, token).await {
+    match access_token::verify(&sockets.app, token.expose()).await {
         Ok(grant) => Ok((grant, deletions)),
         Err(VerifyError::Token(error)) => Err(Refusal::Token(error)),
         Err(VerifyError::Store(error)) => {
