@@ -14,6 +14,7 @@ mod push_server;
 mod queue;
 mod readme;
 mod recorded_log;
+mod sockets;
 mod stream;
 mod twilio_clients;
 mod upgrade;
