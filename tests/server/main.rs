@@ -15,6 +15,7 @@ mod queue;
 mod readme;
 mod recorded_log;
 mod stream;
+mod tokens;
 mod twilio_clients;
 mod upgrade;
 mod webhook_kills;
