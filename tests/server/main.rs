@@ -16,6 +16,7 @@ mod readme;
 mod recorded_log;
 mod sockets;
 mod stream;
+mod tokens;
 mod twilio_clients;
 mod upgrade;
 mod webhook_kills;
