@@ -176,7 +176,9 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
+            Stage::Open
+                if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() =>
+            {
                 self.step(Input::Tick);
             }
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}
@@ -438,5 +440,22 @@ fn watched_user(map: &str) -> Option<UserSid> {
     match UserMap::asked_for(map, UserSid::from_bits(0))? {
         UserMap::Info(user) => Some(user),
         UserMap::Conversations(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn print_sizes() {
+        println!(
+            "driver {} session {} open {} wire {} timer {}",
+            size_of::<Driver>(),
+            size_of::<Session>(),
+            size_of::<OpenSession>(),
+            size_of::<Wire>(),
+            size_of::<Sleep>()
+        );
     }
 }

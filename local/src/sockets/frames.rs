@@ -137,11 +137,7 @@ impl Reader {
     }
 
     /// Handles complete frames. Returns how many bytes they had.
-    fn frames(
-        &mut self,
-        bytes: &mut [u8],
-        handle: &mut impl FnMut(Received<'_>) -> Next,
-    ) -> Result<usize, Violation> {
+    fn frames(&mut self, bytes: &mut [u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<usize, Violation> {
         let mut used = 0;
         while let Some((header, payload)) = next_frame(&bytes[used..], self.begun_length())? {
             let (start, end) = (used + payload.start, used + payload.end);
@@ -191,11 +187,7 @@ impl Reader {
     }
 }
 
-fn message(
-    is_text: bool,
-    payload: &[u8],
-    handle: &mut impl FnMut(Received<'_>) -> Next,
-) -> Result<Next, Violation> {
+fn message(is_text: bool, payload: &[u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<Next, Violation> {
     if is_text && std::str::from_utf8(payload).is_err() {
         return Err(Violation::NotUtf8);
     }
@@ -332,6 +324,25 @@ mod tests {
             ([masked(0x02, &half), masked(0x80, &half)].concat(), Violation::TooLong),
         ] {
             assert_eq!(read(&bytes, bytes.len()), Err(violation), "{:?}", &bytes[..2]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_can_be_read(bytes: Vec<u8>, cuts: Vec<proptest::sample::Index>, pauses: Vec<bool>) {
+            let (mut reader, mut pauses) = (Reader::default(), pauses.into_iter());
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            places.sort_unstable();
+            let (mut rest, mut start) = (&bytes[..], 0);
+            for place in places.into_iter().chain([bytes.len()]) {
+                let (piece, more) = rest.split_at(place - start);
+                (rest, start) = (more, place);
+                let handle = |_: Received<'_>| if pauses.next() == Some(true) { Next::Pause } else { Next::GoOn };
+                if reader.read(&mut piece.to_vec(), handle).is_err() {
+                    break;
+                }
+                proptest::prop_assert!(reader.rest.len() <= start);
+            }
         }
     }
 
