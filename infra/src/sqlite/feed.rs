@@ -55,7 +55,8 @@ impl Retention {
 /// A connection on which records are written, whose changes go into the feed.
 pub(super) struct Writer<'a> {
     connection: &'a Connection,
-    has_told: Cell<bool>,
+    /// What was added to the feed.
+    told: RefCell<Vec<FeedEntry>>,
     writes_service: Cell<bool>,
     /// Those that were read: nobody else changes one before the write is done.
     configurations: RefCell<HashMap<ServiceSid, Option<Configuration>>>,
@@ -91,7 +92,7 @@ impl Writer<'_> {
         &self,
         service: ServiceSid,
         identity: Option<&Identity>,
-        entry: &FeedEntry,
+        entry: FeedEntry,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let follow_ups = (!entry.follow_ups.is_empty()).then_some(&entry.follow_ups);
@@ -110,7 +111,7 @@ impl Writer<'_> {
                 webhooks.map(write_document).transpose()?,
             ],
         )?;
-        self.has_told.set(true);
+        self.told.borrow_mut().push(entry);
         Ok(())
     }
 }
@@ -142,19 +143,23 @@ impl SqliteStore {
         let run = |connection: &Connection| {
             let writer = Writer {
                 connection,
-                has_told: Cell::new(false),
+                told: RefCell::default(),
                 writes_service: Cell::new(false),
                 configurations: RefCell::default(),
             };
-            write(&writer).map(|written| (written, writer.has_told.get(), writer.writes_service.get()))
+            write(&writer).map(|written| (written, writer.told.into_inner(), writer.writes_service.get()))
         };
         let (feed_written, services) = (self.feed_written.clone(), self.database.services.clone());
-        let then = move |(written, has_told, writes_service)| {
+        let at_commit = self.at_commit.clone();
+        let then = move |(written, told, writes_service): (T, Vec<FeedEntry>, bool)| {
             if writes_service {
                 services.forget();
             }
-            if has_told {
+            if !told.is_empty() {
                 feed_written.notify_one();
+                if let Some(at_commit) = at_commit {
+                    at_commit.committed(told);
+                }
             }
             written
         };
@@ -223,6 +228,7 @@ impl SqliteFeed {
                         follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         position: Some(id),
+                        sequence: 0,
                     };
                     Ok(FeedRow { id, entry })
                 })
