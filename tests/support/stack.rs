@@ -73,8 +73,10 @@ pub fn built() -> &'static Path {
     BUILT.get_or_init(|| {
         let directory = root().join("target/sam-build");
         let mut build = sam::command();
-        // Optimising across crates takes minutes and does not matter to the tests.
-        build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        // Optimising takes minutes and does not matter to the tests.
+        for (setting, value) in [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
+            build.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+        }
         build.arg("build").arg("--build-dir").arg(&directory).args(["--parameter-overrides", &architecture()]);
         succeed(build.current_dir(root()));
         directory
