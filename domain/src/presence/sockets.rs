@@ -24,7 +24,6 @@ pub trait Sockets: Send + Sync {
     /// Forgets sockets. One that is not known is no error.
     async fn closed(&self, sockets: &[Socket]) -> Result<(), StoreError>;
 
-    /// The sockets that are remembered, in the order of their connections' ids, those after this one (`None`: from the
-    /// first), at most so many.
-    async fn open(&self, after: Option<&ConnectionId>, at_most: usize) -> Result<Vec<Socket>, StoreError>;
+    /// Some of the sockets that are remembered, at most so many; none if there is none.
+    async fn open(&self, at_most: usize) -> Result<Vec<Socket>, StoreError>;
 }
