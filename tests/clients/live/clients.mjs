@@ -78,9 +78,13 @@ export class Clients {
   }
 
   async #run({ act, client: name, token, uri, user, method, args = [] }) {
-    if (act === "open") {
-      this.#open(name, token, uri);
-      return null;
+    const options = { Twilsock: { uri } };
+    if (act === "open") return this.#listen(name, new this.#Client(token, options));
+    if (act === "create") return this.#listen(name, await this.#Client.create(token, options));
+    if (act === "registrations") {
+      const asked = [];
+      this.#Client.populateInitRegistrations({ populateInitRegistrations: (types) => asked.push(...types) });
+      return asked;
     }
     if (act === "static") return this.#Client[method](...args);
     const client = this.#clients.get(name);
@@ -92,8 +96,7 @@ export class Clients {
     throw new Error(`nothing can do ${act}`);
   }
 
-  #open(name, token, uri) {
-    const client = new this.#Client(token, { Twilsock: { uri } });
+  #listen(name, client) {
     this.#clients.set(name, client);
     for (const event of EVENTS) {
       client.on(event, (value) => this.#emit({ client: name, event, value: describe(value, this.#Client) }));

@@ -1,0 +1,9 @@
+//! The vendor's own live clients, unmodified, in Node and in a browser, which a test tells what to do.
+
+mod client;
+mod place;
+mod program;
+
+pub use client::Live;
+pub use place::{Key, Place};
+pub use program::{Library, Program};

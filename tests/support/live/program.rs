@@ -1,0 +1,193 @@
+//! A process with clients of a library.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::timeout;
+
+use crate::clients;
+use crate::server::PATIENCE;
+
+/// A library with live clients, and where it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// `@twilio/conversations` 3.0.1.
+    Conversations,
+    /// `@twilio/conversations` 2.7.0.
+    Conversations27,
+    /// `@twilio/conversations` 2.2.0.
+    Conversations22,
+    /// The bundle for browsers of `@twilio/conversations` 3.0.1, in Chromium.
+    Browser,
+    /// `twilio-chat` 6.0.0.
+    Chat,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Conversations, Self::Conversations27, Self::Conversations22, Self::Browser, Self::Chat];
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Conversations => &["@twilio/conversations"],
+            Self::Conversations27 => &["conversations-2.7"],
+            Self::Conversations22 => &["conversations-2.2"],
+            Self::Browser => &["@twilio/conversations", "browser"],
+            Self::Chat => &["twilio-chat"],
+        }
+    }
+
+    /// What it calls the list of the own conversations.
+    pub fn own_conversations(self) -> &'static str {
+        if self == Self::Chat { "getSubscribedChannels" } else { "getSubscribedConversations" }
+    }
+}
+
+/// A process with clients of one library. It is killed when dropped.
+pub struct Program {
+    library: Library,
+    _process: Child,
+    input: AsyncMutex<ChildStdin>,
+    said: Arc<Said>,
+    next_id: AtomicU64,
+    /// The process with the clients, or the group of a browser's processes.
+    target: String,
+}
+
+/// What a program has said.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<Value>>,
+    more: Notify,
+}
+
+impl Said {
+    /// Waits until something can be found in what was said.
+    async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let more = self.more.notified();
+                if let Some(found) = find(&self.lines.lock().unwrap()) {
+                    return found;
+                }
+                assert!(!self.has_ended(), "{what}, but the program has ended: {}", self.text());
+                more.await;
+            }
+        });
+        match found.await {
+            Ok(found) => found,
+            Err(_) => panic!("{what}, but in vain: {}", self.text()),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lines.lock().unwrap().last().is_some_and(|line| line["ended"] == true)
+    }
+
+    /// All of it.
+    fn text(&self) -> String {
+        self.lines.lock().unwrap().iter().map(|line| format!("\n{line}")).collect()
+    }
+}
+
+impl Program {
+    /// Starts it.
+    pub async fn start(library: Library) -> Self {
+        let mut command = Command::from(clients::node("live/main.mjs"));
+        for name in clients::DETOURS {
+            command.env_remove(name);
+        }
+        command
+            .args(library.arguments())
+            .env("REACHABILITY_CHROMIUM", clients::home().join("bin/chromium"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut process = command.spawn().expect("the clients can be run: run tests/clients/setup");
+        let said = Arc::new(Said::default());
+        let (mut lines, hearing) = (BufReader::new(process.stdout.take().unwrap()).lines(), said.clone());
+        tokio::spawn(async move {
+            loop {
+                let line = lines.next_line().await.unwrap();
+                let said = line
+                    .as_deref()
+                    .map_or_else(|| json!({ "ended": true }), |line| serde_json::from_str(line).unwrap());
+                hearing.lines.lock().unwrap().push(said);
+                hearing.more.notify_waiters();
+                if line.is_none() {
+                    break;
+                }
+            }
+        });
+        let pid = said.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
+        let target = if library == Library::Browser { format!("-{pid}") } else { pid.to_string() };
+        let input = AsyncMutex::new(process.stdin.take().unwrap());
+        Self { library, _process: process, input, said, next_id: AtomicU64::new(0), target }
+    }
+
+    /// The library.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    /// A number that it has not used.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits until something can be found in what it has said.
+    pub(super) async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.said.find(&format!("{:?}: {what}", self.library), find).await
+    }
+
+    /// Reads what it has said.
+    pub(super) fn read<T>(&self, read: impl Fn(&[Value]) -> T) -> T {
+        read(&self.said.lines.lock().unwrap())
+    }
+
+    /// All that it has said.
+    pub fn text(&self) -> String {
+        self.said.text()
+    }
+
+    /// Sends the process with the clients a signal: `KILL`, `STOP`, or `CONT`.
+    pub async fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args(["-s", signal, "--", &self.target]).status().await;
+        assert!(status.unwrap().success(), "{:?} is there", self.library);
+    }
+
+    /// Calls a static method of the library's client.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub async fn static_call(&self, method: &str, arguments: Value) -> Result<Value, Value> {
+        self.run(json!({ "act": "static", "method": method, "args": arguments })).await
+    }
+
+    /// The types of messages that the library asks for when it connects.
+    pub async fn init_registrations(&self) -> Value {
+        self.run(json!({ "act": "registrations" })).await.unwrap()
+    }
+
+    /// Has it carry out a command.
+    ///
+    /// # Errors
+    /// What the library says about it.
+    pub async fn run(&self, mut command: Value) -> Result<Value, Value> {
+        let id = self.next_id();
+        command["id"] = id.into();
+        let what = command.to_string();
+        self.input.lock().await.write_all(format!("{what}\n").as_bytes()).await.unwrap();
+        let reply = |lines: &[Value]| {
+            let reply = lines.iter().find(|line| line["reply"] == id)?;
+            Some(if reply["error"].is_null() { Ok(reply["ok"].clone()) } else { Err(reply["error"].clone()) })
+        };
+        self.find(&what, reply).await
+    }
+}
