@@ -100,7 +100,7 @@ async fn profiles() {
         let program = Program::start(library).await;
         let alice = Live::start(&program, &place, "alice").await;
         let bob = Live::start(&program, &place, "bob").await;
-        assert_eq!(alice.user("bob").await["friendlyName"], "bob", "{library:?}");
+        assert_eq!(alice.user("bob").await["friendlyName"], json!(null), "{library:?}");
         assert_eq!(alice.user("bob").await["attributes"], json!({}), "{library:?}");
 
         // By the owner, and by the user itself.

@@ -3,7 +3,9 @@
 mod client;
 mod place;
 mod program;
+mod said;
 
 pub use client::Live;
 pub use place::{Key, Place};
 pub use program::{Library, Program};
+pub use said::Said;

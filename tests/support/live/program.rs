@@ -1,17 +1,16 @@
 //! A process with clients of a library.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio::time::timeout;
+use tokio::sync::Mutex;
 
+use super::Said;
 use crate::clients;
-use crate::server::PATIENCE;
 
 /// A library with live clients, and where it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,47 +52,11 @@ impl Library {
 pub struct Program {
     library: Library,
     _process: Child,
-    input: AsyncMutex<ChildStdin>,
+    input: Mutex<ChildStdin>,
     said: Arc<Said>,
     next_id: AtomicU64,
     /// The process with the clients, or the group of a browser's processes.
     target: String,
-}
-
-/// What a program has said.
-#[derive(Default)]
-struct Said {
-    lines: Mutex<Vec<Value>>,
-    more: Notify,
-}
-
-impl Said {
-    /// Waits until something can be found in what was said.
-    async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
-        let found = timeout(PATIENCE, async {
-            loop {
-                let more = self.more.notified();
-                if let Some(found) = find(&self.lines.lock().unwrap()) {
-                    return found;
-                }
-                assert!(!self.has_ended(), "{what}, but the program has ended: {}", self.text());
-                more.await;
-            }
-        });
-        match found.await {
-            Ok(found) => found,
-            Err(_) => panic!("{what}, but in vain: {}", self.text()),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.lines.lock().unwrap().last().is_some_and(|line| line["ended"] == true)
-    }
-
-    /// All of it.
-    fn text(&self) -> String {
-        self.lines.lock().unwrap().iter().map(|line| format!("\n{line}")).collect()
-    }
 }
 
 impl Program {
@@ -110,24 +73,10 @@ impl Program {
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         let mut process = command.spawn().expect("the clients can be run: run tests/clients/setup");
-        let said = Arc::new(Said::default());
-        let (mut lines, hearing) = (BufReader::new(process.stdout.take().unwrap()).lines(), said.clone());
-        tokio::spawn(async move {
-            loop {
-                let line = lines.next_line().await.unwrap();
-                let said = line
-                    .as_deref()
-                    .map_or_else(|| json!({ "ended": true }), |line| serde_json::from_str(line).unwrap());
-                hearing.lines.lock().unwrap().push(said);
-                hearing.more.notify_waiters();
-                if line.is_none() {
-                    break;
-                }
-            }
-        });
+        let said = Said::by(&mut process);
         let pid = said.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
         let target = if library == Library::Browser { format!("-{pid}") } else { pid.to_string() };
-        let input = AsyncMutex::new(process.stdin.take().unwrap());
+        let input = Mutex::new(process.stdin.take().unwrap());
         Self { library, _process: process, input, said, next_id: AtomicU64::new(0), target }
     }
 
@@ -148,7 +97,7 @@ impl Program {
 
     /// Reads what it has said.
     pub(super) fn read<T>(&self, read: impl Fn(&[Value]) -> T) -> T {
-        read(&self.said.lines.lock().unwrap())
+        self.said.read(read)
     }
 
     /// All that it has said.
