@@ -93,6 +93,11 @@ impl ConnectionId {
     /// This project's limit: longer than any gateway's ids.
     pub const MAX_BYTES: usize = 128;
 
+    /// The id of the connection with this number of a run of our own gateway, which a random number names.
+    pub fn numbered(run: u64, number: u64) -> Self {
+        Self(format!("{run:016x}-{number:x}").into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

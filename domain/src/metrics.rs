@@ -66,11 +66,23 @@ pub enum Counter {
     WebhooksDropped,
     /// Requests to AWS that were retried.
     WriteRetries,
+    /// Sockets that were opened.
+    SocketsOpened,
+    /// Sockets that were closed.
+    SocketsClosed,
+    /// Messages that clients sent on their sockets.
+    FramesReceived,
+    /// Messages that clients were sent on their sockets.
+    FramesSent,
+    /// Watches that sockets began.
+    WatchesBegun,
+    /// Watches that sockets ended.
+    WatchesEnded,
 }
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 34] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
@@ -99,6 +111,12 @@ impl Counter {
         Self::WebhooksDead,
         Self::WebhooksDropped,
         Self::WriteRetries,
+        Self::SocketsOpened,
+        Self::SocketsClosed,
+        Self::FramesReceived,
+        Self::FramesSent,
+        Self::WatchesBegun,
+        Self::WatchesEnded,
     ];
 }
 
@@ -135,6 +153,9 @@ pub trait Metrics: Debug + Send + Sync {
 
     /// Records the age of an event at the time it was applied.
     fn event_age(&self, age: Duration);
+
+    /// Records how long it took from the commit of a change until its watchers were told.
+    fn fan_out(&self, took: Duration);
 }
 
 impl dyn Metrics + '_ {

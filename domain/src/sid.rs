@@ -121,6 +121,8 @@ sids! {
     CredentialSid = "CR";
     /// A notification that was sent.
     NotificationSid = "NT";
+    /// A map of a user, as the vendor's clients read it ([`crate::presence::map`]).
+    MapSid = "MP";
     /// A request, as returned in `Twilio-Request-Id`.
     RequestSid = "RQ";
 }

@@ -6,7 +6,9 @@
 //! that the handler's signature names ([`app::Ports`]); `http` has what all routes share. There is one implementation
 //! of every route; `router` has all of them.
 
+pub mod access_token;
 pub mod app;
+pub mod client;
 pub mod event_stream;
 mod http;
 mod routes;

@@ -14,14 +14,25 @@ use serde_json::{Map, Value, json};
 /// The metric for the age of events when they are applied, in milliseconds.
 const EVENT_AGE: &str = "EventAge";
 
+/// The metric for the time that it takes to tell watchers, in microseconds.
+const FAN_OUT: &str = "FanOut";
+
 /// Maximum number of values per metric and line.
 const MAX_VALUES: usize = 100;
 
 /// Collects metrics until they are written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EmfMetrics {
     counts: [AtomicU64; Counter::ALL.len()],
     ages: Mutex<Vec<u64>>,
+    fan_outs: Mutex<Vec<u64>>,
+}
+
+impl Default for EmfMetrics {
+    fn default() -> Self {
+        let counts = array::from_fn(|_| AtomicU64::default());
+        Self { counts, ages: Mutex::default(), fan_outs: Mutex::default() }
+    }
 }
 
 impl Metrics for EmfMetrics {
@@ -29,12 +40,20 @@ impl Metrics for EmfMetrics {
         self.counts[counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Drops values beyond a limit.
     fn event_age(&self, age: Duration) {
-        let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
-        if ages.len() < MAX_VALUES {
-            ages.push(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        }
+        record(&self.ages, age.as_millis());
+    }
+
+    fn fan_out(&self, took: Duration) {
+        record(&self.fan_outs, took.as_micros());
+    }
+}
+
+/// Drops values beyond a limit.
+fn record(values: &Mutex<Vec<u64>>, value: u128) {
+    let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+    if values.len() < MAX_VALUES {
+        values.push(u64::try_from(value).unwrap_or(u64::MAX));
     }
 }
 
@@ -56,7 +75,8 @@ impl EmfMetrics {
     /// Takes the metrics since the last call as one line; `None` if there are none.
     fn take_line(&self, stack: &str, now: Timestamp) -> Option<String> {
         let counts: [u64; Counter::ALL.len()] = array::from_fn(|i| self.counts[i].swap(0, Ordering::Relaxed));
-        let ages = std::mem::take(&mut *self.ages.lock().unwrap_or_else(PoisonError::into_inner));
+        let [ages, fan_outs] = [&self.ages, &self.fan_outs]
+            .map(|values| std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner)));
         let mut values = Map::new();
         let mut definitions = Vec::new();
         for (counter, count) in Counter::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
@@ -64,9 +84,11 @@ impl EmfMetrics {
             definitions.push(json!({ "Name": name, "Unit": "Count" }));
             values.insert(name, count.into());
         }
-        if !ages.is_empty() {
-            definitions.push(json!({ "Name": EVENT_AGE, "Unit": "Milliseconds" }));
-            values.insert(EVENT_AGE.to_owned(), ages.into());
+        for (name, unit, measured) in [(EVENT_AGE, "Milliseconds", ages), (FAN_OUT, "Microseconds", fan_outs)] {
+            if !measured.is_empty() {
+                definitions.push(json!({ "Name": name, "Unit": unit }));
+                values.insert(name.to_owned(), measured.into());
+            }
         }
         if definitions.is_empty() {
             return None;
@@ -91,6 +113,7 @@ mod tests {
         metrics.add(Counter::EventsApplied);
         metrics.add(Counter::WriteRetries);
         metrics.event_age(Duration::from_millis(250));
+        metrics.fan_out(Duration::from_millis(1));
         let line: Value = serde_json::from_str(&metrics.take_line("test", now).unwrap()).unwrap();
         assert_eq!(
             line,
@@ -98,6 +121,7 @@ mod tests {
                 "EventsApplied": 2,
                 "WriteRetries": 1,
                 "EventAge": [250],
+                "FanOut": [1000],
                 "Stack": "test",
                 "_aws": {
                     "Timestamp": 1_795_132_800_000_i64,
@@ -108,6 +132,7 @@ mod tests {
                             { "Name": "EventsApplied", "Unit": "Count" },
                             { "Name": "WriteRetries", "Unit": "Count" },
                             { "Name": "EventAge", "Unit": "Milliseconds" },
+                            { "Name": "FanOut", "Unit": "Microseconds" },
                         ],
                     }],
                 },

@@ -33,6 +33,8 @@ pub(crate) enum DataDirError {
     },
     #[error("another reachability already uses the data directory {0} (choose another with --data-dir)")]
     InUse(PathBuf),
+    #[error("there is no account in {0} (start the server first, or choose another directory with --data-dir)")]
+    NoAccount(PathBuf),
     #[error("cannot read or write the account's file {path}")]
     File {
         path: PathBuf,
@@ -136,6 +138,12 @@ impl DataDir {
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
+}
+
+/// The account and the path of the database in a directory that a server may be using. Creates nothing.
+pub(crate) fn known_account(directory: &Path) -> Result<(Account, PathBuf), DataDirError> {
+    let account = kept_account(directory)?.ok_or_else(|| DataDirError::NoAccount(directory.to_owned()))?;
+    Ok((account, directory.join(DATABASE)))
 }
 
 /// A failed first start removes the directory that it created, so that the next one starts clean. A directory that

@@ -9,6 +9,8 @@ mod replay;
 mod serve;
 mod server;
 mod settings;
+mod sockets;
+mod token;
 mod webhooks;
 
 use std::error::Error;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
+            Command::Token(settings) => token::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
         }
     });

@@ -24,6 +24,11 @@ impl<S> WithRefusals<S> {
     pub(crate) fn of(inner: S) -> Self {
         Self { inner, refusal: vec![] }
     }
+
+    /// The connection.
+    pub(crate) fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
 }
 
 impl<S: AsyncWrite + Unpin> WithRefusals<S> {

@@ -25,7 +25,7 @@ use reachability_infra::sqlite::{
     Database, EventQueue, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
-use reachability_worker::{Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts};
+use reachability_worker::{Failure, Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,7 +33,10 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::data_dir::{DataDir, DataDirError, account_file};
+use crate::server::Files;
 use crate::settings::ServeSettings;
+use crate::sockets::presence::{self, Presence};
+use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
 use crate::{consumer, feed, server, webhooks};
 
 /// Why the server stopped or did not start.
@@ -57,6 +60,8 @@ pub(crate) enum ServeError {
     },
     #[error("the database failed")]
     Store(#[from] StoreError),
+    #[error("the sockets of an earlier run cannot be ended")]
+    Sockets(#[from] Failure),
     #[error("a queue consumer stopped")]
     Consumer(#[source] tokio::task::JoinError),
     #[error("signals cannot be handled")]
@@ -75,7 +80,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let pushes = PushQueue::new(database.clone());
     let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
     let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
-    let store = Arc::new(SqliteStore::new(database));
+    let files = Files::all();
+    let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
+    let (hub, hub_tasks) = Hub::new();
+    let store = Arc::new(SqliteStore::new(database).with_at_commit(hub.clone()));
+    let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
     let stream = EventStream::new(rows.newest().await?);
@@ -84,8 +93,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let ports = Ports {
         accounts: store.clone(),
-        api_keys: store.clone(),
-        services: store.clone(),
+        api_keys: directory.clone(),
+        services: directory,
         users: store.clone(),
         snapshots: store.clone(),
         states: store.clone(),
@@ -113,7 +122,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         ids: ids.clone(),
         metrics: metrics.clone(),
     };
-    let worker = Worker::new(ports, settings.rules(), Duration::ZERO, clock::now);
+    let worker = |rules| Worker::new(ports.clone(), rules, Duration::ZERO, clock::now);
+    let of_earlier = worker(presence::rules(settings.rules(), settings.sockets.restart_grace()));
+    let of_sockets = worker(presence::rules(settings.rules(), settings.rules().grace));
+    let worker = worker(settings.rules());
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
     let ports = PusherPorts {
         services: store.clone(),
@@ -149,10 +161,19 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         pushes: Arc::new(pushes.clone()),
         sinks: vec![],
         webhooks: Some(outbox),
-        metrics,
+        metrics: metrics.clone(),
     };
 
+    let ended = presence::end_earlier(&*store, &of_earlier).await?;
+    let (presence, of_sockets) = Presence::start(store.clone(), of_sockets);
+    hub.start(hub_tasks, registry.clone(), presence.clone(), metrics.clone());
+    let protocol = settings.sockets.protocol();
+    let sockets = Sockets::new(protocol, registry, hub, presence.clone(), app.clone(), Arc::new(Uuids), metrics.clone());
+
     greet(&mut data_dir, &app, &settings, address).await?;
+    if ended > 0 {
+        info!(sockets = ended, "the sockets of an earlier run are lost");
+    }
     tokio::spawn(every_day(store, pushes.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
@@ -160,9 +181,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let fanout = tokio::spawn(feed::run(rows, fanout, stream, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
-    let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(ServeError::Consumer) };
     let server = async {
-        server::run(listener, reachability_functions::router(app, changes), stop).await;
+        server::run(listener, files, reachability_functions::router(app, changes), sockets, stop).await;
+        presence.finish();
         Ok(())
     };
     tokio::try_join!(consumers, server)?;

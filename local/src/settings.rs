@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
+use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
+
+use crate::sockets::Limits as SocketLimits;
+use crate::token::TokenSettings;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
 ///
@@ -33,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the REST API and handle events, until SIGTERM or Ctrl-C
     Serve(ServeSettings),
+    /// Print an access token, with which a client of a user connects. A server may be using the data directory
+    Token(TokenSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
@@ -88,6 +94,88 @@ pub(crate) struct ServeSettings {
 
     #[command(flatten)]
     pub(crate) push: PushSettings,
+
+    #[command(flatten)]
+    pub(crate) sockets: SocketSettings,
+}
+
+/// The sockets of clients.
+#[derive(Debug, Args)]
+pub(crate) struct SocketSettings {
+    /// After how many seconds without anything from a client it is sent a ping. With 3/7 of it (at most 10) for the answer,
+    /// and the grace period, a lost client is offline
+    #[arg(long, env = "REACHABILITY_PING_SECONDS", value_name = "SECONDS", default_value_t = 14,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    ping_seconds: u32,
+
+    /// Seconds from a start to offline for those who were connected before and do not come back
+    #[arg(
+        long,
+        env = "REACHABILITY_RESTART_GRACE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 30,
+        allow_negative_numbers = true
+    )]
+    restart_grace_seconds: u32,
+
+    /// What a client is told when its token expires: a packet, as the vendor does, or that its socket is closed. After the
+    /// packet, a client of the vendor's hangs if it updates its token within three seconds
+    #[arg(long, env = "REACHABILITY_TOKEN_EXPIRY", value_name = "HOW", default_value = "packet")]
+    token_expiry: TokenExpiry,
+
+    /// How many sockets may be open; never more than the limit of open files allows. More are refused
+    #[arg(long, env = "REACHABILITY_MAX_SOCKETS", value_name = "COUNT", default_value_t = 100_000,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    max_sockets: u32,
+
+    /// How many sockets of one service may be open; 0 for as many as there may be in all
+    #[arg(
+        long,
+        env = "REACHABILITY_MAX_SOCKETS_PER_SERVICE",
+        value_name = "COUNT",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    max_sockets_per_service: u32,
+
+    /// How many sockets from one address may be open; 0 for as many as there may be in all. Behind a proxy all have its
+    /// address
+    #[arg(
+        long,
+        env = "REACHABILITY_MAX_SOCKETS_PER_ADDRESS",
+        value_name = "COUNT",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    max_sockets_per_address: u32,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TokenExpiry {
+    /// A close packet
+    Packet,
+    /// The socket is closed
+    Socket,
+}
+
+/// How many sockets may be open whose clients did not say yet who they are. They have ten seconds for it.
+const MAX_STRANGERS: usize = 4_096;
+
+impl SocketSettings {
+    pub(crate) fn protocol(&self) -> twilsock::Settings {
+        let ping = Duration::from_secs(self.ping_seconds.into());
+        // In whole seconds, as everybody counts it.
+        let answer = Duration::from_secs(u64::from(self.ping_seconds * 3).div_ceil(7).min(10));
+        let expiry = match self.token_expiry {
+            TokenExpiry::Packet => Expiry::Packet,
+            TokenExpiry::Socket => Expiry::Socket,
+        };
+        twilsock::Settings { answer, expiry, ..twilsock::Settings::with_ping(ping) }
+    }
+
+    pub(crate) fn restart_grace(&self) -> Duration {
+        Duration::from_secs(self.restart_grace_seconds.into())
+    }
 }
 
 /// How many events may wait to be handled.
@@ -226,7 +314,7 @@ impl Cli {
         let serve = match &self.command {
             None => &self.serve,
             Some(Command::Serve(serve)) => serve,
-            Some(Command::Replay(_)) => return Ok(()),
+            Some(Command::Token(_) | Command::Replay(_)) => return Ok(()),
         };
         if serve.auth_token.as_ref().is_some_and(|token| !is_auth_token(token)) {
             let text = "invalid value for '--auth-token <TOKEN>': expected 16 to 256 visible ASCII characters\n";
@@ -243,6 +331,20 @@ impl Grace {
 }
 
 impl ServeSettings {
+    /// How many sockets may be open, if no more than these are possible.
+    pub(crate) fn socket_limits(&self, possible: usize) -> SocketLimits {
+        let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        let some = |limit| (limit > 0).then(|| count(limit));
+        let settings = &self.sockets;
+        SocketLimits {
+            all: count(settings.max_sockets).min(possible),
+            per_address: some(settings.max_sockets_per_address),
+            per_service: some(settings.max_sockets_per_service),
+            per_user: self.max_connections_per_user.into(),
+            strangers: MAX_STRANGERS,
+        }
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             grace: self.grace.period(),

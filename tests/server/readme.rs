@@ -427,6 +427,7 @@ fn the_readme_explains_every_reason_of_a_change() {
         ChangeReason::Provider(Reason::new("Unregistered")),
         ChangeReason::Switched,
         ChangeReason::Profile,
+        ChangeReason::OwnProfile,
         ChangeReason::Deleted,
     ];
     assert_eq!(words, reasons.map(|reason| reason.to_string()));

@@ -1,5 +1,6 @@
 //! The records that the owner manages: the account and its API keys, services, and users.
 
+pub mod access_token;
 pub mod account;
 pub mod api_key;
 pub mod configuration;

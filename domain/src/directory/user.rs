@@ -34,9 +34,12 @@ pub struct User {
     /// that did not store it.
     #[serde(default)]
     pub revision: u64,
-    /// Whether the REST request that last wrote the profile asked for webhooks (`X-Twilio-Webhook-Enabled`).
+    /// Whether webhooks tell the last write of the profile. A REST request asks for it (`X-Twilio-Webhook-Enabled`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub webhook_enabled: bool,
+    /// Whether a client of the user itself last wrote the profile, and not a REST request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_client: bool,
 }
 
 impl User {
@@ -54,6 +57,7 @@ impl User {
             version: 0,
             revision: 0,
             webhook_enabled: false,
+            by_client: false,
         }
     }
 

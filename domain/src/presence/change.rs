@@ -87,7 +87,7 @@ pub struct ProfileChange {
     pub profile: Profile,
     /// The profile before.
     pub before: Profile,
-    /// Always [`ChangeReason::Profile`].
+    /// [`ChangeReason::Profile`] or [`ChangeReason::OwnProfile`].
     pub reason: ChangeReason,
     /// When it was changed.
     #[serde(with = "rfc3339")]
@@ -124,7 +124,7 @@ impl ProfileChange {
             user_sid: after.sid,
             profile: is,
             before: was,
-            reason: ChangeReason::Profile,
+            reason: if after.by_client { ChangeReason::OwnProfile } else { ChangeReason::Profile },
             at: after.date_updated,
             revision: after.revision,
             generation: configuration.generation,

@@ -36,6 +36,8 @@ pub enum ChangeReason {
     Switched,
     /// The profile was created or changed over REST.
     Profile,
+    /// The user changed its own profile, in a client.
+    OwnProfile,
     /// The user was deleted.
     Deleted,
 }
@@ -72,6 +74,7 @@ impl ChangeReason {
             Self::Provider(_) => PROVIDER,
             Self::Switched => "switched",
             Self::Profile => "profile",
+            Self::OwnProfile => "own_profile",
             Self::Deleted => "deleted",
         }
     }
@@ -112,6 +115,7 @@ impl FromStr for ChangeReason {
             Self::Confirmed,
             Self::Switched,
             Self::Profile,
+            Self::OwnProfile,
             Self::Deleted,
         ];
         words.into_iter().find(|reason| reason.word() == text).ok_or(InvalidChangeReason)

@@ -11,6 +11,7 @@ use crate::directory::user::User;
 use crate::identity::UserKey;
 use crate::presence::change::{Change, Notice, ProfileChange, Switch};
 use crate::presence::change_reason::ChangeReason;
+use crate::presence::sequence::{self, sequence};
 use crate::presence::state::{StateSummary, UserState};
 use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
 use crate::sid::ServiceSid;
@@ -30,6 +31,10 @@ pub struct FeedEntry {
     /// positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
+    /// Orders what watchers of the user hear ([`sequence`]). Two entries of one write have the same. Zero where the entry was
+    /// stored and read again: only who hears of a write as it is made needs it.
+    #[serde(skip)]
+    pub sequence: u64,
 }
 
 impl FeedEntry {
@@ -68,13 +73,16 @@ impl FeedEntry {
             follow_ups.push(PushMessage::AnnounceUser(AnnounceUser { user: user.clone(), generation }));
         }
         let webhooks = change.as_ref().map(|change| webhooks(change, after)).unwrap_or_default();
-        Self::of(change.map(Notice::User), follow_ups, webhooks)
+        let sequence = sequence(configuration, after.revision);
+        Self::of(change.map(Notice::User), follow_ups, webhooks, sequence)
     }
 
     /// What a write of a user's profile leads to; `None` if nothing.
     pub fn of_profile(configuration: &Configuration, before: &User, after: &User) -> Option<Self> {
+        let change = ProfileChange::between(configuration, before, after)?;
         let webhooks = if after.webhook_enabled { vec![WebhookEvent::UserUpdated] } else { vec![] };
-        Self::of(Some(Notice::Profile(ProfileChange::between(configuration, before, after)?)), vec![], webhooks)
+        let sequence = sequence(configuration, after.revision);
+        Self::of(Some(Notice::Profile(change)), vec![], webhooks, sequence)
     }
 
     /// What a write of a service leads to (`None`: it was not there, or is not there any more); `None` if nothing.
@@ -86,12 +94,18 @@ impl FeedEntry {
             after_user: None,
         });
         let follow_ups = if switch.after.reachability_enabled { vec![announce] } else { vec![] };
-        Self::of(Some(Notice::Service(switch)), follow_ups, vec![])
+        let sequence = sequence::of_switch(switch.after);
+        Self::of(Some(Notice::Service(switch)), follow_ups, vec![], sequence)
     }
 
-    fn of(notice: Option<Notice>, follow_ups: Vec<PushMessage>, webhooks: Vec<WebhookEvent>) -> Option<Self> {
+    fn of(
+        notice: Option<Notice>,
+        follow_ups: Vec<PushMessage>,
+        webhooks: Vec<WebhookEvent>,
+        sequence: u64,
+    ) -> Option<Self> {
         let is_something = notice.is_some() || !follow_ups.is_empty();
-        is_something.then_some(Self { notice, follow_ups, webhooks, position: None })
+        is_something.then_some(Self { notice, follow_ups, webhooks, position: None, sequence })
     }
 }
 
@@ -303,14 +317,19 @@ mod tests {
         // Whoever registered it had read the configuration before the switch.
         let registered = with_device(&nobody, device(NOW, None), 1, NOW);
         let announce = PushMessage::AnnounceUser(AnnounceUser { user: alice(), generation: Generation(2) });
-        let told =
-            |follow_up| FeedEntry { notice: None, follow_ups: vec![follow_up], webhooks: vec![], position: None };
-        assert_eq!(entry(&nobody, &registered), Some(told(announce.clone())));
+        let told = |follow_up, after: &UserState| FeedEntry {
+            notice: None,
+            follow_ups: vec![follow_up],
+            webhooks: vec![],
+            position: None,
+            sequence: sequence(&ON, after.revision),
+        };
+        assert_eq!(entry(&nobody, &registered), Some(told(announce.clone(), &registered)));
         let mut unregistered = registered.clone();
         unregistered.remove_device(BindingSid::from_bits(9), later(1));
         assert_eq!(
             entry(&registered, &unregistered),
-            Some(told(announce.clone())),
+            Some(told(announce.clone(), &unregistered)),
             "the last one is gone before it was announced"
         );
         for (state, notifiable) in [(registered, true), (unregistered, false)] {
@@ -343,7 +362,7 @@ mod tests {
         assert_eq!(follow_ups, [PushMessage::Probe(probe)]);
         let entry = entry(&one, &gone).unwrap();
         let json = serde_json::to_string(&entry).unwrap();
-        assert_eq!(serde_json::from_str::<FeedEntry>(&json).unwrap(), entry);
+        assert_eq!(serde_json::from_str::<FeedEntry>(&json).unwrap(), FeedEntry { sequence: 0, ..entry });
     }
 
     #[test]

@@ -112,6 +112,16 @@ impl ApiError {
         )
     }
 
+    /// 404/54200: there is no such map, as the vendor's Sync says it.
+    pub(crate) fn no_map() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::MapNotFound, "Map not found")
+    }
+
+    /// 403/50107: the profile is another user's.
+    pub(crate) fn not_own() -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::NotAuthorized, "User not authorized for command")
+    }
+
     /// 410/20404: what was there is not kept any more.
     pub(crate) fn gone(why: &impl std::fmt::Display) -> Self {
         Self::new(StatusCode::GONE, ErrorCode::NotFound, why.to_string())

@@ -34,6 +34,8 @@ pub(crate) enum ErrorCode {
     NotificationSoundTooLong = 50059,
     /// The number of retries of a webhook is out of range.
     WebhookRetryCount = 50065,
+    /// A client may not change another user.
+    NotAuthorized = 50107,
     /// Another user of the service has the identity.
     UserExists = 50201,
     /// An identity has the form of a user's sid.
@@ -48,6 +50,8 @@ pub(crate) enum ErrorCode {
     AttributesTooLong = 50303,
     /// A user's attributes are not JSON.
     AttributesNotJson = 50304,
+    /// Sync: there is no such map.
+    MapNotFound = 54200,
 }
 
 impl ErrorCode {

@@ -22,23 +22,17 @@ use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
-use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
+use crate::http::profile;
 use crate::http::request::ApiRequest;
 use crate::routes::empty_lists::empty;
 use crate::routes::scope::{find_service, find_user};
 use crate::routes::settings::role;
 use crate::use_cases::services::ServiceDirectory;
 use crate::use_cases::users::{
-    CreateUser, ProfileChange, UpdateUser, create_user, fetch_user, read_reachability, update_user,
+    CreateUser, ProfileChange, UpdateUser, Writer, create_user, fetch_user, read_reachability, update_user,
 };
-
-/// How long a user's name may be, in characters.
-const MAX_FRIENDLY_NAME: usize = 256;
-
-/// How long a user's attributes may be, in bytes.
-const MAX_ATTRIBUTES: usize = 4_096;
 
 /// How many of a user's conversations a page has at most.
 const MAX_CONVERSATIONS: usize = 50;
@@ -177,7 +171,8 @@ async fn create(
     let form = request.form()?;
     let identity: Identity = form.required("Identity")?.parse()?;
     let service = find_service(&directory, &request).await?;
-    let command = CreateUser { service, identity, profile: profile(&form)?, webhook_enabled: request.webhook_enabled };
+    let command =
+        CreateUser { service, identity, profile: profile_of(&form)?, webhook_enabled: request.webhook_enabled };
     let (service, user) = match create_user(&directory, &*users, &*ids, clock, command).await {
         Err(StoreError::Exists) => return Err(ApiError::user_exists()),
         Err(StoreError::Missing) => return Err(request.not_found()),
@@ -236,7 +231,8 @@ async fn update(
     let form = request.form()?;
     let service = find_service(&directory, &request).await?.service;
     let user = find_user(&*users, service.sid, &request).await?;
-    let command = UpdateUser { user, profile: profile(&form)?, webhook_enabled: request.webhook_enabled };
+    let writer = Writer::Owner { webhook_enabled: request.webhook_enabled };
+    let command = UpdateUser { user, profile: profile_of(&form)?, writer };
     let user = update_user(&*users, &*ids, clock, command).await?.ok_or_else(|| request.not_found())?;
     let reachability = read_reachability(&*states, clock, &service, std::slice::from_ref(&user)).await?;
     Ok(Json(view.show_one(&request, &user, &reachability)).into_response())
@@ -267,23 +263,12 @@ async fn list_conversations(
 }
 
 /// The parameters that creating and updating have in common. Clients cannot set `IsOnline` and `IsNotifiable`.
-fn profile(form: &Params) -> Result<ProfileChange, ApiError> {
-    let friendly_name = form.text("FriendlyName", MAX_FRIENDLY_NAME, ErrorCode::FriendlyNameTooLong)?;
-    let attributes = match form.get("Attributes") {
-        Some("") => Some("{}"),
-        Some(attributes) if attributes.len() > MAX_ATTRIBUTES => {
-            let message = format!("Attributes is longer than {MAX_ATTRIBUTES} bytes");
-            return Err(ApiError::refused(ErrorCode::AttributesTooLong, message));
-        }
-        Some(attributes) if serde_json::from_str::<serde::de::IgnoredAny>(attributes).is_err() => {
-            return Err(ApiError::refused(ErrorCode::AttributesNotJson, "Attributes is not valid JSON"));
-        }
-        attributes => attributes,
-    };
+fn profile_of(form: &Params) -> Result<ProfileChange, ApiError> {
+    let friendly_name = form.get("FriendlyName").map(|name| profile::friendly_name("FriendlyName", name));
+    let attributes = form.get("Attributes").map(|attributes| profile::attributes("Attributes", attributes));
     Ok(ProfileChange {
-        // An empty name clears it.
-        friendly_name: friendly_name.map(|name| (!name.is_empty()).then(|| name.to_owned())),
-        attributes: attributes.map(str::to_owned),
+        friendly_name: friendly_name.transpose()?,
+        attributes: attributes.transpose()?,
         role_sid: role(form, "RoleSid")?,
     })
 }

@@ -73,8 +73,19 @@ pub(crate) struct UpdateUser {
     /// The user as it was read.
     pub(crate) user: User,
     pub(crate) profile: ProfileChange,
-    /// Whether webhooks are to tell it.
-    pub(crate) webhook_enabled: bool,
+    pub(crate) writer: Writer,
+}
+
+/// Who changes a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The owner.
+    Owner {
+        /// Whether webhooks are to tell it.
+        webhook_enabled: bool,
+    },
+    /// A client of the user itself. Webhooks always tell it.
+    Client,
 }
 
 /// Changes a user's profile. Returns the changed user, or `None` if the user was deleted.
@@ -84,8 +95,8 @@ pub(crate) async fn update_user(
     clock: Clock,
     command: UpdateUser,
 ) -> Result<Option<User>, StoreError> {
-    let UpdateUser { user, profile, webhook_enabled } = command;
-    let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock, webhook_enabled };
+    let UpdateUser { user, profile, writer } = command;
+    let place = StoredUser { users, key: (user.service_sid, UserRef::Sid(user.sid)), clock, writer };
     update(place, ids, user, |user| {
         profile.apply(user);
         Ok(())
@@ -97,7 +108,7 @@ struct StoredUser<'a> {
     users: &'a dyn Users,
     key: (ServiceSid, UserRef),
     clock: Clock,
-    webhook_enabled: bool,
+    writer: Writer,
 }
 
 impl Versioned for StoredUser<'_> {
@@ -109,8 +120,12 @@ impl Versioned for StoredUser<'_> {
     }
 
     async fn replace(&mut self, user: &mut User) -> Result<(), StoreError> {
-        // Here, since neither makes a difference to the profile by itself.
-        (user.date_updated, user.webhook_enabled) = ((self.clock)(), self.webhook_enabled);
+        // Here, since none of them makes a difference to the profile by itself.
+        user.date_updated = (self.clock)();
+        (user.webhook_enabled, user.by_client) = match self.writer {
+            Writer::Owner { webhook_enabled } => (webhook_enabled, false),
+            Writer::Client => (true, true),
+        };
         self.users.replace_user(user).await
     }
 }

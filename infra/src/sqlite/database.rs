@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reachability_domain::store::StoreError;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// The latest version of the schema.
@@ -43,6 +44,14 @@ pub enum OpenError {
         /// The cause.
         #[source]
         source: rusqlite::Error,
+    },
+    /// The file was written by another version of this program, and must not be changed here.
+    #[error("{path} was written by another version (its schema is {found}, this version knows {SCHEMA_VERSION})")]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// The version of its schema.
+        found: i32,
     },
     /// The file was written by a newer version of this program.
     #[error("{path} was written by a newer version (its schema is {found}, this version knows {SCHEMA_VERSION})")]
@@ -76,14 +85,34 @@ impl Database {
         options.open(path).map_err(create_error)?;
 
         let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let mut connection = Connection::open(path).map_err(sqlite_error)?;
+        let connection = Connection::open(path).map_err(sqlite_error)?;
         let found = prepare(&connection).map_err(sqlite_error)?;
         if found > SCHEMA_VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found });
         }
+        Self::start(connection, path)
+    }
 
-        let log_pages = watch_log(&mut connection).map_err(sqlite_error)?;
-        let writer = WriterThread::start(connection, log_pages).map_err(create_error)?;
+    /// Opens the file of a server that may be running: creates nothing, and leaves the schema as it is.
+    ///
+    /// # Errors
+    /// If there is no such file, if it is not a database, or if another version of this program wrote it.
+    pub fn open_beside_server(path: &Path) -> Result<Self, OpenError> {
+        let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error)?;
+        let found = configure(&connection).map_err(sqlite_error)?;
+        if found != SCHEMA_VERSION {
+            return Err(OpenError::Other { path: path.to_owned(), found });
+        }
+        Self::start(connection, path)
+    }
+
+    fn start(mut connection: Connection, path: &Path) -> Result<Self, OpenError> {
+        let log_pages =
+            watch_log(&mut connection).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let writer = WriterThread::start(connection, log_pages)
+            .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
         Ok(Self { writer, readers: Arc::new(Readers::of(path)) })
     }
 
@@ -134,8 +163,8 @@ pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.into())
 }
 
-/// Configures the connection and migrates the schema. Returns the version of the schema.
-fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
+/// Configures the connection. Returns the version of the schema.
+fn configure(connection: &Connection) -> rusqlite::Result<i32> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -146,7 +175,12 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise SQLite plans some statements again for each set of parameters.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Configures the connection and migrates the schema. Returns the version of the schema.
+fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
+    let found = configure(connection)?;
     let missing = SCHEMA.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default();
     if found > SCHEMA_VERSION {
         return Ok(found);

@@ -140,5 +140,5 @@ fn tell(writer: &Writer<'_>, before: Option<&Service>, after: Option<&Service>) 
         _ => Timestamp::default(),
     };
     let Some(service) = after.or(before) else { return Ok(()) };
-    writer.tell(service.sid, None, &entry, at)
+    writer.tell(service.sid, None, entry, at)
 }

@@ -1,7 +1,7 @@
 //! The feed: each write that leads to something adds a row to a table, in its own transaction. What was delivered stays
 //! there for a while as the log of changes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl Retention {
 /// A connection on which records are written, whose changes go into the feed.
 pub(super) struct Writer<'a> {
     connection: &'a Connection,
-    has_told: Cell<bool>,
+    /// What was added to the feed.
+    told: RefCell<Vec<FeedEntry>>,
     /// Those that were read: nobody else changes one before the write is done.
     configurations: RefCell<HashMap<ServiceSid, Option<Configuration>>>,
 }
@@ -85,7 +86,7 @@ impl Writer<'_> {
         &self,
         service: ServiceSid,
         identity: Option<&Identity>,
-        entry: &FeedEntry,
+        entry: FeedEntry,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let follow_ups = (!entry.follow_ups.is_empty()).then_some(&entry.follow_ups);
@@ -104,7 +105,7 @@ impl Writer<'_> {
                 webhooks.map(write_document).transpose()?,
             ],
         )?;
-        self.has_told.set(true);
+        self.told.borrow_mut().push(entry);
         Ok(())
     }
 }
@@ -134,13 +135,16 @@ impl SqliteStore {
         F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let run = |connection: &Connection| {
-            let writer = Writer { connection, has_told: Cell::new(false), configurations: RefCell::default() };
-            write(&writer).map(|written| (written, writer.has_told.get()))
+            let writer = Writer { connection, told: RefCell::default(), configurations: RefCell::default() };
+            write(&writer).map(|written| (written, writer.told.into_inner()))
         };
-        let feed_written = self.feed_written.clone();
-        let then = move |(written, has_told)| {
-            if has_told {
+        let (feed_written, at_commit) = (self.feed_written.clone(), self.at_commit.clone());
+        let then = move |(written, told): (T, Vec<FeedEntry>)| {
+            if !told.is_empty() {
                 feed_written.notify_one();
+                if let Some(at_commit) = at_commit {
+                    at_commit.committed(told);
+                }
             }
             written
         };
@@ -209,6 +213,7 @@ impl SqliteFeed {
                         follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         position: Some(id),
+                        sequence: 0,
                     };
                     Ok(FeedRow { id, entry })
                 })

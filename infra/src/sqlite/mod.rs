@@ -26,6 +26,7 @@ mod queue;
 mod readers;
 mod records;
 mod rows;
+mod sockets;
 mod states;
 mod store;
 mod users;

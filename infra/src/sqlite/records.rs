@@ -93,7 +93,7 @@ pub(super) fn write_state(
         && let Some(configuration) = writer.configuration(user.service)?
         && let Some(entry) = FeedEntry::of_state(user, &configuration, before, after)
     {
-        writer.tell(user.service, Some(&user.identity), &entry, after.as_of)?;
+        writer.tell(user.service, Some(&user.identity), entry, after.as_of)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reachability_domain::presence::at_commit::AtCommit;
 use tokio::sync::Notify;
 
 use super::database::Database;
@@ -12,11 +13,18 @@ pub struct SqliteStore {
     pub(super) database: Database,
     /// Wakes the consumer of the feed.
     pub(super) feed_written: Arc<Notify>,
+    pub(super) at_commit: Option<Arc<dyn AtCommit>>,
 }
 
 impl SqliteStore {
     /// A store in this database.
     pub fn new(database: Database) -> Self {
-        Self { database, feed_written: Arc::default() }
+        Self { database, feed_written: Arc::default(), at_commit: None }
+    }
+
+    /// The same store, whose writes tell this listener what they lead to.
+    #[must_use]
+    pub fn with_at_commit(self, at_commit: Arc<dyn AtCommit>) -> Self {
+        Self { at_commit: Some(at_commit), ..self }
     }
 }

@@ -70,7 +70,7 @@ impl Users for SqliteStore {
             if let (Some(before), Some(configuration)) = (before, writer.configuration(user.service_sid)?)
                 && let Some(entry) = FeedEntry::of_profile(&configuration, &before, &user)
             {
-                writer.tell(user.service_sid, Some(&user.identity), &entry, user.date_updated)?;
+                writer.tell(user.service_sid, Some(&user.identity), entry, user.date_updated)?;
             }
             Ok(())
         })

@@ -1,0 +1,51 @@
+//! How much more a client may send: so much at once, and so much a second in the long run.
+
+use std::time::Duration;
+
+use reachability_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a client has used up: how long it takes until that is forgotten, as of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Allowance {
+    used: Duration,
+    at: Timestamp,
+}
+
+impl Allowance {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { used: Duration::ZERO, at: now }
+    }
+
+    /// Whether one more is allowed, which is used then.
+    pub(crate) fn take(&mut self, at_once: u32, per_second: u32, now: Timestamp) -> bool {
+        self.used = self.used.saturating_sub(now.since(self.at));
+        self.at = now;
+        let one = Duration::from_secs(1) / per_second;
+        let is_allowed = self.used + one <= one * at_once;
+        if is_allowed {
+            self.used += one;
+        }
+        is_allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allows_so_many_at_once_and_so_many_a_second() {
+        let at = Timestamp::from_millis;
+        let mut allowance = Allowance::new(at(0));
+        let mut taken = |millis| (0..1_000).take_while(|_| allowance.take(100, 20, at(millis))).count();
+        assert_eq!(taken(0), 100);
+        assert_eq!(taken(49), 0);
+        assert_eq!(taken(1_000), 20);
+        assert_eq!(taken(1_050), 1);
+        assert_eq!(taken(1_000_000), 100);
+        // A clock that goes back gives nothing, and takes nothing.
+        assert_eq!(taken(0), 0);
+        assert_eq!(taken(1_000), 20);
+    }
+}

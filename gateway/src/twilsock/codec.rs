@@ -1,0 +1,141 @@
+//! Packets as bytes: a line with the header's length, the header (JSON), an empty rest of a line, the payload.
+//!
+//! ```text
+//! TWILSOCK V3.0 <length of the header in bytes>\r\n
+//! <header>\r\n
+//! <payload>
+//! ```
+//!
+//! A line break may follow the payload: servers send one, clients do not.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use reachability_domain::secret::Secret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::twilsock::settings::{MAX_HEADER, MAX_ID, MAX_PAYLOAD};
+
+/// How every packet begins.
+const MAGIC: &[u8] = b"TWILSOCK V3.0 ";
+/// The longest first line: what follows [`MAGIC`] is a short number, and perhaps spaces.
+const MAX_FIRST_LINE: usize = 64;
+const CRLF: &[u8] = b"\r\n";
+
+/// Why bytes are not a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The first line.
+    #[error("the packet does not begin with TWILSOCK V3.0 and the length of its header")]
+    FirstLine,
+    /// The header is longer than [`MAX_HEADER`].
+    #[error("the header is longer than {MAX_HEADER} bytes")]
+    LongHeader,
+    /// There are fewer bytes than announced, or more.
+    #[error("the packet is not as long as it says")]
+    Length,
+    /// The header is not JSON, or misses something.
+    #[error("the header is not a JSON object with a method and an id")]
+    Header,
+    /// The id is empty, or longer than [`MAX_ID`].
+    #[error("the id has not between 1 and {MAX_ID} bytes")]
+    Id,
+    /// The payload is larger than [`MAX_PAYLOAD`].
+    #[error("the payload is larger than {MAX_PAYLOAD} bytes")]
+    LargePayload,
+}
+
+/// A packet from a client.
+#[derive(Debug, PartialEq)]
+pub struct Packet<'a> {
+    /// The header.
+    pub header: Header<'a>,
+    /// The payload; empty if there is none.
+    pub payload: &'a [u8],
+}
+
+/// What a server reads of a header. Other members are skipped.
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Header<'a> {
+    /// What the packet is.
+    #[serde(borrow)]
+    pub method: Cow<'a, str>,
+    /// Names the packet. A reply to it has the same id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// The length of the payload, in bytes.
+    #[serde(default)]
+    payload_size: usize,
+    /// The media type of the payload.
+    pub payload_type: Option<String>,
+    /// The access token, in `init` and `update`.
+    pub token: Option<Secret>,
+    /// In `init`: what the client was given on an earlier socket.
+    pub continuation_token: Option<String>,
+    /// The request, in `message`.
+    pub http_request: Option<HttpRequest>,
+}
+
+/// A request in the header of a `message`. The host is skipped: it is a label, and requests are routed by path.
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: String,
+    /// The path, percent-encoded.
+    pub path: String,
+    /// The query: names with values that are still percent-encoded, or with lists of them.
+    pub params: Option<Map<String, Value>>,
+}
+
+/// Reads a WebSocket message, binary or text, as a packet.
+///
+/// # Errors
+/// If it is not a packet, or over a limit.
+pub fn decode(frame: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let (header_length, rest) = first_line(frame)?;
+    if header_length > MAX_HEADER {
+        return Err(Malformed::LongHeader);
+    }
+    let (header, rest) = rest.split_at_checked(header_length).ok_or(Malformed::Length)?;
+    let rest = rest.strip_prefix(CRLF).ok_or(Malformed::Length)?;
+
+    let header: Header<'_> = serde_json::from_slice(header).map_err(|_| Malformed::Header)?;
+    if header.id.is_empty() || header.id.len() > MAX_ID {
+        return Err(Malformed::Id);
+    }
+    if header.payload_size > MAX_PAYLOAD {
+        return Err(Malformed::LargePayload);
+    }
+    match rest.split_at_checked(header.payload_size) {
+        Some((payload, b"" | b"\r\n")) => Ok(Packet { header, payload }),
+        _ => Err(Malformed::Length),
+    }
+}
+
+/// Reads the first line. Returns the length of the header, and what follows the line.
+fn first_line(frame: &[u8]) -> Result<(usize, &[u8]), Malformed> {
+    let line_end = memchr::memmem::find(&frame[..frame.len().min(MAX_FIRST_LINE)], CRLF);
+    let (line, rest) = line_end.and_then(|end| frame.split_at_checked(end)).ok_or(Malformed::FirstLine)?;
+    let length = line.strip_prefix(MAGIC).ok_or(Malformed::FirstLine)?.trim_ascii_end();
+    let is_number = (1..=9).contains(&length.len()) && length.iter().all(u8::is_ascii_digit);
+    let number = length.iter().fold(0, |number, digit| 10 * number + usize::from(digit - b'0'));
+    if is_number { Ok((number, &rest[CRLF.len()..])) } else { Err(Malformed::FirstLine) }
+}
+
+/// Writes a packet. The header must tell the length of the payload.
+pub(crate) fn encode(header: &impl Serialize, payload: &[u8]) -> Bytes {
+    // The headers are our own structs, and none of them can fail to be written.
+    let header = serde_json::to_vec(header).unwrap_or_default();
+    let mut frame = Vec::with_capacity(MAX_FIRST_LINE + header.len() + payload.len());
+    frame.extend_from_slice(MAGIC);
+    frame.extend_from_slice(header.len().to_string().as_bytes());
+    frame.extend_from_slice(CRLF);
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(CRLF);
+    if !payload.is_empty() {
+        frame.extend_from_slice(payload);
+        frame.extend_from_slice(CRLF);
+    }
+    frame.into()
+}

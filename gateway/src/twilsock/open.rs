@@ -1,0 +1,261 @@
+//! A session that is open.
+
+use reachability_domain::directory::access_token::Grant;
+use reachability_domain::identity::UserKey;
+use reachability_domain::secret::Secret;
+use reachability_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::twilsock::action::{Action, Asked};
+use crate::twilsock::allowance::Allowance;
+use crate::twilsock::codec::{Header, Packet};
+use crate::twilsock::input::{FoundMap, Refusal, RequestNumber, Response};
+use crate::twilsock::packet::{self, Status};
+use crate::twilsock::session::{Ids, reply};
+use crate::twilsock::settings::{
+    EXPIRES_SOON, MAX_REQUESTS, REQUEST_WITHIN, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings, UPDATE_WITHIN,
+};
+use crate::twilsock::subscriptions::{self, Subscriptions};
+use crate::twilsock::upstream::{self, problem};
+
+/// A session that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Open {
+    pub(crate) user: UserKey,
+    expires_at: Timestamp,
+    /// Whether the client was told that its token expires soon.
+    told_expiry: bool,
+    /// When the last packet came from the client.
+    heard_at: Timestamp,
+    /// When it was sent a ping, if nothing came from it since.
+    pinged_at: Option<Timestamp>,
+    /// Since when there have been as many requests as there may be: nothing may be read from the socket.
+    full_since: Option<Timestamp>,
+    /// The id of the `update` whose token is being verified.
+    update: Option<String>,
+    requests: Vec<Request>,
+    next_request: u32,
+    allowance: Allowance,
+}
+
+/// A request that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Request {
+    number: RequestNumber,
+    /// The id of its packet.
+    id: String,
+    /// Of a request for subscriptions: what names it in the notifications that answer it.
+    correlation_id: Option<u64>,
+}
+
+impl Open {
+    pub(crate) fn new(grant: Grant, now: Timestamp) -> Self {
+        Self {
+            user: grant.user,
+            expires_at: grant.expires_at,
+            told_expiry: false,
+            heard_at: now,
+            pinged_at: None,
+            full_since: None,
+            update: None,
+            requests: vec![],
+            next_request: 0,
+            allowance: Allowance::new(now),
+        }
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(crate) fn not_after(&mut self, now: Timestamp) {
+        self.heard_at = self.heard_at.min(now);
+        self.pinged_at = self.pinged_at.map(|at| at.min(now));
+        self.full_since = self.full_since.map(|at| at.min(now));
+    }
+
+    /// A packet of the client other than `close`.
+    pub(crate) fn packet(
+        &mut self,
+        packet: Packet<'_>,
+        settings: &Settings,
+        ids: &mut Ids,
+        now: Timestamp,
+    ) -> Vec<Action> {
+        self.hear(now);
+        let id = packet.header.id.as_ref();
+        match packet.header.method.as_ref() {
+            "reply" => vec![],
+            "message" => self.message(packet, settings, ids, now),
+            "update" => self.update(packet.header),
+            // Nothing here depends on what these say.
+            "ping" | "telemetry.v1" | "put_notification_ctx" | "delete_notification_ctx" => {
+                vec![reply(id, &Status::OK)]
+            }
+            "init" => vec![reply(id, &Status::bad_request("The session is open already"))],
+            _ => vec![reply(id, &Status::bad_request("Unknown method"))],
+        }
+    }
+
+    fn update(&mut self, header: Header<'_>) -> Vec<Action> {
+        if self.update.is_some() {
+            return vec![reply(&header.id, &Status::too_many_requests())];
+        }
+        self.update = Some(header.id.into_owned());
+        // A token that is not there is as good as an empty one.
+        vec![Action::Verify { token: header.token.unwrap_or_else(|| Secret::new("")) }]
+    }
+
+    pub(crate) fn verified(&mut self, result: Result<Grant, Refusal>, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
+        let Some(id) = self.update.take() else { return vec![] };
+        match result {
+            Ok(grant) if grant.user == self.user => {
+                self.expires_at = grant.expires_at;
+                self.told_expiry = false;
+                let mut actions = vec![Action::Renewed(grant), reply(&id, &Status::OK)];
+                actions.extend(self.tell_expiry(ids, now));
+                actions
+            }
+            Ok(_) => vec![reply(&id, &Status::other_user())],
+            Err(refusal) => vec![reply(&id, &refusal.into())],
+        }
+    }
+
+    fn message(&mut self, packet: Packet<'_>, settings: &Settings, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
+        let id = packet.header.id.into_owned();
+        let answer = |response| vec![Action::Send(packet::answer(&id, &response))];
+        if self.requests.len() >= MAX_REQUESTS || !self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now) {
+            return answer(problem(429, 20429, "Too Many Requests"));
+        }
+        let Some(request) = packet.header.http_request else {
+            return vec![reply(&id, &Status::bad_request("http_request is missing"))];
+        };
+        let http = match upstream::read(request, packet.header.payload_type, packet.payload) {
+            Ok(http) => http,
+            Err(response) => return answer(response),
+        };
+        if !subscriptions::is_for(&http) {
+            let request = self.begin(id, None, now);
+            return vec![Action::Request { request, http }];
+        }
+        match Subscriptions::read(&http.body) {
+            Err(response) => answer(response),
+            Ok(Subscriptions::Cancel { correlation_id, objects }) => {
+                let canceled = subscriptions::canceled(correlation_id, &objects, ids);
+                let maps = objects.into_iter().map(|object| object.object_sid).collect();
+                let mut actions = vec![Action::Unsubscribe { maps }];
+                actions.extend(answer(subscriptions::accepted(settings)));
+                actions.extend(canceled);
+                actions
+            }
+            Ok(Subscriptions::Establish { correlation_id, maps, others }) => {
+                let mut actions = subscriptions::not_there(correlation_id, &others, ids);
+                let request = self.begin(id, Some(correlation_id), now);
+                actions.push(Action::Subscribe { request, maps });
+                actions
+            }
+        }
+    }
+
+    fn begin(&mut self, id: String, correlation_id: Option<u64>, now: Timestamp) -> RequestNumber {
+        let number = RequestNumber(self.next_request);
+        self.next_request = self.next_request.wrapping_add(1);
+        self.requests.push(Request { number, id, correlation_id });
+        if self.requests.len() >= MAX_REQUESTS {
+            self.full_since = Some(now);
+        }
+        number
+    }
+
+    /// Ends a request: the id of its packet, and what names it in notifications. `None` if it is not under way.
+    fn finish(&mut self, number: RequestNumber, now: Timestamp) -> Option<(String, Option<u64>)> {
+        let at = self.requests.iter().position(|request| request.number == number)?;
+        let Request { id, correlation_id, .. } = self.requests.swap_remove(at);
+        if self.requests.is_empty() {
+            // An idle session holds no memory for requests.
+            self.requests = vec![];
+        }
+        if self.full_since.take().is_some() {
+            // Packets may have waited to be read.
+            self.hear(now);
+        }
+        Some((id, correlation_id))
+    }
+
+    pub(crate) fn answered(&mut self, request: RequestNumber, response: &Response, now: Timestamp) -> Vec<Action> {
+        let finished = self.finish(request, now);
+        finished.map(|(id, _)| vec![Action::Send(packet::answer(&id, response))]).unwrap_or_default()
+    }
+
+    pub(crate) fn subscribed(
+        &mut self,
+        request: RequestNumber,
+        maps: &[(Asked, FoundMap)],
+        settings: &Settings,
+        ids: &mut Ids,
+        now: Timestamp,
+    ) -> Vec<Action> {
+        let Some((id, correlation_id)) = self.finish(request, now) else { return vec![] };
+        // A client takes a failure for final. So it is told to ask for all again, if only one cannot be read.
+        if maps.iter().any(|(_, found)| *found == FoundMap::Unavailable) {
+            let response = problem(503, 20503, "Service unavailable. Please try again");
+            return vec![Action::Send(packet::answer(&id, &response))];
+        }
+        let mut actions = vec![Action::Send(packet::answer(&id, &subscriptions::accepted(settings)))];
+        actions.extend(subscriptions::established(correlation_id.unwrap_or_default(), maps, ids, now));
+        actions
+    }
+
+    /// Whether the token has expired, and none is coming in its place.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        self.ends_at() <= now
+    }
+
+    fn ends_at(&self) -> Timestamp {
+        if self.update.is_some() { self.expires_at.plus(UPDATE_WITHIN) } else { self.expires_at }
+    }
+
+    fn hear(&mut self, now: Timestamp) {
+        self.heard_at = now;
+        self.pinged_at = None;
+    }
+
+    /// Whether nothing came since a ping, for too long.
+    pub(crate) fn is_silent(&self, settings: &Settings, now: Timestamp) -> bool {
+        self.pinged_at.is_some() && self.life_due_at(settings) <= now
+    }
+
+    /// When to send a ping, or to end a session that does not answer one.
+    fn life_due_at(&self, settings: &Settings) -> Timestamp {
+        let due_at = self.pinged_at.map_or_else(|| self.heard_at.plus(settings.ping), |at| at.plus(settings.answer));
+        // A client is not silent while nothing is read from it.
+        self.full_since.map_or(due_at, |since| due_at.max(since.plus(REQUEST_WITHIN)))
+    }
+
+    fn expires_soon_at(&self) -> Timestamp {
+        let soon = i64::try_from(EXPIRES_SOON.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.expires_at.as_millis().saturating_sub(soon))
+    }
+
+    /// Tells the client once that its token expires soon.
+    pub(crate) fn tell_expiry(&mut self, ids: &mut Ids, now: Timestamp) -> Option<Action> {
+        let tells = !self.told_expiry && self.expires_soon_at() <= now;
+        self.told_expiry |= tells;
+        tells.then(|| Action::Send(packet::token_about_to_expire(&ids.next())))
+    }
+
+    /// What is due, while the token has not expired and the client is not silent.
+    pub(crate) fn tick(&mut self, settings: &Settings, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
+        let mut actions = Vec::from_iter(self.tell_expiry(ids, now));
+        if self.pinged_at.is_none() && self.life_due_at(settings) <= now {
+            self.pinged_at = Some(now);
+            actions.push(Action::Send(packet::ping(&ids.next())));
+        }
+        actions
+    }
+
+    pub(crate) fn due_at(&self, settings: &Settings) -> Timestamp {
+        let expiry = if self.told_expiry { self.ends_at() } else { self.expires_soon_at() };
+        self.life_due_at(settings).min(expiry)
+    }
+}

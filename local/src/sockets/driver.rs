@@ -1,0 +1,446 @@
+//! The task of a socket: drives its session with what happens, and does what the session says.
+//!
+//! There are many sockets, and most are idle: the task's future is small, and what is large is boxed and dropped when it is
+//! done.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use reachability_domain::directory::access_token::Grant;
+use reachability_domain::metrics::Counter;
+use reachability_domain::presence::event::EndReason;
+use reachability_domain::presence::map::UserMap;
+use reachability_domain::sid::{Sid, UserSid};
+use reachability_functions::client::{Client, MAX_WATCHED_USERS};
+use reachability_gateway::twilsock::settings::MAX_REQUESTS;
+use reachability_gateway::twilsock::{
+    Action, Asked, Cause, FoundMap, Input, Opened, Refusal, RequestNumber, Response, Session,
+};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use super::frames::{Frame, Next, Reader, Received};
+use super::hub::Watched;
+use super::open::{Joined, open, verify};
+use super::registry::{Deletions, Place};
+use super::wire::Wire;
+use super::{Sockets, requests};
+
+/// How many maps a socket may watch: the client's own two, and those of as many users as it is told that it may watch.
+const MAX_WATCHES: usize = MAX_WATCHED_USERS + 2;
+
+/// How long a client may take to close its side of a closed socket.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much is read at a time, in bytes.
+const READ_AT_ONCE: usize = 16 * 1024;
+
+/// How much later than needed a timer may be set: moving it on with every frame costs more than one that finds nothing to do.
+const SLACK: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// What is read goes here first: an idle socket needs no buffer.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
+}
+
+/// Serves a socket until it is closed.
+///
+/// `early` is what the client sent with its request already.
+pub(super) async fn run(sockets: Arc<Sockets>, stream: TcpStream, mut early: Vec<u8>, place: Place) {
+    let mut driver = Driver::new(sockets, stream, place);
+    let mut timer = pin!(sleep_until(driver.due()));
+    driver.receive(&mut early);
+    drop(early);
+    poll_fn(|context| driver.poll(context, timer.as_mut())).await;
+}
+
+struct Driver {
+    sockets: Arc<Sockets>,
+    read: OwnedReadHalf,
+    wire: Arc<Wire>,
+    reader: Reader,
+    session: Box<Session>,
+    /// `None` before the session is open, and after it ended.
+    joined: Option<Box<OpenSession>>,
+    work: Vec<Work>,
+    stage: Stage,
+    /// The reader has more, which was not handled yet.
+    is_paused: bool,
+    place: Place,
+}
+
+/// What there is of an open session besides its protocol.
+struct OpenSession {
+    joined: Joined,
+    client: Client,
+    /// What the socket watches.
+    watches: Vec<UserSid>,
+    /// As of which deletions the client's last token was verified.
+    verified: Deletions,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The last frame is sent or waits: the client has until this time to close its side.
+    Closing(Instant),
+    Closed,
+}
+
+/// Something that takes time.
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What came of it.
+enum Done {
+    Opened(Result<(Opened, Joined), Refusal>),
+    Verified(Result<(Grant, Deletions), Refusal>),
+    Answered(RequestNumber, Response),
+    /// With those watches that the request began.
+    Subscribed(RequestNumber, Vec<(Asked, FoundMap)>, Vec<UserSid>),
+}
+
+impl Driver {
+    fn new(sockets: Arc<Sockets>, stream: TcpStream, place: Place) -> Self {
+        let (read, wire) = Wire::of(stream, sockets.next_number());
+        let session = Box::new(Session::new(sockets.now()));
+        sockets.metrics.add(Counter::SocketsOpened);
+        Self {
+            sockets,
+            read,
+            wire,
+            reader: Reader::default(),
+            session,
+            joined: None,
+            work: vec![],
+            stage: Stage::Open,
+            is_paused: false,
+            place,
+        }
+    }
+
+    /// Does what there is to do. Ready when the socket is closed.
+    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+        self.wire.register(context.waker());
+        loop {
+            let flushed = self.wire.poll_flush(context);
+            if let Poll::Ready(Err(error)) = &flushed {
+                debug!(%error, "a socket broke");
+                self.leave(EndReason::ConnectionLost);
+                self.stage = Stage::Closed;
+            }
+            match self.stage {
+                Stage::Closed => return Poll::Ready(()),
+                Stage::Closing(_) if flushed.is_ready() => self.wire.shut_down(),
+                Stage::Closing(_) | Stage::Open => {}
+            }
+            let is_more = self.end() || self.work(context) || self.resume() || self.read(context);
+            if is_more {
+                continue;
+            }
+            let due = self.due();
+            let set = timer.deadline();
+            if due < set || set + SLACK < due || timer.is_elapsed() {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.tick();
+        }
+    }
+
+    /// When the timer is due.
+    fn due(&self) -> Instant {
+        let due = match self.stage {
+            Stage::Closing(until) => until,
+            // What the client sent is not read now, so it cannot be too late.
+            Stage::Open if self.is_busy() => self.sockets.far(),
+            Stage::Open | Stage::Closed => self.sockets.instant(self.session.due_at(&self.sockets.settings)),
+        };
+        self.wire.blocked_until().map_or(due, |blocked| due.min(blocked))
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let is_blocked = self.wire.blocked_until().is_some_and(|until| until <= now);
+        match self.stage {
+            _ if is_blocked => {
+                debug!("a client is cut off, since it reads nothing");
+                self.wire.cut();
+            }
+            Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
+            Stage::Open if !self.is_busy() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
+                self.step(Input::Tick);
+            }
+            Stage::Open | Stage::Closing(_) | Stage::Closed => {}
+        }
+    }
+
+    /// Ends the session if somebody asked for it. Returns whether anything was done.
+    fn end(&mut self) -> bool {
+        let Some(cause) = self.wire.take_end().filter(|_| self.stage == Stage::Open) else { return false };
+        if let Some(open) = &mut self.joined {
+            // It is there with its newer socket.
+            let reason = if cause == Cause::Superseded { EndReason::ClientClosed } else { EndReason::ServerClosed };
+            open.joined.reason = Some(reason);
+        }
+        self.step(Input::End(cause));
+        true
+    }
+
+    /// Goes on with what takes time. Returns whether anything was done.
+    fn work(&mut self, context: &mut Context<'_>) -> bool {
+        let mut done = vec![];
+        self.work.retain_mut(|work| match work.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(result) => {
+                done.push(result);
+                false
+            }
+        });
+        if self.work.is_empty() {
+            self.work = vec![];
+        }
+        let is_any = !done.is_empty();
+        done.into_iter().for_each(|done| self.done(done));
+        is_any
+    }
+
+    fn done(&mut self, done: Done) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        match done {
+            Done::Opened(Ok((opened, joined))) => {
+                self.place.know();
+                let client = Client::from(&opened.grant);
+                let verified = joined.deletions;
+                self.joined = Some(Box::new(OpenSession { joined, client, watches: vec![], verified }));
+                self.step(Input::Opened(Ok(opened)));
+            }
+            Done::Opened(Err(refusal)) => self.step(Input::Opened(Err(refusal))),
+            Done::Verified(result) => {
+                let grant = result.map(|(grant, deletions)| {
+                    if let Some(open) = &mut self.joined {
+                        open.verified = deletions;
+                    }
+                    grant
+                });
+                self.step(Input::Verified(grant));
+            }
+            Done::Answered(request, response) => self.step(Input::Answered { request, response }),
+            Done::Subscribed(request, maps, begun) => {
+                // What cannot be read is not watched either.
+                let wanted = |user: &UserSid| {
+                    maps.iter().any(|(_, map)| matches!(map, FoundMap::User(view) if view.user.sid == *user))
+                };
+                for user in begun.iter().filter(|user| !wanted(user)) {
+                    self.unwatch(*user);
+                }
+                self.step(Input::Subscribed { request, maps });
+            }
+        }
+    }
+
+    /// Whether frames of the client are read now.
+    fn reads(&self) -> bool {
+        // The first work of a socket is to open its session.
+        let is_opening = self.joined.is_none() && !self.work.is_empty();
+        self.stage == Stage::Open && !is_opening && !self.is_busy()
+    }
+
+    /// Whether the client asked for so much that it has to wait.
+    fn is_busy(&self) -> bool {
+        self.work.len() >= MAX_REQUESTS || self.wire.is_behind()
+    }
+
+    /// Handles what the reader kept. Returns whether anything was done.
+    fn resume(&mut self) -> bool {
+        let resumes = self.is_paused && self.reads();
+        if resumes {
+            self.receive(&mut []);
+        }
+        resumes
+    }
+
+    /// Reads. Returns whether anything was done.
+    fn read(&mut self, context: &mut Context<'_>) -> bool {
+        let is_closing = matches!(self.stage, Stage::Closing(_));
+        if !is_closing && !self.reads() {
+            return false;
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    if !is_closing {
+                        self.receive(buffer.filled_mut());
+                    }
+                }
+                // The client is gone.
+                Poll::Ready(_) => {
+                    self.leave(EndReason::ConnectionLost);
+                    self.stage = Stage::Closed;
+                }
+            }
+            true
+        })
+    }
+
+    /// Takes what was read.
+    fn receive(&mut self, bytes: &mut [u8]) {
+        self.is_paused = false;
+        let mut reader = std::mem::take(&mut self.reader);
+        let received = reader.read(bytes, |received| {
+            match received {
+                Received::Message { is_text, payload } => {
+                    self.sockets.metrics.add(Counter::FramesReceived);
+                    self.wire.set_text(is_text);
+                    self.step(Input::Frame(payload));
+                }
+                Received::Ping(payload) => self.wire.send(&Frame::pong(payload)),
+                // Not a goodbye: whoever closes a page may open the next one.
+                Received::Close => self.close(&Frame::close(1000, "")),
+            }
+            self.is_paused = !self.reads();
+            if self.is_paused { Next::Pause } else { Next::GoOn }
+        });
+        self.reader = reader;
+        if let Err(violation) = received {
+            debug!(%violation, "a socket is closed");
+            self.close(&Frame::close(violation.code(), ""));
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        let now = self.sockets.now();
+        for action in self.session.step(&self.sockets.settings, input, now) {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        let sockets = &self.sockets;
+        match action {
+            Action::Send(payload) => {
+                sockets.metrics.add(Counter::FramesSent);
+                self.wire.send(&Frame::message(self.wire.is_text(), &payload));
+            }
+            Action::Open { token, continuation_token } => {
+                let opening = open(sockets.clone(), self.wire.clone(), token, continuation_token);
+                self.work.push(Box::pin(async move { Done::Opened(opening.await) }));
+            }
+            Action::Verify { token } => {
+                let sockets = sockets.clone();
+                self.work.push(Box::pin(async move { Done::Verified(verify(&sockets, &token).await) }));
+            }
+            Action::Renewed(grant) => {
+                if let Some(open) = &mut self.joined {
+                    open.client = Client::from(&grant);
+                    if !sockets.registry.renew(&open.joined.known, grant.key, open.verified) {
+                        // It may be this key that was deleted meanwhile. The client comes back if not.
+                        self.wire.end(Cause::KeyDeleted);
+                    }
+                }
+            }
+            Action::Request { request, http } => {
+                if let Some(open) = &self.joined {
+                    let answering = requests::answer(sockets.router.clone(), open.client.clone(), http);
+                    self.work.push(Box::pin(async move { Done::Answered(request, answering.await) }));
+                }
+            }
+            Action::Subscribe { request, maps } => self.subscribe(request, maps),
+            Action::Unsubscribe { maps } => {
+                for map in maps {
+                    if let Some(user) = watched_user(&map) {
+                        self.unwatch(user);
+                    }
+                }
+            }
+            Action::Goodbye => self.leave(EndReason::ClientClosed),
+            Action::Close { code, reason } => {
+                // 1001: the client does not answer, or the server stops.
+                self.leave(if code == 1001 { EndReason::ConnectionLost } else { EndReason::ServerClosed });
+                self.close(&Frame::close(code, reason));
+            }
+        }
+    }
+
+    /// Watches first, then reads: no change in between is missed.
+    fn subscribe(&mut self, request: RequestNumber, maps: Vec<Asked>) {
+        let Some(open) = &mut self.joined else { return };
+        let service = open.client.user.service;
+        let (mut asked, mut begun) = (Vec::with_capacity(maps.len()), vec![]);
+        for map in maps {
+            let user = watched_user(&map.object_sid);
+            let is_known = user.is_none_or(|user| open.watches.contains(&user));
+            let has_room = is_known || open.watches.len() < MAX_WATCHES;
+            if let Some(user) = user.filter(|_| !is_known && has_room) {
+                self.sockets.hub.watch(Watched { service, user }, &self.wire);
+                self.sockets.metrics.add(Counter::WatchesBegun);
+                open.watches.push(user);
+                begun.push(user);
+            }
+            asked.push((map, has_room));
+        }
+        let reading = requests::read(self.sockets.app.clone(), open.client.clone(), asked);
+        self.work.push(Box::pin(async move { Done::Subscribed(request, reading.await, begun) }));
+    }
+
+    fn unwatch(&mut self, user: UserSid) {
+        let Some(open) = &mut self.joined else { return };
+        let Some(place) = open.watches.iter().position(|watched| *watched == user) else { return };
+        open.watches.swap_remove(place);
+        self.sockets.hub.unwatch(Watched { service: open.client.user.service, user }, &self.wire);
+        self.sockets.metrics.add(Counter::WatchesEnded);
+    }
+
+    /// Sends the last frame.
+    fn close(&mut self, frame: &Frame) {
+        self.leave(EndReason::ConnectionLost);
+        if self.stage == Stage::Open {
+            self.wire.finish(frame);
+            self.stage = Stage::Closing(Instant::now() + CLOSE_WITHIN);
+        }
+    }
+
+    /// Ends the session's connection and its watches, for this reason unless there is another one already.
+    fn leave(&mut self, reason: EndReason) {
+        self.work.clear();
+        let Some(mut open) = self.joined.take() else { return };
+        for user in &open.watches {
+            self.sockets.hub.unwatch(Watched { service: open.client.user.service, user: *user }, &self.wire);
+            self.sockets.metrics.add(Counter::WatchesEnded);
+        }
+        if open.joined.reason == Some(EndReason::ConnectionLost) {
+            open.joined.reason = Some(reason);
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.leave(EndReason::ConnectionLost);
+        self.sockets.metrics.add(Counter::SocketsClosed);
+    }
+}
+
+/// The user whose map has this name. A name that means the client's own conversations is taken for that of a user who does not
+/// exist.
+fn watched_user(map: &str) -> Option<UserSid> {
+    match UserMap::asked_for(map, UserSid::from_bits(0))? {
+        UserMap::Info(user) => Some(user),
+        UserMap::Conversations(_) => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! The sockets of clients: WebSockets on the listener's port, at [`PATH`].
+
+mod deletions;
+mod driver;
+mod frames;
+mod hub;
+mod open;
+pub(crate) mod presence;
+mod registry;
+mod requests;
+mod upgrade;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use reachability_domain::ids::Ids;
+use reachability_domain::metrics::Metrics;
+use reachability_domain::time::Timestamp;
+use reachability_functions::app::App;
+use reachability_functions::client;
+use reachability_gateway::twilsock::{Cause, Settings};
+use reachability_infra::clock;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+pub(crate) use self::deletions::EndingSockets;
+pub(crate) use self::hub::Hub;
+use self::presence::Presence;
+pub(crate) use self::registry::{Limits, Registry};
+pub(crate) use self::upgrade::{Doors, Io, Lent};
+
+/// Where clients open their sockets.
+pub(crate) const PATH: &str = "/v3/wsconnect";
+
+/// Over how long the closes of all sockets are spread when the server stops: their clients come back as spread out.
+const DRAIN_FOR: Duration = Duration::from_secs(3);
+
+/// The longest pause between two of them.
+const DRAIN_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long clients may take then to close their sides.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What sockets need.
+pub(crate) struct Sockets {
+    settings: Settings,
+    registry: Arc<Registry>,
+    hub: Arc<Hub>,
+    presence: Presence,
+    app: App,
+    router: Router,
+    ids: Arc<dyn Ids>,
+    metrics: Arc<dyn Metrics>,
+    numbers: AtomicU64,
+    started: Instant,
+    started_at: Timestamp,
+}
+
+impl Sockets {
+    pub(crate) fn new(
+        settings: Settings,
+        registry: Arc<Registry>,
+        hub: Arc<Hub>,
+        presence: Presence,
+        app: App,
+        ids: Arc<dyn Ids>,
+        metrics: Arc<dyn Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            registry,
+            hub,
+            presence,
+            router: client::router(app.clone()),
+            app,
+            ids,
+            metrics,
+            numbers: AtomicU64::default(),
+            started: Instant::now(),
+            started_at: clock::now(),
+        })
+    }
+
+    /// Closes all sockets. The listener must be closed: otherwise their clients come back at once.
+    pub(crate) async fn drain(&self) {
+        let open = self.registry.drain();
+        if open.is_empty() {
+            return;
+        }
+        info!(sockets = open.len(), "closing the sockets of clients");
+        let started = Instant::now();
+        let pause = (DRAIN_FOR / u32::try_from(open.len()).unwrap_or(u32::MAX)).min(DRAIN_PAUSE);
+        for (wire, number) in open.iter().zip(0..) {
+            wire.end(Cause::Draining);
+            // A pause is at least as long as a tick of the timer, so there is not one for each.
+            if let Some(early) = (pause * number).checked_sub(started.elapsed())
+                && early > Duration::from_millis(2)
+            {
+                sleep(early).await;
+            }
+        }
+        drop(open);
+        let deadline = Instant::now() + DRAIN_WITHIN;
+        while self.registry.count() > 0 {
+            if deadline < Instant::now() {
+                warn!(sockets = self.registry.count(), "some clients did not close their sockets in time");
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The time, by a clock that never goes back.
+    fn now(&self) -> Timestamp {
+        self.started_at.plus(self.started.elapsed())
+    }
+
+    /// When it is that time.
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started.checked_add(at.since(self.started_at)).unwrap_or_else(|| self.far())
+    }
+
+    /// So late that it never comes.
+    fn far(&self) -> Instant {
+        self.started + Duration::from_secs(86_400 * 365 * 30)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,97 @@
+//! How a session opens: the token is verified, the socket is counted and registered, and its user is online.
+
+use std::sync::Arc;
+
+use reachability_domain::directory::access_token::Grant;
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::event::EndReason;
+use reachability_domain::presence::sockets::Socket;
+use reachability_domain::secret::Secret;
+use reachability_functions::access_token::{self, VerifyError};
+use reachability_gateway::twilsock::{Cause, Opened, Refusal};
+use tracing::{debug, warn};
+
+use super::Sockets;
+use super::registry::{Deletions, Known, NotAdded};
+use super::wire::Wire;
+
+/// How continuation tokens begin.
+const CONTINUATION: &str = "CT-";
+
+/// An open session's place among the sockets, and its user's connection. Dropping it ends both.
+pub(super) struct Joined {
+    sockets: Arc<Sockets>,
+    pub(super) known: Known,
+    /// What was deleted before the token was verified.
+    pub(super) deletions: Deletions,
+    /// Why the connection ends; `None` if it did not begin.
+    pub(super) reason: Option<EndReason>,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.sockets.registry.remove(&self.known);
+        // Those that the server closes when it stops end with its next start: their clients may be back by then.
+        if let Some(reason) = self.reason
+            && !(reason == EndReason::ServerClosed && self.sockets.registry.is_draining())
+        {
+            self.sockets.presence.disconnect(self.known.socket.clone(), reason);
+        }
+    }
+}
+
+/// Opens the session of a client.
+pub(super) async fn open(
+    sockets: Arc<Sockets>,
+    wire: Arc<Wire>,
+    token: Secret,
+    continues: Option<String>,
+) -> Result<(Opened, Joined), Refusal> {
+    let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
+    let (grant, mut joined, superseded) = loop {
+        let (grant, deletions) = verify(&sockets, &token).await?;
+        let socket = Socket { user: grant.user.clone(), connection: sockets.presence.new_connection() };
+        let token = sockets.ids.random();
+        let known = Known { wire: wire.clone(), socket, key: grant.key, token };
+        match sockets.registry.add(known.clone(), continues, deletions) {
+            Ok(superseded) => {
+                break (grant, Joined { sockets: sockets.clone(), known, deletions, reason: None }, superseded);
+            }
+            Err(NotAdded::Outdated) => {}
+            Err(NotAdded::TooMany(too_many)) => {
+                debug!(reason = %too_many, "a client is refused");
+                return Err(Refusal::Limit);
+            }
+            Err(NotAdded::Draining) => return Err(Refusal::Unavailable),
+        }
+    };
+    let connected = sockets.presence.connect(joined.known.socket.clone()).await;
+    if let Err(error) = connected {
+        warn!(error = %ErrorChain(&error), "a connection could not be stored");
+        // The client comes back to either.
+        if let Some(older) = superseded {
+            older.wire.cut();
+        }
+        return Err(Refusal::Unavailable);
+    }
+    joined.reason = Some(EndReason::ConnectionLost);
+    // After the new connection has begun, so that nobody sees the user offline in between.
+    if let Some(older) = &superseded {
+        older.wire.end(Cause::Superseded);
+    }
+    let continuation_token = format!("{CONTINUATION}{:032x}", joined.known.token);
+    Ok((Opened { grant, continuation_token, reissued: superseded.is_none() }, joined))
+}
+
+/// What a token grants, as of what was deleted until then.
+pub(super) async fn verify(sockets: &Sockets, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
+    let deletions = sockets.registry.deletions();
+    match access_token::verify(&sockets.app, token.expose()).await {
+        Ok(grant) => Ok((grant, deletions)),
+        Err(VerifyError::Token(error)) => Err(Refusal::Token(error)),
+        Err(VerifyError::Store(error)) => {
+            warn!(error = %ErrorChain(&error), "a token could not be verified");
+            Err(Refusal::Unavailable)
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The task that stores what sockets say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::identity::ConnectionId;
+use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::message::{Accepted, PresenceMessage};
+use reachability_domain::presence::sockets::{Socket, Sockets};
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_worker::{Failure, Worker};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, warn};
+
+use super::{BATCH, Said, unavailable};
+
+/// After how long what failed is tried again for the first time.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// The longest time until what failed is tried again.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// How many messages wait for a retry until no more sockets are opened.
+const MAX_RETRIES: usize = 10_000;
+
+/// An event of a socket that waits for its turn.
+pub(super) struct Pending {
+    event: Event,
+    /// Where the caller of a connect waits.
+    answer: Option<oneshot::Sender<Result<(), Failure>>>,
+    /// How often it failed.
+    failed: u32,
+}
+
+impl Pending {
+    fn new(Socket { user, connection }: Socket, occurred_at: Timestamp, kind: EventKind) -> Self {
+        Self { event: Event { user, connection, occurred_at, kind }, answer: None, failed: 0 }
+    }
+
+    pub(super) fn ended(socket: Socket, at: Timestamp, reason: EndReason) -> Self {
+        Self::new(socket, at, EventKind::Disconnect { reason })
+    }
+
+    fn socket(&self) -> Socket {
+        Socket { user: self.event.user.clone(), connection: self.event.connection.clone() }
+    }
+
+    /// It counts as accepted when it is handled.
+    pub(super) fn message(&self) -> PresenceMessage {
+        PresenceMessage::Event(Accepted { event: self.event.clone(), acceptance: None })
+    }
+}
+
+/// Stores what is said.
+pub(super) struct Task {
+    sockets: Arc<dyn Sockets>,
+    worker: Worker,
+    /// Sockets whose users are to be online in a new generation. They wait behind everything else.
+    renewals: BTreeMap<ConnectionId, Socket>,
+    /// What failed, by the time of its next attempt.
+    retries: BTreeMap<Instant, Vec<Pending>>,
+    /// Sockets whose rows can be removed.
+    ended: Vec<Socket>,
+}
+
+impl Task {
+    pub(super) fn new(sockets: Arc<dyn Sockets>, worker: Worker) -> Self {
+        Self { sockets, worker, renewals: BTreeMap::new(), retries: BTreeMap::new(), ended: vec![] }
+    }
+
+    /// Handles what is said, until it is told to finish.
+    pub(super) async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Said>) {
+        let (mut heard, mut is_finished) = (Vec::with_capacity(BATCH), false);
+        while !is_finished {
+            tokio::select! {
+                biased;
+                found = waiting.recv_many(&mut heard, BATCH) => is_finished = found == 0,
+                () = self.due() => {}
+            }
+            let mut batch = Vec::with_capacity(heard.len());
+            for said in heard.drain(..) {
+                is_finished |= matches!(said, Said::Finish);
+                if !is_finished {
+                    self.take(said, &mut batch);
+                }
+            }
+            self.take_retries(&mut batch, is_finished);
+            self.take_renewals(&mut batch);
+            self.handle(batch).await;
+            // No more than can be written at once, and nothing that somebody waits for is behind it.
+            if is_finished || waiting.is_empty() || self.ended.len() >= BATCH {
+                self.remove_ended().await;
+            }
+        }
+    }
+
+    /// Waits until there is something to do besides what is said.
+    async fn due(&self) {
+        if !self.renewals.is_empty() {
+            return;
+        }
+        match self.retries.keys().next() {
+            Some(at) => sleep_until(*at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, said: Said, batch: &mut Vec<Pending>) {
+        match said {
+            Said::Connected(socket, at, answer) => {
+                let connect = EventKind::Connect { lease: None, device: None };
+                batch.push(Pending { answer: Some(answer), ..Pending::new(socket, at, connect) });
+            }
+            Said::Disconnected(socket, at, reason) => batch.push(Pending::ended(socket, at, reason)),
+            Said::Renewed(sockets) => {
+                self.renewals.extend(sockets.into_iter().map(|socket| (socket.connection.clone(), socket)));
+            }
+            Said::Finish => {}
+        }
+    }
+
+    /// Takes what is to be tried again now, or, for the last time, all.
+    fn take_retries(&mut self, batch: &mut Vec<Pending>, all: bool) {
+        let now = Instant::now();
+        while let Some(entry) = self.retries.first_entry().filter(|entry| all || *entry.key() <= now) {
+            batch.extend(entry.remove());
+        }
+    }
+
+    fn take_renewals(&mut self, batch: &mut Vec<Pending>) {
+        while batch.len() < BATCH
+            && let Some((_, socket)) = self.renewals.pop_first()
+        {
+            batch.push(Pending::new(socket, clock::now(), EventKind::Renew { lease: None }));
+        }
+    }
+
+    async fn handle(&mut self, mut batch: Vec<Pending>) {
+        if let Err(failure) = self.open(&batch).await {
+            for connect in batch.extract_if(.., |pending| pending.answer.is_some()) {
+                answer(connect.answer, Err(failure.clone()));
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let messages = batch.iter().map(Pending::message).collect();
+        let failures = self.worker.process(messages, clock::now()).await;
+        let mut failures: BTreeMap<usize, Failure> = failures.into_iter().collect();
+        if let Some(failure) = failures.values().next() {
+            error!(error = %ErrorChain(failure), failed = failures.len(), "what sockets said could not be stored");
+        }
+        for (index, pending) in batch.into_iter().enumerate() {
+            match failures.remove(&index) {
+                None => self.stored(pending),
+                Some(failure) => self.failed(pending, failure),
+            }
+        }
+    }
+
+    /// Writes the rows of the sockets that are opened.
+    async fn open(&self, batch: &[Pending]) -> Result<(), Failure> {
+        let opened: Vec<Socket> =
+            batch.iter().filter(|pending| pending.answer.is_some()).map(Pending::socket).collect();
+        if opened.is_empty() {
+            return Ok(());
+        }
+        if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
+            return Err(unavailable("too much is to be stored first"));
+        }
+        Ok(self.sockets.opened(&opened).await?)
+    }
+
+    fn stored(&mut self, pending: Pending) {
+        if let EventKind::Disconnect { .. } = pending.event.kind {
+            self.ended.push(pending.socket());
+        }
+        answer(pending.answer, Ok(()));
+    }
+
+    fn failed(&mut self, pending: Pending, failure: Failure) {
+        let (is_permanent, socket) = (failure.is_permanent(), pending.socket());
+        let is_renewal = matches!(pending.event.kind, EventKind::Renew { .. });
+        let again = match pending.answer {
+            // It may have been stored after all, and its caller knows nothing of it any more.
+            Some(waiting) => {
+                answer(Some(waiting), Err(failure));
+                Pending::ended(socket.clone(), clock::now(), EndReason::ServerClosed)
+            }
+            None => Pending { failed: pending.failed + 1, ..pending },
+        };
+        if !is_permanent {
+            let backoff = MAX_BACKOFF.min(FIRST_RETRY * 2_u32.pow(again.failed.min(10)));
+            self.retries.entry(Instant::now() + backoff).or_default().push(again);
+        } else if !is_renewal {
+            // There is no such service any more, or no retry could read the user's record.
+            self.ended.push(socket);
+        }
+    }
+
+    /// Removes the rows of the sockets that have ended. If that fails, it is done later, or by the next start, for which they
+    /// have ended already.
+    async fn remove_ended(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        match self.sockets.closed(&self.ended).await {
+            Ok(()) => self.ended.clear(),
+            Err(error) => warn!(error = %ErrorChain(&error), "the rows of closed sockets could not be removed"),
+        }
+    }
+}
+
+fn answer(waiting: Option<oneshot::Sender<Result<(), Failure>>>, answer: Result<(), Failure>) {
+    if let Some(waiting) = waiting {
+        // If nobody waits any more, the socket was reported as lost.
+        let _ = waiting.send(answer);
+    }
+}

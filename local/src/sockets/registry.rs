@@ -1,0 +1,367 @@
+//! Who is connected, and how many may be.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reachability_domain::identity::UserKey;
+use reachability_domain::presence::sockets::Socket;
+use reachability_domain::sid::{KeySid, ServiceSid};
+use reachability_gateway::twilsock::Cause;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::wire::Wire;
+
+/// How many sockets may be open at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// In all, those included that did not say yet who they are.
+    pub(crate) all: usize,
+    /// From one address; `None`: as many as in all.
+    pub(crate) per_address: Option<usize>,
+    /// Of one service; `None`: as many as in all.
+    pub(crate) per_service: Option<usize>,
+    /// Of one user.
+    pub(crate) per_user: usize,
+    /// Of those who did not say yet who they are.
+    pub(crate) strangers: usize,
+}
+
+/// There are as many sockets already as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many sockets {0}")]
+pub(crate) struct TooMany(&'static str);
+
+/// What a client sends to be recognized when it comes back.
+pub(super) type ContinuationToken = u128;
+
+/// A socket whose user is known.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) wire: Arc<Wire>,
+    pub(super) socket: Socket,
+    /// The API key that signed the client's token.
+    pub(super) key: KeySid,
+    pub(super) token: ContinuationToken,
+}
+
+/// All sockets.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    limits: Limits,
+    /// The files that may still be opened.
+    files: Arc<Semaphore>,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Debug, Default)]
+struct Sockets {
+    all: usize,
+    strangers: usize,
+    addresses: HashMap<IpAddr, usize>,
+    services: HashMap<ServiceSid, usize>,
+    users: HashMap<UserKey, Vec<Known>>,
+    /// How often keys or services were deleted.
+    deletions: u64,
+    is_draining: bool,
+}
+
+/// What was deleted before a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deletions(u64);
+
+/// Why a socket was not added.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotAdded {
+    TooMany(TooMany),
+    /// Keys or services were deleted meanwhile: the token is to be verified again.
+    Outdated,
+    /// The server stops.
+    Draining,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: Limits, files: Arc<Semaphore>) -> Self {
+        Self { limits, files, sockets: Mutex::default() }
+    }
+
+    /// Makes room for a new socket from this address, whose client did not say yet who it is.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Result<Place, TooMany> {
+        let Limits { all, per_address, strangers, .. } = self.limits;
+        let file = Arc::clone(&self.files).try_acquire_owned();
+        let mut sockets = self.lock();
+        let from_address = sockets.addresses.get(&address).copied().unwrap_or_default();
+        if sockets.is_draining {
+            return Err(TooMany("for a server that stops"));
+        }
+        if sockets.all >= all {
+            return Err(TooMany("in all"));
+        }
+        if sockets.strangers >= strangers {
+            return Err(TooMany("that did not say who they are"));
+        }
+        if per_address.is_some_and(|limit| from_address >= limit) {
+            return Err(TooMany("from one address"));
+        }
+        let Ok(file) = file else { return Err(TooMany("for the open files that the system allows")) };
+        sockets.all += 1;
+        sockets.strangers += 1;
+        if per_address.is_some() {
+            *sockets.addresses.entry(address).or_default() += 1;
+        }
+        Ok(Place { registry: self.clone(), address, is_stranger: true, _file: file })
+    }
+
+    /// What was deleted until now. A token that is verified after this is good as long as nothing more is deleted.
+    pub(super) fn deletions(&self) -> Deletions {
+        Deletions(self.lock().deletions)
+    }
+
+    /// Adds a socket whose token was verified after `deletions`. If the client had a socket with this continuation token, that
+    /// one is returned: it does not count, and is to be ended.
+    ///
+    /// # Errors
+    /// If there are too many sockets, or the token is to be verified again.
+    pub(super) fn add(
+        &self,
+        known: Known,
+        continues: Option<ContinuationToken>,
+        deletions: Deletions,
+    ) -> Result<Option<Known>, NotAdded> {
+        let mut sockets = self.lock();
+        if sockets.is_draining {
+            return Err(NotAdded::Draining);
+        }
+        if sockets.deletions != deletions.0 {
+            return Err(NotAdded::Outdated);
+        }
+        let user = known.socket.user.clone();
+        let of_user = sockets.users.get(&user);
+        let superseded = of_user.and_then(|known| known.iter().find(|known| Some(known.token) == continues)).cloned();
+        let more = usize::from(superseded.is_none());
+        if of_user.map_or(0, Vec::len) + more > self.limits.per_user {
+            return Err(NotAdded::TooMany(TooMany("of one user")));
+        }
+        let of_service = sockets.services.get(&user.service).copied().unwrap_or_default();
+        if self.limits.per_service.is_some_and(|limit| of_service + more > limit) {
+            return Err(NotAdded::TooMany(TooMany("of one service")));
+        }
+        if let Some(superseded) = &superseded {
+            sockets.remove(superseded);
+        }
+        *sockets.services.entry(user.service).or_default() += 1;
+        sockets.users.entry(user).or_default().push(known);
+        Ok(superseded)
+    }
+
+    /// Removes a socket. Does nothing if it is not there.
+    pub(super) fn remove(&self, known: &Known) {
+        self.lock().remove(known);
+    }
+
+    /// The key of a socket's token is another one from now on. Returns whether its token, verified after `deletions`, is still
+    /// good.
+    pub(super) fn renew(&self, renewed: &Known, key: KeySid, deletions: Deletions) -> bool {
+        let mut sockets = self.lock();
+        let of_user = sockets.users.get_mut(&renewed.socket.user).into_iter().flatten();
+        for known in of_user.filter(|known| known.wire.number == renewed.wire.number) {
+            known.key = key;
+        }
+        sockets.deletions == deletions.0
+    }
+
+    /// The API key was deleted: ends the sockets whose tokens it signed.
+    pub(super) fn end_key(&self, key: KeySid) {
+        let mut sockets = self.lock();
+        sockets.deletions += 1;
+        sockets.end(Cause::KeyDeleted, |known| known.key == key);
+    }
+
+    /// The service was deleted: ends its sockets.
+    pub(super) fn end_service(&self, service: ServiceSid) {
+        let mut sockets = self.lock();
+        sockets.deletions += 1;
+        sockets.end(Cause::ServiceDeleted, |known| known.socket.user.service == service);
+    }
+
+    /// The user was deleted: ends its sockets.
+    pub(super) fn end_user(&self, user: &UserKey) {
+        for known in self.lock().users.get(user).into_iter().flatten() {
+            known.wire.end(Cause::UserDeleted);
+        }
+    }
+
+    /// The sockets of a service.
+    pub(super) fn of_service(&self, service: ServiceSid) -> Vec<Socket> {
+        let sockets = self.lock();
+        let of_service = sockets.users.iter().filter(|(user, _)| user.service == service);
+        of_service.flat_map(|(_, known)| known.iter().map(|known| known.socket.clone())).collect()
+    }
+
+    /// From now on there are no new sockets. Returns those that there are.
+    pub(super) fn drain(&self) -> Vec<Arc<Wire>> {
+        let mut sockets = self.lock();
+        sockets.is_draining = true;
+        sockets.users.values().flatten().map(|known| known.wire.clone()).collect()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.lock().is_draining
+    }
+
+    /// How many sockets are open.
+    pub(super) fn count(&self) -> usize {
+        self.lock().users.values().map(Vec::len).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sockets {
+    fn remove(&mut self, gone: &Known) {
+        let user = &gone.socket.user;
+        let Some(of_user) = self.users.get_mut(user) else { return };
+        let Some(place) = of_user.iter().position(|known| known.wire.number == gone.wire.number) else { return };
+        of_user.swap_remove(place);
+        if of_user.is_empty() {
+            self.users.remove(user);
+        }
+        subtract(&mut self.services, user.service);
+    }
+
+    fn end(&self, cause: Cause, is_meant: impl Fn(&Known) -> bool) {
+        for known in self.users.values().flatten().filter(|known| is_meant(known)) {
+            known.wire.end(cause);
+        }
+    }
+}
+
+/// Subtracts one, and removes what is zero.
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+/// The room of one socket. Dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Place {
+    registry: Arc<Registry>,
+    address: IpAddr,
+    is_stranger: bool,
+    _file: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// The client said who it is.
+    pub(super) fn know(&mut self) {
+        if std::mem::take(&mut self.is_stranger) {
+            self.registry.lock().strangers -= 1;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sockets = self.registry.lock();
+        sockets.all -= 1;
+        sockets.strangers -= usize::from(self.is_stranger);
+        subtract(&mut sockets.addresses, self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reachability_domain::sid::Sid;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { all: 5, per_address: Some(4), per_service: Some(3), per_user: 2, strangers: 3 };
+
+    async fn known(number: u64, service: u128, identity: &str) -> Known {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, wire) = Wire::of(stream, number);
+        let user = UserKey { service: Sid::from_bits(service), identity: identity.parse().unwrap() };
+        let socket = Socket { user, connection: format!("run-{number}").parse().unwrap() };
+        Known { wire, socket, key: Sid::from_bits(service), token: number.into() }
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_so_many() {
+        let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
+        let [here, there]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
+        let mut places: Vec<Place> = (0..3).map(|_| registry.place(here).unwrap()).collect();
+        assert_eq!(registry.place(here).unwrap_err(), TooMany("that did not say who they are"));
+        places.iter_mut().for_each(Place::know);
+        places.push(registry.place(here).unwrap());
+        assert_eq!(registry.place(here).unwrap_err(), TooMany("from one address"));
+        places.push(registry.place(there).unwrap());
+        assert_eq!(registry.place(there).unwrap_err(), TooMany("in all"));
+        places.clear();
+        assert_eq!(registry.lock().all, 0);
+        assert!(registry.lock().addresses.is_empty());
+        registry.place(here).unwrap();
+    }
+
+    #[tokio::test]
+    async fn users_and_services_have_so_many() {
+        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
+        let now = registry.deletions();
+        let (first, second) = (known(1, 1, "alice").await, known(2, 1, "alice").await);
+        assert!(registry.add(first.clone(), None, now).unwrap().is_none());
+        assert!(registry.add(second.clone(), Some(9), now).unwrap().is_none(), "no such socket");
+        let third = known(3, 1, "alice").await;
+        let too_many = |why| NotAdded::TooMany(TooMany(why));
+        assert_eq!(registry.add(third.clone(), None, now).unwrap_err(), too_many("of one user"));
+        // One that takes another's place does not count.
+        let superseded = registry.add(third.clone(), Some(first.token), now).unwrap().unwrap();
+        assert_eq!(superseded.wire.number, 1);
+        let others = known(4, 1, "bob").await;
+        assert!(registry.add(others, Some(second.token), now).unwrap().is_none(), "it is another user's");
+        let fourth = known(5, 1, "carol").await;
+        assert_eq!(registry.add(fourth.clone(), None, now).unwrap_err(), too_many("of one service"));
+        assert!(registry.add(known(6, 2, "carol").await, None, now).is_ok());
+        registry.remove(&first);
+        registry.remove(&third);
+        registry.remove(&third);
+        assert!(registry.add(fourth, None, now).is_ok());
+        assert_eq!(registry.of_service(Sid::from_bits(1)).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_ends_sockets() {
+        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
+        let [a, b, c] = [known(1, 1, "alice").await, known(2, 2, "alice").await, known(3, 1, "bob").await];
+        for known in [&a, &b, &c] {
+            registry.add(known.clone(), None, registry.deletions()).unwrap();
+        }
+        let before = registry.deletions();
+        registry.end_user(&c.socket.user);
+        registry.end_key(Sid::from_bits(1));
+        registry.end_service(Sid::from_bits(2));
+        let ends = [&a, &b, &c].map(|known| known.wire.take_end());
+        assert_eq!(ends, [Some(Cause::KeyDeleted), Some(Cause::ServiceDeleted), Some(Cause::UserDeleted)]);
+        let late = known(4, 1, "carol").await;
+        assert_eq!(registry.add(late.clone(), None, before).unwrap_err(), NotAdded::Outdated);
+        assert!(registry.add(late.clone(), None, registry.deletions()).is_ok());
+        assert!(!registry.renew(&late, Sid::from_bits(7), before));
+        assert!(registry.renew(&late, Sid::from_bits(7), registry.deletions()));
+        registry.end_key(Sid::from_bits(7));
+        assert_eq!(late.wire.take_end(), Some(Cause::KeyDeleted));
+        assert_eq!(registry.drain().len(), 4);
+        assert_eq!(registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(), NotAdded::Draining);
+        assert!(registry.place([127, 0, 0, 1].into()).is_err());
+    }
+}

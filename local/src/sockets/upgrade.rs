@@ -1,0 +1,158 @@
+//! From an HTTP request to a socket.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use futures_util::future::Either;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
+use reachability_functions::malformed_request;
+use reachability_infra::ids::Uuids;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutStream;
+use tracing::debug;
+use tungstenite::handshake::derive_accept_key;
+
+use super::{PATH, Sockets, driver};
+use crate::refusal::WithRefusals;
+
+/// A connection, as the HTTP library has it.
+pub(crate) type Io = TokioIo<WithRefusals<Pin<Box<TimeoutStream<Lent>>>>>;
+
+/// The only version of WebSocket.
+const VERSION: HeaderValue = HeaderValue::from_static("13");
+
+/// Opens sockets, and leaves all other requests to a router.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    router: TowerToHyperService<Router>,
+    sockets: Arc<Sockets>,
+    /// Who is connected.
+    address: IpAddr,
+}
+
+impl Doors {
+    pub(crate) fn new(router: Router, sockets: Arc<Sockets>, address: IpAddr) -> Self {
+        Self { router: TowerToHyperService::new(router), sockets, address }
+    }
+}
+
+impl Service<Request<Incoming>> for Doors {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future =
+        Either<Ready<Result<Response<Body>, Infallible>>, TowerToHyperServiceFuture<Router, Request<Incoming>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if request.uri().path() == PATH {
+            Either::Left(ready(Ok(self.open(request))))
+        } else {
+            Either::Right(self.router.call(request))
+        }
+    }
+}
+
+impl Doors {
+    /// Accepts a socket, which is served once the response is sent.
+    fn open(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(key) = websocket_key(request.method(), request.headers()) else {
+            let mut response = malformed_request(&Uuids, StatusCode::UPGRADE_REQUIRED.as_u16()).map(Body::from);
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
+            return response;
+        };
+        let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
+        let mut response = Response::new(Body::empty());
+        let place = match self.sockets.registry.place(self.address) {
+            Ok(place) => place,
+            Err(too_many) => {
+                debug!(reason = %too_many, "a socket is refused");
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+                return response;
+            }
+        };
+        let sockets = self.sockets.clone();
+        tokio::spawn(async move {
+            match hyper::upgrade::on(request).await.map(|upgraded| upgraded.downcast::<Io>()) {
+                Ok(Ok(parts)) => {
+                    let mut stream = parts.io.into_inner();
+                    if let Some(stream) = stream.inner_mut().as_mut().get_pin_mut().take() {
+                        driver::run(sockets, stream, parts.read_buf.into(), place).await;
+                    }
+                }
+                Ok(Err(_)) => debug!("a socket is not what it was"),
+                Err(error) => debug!(%error, "a connection did not become a socket"),
+            }
+        });
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accepted) = accepted {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+        }
+        response
+    }
+}
+
+/// The key of a request for a WebSocket; `None` if it is another request.
+fn websocket_key<'a>(method: &Method, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+    let has = |name, word: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+    };
+    let is_websocket = method == Method::GET
+        && has(header::CONNECTION, "upgrade")
+        && has(header::UPGRADE, "websocket")
+        && headers.get(header::SEC_WEBSOCKET_VERSION) == Some(&VERSION);
+    headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| is_websocket && key.len() == 24)
+}
+
+/// A stream that can be taken back from whom it is lent to.
+pub(crate) struct Lent(Option<TcpStream>);
+
+impl Lent {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(Some(stream))
+    }
+
+    fn take(self: Pin<&mut Self>) -> Option<TcpStream> {
+        self.get_mut().0.take()
+    }
+
+    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
+        self.get_mut().0.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(context)
+    }
+}

@@ -1,0 +1,206 @@
+//! The sending side of a socket, for everybody who has something to send: the socket's own task, and the hub.
+//!
+//! Whoever sends writes to the socket directly, without waking its task. Only what the system does not take at once waits here,
+//! and the task sends it on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use reachability_gateway::twilsock::Cause;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
+
+use super::frames::Frame;
+
+/// How much may wait for a client while it is still told of changes, in bytes. One that reads more slowly is cut off, and hears
+/// what it missed when it is back. Nor is anything more read from it: its answers would wait too.
+pub(super) const MAX_WAITING: usize = 256 * 1024;
+
+/// How much may wait for a client with the answers to what it asked already, in bytes.
+const MAX_ANSWERS: usize = 16 * 1024 * 1024;
+
+/// How long a client may read nothing while something waits for it.
+pub(super) const MAX_BLOCKED: Duration = Duration::from_secs(10);
+
+/// How much the system may hold for a client that does not read, in bytes.
+const SYSTEM_BUFFER: usize = 64 * 1024;
+
+/// The sending side of a socket.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// The socket's number, never used again in this process.
+    pub(super) number: u64,
+    stream: OwnedWriteHalf,
+    is_text: AtomicBool,
+    state: Mutex<State>,
+    /// The socket's task.
+    task: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Bytes>,
+    bytes: usize,
+    /// Since when the client has read nothing of what waits.
+    blocked_since: Option<Instant>,
+    /// Nothing more is sent.
+    is_finished: bool,
+    /// The client is gone, or too slow.
+    is_cut: bool,
+    /// The server wants the session to end.
+    ends: Option<Cause>,
+}
+
+impl Wire {
+    /// The two sides of a socket.
+    pub(super) fn of(stream: TcpStream, number: u64) -> (OwnedReadHalf, Arc<Self>) {
+        // A larger buffer only delays that a client is found to be too slow.
+        let _ = SockRef::from(&stream).set_send_buffer_size(SYSTEM_BUFFER);
+        let (read, write) = stream.into_split();
+        let wire = Self {
+            number,
+            stream: write,
+            is_text: AtomicBool::new(false),
+            state: Mutex::default(),
+            task: AtomicWaker::new(),
+        };
+        (read, Arc::new(wire))
+    }
+
+    /// Whether the client wants messages of text.
+    pub(super) fn is_text(&self) -> bool {
+        self.is_text.load(Ordering::Relaxed)
+    }
+
+    /// Remembers of which type the client's last message was.
+    pub(super) fn set_text(&self, is_text: bool) {
+        self.is_text.store(is_text, Ordering::Relaxed);
+    }
+
+    /// Sends what the client asked for, after everything else.
+    pub(super) fn send(&self, frame: &Frame) {
+        self.send_within(MAX_ANSWERS, frame);
+    }
+
+    /// Sends what changed, after everything else.
+    pub(super) fn tell(&self, frame: &Frame) {
+        self.send_within(MAX_WAITING, frame);
+    }
+
+    /// A client for which more waits is cut off.
+    fn send_within(&self, limit: usize, frame: &Frame) {
+        let mut state = self.lock();
+        if state.is_finished || state.is_cut {
+            return;
+        }
+        let bytes = frame.bytes();
+        let sent = if state.waiting.is_empty() { self.stream.try_write(bytes) } else { Ok(0) };
+        match sent {
+            Ok(sent) if sent == bytes.len() => return,
+            Ok(sent) => state.wait(bytes.slice(sent..), limit),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.wait(bytes.clone(), limit),
+            Err(_) => state.is_cut = true,
+        }
+        drop(state);
+        self.task.wake();
+    }
+
+    /// Sends the last frame: nothing is sent after it.
+    pub(super) fn finish(&self, frame: &Frame) {
+        self.send(frame);
+        self.lock().is_finished = true;
+    }
+
+    /// Cuts the client off.
+    pub(super) fn cut(&self) {
+        self.lock().is_cut = true;
+        self.task.wake();
+    }
+
+    /// Asks the socket's task to end the session. The first cause counts.
+    pub(super) fn end(&self, cause: Cause) {
+        self.lock().ends.get_or_insert(cause);
+        self.task.wake();
+    }
+
+    /// Wakes the task with this waker when it is needed.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    /// What was asked of the task, once.
+    pub(super) fn take_end(&self) -> Option<Cause> {
+        self.lock().ends.take()
+    }
+
+    /// Whether so much waits that nothing more should be asked.
+    pub(super) fn is_behind(&self) -> bool {
+        self.lock().bytes > MAX_WAITING
+    }
+
+    /// Until when the client must have read something, if anything waits for it.
+    pub(super) fn blocked_until(&self) -> Option<Instant> {
+        self.lock().blocked_since.map(|since| since + MAX_BLOCKED)
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// If the client is gone, or was cut off.
+    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut state = self.lock();
+            if state.is_cut {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let Some(next) = state.waiting.front_mut() else {
+                state.blocked_since = None;
+                state.waiting = VecDeque::new();
+                return Poll::Ready(Ok(()));
+            };
+            match self.stream.try_write(next) {
+                Ok(sent) => {
+                    next.advance(sent);
+                    if next.is_empty() {
+                        state.waiting.pop_front();
+                    }
+                    state.bytes -= sent;
+                    state.blocked_since = Some(Instant::now());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drop(state);
+                    ready!(self.stream.as_ref().poll_write_ready(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(super) fn shut_down(&self) {
+        // It may be gone.
+        let _ = SockRef::from(self.stream.as_ref()).shutdown(Shutdown::Write);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait(&mut self, bytes: Bytes, limit: usize) {
+        self.bytes += bytes.len();
+        self.waiting.push_back(bytes);
+        self.blocked_since.get_or_insert_with(Instant::now);
+        self.is_cut = self.bytes > limit;
+    }
+}
