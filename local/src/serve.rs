@@ -25,7 +25,9 @@ use reachability_infra::sqlite::{
     Database, EventQueue, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
-use reachability_worker::{Failure, Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts};
+use reachability_worker::{
+    Failure, Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts,
+};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -168,7 +170,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let (presence, of_sockets) = Presence::start(store.clone(), of_sockets);
     hub.start(hub_tasks, registry.clone(), presence.clone(), metrics.clone());
     let protocol = settings.sockets.protocol();
-    let sockets = Sockets::new(protocol, registry, hub, presence.clone(), app.clone(), Arc::new(Uuids), metrics.clone());
+    let sockets =
+        Sockets::new(protocol, registry, hub, presence.clone(), app.clone(), Arc::new(Uuids), metrics.clone());
 
     greet(&mut data_dir, &app, &settings, address).await?;
     if ended > 0 {
@@ -181,7 +184,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let fanout = tokio::spawn(feed::run(rows, fanout, stream, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
-    let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(ServeError::Consumer) };
+    let consumers =
+        async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(ServeError::Consumer) };
     let server = async {
         server::run(listener, files, reachability_functions::router(app, changes), sockets, stop).await;
         presence.finish();

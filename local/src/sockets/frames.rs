@@ -137,11 +137,7 @@ impl Reader {
     }
 
     /// Handles complete frames. Returns how many bytes they had.
-    fn frames(
-        &mut self,
-        bytes: &mut [u8],
-        handle: &mut impl FnMut(Received<'_>) -> Next,
-    ) -> Result<usize, Violation> {
+    fn frames(&mut self, bytes: &mut [u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<usize, Violation> {
         let mut used = 0;
         while let Some((header, payload)) = next_frame(&bytes[used..], self.begun_length())? {
             let (start, end) = (used + payload.start, used + payload.end);
@@ -191,11 +187,7 @@ impl Reader {
     }
 }
 
-fn message(
-    is_text: bool,
-    payload: &[u8],
-    handle: &mut impl FnMut(Received<'_>) -> Next,
-) -> Result<Next, Violation> {
+fn message(is_text: bool, payload: &[u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<Next, Violation> {
     if is_text && std::str::from_utf8(payload).is_err() {
         return Err(Violation::NotUtf8);
     }

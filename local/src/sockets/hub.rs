@@ -216,7 +216,8 @@ impl Shard {
     /// Tells the watchers of a user what changed.
     async fn tell(&self, watched: Watched, items: &[Item<'_>], told: &Told) {
         // Who comes later reads it.
-        let watchers: Vec<Arc<Wire>> = self.lock().get(&watched).into_iter().flat_map(HashMap::values).cloned().collect();
+        let watchers: Vec<Arc<Wire>> =
+            self.lock().get(&watched).into_iter().flat_map(HashMap::values).cloned().collect();
         if watchers.is_empty() {
             return;
         }

@@ -361,7 +361,10 @@ mod tests {
         registry.end_key(Sid::from_bits(7));
         assert_eq!(late.wire.take_end(), Some(Cause::KeyDeleted));
         assert_eq!(registry.drain().len(), 4);
-        assert_eq!(registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(), NotAdded::Draining);
+        assert_eq!(
+            registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(),
+            NotAdded::Draining
+        );
         assert!(registry.place([127, 0, 0, 1].into()).is_err());
     }
 }

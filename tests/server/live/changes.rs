@@ -13,15 +13,15 @@ async fn devices_and_events_of_one_user() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         place.post("Users", "Identity=bob").await;
-        let alice = Live::start(&program, &place, "alice").await;
+        let alice = Live::start(program, &place, "alice").await;
         assert_eq!(alice.reachability("bob").await, json!([null, null]), "{library:?}");
 
         // His first device, his second, and one that the owner's gateway reports.
-        let phone = Live::start(&program, &place, "bob").await;
+        let phone = Live::start(program, &place, "bob").await;
         alice.is_told("bob", &["reachabilityOnline true"]).await;
-        let laptop = Live::start(&program, &place, "bob").await;
+        let laptop = Live::start(program, &place, "bob").await;
         place.event("bob", "connect").await;
         alice.is_told("bob", &[]).await;
         phone.call("shutdown", json!([])).await.unwrap();
@@ -33,7 +33,7 @@ async fn devices_and_events_of_one_user() {
         alice.is_told("bob", &["reachabilityOnline false"]).await;
 
         // A clean goodbye takes effect at once: the grace period is ten seconds.
-        let phone = Live::start(&program, &place, "bob").await;
+        let phone = Live::start(program, &place, "bob").await;
         alice.is_told("bob", &["reachabilityOnline true"]).await;
         phone.call("shutdown", json!([])).await.unwrap();
         alice.is_told("bob", &["reachabilityOnline false"]).await;
@@ -48,15 +48,15 @@ async fn the_switch() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         place.client.post(&place.path("Bindings"), "Identity=registered&BindingType=fcm&Address=one").await;
         place.client.post(&place.path("Bindings"), "Identity=bob&BindingType=fcm&Address=two").await;
         place.event("left", "connect").await;
         place.event("left", "disconnect").await;
         let left = async || (place.shown("left").await == json!([false, null])).then_some(());
         wait("it is shown", left).await;
-        let alice = Live::start(&program, &place, "alice").await;
-        let bob = Live::start(&program, &place, "bob").await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &place, "bob").await;
         for identity in ["bob", "registered", "left"] {
             alice.user(identity).await;
         }
@@ -70,11 +70,12 @@ async fn the_switch() {
         bob.is_told("bob", &[both]).await;
         // Meanwhile nothing is told but profiles.
         place.event("left", "connect").await;
-        let phone = Live::start(&program, &place, "bob").await;
+        let phone = Live::start(program, &place, "bob").await;
         assert_eq!(phone.get("reachabilityEnabled").await.unwrap(), false);
         assert_eq!(phone.reachability("alice").await, json!([null, null]), "{library:?}");
         place.post("Users/bob", "FriendlyName=Bobby").await;
         alice.is_told("bob", &["friendlyName \"Bobby\""]).await;
+        bob.is_told("bob", &["friendlyName \"Bobby\""]).await;
 
         // Switched on again, each connection that is there makes its user online again.
         place.switch(true).await;
@@ -97,9 +98,9 @@ async fn profiles() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
-        let alice = Live::start(&program, &place, "alice").await;
-        let bob = Live::start(&program, &place, "bob").await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &place, "bob").await;
         assert_eq!(alice.user("bob").await["friendlyName"], json!(null), "{library:?}");
         assert_eq!(alice.user("bob").await["attributes"], json!({}), "{library:?}");
 

@@ -26,8 +26,8 @@ async fn whoever_is_gone_is_offline_in_time() {
     let (ping, grace) = (PING.to_string(), GRACE.to_string());
     let server = Server::start(directory.path(), &["--ping-seconds", &ping, "--grace-seconds", &grace]);
     let place = &Place::new(&server).await;
-    let watching = Program::start(Library::Conversations).await;
-    let alice = &Live::start(&watching, place, "alice").await;
+    let watching = Program::shared(Library::Conversations).await;
+    let alice = &Live::start(watching, place, "alice").await;
     with_each_library(async |library| {
         let program = Program::start(library).await;
         let relay = Relay::start(&server.url).await;
@@ -49,16 +49,16 @@ async fn whoever_is_gone_is_offline_in_time() {
         assert!(cut < BOUND + SLACK, "{library:?}: {cut:?}");
         assert_eq!(of_bob.get("connectionState").await.unwrap(), "connected", "{library:?}: it knows nothing of it");
 
-        program.signal("STOP").await;
+        program.signal("STOP");
         let frozen = is_offline(carol, Instant::now()).await;
         assert!(frozen < BOUND + SLACK, "{library:?}: {frozen:?}");
         // It notices, and comes back by itself.
-        program.signal("CONT").await;
+        program.signal("CONT");
         alice.is_told(carol, &["reachabilityOnline true"]).await;
         of_carol.is_told(carol, &["reachabilityOnline false", "reachabilityOnline true"]).await;
 
         let killed = Instant::now();
-        program.signal("KILL").await;
+        program.signal("KILL");
         let killed = is_offline(carol, killed).await;
         let grace = Duration::from_secs(GRACE);
         assert!((grace..grace + SLACK).contains(&killed), "{library:?}: {killed:?}");
@@ -74,11 +74,11 @@ async fn a_cut_within_the_grace_period_is_told_nobody() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         let relay = Relay::start(&server.url).await;
         let relayed = place.at(relay.url());
-        let alice = Live::start(&program, &place, "alice").await;
-        let bob = Live::start(&program, &relayed, "bob").await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &relayed, "bob").await;
         for live in [&alice, &bob] {
             live.user("alice").await;
             live.user("bob").await;
@@ -103,13 +103,13 @@ async fn what_was_missed_is_told_after_a_cut() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         let relay = Relay::start(&server.url).await;
         let relayed = place.at(relay.url());
         let users = ["bob", "carol", "dave", "erin"];
         join_all(users.iter().map(async |identity| place.post("Users", &format!("Identity={identity}")).await)).await;
-        let dave = Live::start(&program, &place, "dave").await;
-        let alice = Live::start(&program, &relayed, "alice").await;
+        let dave = Live::start(program, &place, "dave").await;
+        let alice = Live::start(program, &relayed, "alice").await;
         for identity in users {
             alice.user(identity).await;
         }
@@ -118,12 +118,12 @@ async fn what_was_missed_is_told_after_a_cut() {
         alice
             .hears_until("connectionStateChanged", |states| states.last().is_some_and(|last| last != "connected"))
             .await;
-        let bob = Live::start(&program, &place, "bob").await;
+        let bob = Live::start(program, &place, "bob").await;
         bob.call("setPushRegistrationId", json!(["fcm", "token-of-bob"])).await.unwrap();
         place.post("Users/carol", "FriendlyName=Carol").await;
         // What is as it was at the end need not be told.
         dave.call("shutdown", json!([])).await.unwrap();
-        let dave = Live::start(&program, &place, "dave").await;
+        let dave = Live::start(program, &place, "dave").await;
         relay.retarget(&server.url);
         alice.is_told("bob", &["reachabilityOnline true, reachabilityNotifiable true"]).await;
         alice.is_told("carol", &["friendlyName \"Carol\""]).await;

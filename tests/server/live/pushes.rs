@@ -26,9 +26,9 @@ async fn registrations_come_and_go() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
-        let alice = Live::start(&program, &place, "alice").await;
-        let bob = Live::start(&program, &place, "bob").await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &place, "bob").await;
         alice.user("bob").await;
         let set = async |channel: &str, address: &str| {
             bob.call("setPushRegistrationId", json!([channel, address])).await.unwrap();
@@ -40,7 +40,7 @@ async fn registrations_come_and_go() {
         alice.is_told("bob", &[on]).await;
         // Nothing comes of the same again, also with another token.
         set("fcm", "one").await;
-        let token = place.token_for(&program, "bob", 7_200).await;
+        let token = place.token_for(program, "bob", 7_200).await;
         bob.call("updateToken", json!([token])).await.unwrap();
         set("fcm", "one").await;
         alice.is_told("bob", &[]).await;
@@ -128,8 +128,8 @@ async fn pushes_are_parsed() {
         assert_eq!(status, 201, "{credential}");
     }
 
-    let program = Program::start(Library::Conversations).await;
-    let bob = Live::start(&program, &place, "bob").await;
+    let program = Program::shared(Library::Conversations).await;
+    let bob = Live::start(program, &place, "bob").await;
     bob.call("setPushRegistrationId", json!(["fcm", "token-of-bob"])).await.unwrap();
     bob.call("setPushRegistrationId", json!(["apn", APN])).await.unwrap();
     wait("both are there", async || (registrations(&place, "bob").await == 2).then_some(())).await;
@@ -147,7 +147,7 @@ async fn pushes_are_parsed() {
     let (by_apple, by_google) = wait("both are sent", both).await;
 
     with_each_library(async |library| {
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         for (payload, sound) in [(&by_apple, json!("ring")), (&by_google, Value::Null)] {
             let parsed = program.static_call("parsePushNotification", json!([payload])).await.unwrap();
             assert_eq!(parsed["type"], "twilio.conversations.new_message", "{library:?}: {parsed}");

@@ -42,10 +42,10 @@ async fn reachability_of_oneself_and_of_others() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         let users = users(&place).await;
-        let alice = Live::start(&program, &place, "alice").await;
-        let bob = Live::start(&program, &place, ODD).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &place, ODD).await;
         assert_eq!(alice.get("reachabilityEnabled").await.unwrap(), true);
         let own = alice.own_user().await;
         assert_eq!(own["identity"], "alice");
@@ -66,7 +66,7 @@ async fn reachability_of_oneself_and_of_others() {
         assert_eq!(nobody["status"], 404, "{library:?}: {nobody}");
 
         place.switch(false).await;
-        let carol = Live::start(&program, &place, "carol").await;
+        let carol = Live::start(program, &place, "carol").await;
         assert_eq!(carol.get("reachabilityEnabled").await.unwrap(), false);
         let own = carol.own_user().await;
         assert_eq!(json!([own["isOnline"], own["isNotifiable"]]), json!([null, null]), "{library:?}");
@@ -83,11 +83,11 @@ async fn whom_a_client_has_subscribed_to() {
     let server = Server::start(directory.path(), &[]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
+        let program = Program::shared(library).await;
         for identity in ["bob", "carol"] {
             place.post("Users", &format!("Identity={identity}")).await;
         }
-        let alice = Live::start(&program, &place, "alice").await;
+        let alice = Live::start(program, &place, "alice").await;
         let subscribed = async || {
             let users = alice.call("getSubscribedUsers", json!([])).await.unwrap();
             let users = users.as_array().unwrap().iter();

@@ -23,7 +23,7 @@ async fn whoever_comes_back_was_never_gone() {
     let place = &Place::new(&server).await.behind(&relay, &server);
     let doomed = &Program::start(Library::Conversations).await;
     let gone = Live::start(doomed, place, "gone").await;
-    let programs = &join_all(Library::ALL.map(Program::start)).await;
+    let programs = &join_all(Library::ALL.map(Program::shared)).await;
     let pairs = join_all(programs.iter().map(async |program| {
         let [watcher, bob] = ["watcher", "bob"].map(|name| format!("{name}-{:?}", program.library()));
         let of_watcher = Live::start(program, place, &watcher).await;
@@ -56,7 +56,7 @@ async fn whoever_comes_back_was_never_gone() {
 
     server.kill();
     // The server's runs have no connection of this one in common, and nobody reports its end.
-    doomed.signal("KILL").await;
+    doomed.signal("KILL");
     let server = start();
     let started = Instant::now();
     relay.retarget(&server.url);

@@ -23,20 +23,20 @@ async fn a_renewed_token_changes_nothing_and_an_expired_one_ends_the_connection(
     let server = Server::start(directory.path(), &["--grace-seconds", "1"]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
-        let alice = Live::start(&program, &place, "alice").await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
         let [renewing, expiring] = ["renewing", "expiring"];
-        let token = place.token_for(&program, renewing, 5).await;
-        let of_renewing = Live::open_with(&program, &place, &token).await;
+        let token = place.token_for(program, renewing, 5).await;
+        let of_renewing = Live::open_with(program, &place, &token).await;
         of_renewing.initialized().await;
         // It ends within three minutes, so it is about to from the start.
         of_renewing.hears_times("tokenAboutToExpire", 1).await;
-        let fresh = place.token(&program, renewing).await;
+        let fresh = place.token(program, renewing).await;
         for token in [&token, &fresh, &fresh] {
             assert_eq!(of_renewing.call("updateToken", json!([token])).await.unwrap(), "client", "{library:?}");
         }
-        let token = place.token_for(&program, expiring, 5).await;
-        let of_expiring = Live::open_with(&program, &place, &token).await;
+        let token = place.token_for(program, expiring, 5).await;
+        let of_expiring = Live::open_with(program, &place, &token).await;
         of_expiring.initialized().await;
         alice.user(renewing).await;
         assert_eq!(alice.reachability(expiring).await, json!([true, null]), "{library:?}");
@@ -54,7 +54,7 @@ async fn a_renewed_token_changes_nothing_and_an_expired_one_ends_the_connection(
         let states = of_expiring.heard("connectionStateChanged");
         assert_eq!(states, ["connecting", "connected", "disconnecting", "disconnected"], "{library:?}");
         assert_eq!(of_expiring.heard("tokenAboutToExpire").len(), 1, "{library:?}");
-        let fresh = place.token(&program, expiring).await;
+        let fresh = place.token(program, expiring).await;
         of_expiring.call("updateToken", json!([fresh])).await.unwrap();
         alice.is_told(expiring, &["reachabilityOnline true"]).await;
         assert_eq!(of_expiring.heard("tokenExpired").len(), 1, "{library:?}");
@@ -68,15 +68,15 @@ async fn a_token_that_expires_can_be_replaced_at_once() {
     let server = Server::start(directory.path(), &["--token-expiry", "socket"]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
-        let program = Program::start(library).await;
-        let alice = Live::start(&program, &place, "alice").await;
-        let token = place.token_for(&program, "bob", 4).await;
-        let bob = Live::open_with(&program, &place, &token).await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let token = place.token_for(program, "bob", 4).await;
+        let bob = Live::open_with(program, &place, &token).await;
         bob.initialized().await;
         alice.user("bob").await;
         bob.hears_times("tokenExpired", 1).await;
         // As an app does that knows nothing else.
-        let fresh = place.token(&program, "bob").await;
+        let fresh = place.token(program, "bob").await;
         bob.call("updateToken", json!([fresh])).await.unwrap();
         bob.has_connected(2).await;
         assert!(refused(&bob.heard("connectionError"), 401, 20104), "{library:?}: {:?}", bob.heard("connectionError"));
@@ -95,16 +95,16 @@ async fn bad_tokens_are_refused() {
     with_each_library(async |library| {
         let place = Place::new(&server).await;
         let other = Place::new(&server).await;
-        let program = Program::start(library).await;
-        let alice = Live::start(&program, &place, "alice").await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
         let stranger =
             Place { key: Key { secret: "not-the-secret-of-the-key".to_owned(), ..place.key.clone() }, ..place.clone() };
         for (token, code) in [
             ("not a token".to_owned(), 20101),
-            (stranger.token(&program, "bob").await, 20107),
-            (place.token_for(&program, "bob", -60).await, 20104),
+            (stranger.token(program, "bob").await, 20107),
+            (place.token_for(program, "bob", -60).await, 20104),
         ] {
-            let bob = Live::open_with(&program, &place, &token).await;
+            let bob = Live::open_with(program, &place, &token).await;
             bob.hears("connectionStateChanged", "denied").await;
             let errors = bob.hears_times("connectionError", 1).await;
             assert!(refused(&errors, 401, code), "{library:?}: {errors:?}");
@@ -118,12 +118,12 @@ async fn bad_tokens_are_refused() {
         }
 
         // A token for a connection that is there.
-        let bob = Live::start(&program, &place, "bob").await;
+        let bob = Live::start(program, &place, "bob").await;
         alice.user("bob").await;
         for (token, status) in [
-            (stranger.token(&program, "bob").await, 401),
-            (place.token(&program, "carol").await, 403),
-            (other.token(&program, "bob").await, 403),
+            (stranger.token(program, "bob").await, 401),
+            (place.token(program, "carol").await, 403),
+            (other.token(program, "bob").await, 403),
         ] {
             let times = bob.heard("connectionStateChanged").iter().filter(|state| **state == "connected").count();
             let error = bob.call("updateToken", json!([token])).await.unwrap_err();
@@ -135,7 +135,7 @@ async fn bad_tokens_are_refused() {
             assert_eq!((&last["terminal"], &last["httpStatusCode"]), (&json!(true), &json!(status)), "{library:?}");
             // It has said goodbye, and a good token brings it back.
             alice.is_told("bob", &["reachabilityOnline false"]).await;
-            let good = place.token(&program, "bob").await;
+            let good = place.token(program, "bob").await;
             bob.call("updateToken", json!([good])).await.unwrap();
             bob.has_connected(times + 1).await;
             alice.is_told("bob", &["reachabilityOnline true"]).await;
@@ -153,8 +153,8 @@ async fn a_server_that_is_not_there_yet() {
         relay.refuse();
         let place = Place::new(&server).await;
         let relayed = place.at(relay.url());
-        let program = Program::start(library).await;
-        let alice = Live::open(&program, &relayed, "alice").await;
+        let program = Program::shared(library).await;
+        let alice = Live::open(program, &relayed, "alice").await;
         let errors = alice.hears_times("connectionError", 1).await;
         assert_eq!(errors[0]["terminal"], false, "{library:?}: {errors:?}");
         assert!(errors[0]["message"].is_string(), "{library:?}: {errors:?}");

@@ -1,13 +1,12 @@
 //! A process with clients of a library.
 
-use std::process::Stdio;
-use std::sync::Arc;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use super::Said;
 use crate::clients;
@@ -51,7 +50,7 @@ impl Library {
 /// A process with clients of one library. It is killed when dropped.
 pub struct Program {
     library: Library,
-    _process: Child,
+    process: Child,
     input: Mutex<ChildStdin>,
     said: Arc<Said>,
     next_id: AtomicU64,
@@ -60,9 +59,15 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it.
+    /// The one that all tests share who have nothing against it. It ends with the tests.
+    pub async fn shared(library: Library) -> &'static Self {
+        static SHARED: [OnceCell<Program>; Library::ALL.len()] = [const { OnceCell::const_new() }; Library::ALL.len()];
+        SHARED[library as usize].get_or_init(async || Self::start(library).await).await
+    }
+
+    /// Starts another one.
     pub async fn start(library: Library) -> Self {
-        let mut command = Command::from(clients::node("live/main.mjs"));
+        let mut command = clients::node("live/main.mjs");
         for name in clients::DETOURS {
             command.env_remove(name);
         }
@@ -70,14 +75,14 @@ impl Program {
             .args(library.arguments())
             .env("REACHABILITY_CHROMIUM", clients::home().join("bin/chromium"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+            .stdout(Stdio::piped());
         let mut process = command.spawn().expect("the clients can be run: run tests/clients/setup");
-        let said = Said::by(&mut process);
-        let pid = said.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
-        let target = if library == Library::Browser { format!("-{pid}") } else { pid.to_string() };
+        let said = Said::by(process.stdout.take().unwrap());
         let input = Mutex::new(process.stdin.take().unwrap());
-        Self { library, _process: process, input, said, next_id: AtomicU64::new(0), target }
+        let mut program = Self { library, process, input, said, next_id: AtomicU64::new(0), target: String::new() };
+        let pid = program.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
+        program.target = if library == Library::Browser { format!("-{pid}") } else { pid.to_string() };
+        program
     }
 
     /// The library.
@@ -100,15 +105,16 @@ impl Program {
         self.said.read(read)
     }
 
-    /// All that it has said.
+    /// The last that it has said.
     pub fn text(&self) -> String {
         self.said.text()
     }
 
     /// Sends the process with the clients a signal: `KILL`, `STOP`, or `CONT`.
-    pub async fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args(["-s", signal, "--", &self.target]).status().await;
-        assert!(status.unwrap().success(), "{:?} is there", self.library);
+    pub fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        let status = kill.args(["-s", signal, "--", &self.target]).status().unwrap();
+        assert!(status.success(), "{:?} is there", self.library);
     }
 
     /// Calls a static method of the library's client.
@@ -132,11 +138,18 @@ impl Program {
         let id = self.next_id();
         command["id"] = id.into();
         let what = command.to_string();
-        self.input.lock().await.write_all(format!("{what}\n").as_bytes()).await.unwrap();
+        self.input.lock().unwrap().write_all(format!("{what}\n").as_bytes()).unwrap();
         let reply = |lines: &[Value]| {
             let reply = lines.iter().find(|line| line["reply"] == id)?;
             Some(if reply["error"].is_null() { Ok(reply["ok"].clone()) } else { Err(reply["error"].clone()) })
         };
         self.find(&what, reply).await
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

@@ -1,14 +1,18 @@
 //! What a process says.
 
+use std::io::{BufRead, BufReader};
+use std::process::ChildStdout;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::server::PATIENCE;
+
+/// How many lines are shown if something is missing.
+const LAST: usize = 200;
 
 /// What a program has said.
 #[derive(Debug, Default)]
@@ -18,12 +22,13 @@ pub struct Said {
 }
 
 impl Said {
-    /// From now on, everything that it writes to its standard output. What is not JSON is taken as a text.
-    pub fn by(process: &mut Child) -> Arc<Self> {
+    /// From now on, everything that comes out of a process. What is not JSON is taken as a text.
+    pub fn by(output: ChildStdout) -> Arc<Self> {
         let said = Arc::new(Self::default());
-        let (mut lines, hearing) = (BufReader::new(process.stdout.take().unwrap()).lines(), said.clone());
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
+        let hearing = said.clone();
+        // It may go on for longer than the test that began it.
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 hearing.hear(serde_json::from_str(&line).unwrap_or_else(|_| line.into()));
             }
             hearing.hear(json!({ "ended": true }));
@@ -63,8 +68,8 @@ impl Said {
         self.lines.lock().unwrap().last().is_some_and(|line| line["ended"] == true)
     }
 
-    /// All of it.
+    /// The last of it.
     pub fn text(&self) -> String {
-        self.lines.lock().unwrap().iter().map(|line| format!("\n{line}")).collect()
+        self.read(|lines| lines[lines.len().saturating_sub(LAST)..].iter().map(|line| format!("\n{line}")).collect())
     }
 }
