@@ -126,7 +126,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     };
     let worker = |rules| Worker::new(ports.clone(), rules, Duration::ZERO, clock::now);
     let of_earlier = worker(presence::rules(settings.rules(), settings.sockets.restart_grace()));
-    let of_sockets = worker(presence::rules(settings.rules(), settings.rules().grace));
+    let of_sockets = worker(presence::rules(settings.socket_rules(), settings.rules().grace));
     let worker = worker(settings.rules());
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
     let ports = PusherPorts {
@@ -248,6 +248,15 @@ async fn greet(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
         data_dir.path.display()
     );
+    let protocol = settings.sockets.protocol();
+    let [ping, answer, grace] = [protocol.ping, protocol.answer, settings.rules().grace].map(|it| it.as_secs());
+    let bound = ping + answer + grace;
+    text = format!(
+        "{text}  offline     at most {bound} s after a client is lost (ping {ping} s, answer {answer} s, grace {grace} s)\n"
+    );
+    if bound < 10 {
+        warn!(seconds = bound, "a client whose network is slow for so long may be shown offline");
+    }
     if data_dir.is_new {
         let service = store_default_service(app).await?;
         let mut credentials = account.to_string();

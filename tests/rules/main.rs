@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod apns;
+mod client_routes;
 mod event_queue;
 mod faults;
 mod fcm;

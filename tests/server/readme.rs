@@ -22,7 +22,8 @@ use reachability_tests::server::{PATIENCE, Server, binary};
 use serde_json::Value;
 
 /// The sections whose commands are pasted, in their order.
-const PASTED: [&str; 7] = ["Start", "With a Twilio library", "Events", "Push", "Changes", "Webhooks", "The command"];
+const PASTED: [&str; 8] =
+    ["Start", "With a Twilio library", "Events", "Push", "Access tokens", "Changes", "Webhooks", "The command"];
 
 /// The sections whose blocks are not pasted, and why.
 const NOT_PASTED: [(&str, &str); 10] = [

@@ -34,5 +34,7 @@ pub mod server;
 pub mod stack;
 pub mod store;
 pub mod stream;
+pub mod tokens;
+pub mod twilsock;
 pub mod wait;
 mod webhook_judge;

@@ -88,9 +88,14 @@ mod tests {
 
     #[test]
     fn the_source_is_who_made_the_change() {
-        for (reason, expected) in
-            [("profile", "API"), ("switched", "API"), ("connect", "SDK"), ("lease_ended", "SDK"), ("registered", "SDK")]
-        {
+        for (reason, expected) in [
+            ("profile", "API"),
+            ("switched", "API"),
+            ("own_profile", "SDK"),
+            ("connect", "SDK"),
+            ("lease_ended", "SDK"),
+            ("registered", "SDK"),
+        ] {
             let message = WebhookMessage { reason: reason.parse().unwrap(), ..message() };
             assert!(told(&message).contains(&("Source", expected.to_owned())), "{reason}");
         }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use bytes::Bytes;
 use reachability_domain::directory::user::UserRef;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::client::Client;
@@ -56,10 +57,11 @@ impl FromRequest<App> for ClientRequest {
 }
 
 impl ClientRequest {
-    /// The JSON in the body.
+    /// The JSON object in the body.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| ApiError::unreadable(format_args!("malformed JSON: {error}")))
+        let object = serde_json::from_slice(&self.body).map(Value::Object);
+        let value = object.and_then(T::deserialize);
+        value.map_err(|error| ApiError::unreadable(format_args!("malformed JSON: {error}")))
     }
 
     /// The error for a path that names nothing.

@@ -1,10 +1,10 @@
 //! What a session tells its shell to do.
 
 use bytes::Bytes;
-
-use crate::twilsock::input::RequestNumber;
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::secret::Secret;
+
+use crate::twilsock::input::RequestNumber;
 
 /// Something to do. Actions are done in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]

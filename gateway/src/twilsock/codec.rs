@@ -118,9 +118,10 @@ fn first_line(frame: &[u8]) -> Result<(usize, &[u8]), Malformed> {
     let line_end = memchr::memmem::find(&frame[..frame.len().min(MAX_FIRST_LINE)], CRLF);
     let (line, rest) = line_end.and_then(|end| frame.split_at_checked(end)).ok_or(Malformed::FirstLine)?;
     let length = line.strip_prefix(MAGIC).ok_or(Malformed::FirstLine)?.trim_ascii_end();
-    let is_number = (1..=9).contains(&length.len()) && length.iter().all(u8::is_ascii_digit);
-    let number = length.iter().fold(0, |number, digit| 10 * number + usize::from(digit - b'0'));
-    if is_number { Ok((number, &rest[CRLF.len()..])) } else { Err(Malformed::FirstLine) }
+    // `parse` would take a plus sign.
+    let is_number = length.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(length).ok().filter(|_| is_number).and_then(|number| number.parse().ok());
+    Ok((number.ok_or(Malformed::FirstLine)?, &rest[CRLF.len()..]))
 }
 
 /// Writes a packet. The header must tell the length of the payload.
@@ -138,4 +139,103 @@ pub(crate) fn encode(header: &impl Serialize, payload: &[u8]) -> Bytes {
         frame.extend_from_slice(CRLF);
     }
     frame.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A frame that the corpus has.
+    fn seed(name: &str) -> Vec<u8> {
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)).unwrap()
+    }
+
+    #[test]
+    fn reads_what_the_clients_send() {
+        let init = seed("init");
+        let packet = decode(&init).unwrap();
+        assert_eq!((packet.header.method.as_ref(), packet.payload), ("init", &b""[..]));
+        assert_eq!(packet.header.id, "TM4b2f2a0e-6d7e-4f0b-9b6e-0c1d2e3f4a5b");
+        assert!(packet.header.token.is_some() && packet.header.continuation_token.is_none());
+
+        let read = |name| {
+            let frame = seed(name);
+            let Packet { header, payload } = decode(&frame).unwrap_or_else(|why| panic!("{name}: {why}"));
+            (header.http_request.unwrap(), header.payload_type, payload.to_vec())
+        };
+        let (http, payload_type, payload) = read("user-written");
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("POST", "/Client/v2/Services/IS0/Users/alice"));
+        assert_eq!(
+            (payload_type.as_deref(), payload),
+            (Some("application/json"), "{\"friendly_name\":\"Älice\"}".into())
+        );
+        let (http, ..) = read("map");
+        assert_eq!(http.params.map(Value::from), Some(json!({"Include": "items"})));
+        assert_eq!(read("with-line-break"), read("subscriptions"));
+        assert_eq!(read("with-space").0.path, http.path);
+    }
+
+    #[test]
+    fn refuses_what_is_no_packet() {
+        for (name, why) in [
+            ("empty", Malformed::FirstLine),
+            ("json", Malformed::FirstLine),
+            ("other-version", Malformed::FirstLine),
+            ("first-line-endless", Malformed::FirstLine),
+            ("length-negative", Malformed::FirstLine),
+            ("length-plus", Malformed::FirstLine),
+            ("length-overflow", Malformed::FirstLine),
+            ("length-huge", Malformed::LongHeader),
+            ("header-long", Malformed::LongHeader),
+            ("header-not-json", Malformed::Header),
+            ("header-not-utf-8", Malformed::Header),
+            ("header-twice", Malformed::Header),
+            ("params-deep", Malformed::Header),
+            ("id-too-long", Malformed::Id),
+            ("payload-short", Malformed::Length),
+            ("payload-long", Malformed::Length),
+            ("payload-huge", Malformed::LargePayload),
+        ] {
+            assert_eq!(decode(&seed(name)).err(), Some(why), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_cut_off_or_added() {
+        let frame = seed("subscriptions");
+        for end in 0..frame.len() {
+            assert!(decode(&frame[..end]).is_err(), "{end}");
+        }
+        for more in ["\r", "\n", " ", "\r\n\r\n"] {
+            assert_eq!(decode(&[&frame, more.as_bytes()].concat()).err(), Some(Malformed::Length), "{more:?}");
+        }
+    }
+
+    #[test]
+    fn reads_the_largest_packet() {
+        let header = |filler: usize| {
+            let header = json!({"method": "reply", "id": "1", "payload_size": MAX_PAYLOAD, "x": "x".repeat(filler)});
+            header.to_string()
+        };
+        let header = header(MAX_HEADER - header(0).len());
+        let mut frame = format!("TWILSOCK V3.0 {MAX_HEADER}{}\r\n{header}\r\n", " ".repeat(40)).into_bytes();
+        frame.resize(frame.len() + MAX_PAYLOAD, b'x');
+        frame.extend_from_slice(CRLF);
+        assert!(frame.len() <= crate::twilsock::settings::MAX_FRAME);
+        assert_eq!(decode(&frame).unwrap().payload.len(), MAX_PAYLOAD);
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let header = json!({"method": "ping", "id": "TM1", "payload_size": 4});
+        let frame = encode(&header, "{ü".as_bytes().get(..3).unwrap());
+        assert_eq!(decode(&frame).err(), Some(Malformed::Length));
+        let frame = encode(&header, b"{ } ");
+        assert_eq!(frame, "TWILSOCK V3.0 45\r\n{\"method\":\"ping\",\"id\":\"TM1\",\"payload_size\":4}\r\n{ } \r\n");
+        assert_eq!(decode(&frame).unwrap().payload, b"{ } ");
+    }
 }

@@ -1,11 +1,11 @@
 //! What a shell tells a session.
 
 use bytes::Bytes;
+use reachability_domain::directory::access_token::{Grant, TokenError};
+use reachability_domain::presence::view::UserView;
 use serde::{Deserialize, Serialize};
 
 use crate::twilsock::action::Asked;
-use reachability_domain::directory::access_token::{Grant, TokenError};
-use reachability_domain::presence::view::UserView;
 
 /// Names a request of a session among those that are under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! * [`settings`]: settings and limits
 //! * [`input`], [`action`]: what a shell tells a session, and what a session tells its shell to do
 //! * [`session`]: the steps
-//! * [`codec`], [`packet`]: packets as bytes, and those that a server sends
+//! * [`codec`]: packets as bytes; `packet` has those that a server sends
 
 pub mod action;
 mod allowance;

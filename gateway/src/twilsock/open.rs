@@ -1,8 +1,7 @@
 //! A session that is open.
 
-use reachability_domain::directory::access_token::Grant;
+use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
-use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +86,7 @@ impl Open {
         match packet.header.method.as_ref() {
             "reply" => vec![],
             "message" => self.message(packet, settings, ids, now),
-            "update" => self.update(packet.header),
+            "update" => self.update(packet.header, now),
             // Nothing here depends on what these say.
             "ping" | "telemetry.v1" | "put_notification_ctx" | "delete_notification_ctx" => {
                 vec![reply(id, &Status::OK)]
@@ -97,13 +96,15 @@ impl Open {
         }
     }
 
-    fn update(&mut self, header: Header<'_>) -> Vec<Action> {
-        if self.update.is_some() {
+    fn update(&mut self, header: Header<'_>, now: Timestamp) -> Vec<Action> {
+        if self.update.is_some() || !self.allows(now) {
             return vec![reply(&header.id, &Status::too_many_requests())];
         }
+        let Some(token) = header.token else {
+            return vec![reply(&header.id, &Status::unauthorized(TokenError::Malformed))];
+        };
         self.update = Some(header.id.into_owned());
-        // A token that is not there is as good as an empty one.
-        vec![Action::Verify { token: header.token.unwrap_or_else(|| Secret::new("")) }]
+        vec![Action::Verify { token }]
     }
 
     pub(crate) fn verified(&mut self, result: Result<Grant, Refusal>, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
@@ -124,7 +125,7 @@ impl Open {
     fn message(&mut self, packet: Packet<'_>, settings: &Settings, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
         let id = packet.header.id.into_owned();
         let answer = |response| vec![Action::Send(packet::answer(&id, &response))];
-        if self.requests.len() >= MAX_REQUESTS || !self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now) {
+        if self.requests.len() >= MAX_REQUESTS || !self.allows(now) {
             return answer(problem(429, 20429, "Too Many Requests"));
         }
         let Some(request) = packet.header.http_request else {
@@ -155,6 +156,11 @@ impl Open {
                 actions
             }
         }
+    }
+
+    /// Whether the client may have one more request or token handled.
+    fn allows(&mut self, now: Timestamp) -> bool {
+        self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now)
     }
 
     fn begin(&mut self, id: String, correlation_id: Option<u64>, now: Timestamp) -> RequestNumber {

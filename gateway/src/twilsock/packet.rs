@@ -147,7 +147,9 @@ pub(crate) fn answer(id: &str, response: &Response) -> Bytes {
         content_type: Option<&'a str>,
     }
 
-    let content_type = response.content_type.as_deref().filter(|_| !response.body.is_empty());
+    // A client takes a payload without a type for JSON.
+    let content_type = response.content_type.as_deref().or(Some("application/octet-stream"));
+    let content_type = content_type.filter(|_| !response.body.is_empty());
     let text = error_text(response);
     let more = Answer {
         status: Status::OK,

@@ -17,7 +17,7 @@ use crate::twilsock::settings::{FRAMES_AT_ONCE, FRAMES_PER_SECOND, LINGER, OPEN_
 /// under 1 KB beside the identity of its user.
 ///
 /// A shell gives the inputs of one session one after the other, and does the actions of a step in their order. When the
-/// socket ends, it is done with the session.
+/// socket ends, it is done with the session: what an action has begun until then is the shell's to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     phase: Phase,

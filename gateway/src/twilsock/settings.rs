@@ -20,7 +20,7 @@ pub const NOTIFICATION_SIZE: usize = 24 * 1024;
 /// How many requests of a session may be under way at a time. Those over it are refused with 429. A shell that stops reading
 /// from the socket while there are as many spares its clients that.
 pub const MAX_REQUESTS: usize = 8;
-/// How many requests a session may make at once, after a while without any.
+/// How many requests a session may make at once, after a while without any. A new token counts as one.
 pub const REQUESTS_AT_ONCE: u32 = 3_000;
 /// How many requests a second a session may make in the long run. Those over it are refused with 429.
 pub const REQUESTS_PER_SECOND: u32 = 100;

@@ -161,7 +161,7 @@ impl Driver {
         let due = match self.stage {
             Stage::Closing(until) => until,
             // What the client sent is not read now, so it cannot be too late.
-            Stage::Open if self.is_busy() => self.sockets.far(),
+            Stage::Open if self.wire.is_behind() => self.sockets.far(),
             Stage::Open | Stage::Closed => self.sockets.instant(self.session.due_at(&self.sockets.settings)),
         };
         self.wire.blocked_until().map_or(due, |blocked| due.min(blocked))
@@ -176,7 +176,7 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open if !self.is_busy() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
+            Stage::Open if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
                 self.step(Input::Tick);
             }
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}
@@ -253,12 +253,8 @@ impl Driver {
     fn reads(&self) -> bool {
         // The first work of a socket is to open its session.
         let is_opening = self.joined.is_none() && !self.work.is_empty();
-        self.stage == Stage::Open && !is_opening && !self.is_busy()
-    }
-
-    /// Whether the client asked for so much that it has to wait.
-    fn is_busy(&self) -> bool {
-        self.work.len() >= MAX_REQUESTS || self.wire.is_behind()
+        let is_busy = self.session.requests() >= MAX_REQUESTS || self.wire.is_behind();
+        self.stage == Stage::Open && !is_opening && !is_busy
     }
 
     /// Handles what the reader kept. Returns whether anything was done.

@@ -84,6 +84,34 @@ async fn a_change_of_a_profile_tells_whether_the_user_is_reachable() {
 }
 
 #[tokio::test]
+async fn what_a_client_changes_of_its_own_profile_is_told_as_the_clients() {
+    let (process, receiver) = (Process::start().await, Receiver::start().await);
+    let one = process.service(1, &receiver.url("/")).await;
+    process.connect(one, "alice").await;
+    for (by_client, friendly_name) in [(true, "A"), (false, "B"), (true, "C")] {
+        let user = process.user(one, "alice").await;
+        let friendly_name = Some(friendly_name.to_owned());
+        let renamed = User { webhook_enabled: true, by_client, friendly_name, ..user };
+        process.parts.store.replace_user(&renamed).await.unwrap();
+    }
+    process.tell().await;
+    process.run_for(seconds(0)).await;
+    let told: Vec<String> = receiver
+        .inbox
+        .take()
+        .iter()
+        .skip(2)
+        .map(|webhook| {
+            let words = ["EventType", "FriendlyName", "Source", "Reason"].map(|name| webhook.get(name).to_owned());
+            words.join(" ")
+        })
+        .collect();
+    let expected =
+        ["onUserUpdated A SDK own_profile", "onUserUpdated B API profile", "onUserUpdated C SDK own_profile"];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn a_number_of_retries_limits_the_attempts() {
     let (process, receiver) = (Process::start().await, Receiver::start().await);
     receiver.inbox.answer(|_| Answer::Status(404));

@@ -8,6 +8,7 @@ mod settings;
 mod shutdown;
 mod start;
 mod time;
+mod token;
 mod urls;
 
 use std::path::Path;

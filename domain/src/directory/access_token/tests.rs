@@ -253,6 +253,21 @@ fn a_signature_is_of_this_key_and_of_these_claims() {
 }
 
 #[test]
+fn no_byte_can_be_changed_or_left_out() {
+    let token = encode(&header().to_string(), &claims().to_string());
+    for index in 0..token.len() {
+        for other in ["A", "_", "9", ".", "=", "é", ""] {
+            let changed = [&token[..index], other, &token[index + 1..]].concat();
+            let is_same = changed == token;
+            let result = AccessToken::parse(&changed).and_then(|read| read.verify(account(), &key().secret, NOW));
+            assert_eq!(result.is_ok(), is_same, "{changed}");
+        }
+        let begun = AccessToken::parse(&token[..index]).and_then(|read| read.verify(account(), &key().secret, NOW));
+        assert!(begun.is_err(), "{}", &token[..index]);
+    }
+}
+
+#[test]
 fn every_error_has_its_code() {
     use TokenError::{Expired, Grants, Header, Issuer, Malformed, NotYetValid, Signature, TooLong};
     let errors = [Malformed, Header, Issuer, Expired, NotYetValid, Grants, Signature, TooLong];

@@ -1,0 +1,43 @@
+//! What ends the sockets of others.
+
+use reachability_tests::twilsock::Ended;
+
+use super::Setup;
+
+#[tokio::test]
+async fn sockets_end_with_their_key_service_and_user() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let mut alice = setup.watcher("alice").await;
+    // One socket depends on a key by its newer token.
+    let doomed = reachability_tests::tokens::Signer::new(&setup.client, &setup.server.account).await;
+    let mut of_key = setup.open("bob").await;
+    assert_eq!(of_key.update(&doomed.token(&setup.service, "bob")).await.status(), 200);
+    let mut of_user = setup.open("carol").await;
+    let other = setup.client.enabled_service().await;
+    let token = setup.signer.token(&other, "alice");
+    let mut of_service = reachability_tests::twilsock::Twilsock::open(setup.server.address(), &token).await;
+    alice.watch("bob").await;
+
+    setup.client.delete(&doomed.path()).await;
+    let packet = of_key.next().await.expect("a reason");
+    assert_eq!((packet.method(), packet.status(), packet.error_code()), ("close", 401, 20103), "{packet:?}");
+    assert_eq!(of_key.end().await, Ended::Closed(1000, "revoked".into()));
+    assert_eq!(alice.until("bob", Some(false)).await, 1);
+
+    setup.client.delete(&format!("/v1/Services/{}/Users/carol", setup.service)).await;
+    assert_eq!(of_user.next().await.expect("a reason").status(), 401);
+    assert_eq!(of_user.end().await, Ended::Closed(1000, "revoked".into()));
+    setup.client.delete(&format!("/v1/Services/{other}")).await;
+    assert_eq!(of_service.next().await.expect("a reason").status(), 401);
+    assert_eq!(of_service.end().await, Ended::Closed(1000, "revoked".into()));
+
+    // The others stay, and who was deleted is gone.
+    assert_eq!(alice.socket.request("GET", "/Client/v2/Users/alice", None).await.0, 200);
+    assert_eq!(alice.socket.request("GET", "/Client/v2/Users/carol", None).await.0, 404);
+    let reply = {
+        let connected = reachability_tests::twilsock::Twilsock::connect(setup.server.address()).await;
+        let mut socket = connected.unwrap_or_else(|status| panic!("{status}"));
+        socket.init(&doomed.token(&setup.service, "bob"), None).await
+    };
+    assert_eq!((reply.status(), reply.error_code()), (401, 20103));
+}
