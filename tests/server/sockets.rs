@@ -191,7 +191,8 @@ async fn text_is_answered_with_text() {
 async fn tokens_are_renewed_and_refused() {
     let setup = Setup::new(&[]).await;
     let address = setup.server.address();
-    for (token, code) in [("nonsense".to_owned(), 20101), (setup.signer.token(&setup.client.enabled_service().await, "alice"), 0)]
+    for (token, code) in
+        [("nonsense".to_owned(), 20101), (setup.signer.token(&setup.client.enabled_service().await, "alice"), 0)]
     {
         let mut socket = Twilsock::connect(address).await.unwrap_or_else(|status| panic!("{status}"));
         let reply = socket.init(&token, None).await;

@@ -117,14 +117,9 @@ impl Twilsock {
     pub async fn over(stream: TcpStream) -> Result<Self, u16> {
         let config = WebSocketConfig::default().read_buffer_size(1_024).write_buffer_size(0);
         match client_async_with_config(format!("ws://reachability.test{PATH}"), stream, Some(config)).await {
-            Ok((socket, _)) => Ok(Self {
-                socket,
-                is_text: false,
-                answers: true,
-                next_id: 0,
-                heard: VecDeque::new(),
-                ended: None,
-            }),
+            Ok((socket, _)) => {
+                Ok(Self { socket, is_text: false, answers: true, next_id: 0, heard: VecDeque::new(), ended: None })
+            }
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
@@ -175,7 +170,8 @@ impl Twilsock {
 
     /// Asks to watch maps, of which these sequences were seen. Returns the status; notifications follow.
     pub async fn subscribe(&mut self, maps: &[(&str, Option<u64>)]) -> u16 {
-        let request = |(map, seen): &(&str, Option<u64>)| json!({"object_sid": map, "object_type": "map", "last_event_id": seen});
+        let request =
+            |(map, seen): &(&str, Option<u64>)| json!({"object_sid": map, "object_type": "map", "last_event_id": seen});
         let requests: Vec<Value> = maps.iter().map(request).collect();
         self.subscriptions("establish", requests).await
     }
@@ -216,7 +212,8 @@ impl Twilsock {
 
     /// Sends a message as it is.
     pub async fn send(&mut self, bytes: Vec<u8>) {
-        let message = if self.is_text { Message::text(String::from_utf8(bytes).unwrap()) } else { Message::binary(bytes) };
+        let message =
+            if self.is_text { Message::text(String::from_utf8(bytes).unwrap()) } else { Message::binary(bytes) };
         // The server may have closed it.
         let _ = futures_util::SinkExt::send(&mut self.socket, message).await;
     }
@@ -281,9 +278,8 @@ impl Twilsock {
                 Message::Binary(bytes) => bytes,
                 Message::Text(text) => text.into(),
                 Message::Close(frame) => {
-                    let (code, reason) = frame.map_or((1005, String::new()), |frame| {
-                        (frame.code.into(), frame.reason.as_str().to_owned())
-                    });
+                    let (code, reason) = frame
+                        .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.as_str().to_owned()));
                     self.ended = Some(Ended::Closed(code, reason));
                     continue;
                 }
@@ -306,7 +302,8 @@ impl Twilsock {
             "status": {"code": 200, "status": "OK"},
         });
         let bytes = packet(&header, "");
-        let message = if self.is_text { Message::text(String::from_utf8(bytes).unwrap()) } else { Message::binary(bytes) };
+        let message =
+            if self.is_text { Message::text(String::from_utf8(bytes).unwrap()) } else { Message::binary(bytes) };
         let _ = Pin::new(&mut self.socket).start_send(message);
     }
 }
@@ -379,11 +376,8 @@ impl Watcher {
     /// The same watches on a new socket, as after a cut: what was missed is heard again.
     pub async fn resume(&mut self, socket: Twilsock) {
         self.socket = socket;
-        let maps: Vec<(&str, Option<u64>)> = self
-            .users
-            .iter()
-            .map(|(map, seen)| (map.as_str(), seen.sequences.values().min().copied()))
-            .collect();
+        let maps: Vec<(&str, Option<u64>)> =
+            self.users.iter().map(|(map, seen)| (map.as_str(), seen.sequences.values().min().copied())).collect();
         assert_eq!(self.socket.subscribe(&maps).await, 202);
     }
 

@@ -176,7 +176,9 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() => {
+            Stage::Open
+                if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() =>
+            {
                 self.step(Input::Tick);
             }
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}

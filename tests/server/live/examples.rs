@@ -115,7 +115,7 @@ async fn two_windows_show_a_roster() {
     let alice = json!(["alice", "yes", "unknown"]);
 
     tell(json!({ "open": "alice", "url": url("alice").await }));
-    shows("alice", "roster", json!([alice])).await;
+    shows("alice", "roster", json!([alice, ["bob", "", ""]])).await;
     shows("alice", "me", json!("alice")).await;
     tell(json!({ "open": "bob", "url": url("bob").await }));
     for window in ["alice", "bob"] {

@@ -30,6 +30,7 @@ async fn registrations_come_and_go() {
         let alice = Live::start(program, &place, "alice").await;
         let bob = Live::start(program, &place, "bob").await;
         alice.user("bob").await;
+        bob.user("alice").await;
         let set = async |channel: &str, address: &str| {
             bob.call("setPushRegistrationId", json!([channel, address])).await.unwrap();
         };

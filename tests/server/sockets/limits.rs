@@ -34,9 +34,14 @@ async fn users_and_services_have_so_many_sockets() {
     let setup = Setup::new(&["--max-connections-per-user", "2", "--max-sockets-per-service", "4"]).await;
     let service = &setup.service;
     let mut open = vec![];
-    for (identity, status, code) in
-        [("alice", 200, 0), ("alice", 200, 0), ("alice", 429, 51202), ("bob", 200, 0), ("bob", 200, 0), ("carol", 429, 51202)]
-    {
+    for (identity, status, code) in [
+        ("alice", 200, 0),
+        ("alice", 200, 0),
+        ("alice", 429, 51202),
+        ("bob", 200, 0),
+        ("bob", 200, 0),
+        ("carol", 429, 51202),
+    ] {
         let (found, error, socket) = init(&setup, service, identity).await;
         assert_eq!((found, error), (status, code), "{identity}");
         open.push(socket);
@@ -53,9 +58,13 @@ async fn users_and_services_have_so_many_sockets() {
 async fn addresses_have_so_many_sockets() {
     let setup = Setup::new(&["--max-sockets-per-address", "2", "--max-sockets", "3"]).await;
     let mut sockets = vec![];
-    for (address, status) in
-        [("127.0.0.1", None), ("127.0.0.1", None), ("127.0.0.1", Some(503)), ("127.0.0.2", None), ("127.0.0.3", Some(503))]
-    {
+    for (address, status) in [
+        ("127.0.0.1", None),
+        ("127.0.0.1", None),
+        ("127.0.0.1", Some(503)),
+        ("127.0.0.2", None),
+        ("127.0.0.3", Some(503)),
+    ] {
         let opened = Twilsock::over(from(&setup, address, None).await).await;
         assert_eq!(opened.as_ref().err(), status.as_ref(), "{address}");
         sockets.extend(opened.ok());

@@ -14,9 +14,8 @@ const ARGUMENTS: [&str; 4] = ["--grace-seconds", "0", "--restart-grace-seconds",
 async fn nobody_hears_of_a_restart() {
     let Setup { directory, mut server, client, signer, service } = Setup::new(&ARGUMENTS).await;
     drop(client);
-    let open = async |server: &Server, identity| {
-        Twilsock::open(server.address(), &signer.token(&service, identity)).await
-    };
+    let open =
+        async |server: &Server, identity| Twilsock::open(server.address(), &signer.token(&service, identity)).await;
     let mut alice = Watcher::new(open(&server, "alice").await);
     let mut sockets = vec![];
     for identity in ["bob", "carol", "dave"] {
