@@ -88,12 +88,19 @@ export class Clients {
     }
     if (act === "static") return this.#Client[method](...args);
     const client = this.#clients.get(name);
+    if (act === "forget") return this.#forget(name, client);
     if (act === "get") return client[method];
     if (act === "call") return client[method](...args);
     // Of the client's own user, or of one that it is subscribed to, or of one that it was.
     const object = user === undefined ? client.user : await client.getUser(user);
     if (act === "user") return method === undefined ? object : object[method](...args);
     throw new Error(`nothing can do ${act}`);
+  }
+
+  // Hears it no more. A client that has lost its server goes on trying, for itself.
+  #forget(name, client) {
+    client.removeAllListeners();
+    this.#clients.delete(name);
   }
 
   #listen(name, client) {

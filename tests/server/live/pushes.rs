@@ -64,20 +64,22 @@ async fn registrations_come_and_go() {
         unset("apn").await;
         unset("fcm").await;
 
-        if library != Library::Chat {
-            let remove = async |channel: &str, address: &str| {
-                bob.call("removePushRegistrations", json!([channel, address])).await.unwrap();
-            };
-            set("fcm", "three").await;
-            alice.is_told("bob", &[on]).await;
-            // It removes what another client has registered too, but no other user's.
-            alice.call("removePushRegistrations", json!(["fcm", "three"])).await.unwrap();
-            remove("fcm", "another").await;
-            alice.is_told("bob", &[]).await;
-            remove("fcm", "three").await;
-            alice.is_told("bob", &[off]).await;
-            remove("fcm", "three").await;
+        // Chat has no more than that, and what was unset stays so.
+        if library == Library::Chat {
+            return;
         }
+        let remove = async |channel: &str, address: &str| {
+            bob.call("removePushRegistrations", json!([channel, address])).await.unwrap();
+        };
+        set("fcm", "three").await;
+        alice.is_told("bob", &[on]).await;
+        // It removes what another client has registered too, but no other user's.
+        alice.call("removePushRegistrations", json!(["fcm", "three"])).await.unwrap();
+        remove("fcm", "another").await;
+        alice.is_told("bob", &[]).await;
+        remove("fcm", "three").await;
+        alice.is_told("bob", &[off]).await;
+        remove("fcm", "three").await;
         alice.is_told("bob", &[]).await;
         assert_eq!(registrations(&place, "bob").await, 0, "{library:?}");
         bob.is_told("alice", &[]).await;

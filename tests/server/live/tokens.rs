@@ -110,8 +110,10 @@ async fn bad_tokens_are_refused() {
             assert!(refused(&errors, 401, code), "{library:?}: {errors:?}");
             bob.hears("stateChanged", "failed").await;
             if library != Library::Chat {
-                let failed = bob.hears_times("initFailed", 1).await;
-                assert!(refused(&[failed[0]["error"].clone()], 401, code), "{library:?}: {failed:?}");
+                // Some versions tell first that they have disconnected.
+                let is_refused =
+                    |failed: &[Value]| failed.iter().any(|failed| refused(&[failed["error"].clone()], 401, code));
+                bob.hears_until("initFailed", is_refused).await;
             }
             assert_eq!(bob.heard("tokenExpired").len(), usize::from(code == 20104), "{library:?}: {code}");
             assert_eq!(bob.heard("initialized").len(), 0, "{library:?}");
@@ -130,9 +132,8 @@ async fn bad_tokens_are_refused() {
             assert!(error["message"].as_str().unwrap().contains("Transport failure"), "{library:?}: {error}");
             let denied = |states: &[Value]| states.last() == Some(&"denied".into());
             bob.hears_until("connectionStateChanged", denied).await;
-            let errors = bob.heard("connectionError");
-            let last = errors.last().unwrap();
-            assert_eq!((&last["terminal"], &last["httpStatusCode"]), (&json!(true), &json!(status)), "{library:?}");
+            let is_refused = |error: &Value| error["terminal"] == true && error["httpStatusCode"] == status;
+            bob.hears_until("connectionError", |errors| errors.last().is_some_and(is_refused)).await;
             // It has said goodbye, and a good token brings it back.
             alice.is_told("bob", &["reachabilityOnline false"]).await;
             let good = place.token(program, "bob").await;
@@ -159,7 +160,10 @@ async fn a_server_that_is_not_there_yet() {
         assert_eq!(errors[0]["terminal"], false, "{library:?}: {errors:?}");
         assert!(errors[0]["message"].is_string(), "{library:?}: {errors:?}");
         alice.hears("stateChanged", "failed").await;
-        alice.hears("connectionStateChanged", "retrying").await;
+        // The oldest go on connecting.
+        if ![Library::Conversations22, Library::Chat].contains(&library) {
+            alice.hears("connectionStateChanged", "retrying").await;
+        }
         relay.retarget(&server.url);
         alice.initialized().await;
         assert_eq!(alice.get("reachabilityEnabled").await.unwrap(), true, "{library:?}");

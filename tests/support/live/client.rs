@@ -222,6 +222,12 @@ impl<'a> Live<'a> {
     }
 }
 
+impl Drop for Live<'_> {
+    fn drop(&mut self) {
+        self.program.forget(&self.name);
+    }
+}
+
 fn change(update: &Value) -> String {
     let user = &update["user"];
     let what = |reason: &Value| {

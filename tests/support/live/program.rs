@@ -130,6 +130,11 @@ impl Program {
         self.run(json!({ "act": "registrations" })).await.unwrap()
     }
 
+    /// Has it forget a client, if it is still there.
+    pub(super) fn forget(&self, client: &str) {
+        let _ = writeln!(self.input.lock().unwrap(), "{}", json!({ "act": "forget", "client": client }));
+    }
+
     /// Has it carry out a command.
     ///
     /// # Errors
@@ -138,7 +143,7 @@ impl Program {
         let id = self.next_id();
         command["id"] = id.into();
         let what = command.to_string();
-        self.input.lock().unwrap().write_all(format!("{what}\n").as_bytes()).unwrap();
+        writeln!(self.input.lock().unwrap(), "{what}").unwrap();
         let reply = |lines: &[Value]| {
             let reply = lines.iter().find(|line| line["reply"] == id)?;
             Some(if reply["error"].is_null() { Ok(reply["ok"].clone()) } else { Err(reply["error"].clone()) })
