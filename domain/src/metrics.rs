@@ -149,7 +149,12 @@ impl From<&Death> for Counter {
 /// Records counters and measurements.
 pub trait Metrics: Debug + Send + Sync {
     /// Increments a counter.
-    fn add(&self, counter: Counter);
+    fn add(&self, counter: Counter) {
+        self.add_many(counter, 1);
+    }
+
+    /// Increases a counter.
+    fn add_many(&self, counter: Counter, count: u64);
 
     /// Records the age of an event at the time it was applied.
     fn event_age(&self, age: Duration);

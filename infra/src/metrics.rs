@@ -36,8 +36,8 @@ impl Default for EmfMetrics {
 }
 
 impl Metrics for EmfMetrics {
-    fn add(&self, counter: Counter) {
-        self.counts[counter as usize].fetch_add(1, Ordering::Relaxed);
+    fn add_many(&self, counter: Counter, count: u64) {
+        self.counts[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     fn event_age(&self, age: Duration) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod apns;
+mod at_commit;
 mod client_routes;
 mod event_queue;
 mod faults;
@@ -12,6 +13,7 @@ mod presence_properties;
 mod pushes;
 mod regressions;
 mod requests;
+mod sequence;
 mod small_records;
 mod stores;
 mod truth_table;

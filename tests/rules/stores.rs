@@ -57,7 +57,10 @@ mod in_sqlite {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
-    reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
+    reachability_tests::contract_tests!(fresh();
+        snapshots: a_snapshot_is_of_one_moment;
+        sockets: sockets_are_remembered_until_they_close;
+    );
 
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {

@@ -33,7 +33,8 @@ impl Configuration {
     /// How often reachability can be switched on: a number that orders a user's changes across switches stays below 2^53.
     pub const MAX_GENERATION: Generation = Generation(4_000);
 
-    /// Switches reachability on or off. Does nothing if it already has that value.
+    /// Switches reachability on or off. Does nothing if it already has that value. Whoever asks for more than
+    /// [`Configuration::MAX_GENERATION`] is to be refused before.
     pub fn set_reachability_enabled(&mut self, enabled: bool, now: Timestamp) {
         match (self.reachability_enabled, enabled) {
             (false, true) => {

@@ -6,7 +6,7 @@ use crate::presence::feed::FeedEntry;
 /// else is told from the feed.
 pub trait AtCommit: Send + Sync {
     /// The entries of one write, in their order; at least one. The writes come in the order of their commits. The next write
-    /// waits until this returns, so it must be quick.
+    /// waits until this returns, so it must be quick, and must not panic: without the writer's thread nothing is stored.
     ///
     /// It is not called for what was committed before the process was started.
     fn committed(&self, entries: Vec<FeedEntry>);

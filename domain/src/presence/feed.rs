@@ -31,7 +31,7 @@ pub struct FeedEntry {
     /// positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
-    /// Orders what watchers of the user hear ([`sequence`]). Two entries of one write have the same. Zero where the entry was
+    /// Orders what watchers of the user hear ([`sequence()`]). Two entries of one write have the same. Zero where the entry was
     /// stored and read again: only who hears of a write as it is made needs it.
     #[serde(skip)]
     pub sequence: u64,

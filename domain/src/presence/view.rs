@@ -15,7 +15,7 @@ pub struct UserView {
     pub reachability: Reachability,
     /// Whether reachability is on for the user's service.
     pub reachability_enabled: bool,
-    /// Orders the view among the changes of the user ([`sequence`]): a change with a higher number is later.
+    /// Orders the view among the changes of the user ([`sequence()`]): a change with a higher number is later.
     pub sequence: u64,
 }
 

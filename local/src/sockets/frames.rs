@@ -327,6 +327,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn anything_can_be_read(bytes: Vec<u8>, cuts: Vec<proptest::sample::Index>, pauses: Vec<bool>) {
+            let (mut reader, mut pauses) = (Reader::default(), pauses.into_iter());
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            places.sort_unstable();
+            let (mut rest, mut start) = (&bytes[..], 0);
+            for place in places.into_iter().chain([bytes.len()]) {
+                let (piece, more) = rest.split_at(place - start);
+                (rest, start) = (more, place);
+                let handle = |_: Received<'_>| if pauses.next() == Some(true) { Next::Pause } else { Next::GoOn };
+                if reader.read(&mut piece.to_vec(), handle).is_err() {
+                    break;
+                }
+                proptest::prop_assert!(reader.rest.len() <= start);
+            }
+        }
+    }
+
     #[test]
     fn a_library_understands_what_is_sent() {
         let long = vec![b'x'; 70_000];

@@ -9,7 +9,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reachability_domain::metrics::Metrics;
+use reachability_domain::identity::UserKey;
+use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::presence::at_commit::AtCommit;
 use reachability_domain::presence::change::{Notice, ProfileChange, Switch};
 use reachability_domain::presence::feed::FeedEntry;
@@ -82,7 +83,7 @@ enum What {
 #[derive(Debug)]
 enum Other {
     SwitchedOn(ServiceSid),
-    Deleted(reachability_domain::identity::UserKey),
+    Deleted(UserKey),
 }
 
 /// What the hub's tasks receive.
@@ -181,9 +182,9 @@ impl Hub {
     async fn tell_all(self: Arc<Self>, shard: usize, mut changes: Receiver<Told>, metrics: Arc<dyn Metrics>) {
         let shard = &self.shards[shard];
         while let Some(told) = changes.recv().await {
-            match &told.what {
+            let heard = match &told.what {
                 What::Reachability(watched, reachability) => {
-                    shard.tell(*watched, &[Item::Reachability(*reachability)], &told).await;
+                    shard.tell(*watched, &[Item::Reachability(*reachability)], &told).await
                 }
                 What::Profile(watched, change) => {
                     let (was, is) = (&change.before, &change.profile);
@@ -194,32 +195,33 @@ impl Hub {
                     if was.attributes != is.attributes {
                         items.push(Item::Attributes(&is.attributes));
                     }
-                    if !items.is_empty() {
-                        shard.tell(*watched, &items, &told).await;
-                    }
+                    if items.is_empty() { 0 } else { shard.tell(*watched, &items, &told).await }
                 }
                 What::SwitchedOff(service) => {
                     let nothing = Reachability::default();
                     let all: Vec<Watched> =
                         shard.lock().keys().filter(|watched| watched.service == *service).copied().collect();
+                    let mut heard = 0;
                     for watched in all {
-                        shard.tell(watched, &[Item::Reachability(nothing)], &told).await;
+                        heard += shard.tell(watched, &[Item::Reachability(nothing)], &told).await;
                     }
+                    heard
                 }
-            }
+            };
+            metrics.add_many(Counter::FramesSent, heard);
             metrics.fan_out(told.committed.elapsed());
         }
     }
 }
 
 impl Shard {
-    /// Tells the watchers of a user what changed.
-    async fn tell(&self, watched: Watched, items: &[Item<'_>], told: &Told) {
+    /// Tells the watchers of a user what changed. Returns how many there are.
+    async fn tell(&self, watched: Watched, items: &[Item<'_>], told: &Told) -> u64 {
         // Who comes later reads it.
         let watchers: Vec<Arc<Wire>> =
             self.lock().get(&watched).into_iter().flat_map(HashMap::values).cloned().collect();
         if watchers.is_empty() {
-            return;
+            return 0;
         }
         let payload = changed(UserMap::Info(watched.user).sid(), told.sequence, items, told.at);
         let mut frames = [None, None];
@@ -232,6 +234,7 @@ impl Shard {
                 yield_now().await;
             }
         }
+        watchers.len() as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Watched, Watchers>> {

@@ -4,6 +4,8 @@
 //! whatever was lost with the process or the machine, the next run knows every connection that nobody else would end.
 
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +17,6 @@ use reachability_domain::ids::Ids;
 use reachability_domain::presence::connections::{LeasePolicy, Rules};
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::{Socket, Sockets};
-use reachability_domain::store::StoreError;
-use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::ids::Uuids;
 use reachability_worker::{Failure, Worker};
@@ -24,10 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use self::task::{Pending, Task};
-
-/// Maximum number of messages per batch.
-const BATCH: usize = 500;
+use self::task::{BATCH, Pending, Said, Task, unavailable};
 
 /// The rules for sockets of our own: the listener is there as long as they are, so nobody has to renew a lease. The worker of
 /// [`Presence`] has these, and that of [`end_earlier`] has them with the grace period of a restart.
@@ -42,14 +39,6 @@ pub(crate) struct Presence {
     /// A random number that names this run of the server.
     run: u64,
     sockets: Arc<AtomicU64>,
-}
-
-/// What happened to sockets, and when.
-enum Said {
-    Connected(Socket, Timestamp, oneshot::Sender<Result<(), Failure>>),
-    Disconnected(Socket, Timestamp, EndReason),
-    Renewed(Vec<Socket>),
-    Finish,
 }
 
 impl Presence {
@@ -115,10 +104,6 @@ impl Drop for Waiting<'_> {
             self.presence.disconnect(socket, EndReason::ConnectionLost);
         }
     }
-}
-
-fn unavailable(why: &'static str) -> Failure {
-    StoreError::Unavailable(why.into()).into()
 }
 
 /// Ends the sockets that earlier runs of the server left behind, as lost ones, whose users have the worker's grace period to

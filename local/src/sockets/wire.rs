@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -27,6 +27,12 @@ pub(super) const MAX_WAITING: usize = 256 * 1024;
 
 /// How much may wait for a client with the answers to what it asked already, in bytes.
 const MAX_ANSWERS: usize = 16 * 1024 * 1024;
+
+/// How much may wait for all clients together, in bytes. Whoever would make it more is cut off.
+const MAX_WAITING_IN_ALL: usize = 256 * 1024 * 1024;
+
+/// How much waits for all clients together, in bytes.
+static WAITING_IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
 /// How long a client may read nothing while something waits for it.
 pub(super) const MAX_BLOCKED: Duration = Duration::from_secs(10);
@@ -174,6 +180,7 @@ impl Wire {
                         state.waiting.pop_front();
                     }
                     state.bytes -= sent;
+                    WAITING_IN_ALL.fetch_sub(sent, Ordering::Relaxed);
                     state.blocked_since = Some(Instant::now());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -199,8 +206,15 @@ impl Wire {
 impl State {
     fn wait(&mut self, bytes: Bytes, limit: usize) {
         self.bytes += bytes.len();
+        let in_all = WAITING_IN_ALL.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         self.waiting.push_back(bytes);
         self.blocked_since.get_or_insert_with(Instant::now);
-        self.is_cut = self.bytes > limit;
+        self.is_cut = self.bytes > limit || in_all > MAX_WAITING_IN_ALL;
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        WAITING_IN_ALL.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@ pub mod notifications;
 pub mod older_documents;
 pub mod services;
 pub mod snapshots;
+pub mod sockets;
 pub mod states;
 pub mod users;
 

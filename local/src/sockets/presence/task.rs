@@ -9,6 +9,7 @@ use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::presence::sockets::{Socket, Sockets};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_worker::{Failure, Worker};
@@ -16,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-use super::{BATCH, Said, unavailable};
+/// Maximum number of messages per batch.
+pub(super) const BATCH: usize = 500;
 
 /// After how long what failed is tried again for the first time.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -26,6 +28,14 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// How many messages wait for a retry until no more sockets are opened.
 const MAX_RETRIES: usize = 10_000;
+
+/// What happened to sockets, and when.
+pub(super) enum Said {
+    Connected(Socket, Timestamp, oneshot::Sender<Result<(), Failure>>),
+    Disconnected(Socket, Timestamp, EndReason),
+    Renewed(Vec<Socket>),
+    Finish,
+}
 
 /// An event of a socket that waits for its turn.
 pub(super) struct Pending {
@@ -220,4 +230,8 @@ fn answer(waiting: Option<oneshot::Sender<Result<(), Failure>>>, answer: Result<
         // If nobody waits any more, the socket was reported as lost.
         let _ = waiting.send(answer);
     }
+}
+
+pub(super) fn unavailable(why: &'static str) -> Failure {
+    StoreError::Unavailable(why.into()).into()
 }
