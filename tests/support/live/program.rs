@@ -132,7 +132,9 @@ impl Program {
 
     /// Has it forget a client, if it is still there.
     pub(super) fn forget(&self, client: &str) {
-        let _ = writeln!(self.input.lock().unwrap(), "{}", json!({ "act": "forget", "client": client }));
+        if let Ok(mut input) = self.input.lock() {
+            let _ = writeln!(input, "{}", json!({ "act": "forget", "client": client }));
+        }
     }
 
     /// Has it carry out a command.
