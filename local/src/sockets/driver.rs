@@ -442,20 +442,3 @@ fn watched_user(map: &str) -> Option<UserSid> {
         UserMap::Conversations(_) => None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn print_sizes() {
-        println!(
-            "driver {} session {} open {} wire {} timer {}",
-            size_of::<Driver>(),
-            size_of::<Session>(),
-            size_of::<OpenSession>(),
-            size_of::<Wire>(),
-            size_of::<Sleep>()
-        );
-    }
-}

@@ -365,6 +365,6 @@ mod tests {
             registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(),
             NotAdded::Draining
         );
-        assert!(registry.place([127, 0, 0, 1].into()).is_err());
+        assert!(Arc::new(registry).place([127, 0, 0, 1].into()).is_err());
     }
 }

@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use reachability_functions::malformed_request;
@@ -66,7 +67,7 @@ impl Service<Request<Incoming>> for Doors {
 impl Doors {
     /// Accepts a socket, which is served once the response is sent.
     fn open(&self, request: Request<Incoming>) -> Response<Body> {
-        let Some(key) = websocket_key(request.method(), request.headers()) else {
+        let Some(key) = websocket_key(&request) else {
             let mut response = malformed_request(&Uuids, StatusCode::UPGRADE_REQUIRED.as_u16()).map(Body::from);
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
@@ -85,14 +86,12 @@ impl Doors {
         };
         let sockets = self.sockets.clone();
         tokio::spawn(async move {
-            match hyper::upgrade::on(request).await.map(|upgraded| upgraded.downcast::<Io>()) {
-                Ok(Ok(parts)) => {
-                    let mut stream = parts.io.into_inner();
-                    if let Some(stream) = stream.inner_mut().as_mut().get_pin_mut().take() {
-                        driver::run(sockets, stream, parts.read_buf.into(), place).await;
+            match hyper::upgrade::on(request).await {
+                Ok(upgraded) => {
+                    if let Some((stream, early)) = taken(upgraded) {
+                        driver::run(sockets, stream, early, place).await;
                     }
                 }
-                Ok(Err(_)) => debug!("a socket is not what it was"),
                 Err(error) => debug!(%error, "a connection did not become a socket"),
             }
         });
@@ -107,13 +106,22 @@ impl Doors {
     }
 }
 
+/// The connection without what HTTP needs, and what the client sent after its request already.
+fn taken(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<Io>().ok()?;
+    let stream = parts.io.into_inner().inner_mut().as_mut().get_pin_mut().take()?;
+    Some((stream, parts.read_buf.into()))
+}
+
 /// The key of a request for a WebSocket; `None` if it is another request.
-fn websocket_key<'a>(method: &Method, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+fn websocket_key<B>(request: &Request<B>) -> Option<&HeaderValue> {
+    let headers = request.headers();
     let has = |name, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
     };
-    let is_websocket = method == Method::GET
+    let is_websocket = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
         && has(header::CONNECTION, "upgrade")
         && has(header::UPGRADE, "websocket")
         && headers.get(header::SEC_WEBSOCKET_VERSION) == Some(&VERSION);
