@@ -103,6 +103,7 @@ export class Clients {
     this.#clients.delete(name);
   }
 
+  // Hears it from now on. Returns the state in which it begins.
   #listen(name, client) {
     this.#clients.set(name, client);
     for (const event of EVENTS) {
@@ -112,5 +113,6 @@ export class Clients {
     client.on("userSubscribed", (user) => {
       user.on("updated", (value) => this.#emit({ client: name, event: "updated", value: describe(value, this.#Client) }));
     });
+    return client.connectionState;
   }
 }

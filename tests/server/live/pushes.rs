@@ -41,7 +41,7 @@ async fn registrations_come_and_go() {
         alice.is_told("bob", &[on]).await;
         // Nothing comes of the same again, also with another token.
         set("fcm", "one").await;
-        let token = place.token_for(program, "bob", 7_200).await;
+        let token = place.token(program, "bob").await;
         bob.call("updateToken", json!([token])).await.unwrap();
         set("fcm", "one").await;
         alice.is_told("bob", &[]).await;

@@ -91,7 +91,8 @@ async fn a_token_that_expires_can_be_replaced_at_once() {
 #[tokio::test]
 async fn bad_tokens_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path(), &[]);
+    // Longer than a test waits.
+    let server = Server::start(directory.path(), &["--grace-seconds", "300"]);
     with_each_library(async |library| {
         let place = Place::new(&server).await;
         let other = Place::new(&server).await;

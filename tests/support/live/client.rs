@@ -44,7 +44,9 @@ impl<'a> Live<'a> {
         static CLIENTS: AtomicU64 = AtomicU64::new(0);
         let name = format!("client-{}", CLIENTS.fetch_add(1, Ordering::Relaxed));
         let uri = format!("{}/v3/wsconnect", place.url.replacen("http", "ws", 1));
-        program.run(json!({ "act": act, "client": name, "token": token, "uri": uri })).await.unwrap();
+        let command = json!({ "act": act, "client": name, "token": token, "uri": uri });
+        let state = program.run(command).await.unwrap();
+        assert_eq!(state, if act == "open" { "unknown" } else { "connected" }, "{:?}", program.library());
         Self { program, place, name, told: Mutex::default() }
     }
 

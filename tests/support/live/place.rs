@@ -1,5 +1,7 @@
 //! A service and who may give its users tokens.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use crate::events::event;
 use crate::relay::Relay;
 use crate::server::Server;
 
-/// How long tokens are valid, in seconds.
+/// How long tokens are valid at least, in seconds.
 const TTL: i64 = 3_600;
 
 /// An API key of an account.
@@ -61,7 +63,9 @@ impl Place {
 
     /// A token for this user, by the vendor's own helper.
     pub async fn token(&self, program: &Program, identity: &str) -> String {
-        self.token_for(program, identity, TTL).await
+        static TOKENS: AtomicI64 = AtomicI64::new(0);
+        // All those that the helper makes in a second are the same, and a library does nothing about the same token.
+        self.token_for(program, identity, TTL + TOKENS.fetch_add(1, Ordering::Relaxed)).await
     }
 
     /// The same for so many seconds.
