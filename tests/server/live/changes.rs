@@ -104,6 +104,10 @@ async fn profiles() {
         assert_eq!(alice.user("bob").await["friendlyName"], json!(null), "{library:?}");
         assert_eq!(alice.user("bob").await["attributes"], json!({}), "{library:?}");
 
+        // A library subscribes a moment after it has read. What changes in between is told as it is at last.
+        alice.is_told("bob", &[]).await;
+        bob.is_told("bob", &[]).await;
+
         // By the owner, and by the user itself.
         place.post("Users/bob", "FriendlyName=B%C3%B6b").await;
         place.post("Users/bob", "Attributes={\"n\":[1,null]}").await;

@@ -83,7 +83,7 @@ async fn what_is_told_of_a_user() {
     place.post("Users/bob", "FriendlyName=Bobby").await;
     all_say("bob: friendlyName \"Bobby\"").await;
     for (script, Running { said, .. }) in &watching {
-        assert_eq!(said.read(<[Value]>::len), 5, "{script}: {}", said.text());
+        assert_eq!(said.read(<[Value]>::len), 5, "{script}: {}", said.text(None));
     }
 }
 

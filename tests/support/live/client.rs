@@ -132,17 +132,21 @@ impl<'a> Live<'a> {
         of_it.map(|line| line["value"].clone()).collect()
     }
 
+    async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.program.find(&self.name, what, find).await
+    }
+
     /// Waits until it has heard an event that says this.
     pub async fn hears(&self, event: &str, value: impl Into<Value>) {
         let value = value.into();
-        let what = format!("{} hears {event} {value}", self.name);
-        self.program.find(&what, |lines| self.events(lines, event).contains(&value).then_some(())).await;
+        let what = format!("hears {event} {value}");
+        self.find(&what, |lines| self.events(lines, event).contains(&value).then_some(())).await;
     }
 
     /// Waits until what it has heard by events of this name is enough. Returns it.
     pub async fn hears_until(&self, event: &str, is_enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let what = format!("{} hears {event}", self.name);
-        self.program.find(&what, |lines| Some(self.events(lines, event)).filter(|heard| is_enough(heard))).await
+        let what = format!("hears {event}");
+        self.find(&what, |lines| Some(self.events(lines, event)).filter(|heard| is_enough(heard))).await
     }
 
     /// Waits until it has heard so many events of this name. Returns what they have said.
@@ -160,52 +164,52 @@ impl<'a> Live<'a> {
     /// it has subscribed to the user, who exists.
     pub async fn is_told(&self, identity: &str, expected: &[&str]) {
         let told = self.told.lock().unwrap().get(identity).copied().unwrap_or_default();
-        let what = format!("{} is told {expected:?} of {identity}", self.name);
+        let what = format!("is told {expected:?} of {identity}");
         let changes = |lines: &[Value]| self.changes(lines, "userUpdated", identity);
         let are_enough = |lines: &[Value]| {
             let new = changes(lines).into_iter().skip(told).filter(|change| !is_mark(change));
             (new.count() >= expected.len()).then_some(())
         };
-        self.program.find(&what, are_enough).await;
+        self.find(&what, are_enough).await;
         // Whatever it is told too comes before this.
         static MARKS: AtomicU64 = AtomicU64::new(0);
         let mark = format!("{MARK}{}", MARKS.fetch_add(1, Ordering::Relaxed));
         self.place.post(&format!("Users/{identity}"), &format!("FriendlyName={mark}")).await;
         let mark = format!("friendlyName {mark:?}");
         let is_marked = |lines: &[Value]| Some(changes(lines)).filter(|changes| changes.contains(&mark));
-        let changes = self.program.find(&format!("{what}, and a mark"), is_marked).await;
+        let changes = self.find(&format!("{what}, and a mark"), is_marked).await;
         let new: Vec<&String> = changes[told..].iter().filter(|change| !is_mark(change)).collect();
-        assert_eq!(new, expected, "{what} {:?}\n{}", self.library(), self.program.text());
+        assert_eq!(new, expected, "{what}, {:?}{}", self.library(), self.program.text(&self.name));
         self.told.lock().unwrap().insert(identity.to_owned(), changes.len());
         // The user's own event tells the same as the client's, soon after or before it.
         let by_user = |lines: &[Value]| self.changes(lines, "updated", identity);
         let has_all = |lines: &[Value]| Some(by_user(lines)).filter(|by_user| by_user.len() >= changes.len());
-        assert_eq!(self.program.find(&what, has_all).await, changes, "{what} {:?}", self.library());
+        assert_eq!(self.find(&what, has_all).await, changes, "{what} {:?}", self.library());
     }
 
     /// Waits until it was told this change of a user.
     pub async fn hears_change(&self, identity: &str, change: &str) {
-        let what = format!("{} hears {change} of {identity}", self.name);
+        let what = format!("hears {change} of {identity}");
         let is_told = |lines: &[Value]| {
             let changes = self.changes(lines, "userUpdated", identity);
             changes.iter().any(|told| told == change).then_some(())
         };
-        self.program.find(&what, is_told).await;
+        self.find(&what, is_told).await;
     }
 
     /// Waits until what it was told of a user ends with these values of `isOnline` and `isNotifiable`, in one change or in one
     /// for each.
     pub async fn ends_with(&self, identity: &str, reachability: Value) {
-        let what = format!("{} is told {reachability} of {identity}", self.name);
+        let what = format!("is told {reachability} of {identity}");
         let told = self.told.lock().unwrap().get(identity).copied().unwrap_or_default();
         let ends = |lines: &[Value]| {
             let updates = self.updates(lines, "userUpdated", identity).split_off(told);
             let user = &updates.last()?["user"];
             (json!([user["isOnline"], user["isNotifiable"]]) == reachability).then_some(updates)
         };
-        let updates = self.program.find(&what, ends).await;
+        let updates = self.find(&what, ends).await;
         let changes = updates.iter().filter(|update| !is_mark(&change(update))).count();
-        assert!(changes <= 2, "{what} {:?}\n{}", self.library(), self.program.text());
+        assert!(changes <= 2, "{what}, {:?}{}", self.library(), self.program.text(&self.name));
         self.told.lock().unwrap().insert(identity.to_owned(), told + updates.len());
         self.is_told(identity, &[]).await;
     }

@@ -79,8 +79,9 @@ impl Program {
         let mut process = command.spawn().expect("the clients can be run: run tests/clients/setup");
         let said = Said::by(process.stdout.take().unwrap());
         let input = Mutex::new(process.stdin.take().unwrap());
-        let mut program = Self { library, process, input, said, next_id: AtomicU64::new(0), target: String::new() };
-        let pid = program.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
+        let mut program =
+            Self { library, process, input, said: said.clone(), next_id: AtomicU64::new(0), target: String::new() };
+        let pid = said.find("it starts", |lines| lines.first().map(|line| line["pid"].as_i64().unwrap())).await;
         program.target = if library == Library::Browser { format!("-{pid}") } else { pid.to_string() };
         program
     }
@@ -95,9 +96,9 @@ impl Program {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Waits until something can be found in what it has said.
-    pub(super) async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
-        self.said.find(&format!("{:?}: {what}", self.library), find).await
+    /// Waits until something can be found in what it has said of a client.
+    pub(super) async fn find<T>(&self, client: &str, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.said.find_of(Some(client), &format!("{:?}: {client} {what}", self.library), find).await
     }
 
     /// Reads what it has said.
@@ -105,9 +106,9 @@ impl Program {
         self.said.read(read)
     }
 
-    /// The last that it has said.
-    pub fn text(&self) -> String {
-        self.said.text()
+    /// The last that it has said of a client.
+    pub(super) fn text(&self, client: &str) -> String {
+        self.said.text(Some(client))
     }
 
     /// Sends the process with the clients a signal: `KILL`, `STOP`, or `CONT`.
@@ -150,7 +151,7 @@ impl Program {
             let reply = lines.iter().find(|line| line["reply"] == id)?;
             Some(if reply["error"].is_null() { Ok(reply["ok"].clone()) } else { Err(reply["error"].clone()) })
         };
-        self.find(&what, reply).await
+        self.said.find(&format!("{:?}: {what}", self.library), reply).await
     }
 }
 

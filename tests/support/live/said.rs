@@ -48,19 +48,24 @@ impl Said {
 
     /// Waits until something can be found in it.
     pub async fn find<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.find_of(None, what, find).await
+    }
+
+    /// The same. Shows only what this client has said if it is not found.
+    pub async fn find_of<T>(&self, client: Option<&str>, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
         let found = timeout(PATIENCE, async {
             loop {
                 let more = self.more.notified();
                 if let Some(found) = self.read(&find) {
                     return found;
                 }
-                assert!(!self.has_ended(), "{what}, but the program has ended: {}", self.text());
+                assert!(!self.has_ended(), "{what}, but the program has ended: {}", self.text(client));
                 more.await;
             }
         });
         match found.await {
             Ok(found) => found,
-            Err(_) => panic!("{what}, but in vain: {}", self.text()),
+            Err(_) => panic!("{what}, but in vain: {}", self.text(client)),
         }
     }
 
@@ -68,8 +73,13 @@ impl Said {
         self.lines.lock().unwrap().last().is_some_and(|line| line["ended"] == true)
     }
 
-    /// The last of it.
-    pub fn text(&self) -> String {
-        self.read(|lines| lines[lines.len().saturating_sub(LAST)..].iter().map(|line| format!("\n{line}")).collect())
+    /// The last of it, of all clients or of one.
+    pub fn text(&self, client: Option<&str>) -> String {
+        let is_shown = |line: &&Value| client.is_none() || line["client"].as_str() == client;
+        let text = |lines: &[Value]| {
+            let shown: Vec<&Value> = lines.iter().filter(is_shown).collect();
+            shown[shown.len().saturating_sub(LAST)..].iter().map(|line| format!("\n{line}")).collect()
+        };
+        self.read(text)
     }
 }
