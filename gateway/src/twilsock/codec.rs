@@ -215,18 +215,24 @@ mod tests {
         }
     }
 
+    /// A packet with a header and a payload of these sizes.
+    fn sized(header_size: usize, payload_size: usize) -> Vec<u8> {
+        let header = |filler: usize| {
+            json!({"method": "reply", "id": "1", "payload_size": payload_size, "x": "x".repeat(filler)}).to_string()
+        };
+        let header = header(header_size - header(0).len());
+        let mut frame = format!("TWILSOCK V3.0 {header_size}{}\r\n{header}\r\n", " ".repeat(40)).into_bytes();
+        frame.resize(frame.len() + payload_size, b'x');
+        frame
+    }
+
     #[test]
     fn reads_the_largest_packet() {
-        let header = |filler: usize| {
-            let header = json!({"method": "reply", "id": "1", "payload_size": MAX_PAYLOAD, "x": "x".repeat(filler)});
-            header.to_string()
-        };
-        let header = header(MAX_HEADER - header(0).len());
-        let mut frame = format!("TWILSOCK V3.0 {MAX_HEADER}{}\r\n{header}\r\n", " ".repeat(40)).into_bytes();
-        frame.resize(frame.len() + MAX_PAYLOAD, b'x');
-        frame.extend_from_slice(CRLF);
+        let frame = [sized(MAX_HEADER, MAX_PAYLOAD), CRLF.to_vec()].concat();
         assert!(frame.len() <= crate::twilsock::settings::MAX_FRAME);
         assert_eq!(decode(&frame).unwrap().payload.len(), MAX_PAYLOAD);
+        assert_eq!(decode(&sized(MAX_HEADER, MAX_PAYLOAD + 1)).err(), Some(Malformed::LargePayload));
+        assert_eq!(decode(&sized(MAX_HEADER + 1, MAX_PAYLOAD)).err(), Some(Malformed::LongHeader));
     }
 
     #[test]

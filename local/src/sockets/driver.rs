@@ -53,12 +53,19 @@ thread_local! {
 /// Serves a socket until it is closed.
 ///
 /// `early` is what the client sent with its request already.
-pub(super) async fn run(sockets: Arc<Sockets>, stream: TcpStream, mut early: Vec<u8>, place: Place) {
+pub(super) fn run(
+    sockets: Arc<Sockets>,
+    stream: TcpStream,
+    mut early: Vec<u8>,
+    place: Place,
+) -> impl Future<Output = ()> + Send {
     let mut driver = Driver::new(sockets, stream, place);
-    let mut timer = pin!(sleep_until(driver.due()));
     driver.receive(&mut early);
-    drop(early);
-    poll_fn(|context| driver.poll(context, timer.as_mut())).await;
+    // Nothing else is in the future.
+    async move {
+        let mut timer = pin!(sleep_until(driver.due()));
+        poll_fn(|context| driver.poll(context, timer.as_mut())).await;
+    }
 }
 
 struct Driver {

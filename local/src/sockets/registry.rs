@@ -155,7 +155,8 @@ impl Registry {
             sockets.remove(superseded);
         }
         *sockets.services.entry(user.service).or_default() += 1;
-        sockets.users.entry(user).or_default().push(known);
+        // Most users have one.
+        sockets.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(known);
         Ok(superseded)
     }
 

@@ -89,7 +89,8 @@ impl Doors {
             match hyper::upgrade::on(request).await {
                 Ok(upgraded) => {
                     if let Some((stream, early)) = taken(upgraded) {
-                        driver::run(sockets, stream, early, place).await;
+                        // As a task of its own, which is smaller than this one.
+                        tokio::spawn(driver::run(sockets, stream, early, place));
                     }
                 }
                 Err(error) => debug!(%error, "a connection did not become a socket"),

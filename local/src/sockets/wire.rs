@@ -94,20 +94,26 @@ impl Wire {
 
     /// Sends what the client asked for, after everything else.
     pub(super) fn send(&self, frame: &Frame) {
-        self.send_within(MAX_ANSWERS, frame);
+        self.send_within(MAX_ANSWERS, frame, false);
     }
 
     /// Sends what changed, after everything else.
     pub(super) fn tell(&self, frame: &Frame) {
-        self.send_within(MAX_WAITING, frame);
+        self.send_within(MAX_WAITING, frame, false);
+    }
+
+    /// Sends the last frame: nothing is sent after it.
+    pub(super) fn finish(&self, frame: &Frame) {
+        self.send_within(MAX_ANSWERS, frame, true);
     }
 
     /// A client for which more waits is cut off.
-    fn send_within(&self, limit: usize, frame: &Frame) {
+    fn send_within(&self, limit: usize, frame: &Frame, is_last: bool) {
         let mut state = self.lock();
         if state.is_finished || state.is_cut {
             return;
         }
+        state.is_finished = is_last;
         let bytes = frame.bytes();
         let sent = if state.waiting.is_empty() { self.stream.try_write(bytes) } else { Ok(0) };
         match sent {
@@ -118,12 +124,6 @@ impl Wire {
         }
         drop(state);
         self.task.wake();
-    }
-
-    /// Sends the last frame: nothing is sent after it.
-    pub(super) fn finish(&self, frame: &Frame) {
-        self.send(frame);
-        self.lock().is_finished = true;
     }
 
     /// Cuts the client off.
