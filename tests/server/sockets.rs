@@ -12,7 +12,8 @@ use reachability_tests::events::event;
 use reachability_tests::raw::{Connection, request};
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
-use reachability_tests::twilsock::{Ended, Twilsock, Watcher};
+use reachability_tests::twilsock::{Ended, Twilsock};
+use reachability_tests::watcher::Watcher;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -37,4 +37,5 @@ pub mod stream;
 pub mod tokens;
 pub mod twilsock;
 pub mod wait;
+pub mod watcher;
 mod webhook_judge;

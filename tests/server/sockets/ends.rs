@@ -1,6 +1,7 @@
 //! What ends the sockets of others.
 
-use reachability_tests::twilsock::Ended;
+use reachability_tests::tokens::Signer;
+use reachability_tests::twilsock::{Ended, Twilsock};
 
 use super::Setup;
 
@@ -9,13 +10,13 @@ async fn sockets_end_with_their_key_service_and_user() {
     let setup = Setup::new(&["--grace-seconds", "0"]).await;
     let mut alice = setup.watcher("alice").await;
     // One socket depends on a key by its newer token.
-    let doomed = reachability_tests::tokens::Signer::new(&setup.client, &setup.server.account).await;
+    let doomed = Signer::new(&setup.client, &setup.server.account).await;
     let mut of_key = setup.open("bob").await;
     assert_eq!(of_key.update(&doomed.token(&setup.service, "bob")).await.status(), 200);
     let mut of_user = setup.open("carol").await;
     let other = setup.client.enabled_service().await;
     let token = setup.signer.token(&other, "alice");
-    let mut of_service = reachability_tests::twilsock::Twilsock::open(setup.server.address(), &token).await;
+    let mut of_service = Twilsock::open(setup.server.address(), &token).await;
     alice.watch("bob").await;
 
     setup.client.delete(&doomed.path()).await;
@@ -34,10 +35,7 @@ async fn sockets_end_with_their_key_service_and_user() {
     // The others stay, and who was deleted is gone.
     assert_eq!(alice.socket.request("GET", "/Client/v2/Users/alice", None).await.0, 200);
     assert_eq!(alice.socket.request("GET", "/Client/v2/Users/carol", None).await.0, 404);
-    let reply = {
-        let connected = reachability_tests::twilsock::Twilsock::connect(setup.server.address()).await;
-        let mut socket = connected.unwrap_or_else(|status| panic!("{status}"));
-        socket.init(&doomed.token(&setup.service, "bob"), None).await
-    };
+    let mut socket = Twilsock::connect(setup.server.address()).await.unwrap_or_else(|status| panic!("{status}"));
+    let reply = socket.init(&doomed.token(&setup.service, "bob"), None).await;
     assert_eq!((reply.status(), reply.error_code()), (401, 20103));
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use reachability_tests::server::Server;
-use reachability_tests::twilsock::{Ended, Twilsock, Watcher};
+use reachability_tests::twilsock::{Ended, Twilsock};
+use reachability_tests::watcher::Watcher;
 
 use super::Setup;
 
