@@ -147,6 +147,29 @@ async fn bad_tokens_are_refused() {
 }
 
 #[tokio::test]
+async fn a_deleted_key_ends_its_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--grace-seconds", "1"]);
+    with_each_library(async |library| {
+        let place = Place::new(&server).await;
+        let doomed = place.with_another_key().await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &doomed, "bob").await;
+        alice.user("bob").await;
+        doomed.delete_key().await;
+        // It does not come back until it has another token.
+        alice.is_told("bob", &["reachabilityOnline false"]).await;
+        bob.hears("connectionStateChanged", "disconnected").await;
+        let token = place.token(program, "bob").await;
+        bob.call("updateToken", json!([token])).await.unwrap();
+        alice.is_told("bob", &["reachabilityOnline true"]).await;
+        assert_eq!(alice.heard("connectionStateChanged"), ["connecting", "connected"], "{library:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_yet() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);

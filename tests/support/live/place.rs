@@ -25,6 +25,20 @@ pub struct Key {
     pub secret: String,
 }
 
+impl Key {
+    /// Makes one over REST.
+    async fn new(client: &Client, account: &str) -> Self {
+        let (status, key) = client.send(Method::POST, &Self::path(account, ""), &[]).await;
+        assert_eq!(status, 201, "{key}");
+        let text = |field: &str| key[field].as_str().unwrap().to_owned();
+        Self { account: account.to_owned(), sid: text("sid"), secret: text("secret") }
+    }
+
+    fn path(account: &str, key: &str) -> String {
+        format!("/2010-04-01/Accounts/{account}/Keys{key}.json")
+    }
+}
+
 /// A service with reachability, and an API key that signs tokens for its users.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -43,11 +57,7 @@ impl Place {
     pub async fn new(server: &Server) -> Self {
         let client = Client::of(server);
         let service = client.enabled_service().await;
-        let keys = format!("/2010-04-01/Accounts/{}/Keys.json", server.account);
-        let (status, key) = client.send(Method::POST, &keys, &[]).await;
-        assert_eq!(status, 201, "{key}");
-        let text = |field: &str| key[field].as_str().unwrap().to_owned();
-        let key = Key { account: server.account.clone(), sid: text("sid"), secret: text("secret") };
+        let key = Key::new(&client, &server.account).await;
         Self { client, url: server.url.clone(), service, key }
     }
 
@@ -59,6 +69,16 @@ impl Place {
     /// The same service of this server, where everybody connects to a relay.
     pub fn behind(&self, relay: &Relay, server: &Server) -> Self {
         Self { client: Client::new(&relay.url(), &server.account, &server.token), ..self.at(relay.url()) }
+    }
+
+    /// The same service with another key.
+    pub async fn with_another_key(&self) -> Self {
+        Self { key: Key::new(&self.client, &self.key.account).await, ..self.clone() }
+    }
+
+    /// Deletes the key.
+    pub async fn delete_key(&self) {
+        self.client.delete(&Key::path(&self.key.account, &format!("/{}", self.key.sid))).await;
     }
 
     /// A token for this user, by the vendor's own helper.
