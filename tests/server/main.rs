@@ -10,6 +10,7 @@ mod existence;
 mod feed;
 mod flood;
 mod kill;
+mod live;
 mod push_server;
 mod queue;
 mod readme;

@@ -47,7 +47,7 @@ pub fn python(script: &str) -> Command {
 /// A Node with the library installed, to run this script.
 pub fn node(script: &str) -> Command {
     let home = installed("node", "package.json");
-    let mut command = Command::new("node");
+    let mut command = Command::new(home.join("bin/node"));
     command.env("NODE_PATH", home.join("node_modules")).arg(path(script));
     command
 }

@@ -11,6 +11,7 @@ use crate::directory::user::User;
 use crate::identity::UserKey;
 use crate::presence::change::{Change, Notice, ProfileChange, Switch};
 use crate::presence::change_reason::ChangeReason;
+use crate::presence::reachability::Reachability;
 use crate::presence::sequence::{self, sequence};
 use crate::presence::state::{StateSummary, UserState};
 use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
@@ -35,6 +36,10 @@ pub struct FeedEntry {
     /// stored and read again: only who hears of a write as it is made needs it.
     #[serde(skip)]
     pub sequence: u64,
+    /// What a reader sees of the user after the write of a state: registrations at once, of which the notice tells nothing
+    /// before they are announced. Unknown where the entry was stored and read again, like [`FeedEntry::sequence`].
+    #[serde(skip)]
+    pub read: Reachability,
 }
 
 impl FeedEntry {
@@ -74,7 +79,8 @@ impl FeedEntry {
         }
         let webhooks = change.as_ref().map(|change| webhooks(change, after)).unwrap_or_default();
         let sequence = sequence(configuration, after.revision);
-        Self::of(change.map(Notice::User), follow_ups, webhooks, sequence)
+        let entry = Self::of(change.map(Notice::User), follow_ups, webhooks, sequence)?;
+        Some(Self { read: Reachability::of(configuration, after, after.as_of), ..entry })
     }
 
     /// What a write of a user's profile leads to; `None` if nothing.
@@ -105,7 +111,14 @@ impl FeedEntry {
         sequence: u64,
     ) -> Option<Self> {
         let is_something = notice.is_some() || !follow_ups.is_empty();
-        is_something.then_some(Self { notice, follow_ups, webhooks, position: None, sequence })
+        is_something.then_some(Self {
+            notice,
+            follow_ups,
+            webhooks,
+            position: None,
+            sequence,
+            read: Reachability::UNKNOWN,
+        })
     }
 }
 
@@ -323,6 +336,7 @@ mod tests {
             webhooks: vec![],
             position: None,
             sequence: sequence(&ON, after.revision),
+            read: Reachability::of(&ON, after, after.as_of),
         };
         assert_eq!(entry(&nobody, &registered), Some(told(announce.clone(), &registered)));
         let mut unregistered = registered.clone();
@@ -345,6 +359,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_does_not_wait_for_the_announcement() {
+        let mut registered = UserState::default();
+        registered.create(&profile(false));
+        registered.add_device(BindingSid::from_bits(9), device(NOW, None), Some(Generation(1)), NOW);
+        let online = connected(&registered, "c-1", later(1));
+        let entry = entry(&registered, &online).unwrap();
+        let Some(Notice::User(change)) = &entry.notice else { panic!("{entry:?}") };
+        assert_eq!(change.after.reachability, Reachability { online: Some(true), notifiable: None });
+        assert_eq!(entry.read, Reachability { online: Some(true), notifiable: Some(true) });
+    }
+
+    #[test]
     fn a_user_who_goes_offline_has_old_registrations_checked() {
         let mut one = connected(&UserState::default(), "c-1", NOW);
         one.add_device(BindingSid::from_bits(9), device(NOW, None), Some(Generation(2)), NOW);
@@ -362,7 +388,10 @@ mod tests {
         assert_eq!(follow_ups, [PushMessage::Probe(probe)]);
         let entry = entry(&one, &gone).unwrap();
         let json = serde_json::to_string(&entry).unwrap();
-        assert_eq!(serde_json::from_str::<FeedEntry>(&json).unwrap(), FeedEntry { sequence: 0, ..entry });
+        assert_eq!(
+            serde_json::from_str::<FeedEntry>(&json).unwrap(),
+            FeedEntry { sequence: 0, read: Reachability::UNKNOWN, ..entry }
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::ports::{ChangeLog, LoggedChange, LoggedChanges, PositionGone};
+use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -229,6 +230,7 @@ impl SqliteFeed {
                         webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         position: Some(id),
                         sequence: 0,
+                        read: Reachability::UNKNOWN,
                     };
                     Ok(FeedRow { id, entry })
                 })

@@ -245,7 +245,7 @@ impl Shard {
 impl AtCommit for Hub {
     fn committed(&self, entries: Vec<FeedEntry>) {
         let committed = Instant::now();
-        for FeedEntry { notice, sequence, .. } in entries {
+        for FeedEntry { notice, sequence, read, .. } in entries {
             match notice {
                 None => {}
                 Some(Notice::User(change)) => {
@@ -253,7 +253,8 @@ impl AtCommit for Hub {
                         && change.before.reachability != change.after.reachability
                     {
                         let watched = Watched { service: change.user.service, user };
-                        let what = What::Reachability(watched, change.after.reachability);
+                        // As a watcher reads it who comes now.
+                        let what = What::Reachability(watched, read);
                         self.hand_over(watched, Told { what, sequence, at: change.at, committed });
                     }
                     if change.before.exists && !change.after.exists {

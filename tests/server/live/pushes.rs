@@ -1,0 +1,171 @@
+//! Push registrations of clients, and what they make of pushes.
+
+use std::sync::Arc;
+
+use reachability_infra::clock;
+use reachability_tests::live::{Library, Live, Place, Program};
+use reachability_tests::providers::{Apple, Ca, Google};
+use reachability_tests::server::Server;
+use reachability_tests::wait::wait;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::with_each_library;
+
+const APN: &str = "00ffee11223344556677889900aabbcc";
+
+/// How many registrations a user has.
+async fn registrations(place: &Place, identity: &str) -> usize {
+    let list = place.client.get(&place.path(&format!("Bindings?Identity={identity}"))).await;
+    list["bindings"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn registrations_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    with_each_library(async |library| {
+        let place = Place::new(&server).await;
+        let program = Program::shared(library).await;
+        let alice = Live::start(program, &place, "alice").await;
+        let bob = Live::start(program, &place, "bob").await;
+        alice.user("bob").await;
+        bob.user("alice").await;
+        let set = async |channel: &str, address: &str| {
+            bob.call("setPushRegistrationId", json!([channel, address])).await.unwrap();
+        };
+        let unset = async |channel: &str| bob.call("unsetPushRegistrationId", json!([channel])).await.unwrap();
+        let (on, off) = ("reachabilityNotifiable true", "reachabilityNotifiable false");
+
+        set("fcm", "one").await;
+        alice.is_told("bob", &[on]).await;
+        // Nothing comes of the same again, also with another token.
+        set("fcm", "one").await;
+        let token = place.token(program, "bob").await;
+        bob.call("updateToken", json!([token])).await.unwrap();
+        set("fcm", "one").await;
+        alice.is_told("bob", &[]).await;
+        assert_eq!(registrations(&place, "bob").await, 1, "{library:?}");
+        // The library removes the old one first.
+        set("fcm", "two").await;
+        alice.is_told("bob", &[off, on]).await;
+        assert_eq!(registrations(&place, "bob").await, 1, "{library:?}");
+
+        // Of two, the last one counts.
+        set("apn", APN).await;
+        let both = async || (registrations(&place, "bob").await == 2).then_some(());
+        wait("it is registered", both).await;
+        unset("fcm").await;
+        let one = async || (registrations(&place, "bob").await == 1).then_some(());
+        wait("it is removed", one).await;
+        alice.is_told("bob", &[]).await;
+        unset("apn").await;
+        alice.is_told("bob", &[off]).await;
+        unset("apn").await;
+        unset("fcm").await;
+
+        // Chat has no more than that, and what was unset stays so.
+        if library == Library::Chat {
+            return;
+        }
+        let remove = async |channel: &str, address: &str| {
+            bob.call("removePushRegistrations", json!([channel, address])).await.unwrap();
+        };
+        set("fcm", "three").await;
+        alice.is_told("bob", &[on]).await;
+        // It removes what another client has registered too, but no other user's.
+        alice.call("removePushRegistrations", json!(["fcm", "three"])).await.unwrap();
+        remove("fcm", "another").await;
+        alice.is_told("bob", &[]).await;
+        remove("fcm", "three").await;
+        alice.is_told("bob", &[off]).await;
+        remove("fcm", "three").await;
+        alice.is_told("bob", &[]).await;
+        assert_eq!(registrations(&place, "bob").await, 0, "{library:?}");
+        bob.is_told("alice", &[]).await;
+
+        // A registration outlives the connection.
+        set("apn", APN).await;
+        alice.is_told("bob", &[on]).await;
+        bob.call("shutdown", json!([])).await.unwrap();
+        alice.is_told("bob", &["reachabilityOnline false"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pushes_are_parsed() {
+    let ca = Arc::new(Ca::new());
+    let apple = Apple::start_with(ca.clone(), clock::now).await;
+    let google = Google::start_with(ca.clone(), clock::now).await;
+    let directory = tempfile::tempdir().unwrap();
+    ca.write(&directory.path().join("ca.pem"));
+    let server = Server::start_with(&directory.path().join("data"), &[], |command| {
+        command
+            .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
+            .env_remove("SSL_CERT_DIR")
+            .env("REACHABILITY_APNS_URL", apple.url())
+            .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+            .env("REACHABILITY_FCM_URL", google.url())
+            .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
+    });
+    let place = Place::new(&server).await;
+    let p8 = apple.key();
+    let apns = [
+        ("Type", "apn"),
+        ("PrivateKey", p8.expose()),
+        ("KeyId", Apple::KEY_ID),
+        ("TeamId", Apple::TEAM_ID),
+        ("Topic", Apple::TOPIC),
+    ];
+    let account = json!({
+        "type": "service_account",
+        "project_id": Google::PROJECT_ID,
+        "private_key_id": Google::KEY_ID,
+        "private_key": Google::key().expose(),
+        "client_email": Google::CLIENT_EMAIL,
+    })
+    .to_string();
+    for form in [&apns[..], &[("Type", "fcm"), ("Secret", &account)]] {
+        let (status, credential) = place.client.send(Method::POST, "/v1/Credentials", form).await;
+        assert_eq!(status, 201, "{credential}");
+    }
+
+    let program = Program::shared(Library::Conversations).await;
+    let bob = Live::start(program, &place, "bob").await;
+    bob.call("setPushRegistrationId", json!(["fcm", "token-of-bob"])).await.unwrap();
+    bob.call("setPushRegistrationId", json!(["apn", APN])).await.unwrap();
+    wait("both are there", async || (registrations(&place, "bob").await == 2).then_some(())).await;
+    // The vendor's libraries ask for the type. The owner's data has it, and what else they look for.
+    let data = json!({
+        "twi_message_type": "twilio.conversations.new_message",
+        "twi_title": "Alice", "twi_body": "Hello",
+        "conversation_sid": "CH00000000000000000000000000000001", "message_index": 7,
+    });
+    let form =
+        [("Identity", "bob"), ("Title", "Alice"), ("Body", "Hello"), ("Sound", "ring"), ("Data", &data.to_string())];
+    let (status, sent) = place.client.send(Method::POST, &place.path("Notifications"), &form).await;
+    assert_eq!(status, 201, "{sent}");
+    let both = async || Some((apple.shown(APN).pop()?, google.shown("token-of-bob").pop()?));
+    let (by_apple, by_google) = wait("both are sent", both).await;
+
+    with_each_library(async |library| {
+        let program = Program::shared(library).await;
+        for (payload, sound) in [(&by_apple, json!("ring")), (&by_google, Value::Null)] {
+            let parsed = program.static_call("parsePushNotification", json!([payload])).await.unwrap();
+            assert_eq!(parsed["type"], "twilio.conversations.new_message", "{library:?}: {parsed}");
+            assert_eq!(
+                (&parsed["title"], &parsed["body"]),
+                (&json!("Alice"), &json!("Hello")),
+                "{library:?}: {parsed}"
+            );
+            // FCM has it where the system looks for it, and not in the data.
+            assert_eq!(parsed["sound"], sound, "{library:?}: {parsed}");
+            if library != Library::Chat {
+                let expected = json!({ "conversationSid": "CH00000000000000000000000000000001", "messageIndex": 7 });
+                assert_eq!(parsed["data"], expected, "{library:?}: {parsed}");
+            }
+        }
+    })
+    .await;
+}
