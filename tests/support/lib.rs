@@ -16,6 +16,7 @@ pub mod feeds;
 pub mod generate;
 pub mod harness;
 pub mod ids;
+pub mod measure;
 pub mod model;
 pub mod properties;
 pub mod providers;
