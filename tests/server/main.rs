@@ -10,6 +10,7 @@ mod existence;
 mod feed;
 mod flood;
 mod kill;
+mod mass;
 mod push_server;
 mod queue;
 mod readme;
