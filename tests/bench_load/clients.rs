@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reachability_tests::measure::{Durations, Used, peak_memory};
 use reachability_tests::server::Server;
 use tokio::time::sleep;
 
 use crate::events::Service;
 use crate::http::{Client, Target};
-use crate::measure::{Counts, Durations, Used, peak_memory};
+use crate::measure::Counts;
 
 const CLIENTS: usize = 2_000;
 

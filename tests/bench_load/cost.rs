@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use reachability_tests::measure::Used;
 use reachability_tests::server::Server;
 
 use crate::events::Service;
 use crate::http::{Client, Target};
-use crate::measure::{Counts, Used};
+use crate::measure::Counts;
 
 /// How many requests at most prepare the server for a measurement.
 const WARM_UP: usize = 2_000;

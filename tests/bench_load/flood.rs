@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
+use reachability_tests::measure::{Durations, peak_memory};
 use reachability_tests::server::Server;
 use tokio::time::{sleep, timeout};
 
 use crate::events::{Batch, Service};
 use crate::http::{Client, Target};
-use crate::measure::{Counts, Durations, disk, peak_memory};
+use crate::measure::{Counts, disk};
 
 /// For how long the flood lasts.
 const FLOOD: Duration = Duration::from_secs(12);

@@ -11,6 +11,7 @@ mod feed;
 mod flood;
 mod kill;
 mod live;
+mod mass;
 mod push_server;
 mod queue;
 mod readme;

@@ -1,5 +1,6 @@
 //! The one-process server, as its owner starts it: the real binary, on a free port, in a directory of its own.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -67,8 +68,20 @@ impl Server {
 
     /// Like [`Server::start`], with the command changed before it runs.
     pub fn start_with(data_dir: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(binary());
+        Self::start_under(&[], data_dir, arguments, change)
+    }
+
+    /// Like [`Server::start_with`], by a program such as `taskset` that becomes the server.
+    pub fn start_under(
+        program: &[&str],
+        data_dir: &Path,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut words = program.iter().map(OsStr::new).chain([binary().as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(arguments)

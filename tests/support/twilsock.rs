@@ -111,7 +111,7 @@ impl Twilsock {
     /// Opens a socket over a connection.
     ///
     /// # Errors
-    /// The status, if it is refused.
+    /// The status, if it is refused; 0 if the connection ends.
     pub async fn over(stream: TcpStream) -> Result<Self, u16> {
         let config = WebSocketConfig::default().read_buffer_size(1_024).write_buffer_size(0);
         match client_async_with_config(format!("ws://reachability.test{PATH}"), stream, Some(config)).await {
@@ -119,7 +119,8 @@ impl Twilsock {
                 Ok(Self { socket, is_text: false, answers: true, next_id: 0, heard: VecDeque::new(), ended: None })
             }
             Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{error}"),
+            // The server went away.
+            Err(_) => Err(0),
         }
     }
 

@@ -1,0 +1,119 @@
+//! A client as the unmodified ones are, which survives everything that happens to its server.
+
+use std::collections::VecDeque;
+
+use reachability_tests::raw::encode;
+use reachability_tests::twilsock::{Packet, Twilsock};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::views::{News, Views};
+
+/// An open session.
+pub(super) struct Client {
+    pub(super) socket: Twilsock,
+    /// What the server calls the session.
+    pub(super) continuation: Option<String>,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum NoSession {
+    /// There was no server, or it went away.
+    Gone,
+    /// It refused, with this status.
+    Refused(u64),
+}
+
+impl Client {
+    /// Opens a session; one that goes on with an earlier one, if that is named.
+    pub(super) async fn open(address: &str, token: &str, continues: Option<&str>) -> Result<Self, NoSession> {
+        let Ok(stream) = TcpStream::connect(address).await else { return Err(NoSession::Gone) };
+        stream.set_nodelay(true).unwrap();
+        let socket = Twilsock::over(stream).await;
+        let mut socket = socket.map_err(|status| match status {
+            // A server that stops has no room.
+            0 | 503 => NoSession::Gone,
+            status => NoSession::Refused(status.into()),
+        })?;
+        let header = json!({
+            "method": "init", "token": token, "continuation_token": continues,
+            "metadata": {"ver": "1.0.2", "type": "conversations", "sdk": "JS", "sdkv": "3.0.1"},
+            "registrations": [], "tweaks": null, "capabilities": ["client_update"],
+        });
+        let reply = socket.ask(header, "").await.ok_or(NoSession::Gone)?;
+        match reply.status() {
+            200 => {
+                let continuation = reply.header["continuation_token"].as_str().or(continues).map(str::to_owned);
+                Ok(Self { socket, continuation })
+            }
+            500..600 => Err(NoSession::Gone),
+            status => Err(NoSession::Refused(status)),
+        }
+    }
+
+    /// Sends a request, which must be successful. `None` if the socket ended.
+    pub(super) async fn request(&mut self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let params = query.split('&').filter_map(|pair| pair.split_once('='));
+        let params: serde_json::Map<String, Value> =
+            params.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let header = json!({
+            "method": "message", "active_grant": "ip_messaging", "payload_type": "application/json",
+            "http_request": {"host": "cds.us1.twilio.com", "path": path, "method": method, "params": params,
+                "headers": {"Content-Type": "application/json"}},
+        });
+        let reply = self.socket.ask(header, &body.map(|body| body.to_string()).unwrap_or_default()).await?;
+        let status = &reply.header["http_status"]["code"];
+        assert!(matches!(status.as_u64(), Some(200..300)), "{method} {path}: {} {}", reply.header, reply.payload);
+        Some(reply.payload)
+    }
+
+    /// Reads a user and begins to watch it. Returns what is new; `None` if the socket ended.
+    pub(super) async fn watch(&mut self, views: &mut Views, user: usize, identity: &str) -> Option<Vec<News>> {
+        let found = self.request("GET", &format!("/Client/v2/Users/{}", encode(identity)), None).await?;
+        let map = found["sync_objects"]["user_info_map"].as_str().unwrap();
+        if views.0.contains_key(map) {
+            return Some(vec![]);
+        }
+        let read = self.request("GET", &format!("/v3/Maps/{map}?Include=items"), None).await?;
+        let news = views.read(user, &read);
+        self.subscribe(&[(map, read["last_event_id"].as_u64())]).await?;
+        Some(news)
+    }
+
+    /// Watches on what it had watched before. `None` if the socket ended.
+    pub(super) async fn resume(&mut self, views: &Views) -> Option<()> {
+        let wanted = views.wanted();
+        if wanted.is_empty() { Some(()) } else { self.subscribe(&wanted).await }
+    }
+
+    async fn subscribe(&mut self, maps: &[(&str, Option<u64>)]) -> Option<()> {
+        let requests: Vec<Value> = maps
+            .iter()
+            .map(|(map, last)| json!({"object_sid": map, "object_type": "map", "last_event_id": last}))
+            .collect();
+        let body = json!({"event_protocol_version": 4, "action": "establish", "correlation_id": 1, "retried_requests": 0,
+            "ttl_in_s": -1, "requests": requests});
+        self.request("POST", "/v4/Subscriptions", Some(body)).await.map(drop)
+    }
+
+    /// What comes until then; `Err` if the socket ends before.
+    pub(super) async fn hear(&mut self, until: Instant) -> Result<Option<Packet>, ()> {
+        match timeout_at(until, self.socket.listen()).await {
+            Ok(Some(packet)) => Ok(Some(packet)),
+            Ok(None) => Err(()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What came already.
+    pub(super) async fn heard(&mut self) -> VecDeque<Packet> {
+        let mut heard = VecDeque::new();
+        while let Ok(Some(packet)) = self.hear(Instant::now()).await {
+            heard.push_back(packet);
+        }
+        heard
+    }
+}
