@@ -72,7 +72,7 @@ impl Peer for Mosquitto {
             }
         };
         line.send(&packet(0x10, &connect)).await?;
-        line.read(|received| split(received)).await?;
+        line.read(split).await?;
         if !topic.is_empty() {
             line.send(&online(&topic, "1")).await?;
         }
@@ -84,7 +84,7 @@ impl Peer for Mosquitto {
             }
             line.send(&packet(0x82, &subscribe)).await?;
             // What is retained may come first; nothing is when a watcher comes.
-            while line.read(|received| split(received)).await? >> 4 != 9 {}
+            while line.read(split).await? >> 4 != 9 {}
         }
         Ok(Mqtt { topic, devices: BTreeMap::new() })
     }

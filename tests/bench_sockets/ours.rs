@@ -198,7 +198,7 @@ pub(crate) async fn subscribe(
     let id = request(line, "POST", "/v4/Subscriptions", json!({}), Some(body)).await?;
     let (mut established, mut replied) = (0, false);
     while established < maps.len() || !replied {
-        let (is_reply, payload) = line.read(|received| whole(received)).await?;
+        let (is_reply, payload) = line.read(whole).await?;
         replied |= is_reply.as_deref() == Some(&id);
         if is_reply.is_none() {
             let event: Value = serde_json::from_slice(&payload)?;
@@ -246,8 +246,11 @@ async fn reply(line: &mut Line, to: &str) -> io::Result<(Option<String>, Value)>
     }
 }
 
-/// A whole packet: the id of what it replies to, if it is a reply, and the payload.
-fn whole(received: &[u8]) -> Option<((Option<String>, Vec<u8>), usize)> {
+/// The id of what a packet replies to, if it is a reply, and its payload.
+type Whole = (Option<String>, Vec<u8>);
+
+/// The first packet, with its length, if it is complete.
+fn whole(received: &[u8]) -> Option<(Whole, usize)> {
     match split(received)? {
         (Frame::Packet { header, payload }, length) => {
             let id = (header.method == "reply").then(|| header.id.to_owned());

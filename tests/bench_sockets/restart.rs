@@ -44,7 +44,8 @@ struct World {
     since: Cell<Instant>,
     first_view: RefCell<Durations>,
     heard: Cell<usize>,
-    cut: Cell<usize>,
+    /// Why connections failed or ended, and how often.
+    failures: RefCell<BTreeMap<String, usize>>,
     is_done: Cell<bool>,
 }
 
@@ -55,8 +56,11 @@ impl World {
         sleep(Duration::from_micros(700) * number as u32).await;
         while !self.is_done.get() {
             let mut is_present = false;
-            if self.session(number, &token, &mut continuation, &mut views, &mut is_present).await.is_err() {
-                self.cut.set(self.cut.get() + 1);
+            let end = self.session(number, &token, &mut continuation, &mut views, &mut is_present).await;
+            if let Err(error) = end {
+                // A refusal begins with the status line.
+                let why = error.to_string().lines().next().unwrap_or_default().to_owned();
+                *self.failures.borrow_mut().entry(why).or_default() += 1;
             }
             if is_present {
                 self.present.set(self.present.get() - 1);
@@ -144,7 +148,7 @@ async fn restart(kills: bool) {
         since: Cell::new(Instant::now()),
         first_view: RefCell::default(),
         heard: Cell::new(0),
-        cut: Cell::new(0),
+        failures: RefCell::default(),
         is_done: Cell::new(false),
     };
     let clients = (0..CLIENTS).map(|number| world.client(number, ours.token(&format!("user-{number}"))));
@@ -156,6 +160,7 @@ async fn restart(kills: bool) {
         world.back.borrow_mut().0.clear();
         world.first_view.borrow_mut().0.clear();
         world.heard.set(0);
+        world.failures.take();
         let (server, start) = ours.into_server();
         let began = Instant::now();
         world.since.set(began);
@@ -175,7 +180,7 @@ async fn restart(kills: bool) {
         sleep(Duration::from_secs(1)).await;
         world.all_present().await;
         let back = world.present.get();
-        world.cut.set(0);
+        let failures = world.failures.take();
         sleep_until((ready + LISTEN).into()).await;
         world.is_done.set(true);
         println!(
@@ -186,8 +191,9 @@ async fn restart(kills: bool) {
             world.back.borrow(),
             world.first_view.borrow(),
             world.heard.get(),
-            world.cut.get()
+            world.failures.borrow().values().sum::<usize>()
         );
+        println!("  Before that, connections ended so: {failures:?}");
     };
     tokio::select! {
         _ = join_all(clients) => {}
