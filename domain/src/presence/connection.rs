@@ -51,6 +51,12 @@ impl Connection {
         self.leased_until.unwrap_or(Timestamp::MIN)
     }
 
+    /// Whether it is a lease without an end: of a socket of our own, which lasts until a disconnect, or of a recorded log. What
+    /// is said of either comes in order, so an unknown connection is a new one. And nobody would renew it.
+    pub fn is_unending(&self) -> bool {
+        self.leased_until == Some(Timestamp::MAX)
+    }
+
     /// Why it stopped counting as live; `None` if its lease ran out.
     pub fn end_reason(&self) -> Option<EndReason> {
         let ended = self.ended.filter(|ending| self.leased_until.is_none_or(|until| ending.at <= until));

@@ -11,7 +11,8 @@
 //! A record is bounded ([`Limits`]). Connections that have ended are forgotten, those that ended first before the others,
 //! and the record keeps how far that went: its *floor*, the latest disconnect forgotten. An event of an unknown
 //! connection that occurred at or before the floor says nothing, since the connection may be a forgotten one. So a
-//! connection that was seen to end never comes back. The price: a connect that arrives after more than [`Limits::ended`]
+//! connection that was seen to end never comes back. (A lease without an end is exempt, see
+//! [`Connection::is_unending`].) The price: a connect that arrives after more than [`Limits::ended`]
 //! other connections of its user have ended, all of them later than it occurred, may count from its next renewal only.
 //! As long as none is overtaken like that, order does not matter.
 
@@ -123,7 +124,7 @@ pub struct Dropped {
 impl Presence {
     /// Merges what an event that occurred at this time says about a connection. Returns whether anything changed.
     pub fn join(&mut self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
-        let may_be_forgotten = self.floor.is_some_and(|floor| occurred_at <= floor);
+        let may_be_forgotten = !said.is_unending() && self.floor.is_some_and(|floor| occurred_at <= floor);
         if may_be_forgotten && !self.connections.contains_key(&key) {
             return false;
         }
@@ -151,15 +152,17 @@ impl Presence {
     }
 
     /// Drops the connections that are over the limits. The last one stays ([`Presence::last`]): it says why the user is
-    /// offline.
+    /// offline. So do those whose lease has no end: who holds their sockets limits them.
     pub fn prune(&mut self, limits: Limits, now: Timestamp) -> Dropped {
         if self.connections.len() <= limits.live.min(limits.ended.saturating_add(Limits::SPARE)) {
             return Dropped::default();
         }
         let last = self.last().map(|(key, _)| key);
-        let (mut live, mut ended) = (vec![], vec![]);
+        let (mut live, mut unending, mut ended) = (vec![], 0, vec![]);
         for (key, connection) in self.connections.iter().filter(|(key, _)| Some(**key) != last) {
-            if now < connection.live_until() {
+            if connection.is_unending() {
+                unending += 1;
+            } else if now < connection.live_until() {
                 live.push((Some(connection.live_until()), *key));
             } else {
                 // First those whose lease ran out: nothing has to be remembered of them, since a renewal revives them.
@@ -169,7 +172,7 @@ impl Presence {
         let too_many = |found: usize, limit: usize| found.saturating_sub(limit);
         let dropped = Dropped {
             // The last one is live if any is.
-            live: too_many(live.len(), limits.live.saturating_sub(1)),
+            live: too_many(live.len() + unending, limits.live.saturating_sub(1)).min(live.len()),
             ended: Some(too_many(ended.len(), limits.ended)).filter(|many| *many > Limits::SPARE).unwrap_or(0),
         };
         self.forget(live, dropped.live);
@@ -279,6 +282,22 @@ mod tests {
         assert_eq!(presence.prune(LIMITS, at(3)).live, 1);
         assert_eq!(presence.floor, Some(at(2)));
         assert!(!presence.join(key(60), at(1), &live(5_000)));
+    }
+
+    #[test]
+    fn a_lease_without_an_end_is_neither_refused_nor_dropped() {
+        let mut presence = flapping(1_000);
+        let floor = presence.floor.unwrap();
+        let unending = Connection { leased_until: Some(Timestamp::MAX), ended: None };
+        assert!(presence.join(key(5_000), floor, &unending), "it is a new one");
+        for n in 5_001..5_150 {
+            presence.join(key(n), at(2_000), &unending);
+        }
+        for n in 6_000..6_010 {
+            presence.join(key(n), at(2_000), &live(9_000 + n));
+        }
+        assert_eq!(presence.prune(LIMITS, at(2_001)).live, 10, "those that somebody renews make room");
+        assert!((5_000..5_150).all(|n| presence.connection(key(n)).is_unending()));
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Cause {
     ServiceDeleted,
     /// The user was deleted.
     UserDeleted,
+    /// What allows it may have been deleted. The client comes back, and hears whether it may.
+    Doubtful,
     /// The server stops.
     Draining,
 }

@@ -217,11 +217,13 @@ impl Open {
         self.ends_at() <= now
     }
 
-    fn ends_at(&self) -> Timestamp {
+    /// When it expires, or a little later if another is coming in its place.
+    pub(crate) fn ends_at(&self) -> Timestamp {
         if self.update.is_some() { self.expires_at.plus(UPDATE_WITHIN) } else { self.expires_at }
     }
 
-    fn hear(&mut self, now: Timestamp) {
+    /// The client is alive.
+    pub(crate) fn hear(&mut self, now: Timestamp) {
         self.heard_at = now;
         self.pinged_at = None;
     }

@@ -81,6 +81,14 @@ impl Session {
         }
     }
 
+    /// A part of a message came: the client is alive, however slow its network is. A whole one is an [`Input::Frame`].
+    pub fn hear(&mut self, now: Timestamp) {
+        self.not_after(now);
+        if let Phase::Open(open) = &mut self.phase {
+            open.hear(now);
+        }
+    }
+
     /// When [`Input::Tick`] is wanted; [`Timestamp::MAX`]: never. It changes with each step.
     pub fn due_at(&self, settings: &Settings) -> Timestamp {
         match &self.phase {
@@ -89,6 +97,14 @@ impl Session {
             Phase::Open(open) => open.due_at(settings),
             Phase::Refused { since } => since.plus(LINGER),
             Phase::Closed => Timestamp::MAX,
+        }
+    }
+
+    /// When the session ends whatever the client does, since its token expires; [`Timestamp::MAX`] while it is not open.
+    pub fn expires_at(&self) -> Timestamp {
+        match &self.phase {
+            Phase::Open(open) => open.ends_at(),
+            _ => Timestamp::MAX,
         }
     }
 
@@ -216,6 +232,7 @@ impl Session {
             Cause::Superseded => return self.close(1000, "superseded"),
             // The clients come back sooner after a plain close than after a packet.
             Cause::Draining => return self.close(1001, "server-stops"),
+            Cause::Doubtful => return self.close(1000, "come-back"),
             Cause::KeyDeleted => Status::revoked("The API key was deleted", Some(TokenError::Issuer)),
             Cause::ServiceDeleted => Status::revoked("The service was deleted", Some(TokenError::Grants)),
             Cause::UserDeleted => Status::revoked("The user was deleted", None),

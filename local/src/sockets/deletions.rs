@@ -9,6 +9,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
+use reachability_gateway::twilsock::Cause;
 
 use super::registry::Registry;
 
@@ -38,8 +39,7 @@ impl<S: ApiKeys> ApiKeys for EndingSockets<S> {
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         let deleted = self.store.delete_key(sid).await;
-        // Also after a failure, which may have come after the deletion.
-        self.registry.end_key(sid);
+        self.registry.end_key(sid, cause(&deleted, Cause::KeyDeleted));
         deleted
     }
 }
@@ -64,7 +64,12 @@ impl<S: Services> Services for EndingSockets<S> {
 
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         let deleted = self.store.delete_service(sid).await;
-        self.registry.end_service(sid);
+        self.registry.end_service(sid, cause(&deleted, Cause::ServiceDeleted));
         deleted
     }
+}
+
+/// Why sockets end after a deletion. A failure may have come after it, or instead.
+fn cause(deleted: &Result<bool, StoreError>, cause: Cause) -> Cause {
+    if deleted.is_ok() { cause } else { Cause::Doubtful }
 }

@@ -15,6 +15,7 @@ use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::map::UserMap;
 use reachability_domain::sid::{Sid, UserSid};
+use reachability_domain::time::Timestamp;
 use reachability_functions::client::{Client, MAX_WATCHED_USERS};
 use reachability_gateway::twilsock::settings::MAX_REQUESTS;
 use reachability_gateway::twilsock::{
@@ -28,8 +29,8 @@ use tracing::debug;
 
 use super::frames::{Frame, Next, Reader, Received};
 use super::hub::Watched;
-use super::open::{Joined, open, verify};
-use super::registry::{Deletions, Place};
+use super::open::{Joined, open, renew};
+use super::registry::Place;
 use super::wire::Wire;
 use super::{Sockets, requests};
 
@@ -41,6 +42,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How much is read at a time, in bytes.
 const READ_AT_ONCE: usize = 16 * 1024;
+
+/// How often something is done for a socket before its timer is looked at.
+const READS_BEFORE_TIMER: u32 = 16;
 
 /// How much later than needed a timer may be set: moving it on with every frame costs more than one that finds nothing to do.
 const SLACK: Duration = Duration::from_secs(1);
@@ -89,8 +93,6 @@ struct OpenSession {
     client: Client,
     /// What the socket watches.
     watches: Vec<UserSid>,
-    /// As of which deletions the client's last token was verified.
-    verified: Deletions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,7 +109,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// What came of it.
 enum Done {
     Opened(Result<(Opened, Joined), Refusal>),
-    Verified(Result<(Grant, Deletions), Refusal>),
+    Verified(Result<Grant, Refusal>),
     Answered(RequestNumber, Response),
     /// With those watches that the request began.
     Subscribed(RequestNumber, Vec<(Asked, FoundMap)>, Vec<UserSid>),
@@ -135,6 +137,7 @@ impl Driver {
     /// Does what there is to do. Ready when the socket is closed.
     fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         self.wire.register(context.waker());
+        let mut turns = 0;
         loop {
             let flushed = self.wire.poll_flush(context);
             if let Poll::Ready(Err(error)) = &flushed {
@@ -149,6 +152,11 @@ impl Driver {
             }
             let is_more = self.end() || self.work(context) || self.resume() || self.read(context);
             if is_more {
+                turns += 1;
+                // The timer has no turn while there is always something to read.
+                if turns % READS_BEFORE_TIMER == 0 && self.due() <= Instant::now() {
+                    self.tick();
+                }
                 continue;
             }
             let due = self.due();
@@ -167,11 +175,14 @@ impl Driver {
     fn due(&self) -> Instant {
         let due = match self.stage {
             Stage::Closing(until) => until,
-            // What the client sent is not read now, so it cannot be too late.
-            Stage::Open if self.wire.is_behind() => self.sockets.far(),
-            Stage::Open | Stage::Closed => self.sockets.instant(self.session.due_at(&self.sockets.settings)),
+            Stage::Open | Stage::Closed => self.sockets.instant(self.session_due_at()),
         };
         self.wire.blocked_until().map_or(due, |blocked| due.min(blocked))
+    }
+
+    fn session_due_at(&self) -> Timestamp {
+        // What the client sent is not read while it is behind, so it cannot be too late.
+        if self.wire.is_behind() { self.session.expires_at() } else { self.session.due_at(&self.sockets.settings) }
     }
 
     fn tick(&mut self) {
@@ -183,11 +194,7 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open
-                if !self.wire.is_behind() && self.session.due_at(&self.sockets.settings) <= self.sockets.now() =>
-            {
-                self.step(Input::Tick);
-            }
+            Stage::Open if self.session_due_at() <= self.sockets.now() => self.step(Input::Tick),
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}
         }
     }
@@ -230,20 +237,11 @@ impl Driver {
             Done::Opened(Ok((opened, joined))) => {
                 self.place.know();
                 let client = Client::from(&opened.grant);
-                let verified = joined.deletions;
-                self.joined = Some(Box::new(OpenSession { joined, client, watches: vec![], verified }));
+                self.joined = Some(Box::new(OpenSession { joined, client, watches: vec![] }));
                 self.step(Input::Opened(Ok(opened)));
             }
             Done::Opened(Err(refusal)) => self.step(Input::Opened(Err(refusal))),
-            Done::Verified(result) => {
-                let grant = result.map(|(grant, deletions)| {
-                    if let Some(open) = &mut self.joined {
-                        open.verified = deletions;
-                    }
-                    grant
-                });
-                self.step(Input::Verified(grant));
-            }
+            Done::Verified(result) => self.step(Input::Verified(result)),
             Done::Answered(request, response) => self.step(Input::Answered { request, response }),
             Done::Subscribed(request, maps, begun) => {
                 // What cannot be read is not watched either.
@@ -303,6 +301,9 @@ impl Driver {
     /// Takes what was read.
     fn receive(&mut self, bytes: &mut [u8]) {
         self.is_paused = false;
+        if !bytes.is_empty() {
+            self.session.hear(self.sockets.now());
+        }
         let mut reader = std::mem::take(&mut self.reader);
         let received = reader.read(bytes, |received| {
             match received {
@@ -347,16 +348,13 @@ impl Driver {
                 self.work.push(Box::pin(async move { Done::Opened(opening.await) }));
             }
             Action::Verify { token } => {
-                let sockets = sockets.clone();
-                self.work.push(Box::pin(async move { Done::Verified(verify(&sockets, &token).await) }));
+                let Some(open) = &self.joined else { return };
+                let (sockets, known) = (sockets.clone(), open.joined.known.clone());
+                self.work.push(Box::pin(async move { Done::Verified(renew(&sockets, &known, &token).await) }));
             }
             Action::Renewed(grant) => {
                 if let Some(open) = &mut self.joined {
                     open.client = Client::from(&grant);
-                    if !sockets.registry.renew(&open.joined.known, grant.key, open.verified) {
-                        // It may be this key that was deleted meanwhile. The client comes back if not.
-                        self.wire.end(Cause::KeyDeleted);
-                    }
                 }
             }
             Action::Request { request, http } => {

@@ -121,7 +121,11 @@ impl Hub {
         tokio::spawn(async move {
             while let Some(other) = others.recv().await {
                 match other {
-                    Other::SwitchedOn(service) => presence.renew(registry.of_service(service)),
+                    Other::SwitchedOn(service) => {
+                        // A socket leaves the registry before its disconnect is said.
+                        let registry = registry.clone();
+                        presence.renew(move || registry.of_service(service));
+                    }
                     Other::Deleted(user) => registry.end_user(&user),
                 }
             }

@@ -22,8 +22,6 @@ const CONTINUATION: &str = "CT-";
 pub(super) struct Joined {
     sockets: Arc<Sockets>,
     pub(super) known: Known,
-    /// What was deleted before the token was verified.
-    pub(super) deletions: Deletions,
     /// Why the connection ends; `None` if it did not begin.
     pub(super) reason: Option<EndReason>,
 }
@@ -40,6 +38,24 @@ impl Drop for Joined {
     }
 }
 
+/// The older socket of a client that opens a new one. It is no longer among the sockets, so it ends with this, whatever becomes
+/// of the new one.
+struct Superseded {
+    known: Known,
+    /// Whether the new connection has begun. Otherwise the older one is lost: the client comes back.
+    is_replaced: bool,
+}
+
+impl Drop for Superseded {
+    fn drop(&mut self) {
+        if self.is_replaced {
+            self.known.wire.end(Cause::Superseded);
+        } else {
+            self.known.wire.cut();
+        }
+    }
+}
+
 /// Opens the session of a client.
 pub(super) async fn open(
     sockets: Arc<Sockets>,
@@ -48,14 +64,15 @@ pub(super) async fn open(
     continues: Option<String>,
 ) -> Result<(Opened, Joined), Refusal> {
     let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
-    let (grant, mut joined, superseded) = loop {
+    let (grant, mut joined, mut superseded) = loop {
         let (grant, deletions) = verify(&sockets, &token).await?;
         let socket = Socket { user: grant.user.clone(), connection: sockets.presence.new_connection() };
         let token = sockets.ids.random();
         let known = Known { wire: wire.clone(), socket, key: grant.key, token };
         match sockets.registry.add(known.clone(), continues, deletions) {
             Ok(superseded) => {
-                break (grant, Joined { sockets: sockets.clone(), known, deletions, reason: None }, superseded);
+                let superseded = superseded.map(|known| Superseded { known, is_replaced: false });
+                break (grant, Joined { sockets: sockets.clone(), known, reason: None }, superseded);
             }
             Err(NotAdded::Outdated) => {}
             Err(NotAdded::TooMany(too_many)) => {
@@ -68,23 +85,30 @@ pub(super) async fn open(
     let connected = sockets.presence.connect(joined.known.socket.clone()).await;
     if let Err(error) = connected {
         warn!(error = %ErrorChain(&error), "a connection could not be stored");
-        // The client comes back to either.
-        if let Some(older) = superseded {
-            older.wire.cut();
-        }
         return Err(Refusal::Unavailable);
     }
     joined.reason = Some(EndReason::ConnectionLost);
     // After the new connection has begun, so that nobody sees the user offline in between.
-    if let Some(older) = &superseded {
-        older.wire.end(Cause::Superseded);
+    if let Some(older) = &mut superseded {
+        older.is_replaced = true;
     }
     let continuation_token = format!("{CONTINUATION}{:032x}", joined.known.token);
     Ok((Opened { grant, continuation_token, reissued: superseded.is_none() }, joined))
 }
 
+/// Verifies another token of an open socket, and counts the socket among those of the token's key.
+pub(super) async fn renew(sockets: &Sockets, known: &Known, token: &Secret) -> Result<Grant, Refusal> {
+    loop {
+        let (grant, deletions) = verify(sockets, token).await?;
+        // The session refuses the token of another user.
+        if grant.user != known.socket.user || sockets.registry.renew(known, grant.key, deletions) {
+            return Ok(grant);
+        }
+    }
+}
+
 /// What a token grants, as of what was deleted until then.
-pub(super) async fn verify(sockets: &Sockets, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
+async fn verify(sockets: &Sockets, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
     let deletions = sockets.registry.deletions();
     match access_token::verify(&sockets.app, token.expose()).await {
         Ok(grant) => Ok((grant, deletions)),

@@ -74,10 +74,11 @@ impl Presence {
         self.say(Said::Disconnected(socket, clock::now(), reason));
     }
 
-    /// Reachability was switched on for the service of these open sockets: their users are online in its new generation. Does
-    /// not wait.
-    pub(crate) fn renew(&self, sockets: Vec<Socket>) {
-        self.say(Said::Renewed(sockets));
+    /// Reachability was switched on for a service: the users of its open sockets are online in the new generation. Does not
+    /// wait. `open` tells those sockets when their turn comes. It must not tell one of which a disconnect was said before, or
+    /// its user would be online for ever.
+    pub(crate) fn renew(&self, open: impl FnOnce() -> Vec<Socket> + Send + 'static) {
+        self.say(Said::Renewed(Box::new(open)));
     }
 
     /// Ends the task, once it has handled what was said before. What comes later is not stored: the next start ends the

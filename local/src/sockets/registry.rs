@@ -165,29 +165,32 @@ impl Registry {
         self.lock().remove(known);
     }
 
-    /// The key of a socket's token is another one from now on. Returns whether its token, verified after `deletions`, is still
-    /// good.
+    /// The key of a socket's token is another one from now on. Returns whether the token, verified after `deletions`, is still
+    /// good; if not, nothing was done, and it is to be verified again.
     pub(super) fn renew(&self, renewed: &Known, key: KeySid, deletions: Deletions) -> bool {
         let mut sockets = self.lock();
+        if sockets.deletions != deletions.0 {
+            return false;
+        }
         let of_user = sockets.users.get_mut(&renewed.socket.user).into_iter().flatten();
         for known in of_user.filter(|known| known.wire.number == renewed.wire.number) {
             known.key = key;
         }
-        sockets.deletions == deletions.0
+        true
     }
 
     /// The API key was deleted: ends the sockets whose tokens it signed.
-    pub(super) fn end_key(&self, key: KeySid) {
+    pub(super) fn end_key(&self, key: KeySid, cause: Cause) {
         let mut sockets = self.lock();
         sockets.deletions += 1;
-        sockets.end(Cause::KeyDeleted, |known| known.key == key);
+        sockets.end(cause, |known| known.key == key);
     }
 
     /// The service was deleted: ends its sockets.
-    pub(super) fn end_service(&self, service: ServiceSid) {
+    pub(super) fn end_service(&self, service: ServiceSid, cause: Cause) {
         let mut sockets = self.lock();
         sockets.deletions += 1;
-        sockets.end(Cause::ServiceDeleted, |known| known.socket.user.service == service);
+        sockets.end(cause, |known| known.socket.user.service == service);
     }
 
     /// The user was deleted: ends its sockets.
@@ -350,8 +353,8 @@ mod tests {
         }
         let before = registry.deletions();
         registry.end_user(&c.socket.user);
-        registry.end_key(Sid::from_bits(1));
-        registry.end_service(Sid::from_bits(2));
+        registry.end_key(Sid::from_bits(1), Cause::KeyDeleted);
+        registry.end_service(Sid::from_bits(2), Cause::ServiceDeleted);
         let ends = [&a, &b, &c].map(|known| known.wire.take_end());
         assert_eq!(ends, [Some(Cause::KeyDeleted), Some(Cause::ServiceDeleted), Some(Cause::UserDeleted)]);
         let late = known(4, 1, "carol").await;
@@ -359,8 +362,8 @@ mod tests {
         assert!(registry.add(late.clone(), None, registry.deletions()).is_ok());
         assert!(!registry.renew(&late, Sid::from_bits(7), before));
         assert!(registry.renew(&late, Sid::from_bits(7), registry.deletions()));
-        registry.end_key(Sid::from_bits(7));
-        assert_eq!(late.wire.take_end(), Some(Cause::KeyDeleted));
+        registry.end_key(Sid::from_bits(7), Cause::Doubtful);
+        assert_eq!(late.wire.take_end(), Some(Cause::Doubtful));
         assert_eq!(registry.drain().len(), 4);
         assert_eq!(
             registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(),

@@ -23,6 +23,9 @@ pub(super) const BATCH: usize = 500;
 /// After how long what failed is tried again for the first time.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// After how long a renewal that failed is tried again.
+const RENEWAL_RETRY: Duration = Duration::from_secs(1);
+
 /// The longest time until what failed is tried again.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -33,7 +36,7 @@ const MAX_RETRIES: usize = 10_000;
 pub(super) enum Said {
     Connected(Socket, Timestamp, oneshot::Sender<Result<(), Failure>>),
     Disconnected(Socket, Timestamp, EndReason),
-    Renewed(Vec<Socket>),
+    Renewed(Box<dyn FnOnce() -> Vec<Socket> + Send>),
     Finish,
 }
 
@@ -69,8 +72,10 @@ impl Pending {
 pub(super) struct Task {
     sockets: Arc<dyn Sockets>,
     worker: Worker,
-    /// Sockets whose users are to be online in a new generation. They wait behind everything else.
+    /// Open sockets whose users are to be online in a new generation. They wait behind everything else.
     renewals: BTreeMap<ConnectionId, Socket>,
+    /// Until when they wait, since one failed.
+    renewals_at: Option<Instant>,
     /// What failed, by the time of its next attempt.
     retries: BTreeMap<Instant, Vec<Pending>>,
     /// Sockets whose rows can be removed.
@@ -79,7 +84,7 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(sockets: Arc<dyn Sockets>, worker: Worker) -> Self {
-        Self { sockets, worker, renewals: BTreeMap::new(), retries: BTreeMap::new(), ended: vec![] }
+        Self { sockets, worker, renewals: BTreeMap::new(), renewals_at: None, retries: BTreeMap::new(), ended: vec![] }
     }
 
     /// Handles what is said, until it is told to finish.
@@ -110,11 +115,9 @@ impl Task {
 
     /// Waits until there is something to do besides what is said.
     async fn due(&self) {
-        if !self.renewals.is_empty() {
-            return;
-        }
-        match self.retries.keys().next() {
-            Some(at) => sleep_until(*at).await,
+        let renewals = (!self.renewals.is_empty()).then(|| self.renewals_at.unwrap_or_else(Instant::now));
+        match self.retries.keys().next().copied().into_iter().chain(renewals).min() {
+            Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
@@ -125,9 +128,13 @@ impl Task {
                 let connect = EventKind::Connect { lease: None, device: None };
                 batch.push(Pending { answer: Some(answer), ..Pending::new(socket, at, connect) });
             }
-            Said::Disconnected(socket, at, reason) => batch.push(Pending::ended(socket, at, reason)),
-            Said::Renewed(sockets) => {
-                self.renewals.extend(sockets.into_iter().map(|socket| (socket.connection.clone(), socket)));
+            Said::Disconnected(socket, at, reason) => {
+                // If it is forgotten that it has ended, a renewal would open it again.
+                self.renewals.remove(&socket.connection);
+                batch.push(Pending::ended(socket, at, reason));
+            }
+            Said::Renewed(open) => {
+                self.renewals.extend(open().into_iter().map(|socket| (socket.connection.clone(), socket)));
             }
             Said::Finish => {}
         }
@@ -142,6 +149,10 @@ impl Task {
     }
 
     fn take_renewals(&mut self, batch: &mut Vec<Pending>) {
+        if self.renewals_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.renewals_at = None;
         while batch.len() < BATCH
             && let Some((_, socket)) = self.renewals.pop_first()
         {
@@ -194,11 +205,19 @@ impl Task {
 
     fn failed(&mut self, pending: Pending, failure: Failure) {
         let (is_permanent, socket) = (failure.is_permanent(), pending.socket());
-        let is_renewal = matches!(pending.event.kind, EventKind::Renew { .. });
+        if let EventKind::Renew { .. } = pending.event.kind {
+            if !is_permanent {
+                // Not with the others: its socket may end before it is tried again.
+                self.renewals.insert(socket.connection.clone(), socket);
+                self.renewals_at = Some(Instant::now() + RENEWAL_RETRY);
+            }
+            return;
+        }
         let again = match pending.answer {
             // It may have been stored after all, and its caller knows nothing of it any more.
             Some(waiting) => {
                 answer(Some(waiting), Err(failure));
+                self.renewals.remove(&socket.connection);
                 Pending::ended(socket.clone(), clock::now(), EndReason::ServerClosed)
             }
             None => Pending { failed: pending.failed + 1, ..pending },
@@ -206,7 +225,7 @@ impl Task {
         if !is_permanent {
             let backoff = MAX_BACKOFF.min(FIRST_RETRY * 2_u32.pow(again.failed.min(10)));
             self.retries.entry(Instant::now() + backoff).or_default().push(again);
-        } else if !is_renewal {
+        } else {
             // There is no such service any more, or no retry could read the user's record.
             self.ended.push(socket);
         }

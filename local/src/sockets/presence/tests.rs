@@ -182,7 +182,8 @@ async fn sockets_are_online_in_the_generation_that_is_switched_on() {
         assert_eq!(server.online(&socket.user, clock::now()).await, None);
     }
     let closed = server.socket("carol");
-    server.presence.renew(vec![earlier.clone(), meanwhile.clone(), closed.clone()]);
+    let open = vec![earlier.clone(), meanwhile.clone(), closed.clone()];
+    server.presence.renew(|| open);
     server.presence.disconnect(closed.clone(), EndReason::ClientClosed);
     for socket in [&earlier, &meanwhile] {
         let last = wait("they are heard", async || {
@@ -196,8 +197,46 @@ async fn sockets_are_online_in_the_generation_that_is_switched_on() {
         last.await;
         assert_eq!(server.online(&socket.user, clock::now()).await, Some(true));
     }
-    let carol = wait("she is renewed too", async || server.online(&closed.user, clock::now()).await).await;
-    assert!(!carol, "nothing reopens what is closed");
+    assert_ne!(server.online(&closed.user, clock::now()).await, Some(true), "nothing reopens what is closed");
+}
+
+/// More sockets than a record remembers when they have ended.
+#[tokio::test]
+async fn a_renewal_does_not_come_after_the_end_of_its_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    let mut sockets = vec![];
+    for _ in 0..40 {
+        sockets.push(server.connected("alice").await);
+    }
+    let open = sockets.clone();
+    server.presence.renew(|| open);
+    for socket in sockets {
+        server.presence.disconnect(socket, EndReason::ClientClosed);
+    }
+    server.connected("bob").await;
+    wait("the rows are removed", async || (server.open().await.len() == 1).then_some(())).await;
+    assert_eq!(server.online(&user("alice"), clock::now()).await, Some(false));
+}
+
+/// In the same millisecond as the ends of so many others that some are forgotten.
+#[tokio::test]
+async fn who_comes_while_many_sockets_end_is_online() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    for _ in 0..10 {
+        let mut sockets = vec![];
+        for _ in 0..45 {
+            sockets.push(server.connected("alice").await);
+        }
+        for socket in sockets {
+            server.presence.disconnect(socket, EndReason::ClientClosed);
+        }
+        let stays = server.connected("alice").await;
+        wait("the rows are removed", async || (server.open().await.len() == 1).then_some(())).await;
+        assert_eq!(server.online(&user("alice"), clock::now()).await, Some(true));
+        server.presence.disconnect(stays, EndReason::ClientClosed);
+    }
 }
 
 #[tokio::test]
