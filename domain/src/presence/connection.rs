@@ -57,6 +57,14 @@ impl Connection {
         self.leased_until == Some(Timestamp::MAX)
     }
 
+    /// Whether an event of an unknown connection, which says this and occurred then, may be one of a forgotten connection, with
+    /// this floor ([`Presence::floor`]).
+    ///
+    /// [`Presence::floor`]: crate::presence::connections::Presence::floor
+    pub fn may_be_forgotten(&self, occurred_at: Timestamp, floor: Option<Timestamp>) -> bool {
+        !self.is_unending() && floor.is_some_and(|floor| occurred_at <= floor)
+    }
+
     /// Why it stopped counting as live; `None` if its lease ran out.
     pub fn end_reason(&self) -> Option<EndReason> {
         let ended = self.ended.filter(|ending| self.leased_until.is_none_or(|until| ending.at <= until));

@@ -124,8 +124,7 @@ pub struct Dropped {
 impl Presence {
     /// Merges what an event that occurred at this time says about a connection. Returns whether anything changed.
     pub fn join(&mut self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
-        let may_be_forgotten = !said.is_unending() && self.floor.is_some_and(|floor| occurred_at <= floor);
-        if may_be_forgotten && !self.connections.contains_key(&key) {
+        if said.may_be_forgotten(occurred_at, self.floor) && !self.connections.contains_key(&key) {
             return false;
         }
         let known = self.connections.entry(key).or_default();

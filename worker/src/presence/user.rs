@@ -98,7 +98,7 @@ impl Worker {
         for (event, key, one) in said {
             let known = known.entry(*key).or_default();
             let is_undone = joined.deleted_at.is_some_and(|deleted_at| event.occurred_at <= deleted_at);
-            let is_forgotten = !one.is_unending() && joined.floor.is_some_and(|floor| event.occurred_at <= floor);
+            let is_forgotten = one.may_be_forgotten(event.occurred_at, joined.floor);
             if is_undone || is_forgotten && *known == Connection::default() {
                 self.ports.metrics.count(EventOutcome::Stale);
                 continue;
