@@ -8,8 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::ids::Ids;
-use reachability_domain::push::channel::Channel;
-use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::device::Device;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::queue::Queue;
@@ -19,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Port};
 use crate::client::request::ClientRequest;
+use crate::http::device::{address, channel};
 use crate::http::error::ApiError;
-use crate::http::error_code::ErrorCode;
 use crate::use_cases::devices::{
     RegisterDevice, RegisterError, RegisterPorts, UnregisterDevice, register_device, unregister_device,
 };
@@ -141,12 +140,4 @@ async fn remove_own(
         unregister_device(bindings, clock, UnregisterDevice { service: user.service, binding: sid }).await?;
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn channel(word: &str) -> Result<Channel, ApiError> {
-    word.parse().map_err(|_| ApiError::refused(ErrorCode::BindingType, "Invalid binding type"))
-}
-
-fn address(channel: Channel, parameter: &str, text: &str) -> Result<Address, ApiError> {
-    Address::new(channel, text).map_err(|error| ApiError::unfit(parameter, error))
 }

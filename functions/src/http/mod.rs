@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod caller;
+pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod error_code;
 pub(crate) mod paging;

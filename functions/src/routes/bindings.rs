@@ -14,8 +14,6 @@ use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::binding::{Binding, BindingFilter};
-use reachability_domain::push::channel::Channel;
-use reachability_domain::push::device::Address;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::push::tag::Tag;
@@ -24,6 +22,7 @@ use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_domain::time::Clock;
 
 use crate::app::{App, Port};
+use crate::http::device::{address, channel};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 use crate::http::paging::Listing;
@@ -176,8 +175,7 @@ async fn create(
     let identity: Identity = form.required("Identity")?.parse()?;
     let channel = channel(form.required("BindingType")?)?;
     let given_address = form.required("Address")?;
-    let address = Address::new(channel, given_address);
-    let address = address.map_err(|error| ApiError::unfit("Address", error))?;
+    let address = address(channel, "Address", given_address)?;
     let endpoint = form.text("Endpoint", MAX_ENDPOINT, ErrorCode::InvalidParameter)?;
     let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty()).map(str::to_owned);
     let credential_sid = form.parsed(CREDENTIAL, "CR followed by 32 hexadecimal digits")?;
@@ -208,8 +206,4 @@ async fn create(
         Err(RegisterError::NoService) => Err(request.not_found()),
         Err(RegisterError::Failure(failure)) => Err(failure.into()),
     }
-}
-
-fn channel(word: &str) -> Result<Channel, ApiError> {
-    word.parse().map_err(|_| ApiError::refused(ErrorCode::BindingType, "Invalid binding type"))
 }
