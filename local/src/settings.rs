@@ -164,13 +164,15 @@ const MAX_STRANGERS: usize = 4_096;
 impl SocketSettings {
     pub(crate) fn protocol(&self) -> twilsock::Settings {
         let ping = Duration::from_secs(self.ping_seconds.into());
-        // In whole seconds, as everybody counts it.
-        let answer = Duration::from_secs(u64::from(self.ping_seconds * 3).div_ceil(7).min(10));
         let expiry = match self.token_expiry {
             TokenExpiry::Packet => Expiry::Packet,
             TokenExpiry::Socket => Expiry::Socket,
         };
-        twilsock::Settings { answer, expiry, ..twilsock::Settings::with_ping(ping) }
+        let settings = twilsock::Settings::with_ping(ping);
+        // In whole seconds, as everybody counts it.
+        let more = u64::from(settings.answer.subsec_nanos() > 0);
+        let answer = Duration::from_secs(settings.answer.as_secs() + more);
+        twilsock::Settings { answer, expiry, ..settings }
     }
 
     pub(crate) fn restart_grace(&self) -> Duration {
