@@ -7,6 +7,7 @@
 //! * [`directory`]: the account, its API keys, services with their configuration, users
 //! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and published changes
 //! * [`push`]: device registrations, credentials of push providers, and the providers' responses
+//! * [`query`]: filters, sorts and cursors
 //! * [`webhook`]: the requests that tell an owner's server of changes
 //! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod paging;
 pub mod presence;
 pub mod push;
+pub mod query;
 pub mod queue;
 pub mod secret;
 pub mod sid;
