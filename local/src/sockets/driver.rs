@@ -239,7 +239,11 @@ impl Driver {
                     self.wire.set_text(is_text);
                     self.step(Input::Frame(payload));
                 }
-                Received::Ping(payload) => self.wire.send(&Frame::pong(payload)),
+                Received::Ping(payload) => {
+                    self.step(Input::NoMessage);
+                    self.wire.send(&Frame::pong(payload));
+                }
+                Received::Other => self.step(Input::NoMessage),
                 // Not a goodbye: whoever closes a page may open the next one.
                 Received::Close => self.close(&Frame::close(1000, "")),
             }
@@ -266,6 +270,8 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.leave(EndReason::ConnectionLost);
+        // Nobody waits for it, and nothing is sent to it any more.
+        self.wire.cut();
         self.sockets.metrics.add(Counter::SocketsClosed);
     }
 }
