@@ -90,6 +90,7 @@ enum Stage {
 impl Driver {
     fn new(sockets: Arc<Sockets>, stream: TcpStream, place: Place) -> Self {
         let (read, wire) = Wire::of(stream, sockets.next_number());
+        place.open(&wire);
         let session = Box::new(Session::new(sockets.now()));
         sockets.metrics.add(Counter::SocketsOpened);
         Self {
