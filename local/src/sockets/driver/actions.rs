@@ -10,6 +10,7 @@ use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::map::UserMap;
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_functions::client::{Client, MAX_WATCHED_USERS};
+use reachability_gateway::twilsock::settings::MAX_BATCH;
 use reachability_gateway::twilsock::{Action, Asked, FoundMap, Input, Opened, Refusal, RequestNumber, Response};
 
 use super::{Driver, Stage};
@@ -18,8 +19,9 @@ use crate::sockets::hub::Watched;
 use crate::sockets::open::{Joined, open, renew};
 use crate::sockets::requests;
 
-/// How many maps a socket may watch: the client's own two, and those of as many users as it is told that it may watch.
-const MAX_WATCHES: usize = MAX_WATCHED_USERS + 2;
+/// How many maps a socket may watch: the client's own two, those of as many users as it is told that it may watch, and a batch
+/// more: for a new one, clients begin that watch before they end their oldest, and take a failure for final.
+const MAX_WATCHES: usize = MAX_WATCHED_USERS + 2 + MAX_BATCH;
 
 /// What there is of an open session besides its protocol.
 pub(super) struct OpenSession {
