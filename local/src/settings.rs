@@ -161,6 +161,10 @@ enum TokenExpiry {
 /// How many sockets may be open whose clients did not say yet who they are. They have ten seconds for it.
 const MAX_STRANGERS: usize = 4_096;
 
+/// How many of them may be from one address: it takes several to shut all others out. As many as a proxy in front of all
+/// clients needs when they come back at once.
+const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
+
 impl SocketSettings {
     pub(crate) fn protocol(&self) -> twilsock::Settings {
         let ping = Duration::from_secs(self.ping_seconds.into());
@@ -344,6 +348,7 @@ impl ServeSettings {
             per_service: some(settings.max_sockets_per_service),
             per_user: self.max_connections_per_user.into(),
             strangers: MAX_STRANGERS,
+            strangers_per_address: MAX_STRANGERS_PER_ADDRESS,
         }
     }
 

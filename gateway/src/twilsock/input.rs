@@ -17,6 +17,9 @@ pub struct RequestNumber(pub u32);
 pub enum Input<'a> {
     /// The client sent a WebSocket message, binary or text.
     Frame(&'a [u8]),
+    /// The client sent a WebSocket frame that says nothing here: a ping, a pong, or a part of a message. It counts all the
+    /// same.
+    NoMessage,
     /// What came of [`Action::Open`](super::Action::Open).
     Opened(Result<Opened, Refusal>),
     /// What came of [`Action::Verify`](super::Action::Verify).

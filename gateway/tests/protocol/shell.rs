@@ -29,6 +29,7 @@ pub(crate) enum Happening {
     Request { long_id: bool },
     Subscribe(Vec<(u8, Option<u64>)>),
     Acknowledgement,
+    NoMessage,
     Close,
     Opened(u8),
     Verified(u8),
@@ -52,6 +53,7 @@ pub(crate) fn happening() -> impl Strategy<Value = Happening> {
         9 => any::<bool>().prop_map(|long_id| Happening::Request { long_id }),
         5 => vec(any::<(u8, Option<u64>)>(), 0..6).prop_map(Happening::Subscribe),
         2 => Just(Happening::Acknowledgement),
+        2 => Just(Happening::NoMessage),
         1 => Just(Happening::Close),
         5 => any::<u8>().prop_map(Happening::Opened),
         3 => any::<u8>().prop_map(Happening::Verified),
@@ -201,6 +203,7 @@ impl Shell {
                 self.frame(&message(&"s".repeat(64), "POST", "/v4/Subscriptions", &body.to_string()));
             }
             Happening::Acknowledgement => self.frame(&bare("reply", "TM1")),
+            Happening::NoMessage => self.step(Input::NoMessage),
             Happening::Close => self.frame(&bare("close", "TM1")),
             Happening::Opened(how) => self.opened(how),
             Happening::Verified(how) => {
@@ -232,8 +235,14 @@ impl Shell {
             }
             Happening::Tick => self.tick(),
             Happening::End(how) => {
-                let causes =
-                    [Cause::Superseded, Cause::KeyDeleted, Cause::ServiceDeleted, Cause::UserDeleted, Cause::Draining];
+                let causes = [
+                    Cause::Superseded,
+                    Cause::KeyDeleted,
+                    Cause::ServiceDeleted,
+                    Cause::UserDeleted,
+                    Cause::Doubtful,
+                    Cause::Draining,
+                ];
                 self.step(Input::End(causes[usize::from(how) % causes.len()]));
                 assert!(self.closed);
             }
