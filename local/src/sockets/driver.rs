@@ -13,14 +13,12 @@ use std::time::Duration;
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
-use reachability_domain::presence::map::UserMap;
+use reachability_domain::presence::map::{FoundMap, UserMap};
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_domain::time::Timestamp;
 use reachability_functions::client::{Client, MAX_WATCHED_USERS};
 use reachability_gateway::twilsock::settings::MAX_REQUESTS;
-use reachability_gateway::twilsock::{
-    Action, Asked, Cause, FoundMap, Input, Opened, Refusal, RequestNumber, Response, Session,
-};
+use reachability_gateway::twilsock::{Action, Asked, Cause, Input, Opened, Refusal, RequestNumber, Response, Session};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
