@@ -361,15 +361,6 @@ impl ServeSettings {
     }
 }
 
-impl ServeSettings {
-    /// The rules for the connections of sockets. Their number is limited when they are opened; one that takes the place of an
-    /// older one begins before that ends.
-    pub(crate) fn socket_rules(&self) -> Rules {
-        let rules = self.rules();
-        Rules { limits: Limits { live: rules.limits.live + 1, ..rules.limits }, ..rules }
-    }
-}
-
 impl ReplaySettings {
     pub(crate) fn rules(&self) -> Rules {
         let lease = match self.lease_seconds {

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::twilsock::settings::{MAX_REQUESTS, OPEN_WITHIN, REQUEST_WITHIN};
 use reachability_gateway::twilsock::{
-    Action, Asked, Cause, Expiry, FoundMap, Input, Opened, Refusal, RequestNumber, Response, Session, Settings,
+    Action, Asked, Cause, Expiry, Input, Opened, Refusal, RequestNumber, Response, Session, Settings,
 };
 use serde_json::json;
 

@@ -113,9 +113,10 @@ impl UserSnapshots for SqliteStore {
         };
         let select = select(condition);
         let snapshot = |row: &Row<'_>| {
-            let configuration = match self.database.services.configuration(service, row.get(0)?) {
-                Some(configuration) => Ok(configuration),
-                None => document(row, 1)?.map(|Configured { configuration }| configuration),
+            let version: u64 = row.get(0)?;
+            let configuration = match self.database.services.get(&service) {
+                Ok(known) if known.version == version => Ok(known.configuration),
+                _ => document(row, 1)?.map(|Configured { configuration }| configuration),
             };
             let (version, user, state) = (row.get(2)?, document(row, 3)?, state(row, 4)?);
             let parse = || {

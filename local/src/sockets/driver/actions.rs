@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
-use reachability_domain::presence::map::UserMap;
+use reachability_domain::presence::map::{FoundMap, UserMap};
 use reachability_domain::sid::{Sid, UserSid};
 use reachability_functions::client::{Client, MAX_WATCHED_USERS};
 use reachability_gateway::twilsock::settings::MAX_BATCH;
-use reachability_gateway::twilsock::{Action, Asked, FoundMap, Input, Opened, Refusal, RequestNumber, Response};
+use reachability_gateway::twilsock::{Action, Asked, Input, Opened, Refusal, RequestNumber, Response};
 
 use super::{Driver, Stage};
 use crate::sockets::frames::Frame;
