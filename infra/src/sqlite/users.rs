@@ -118,7 +118,9 @@ impl UserSnapshots for SqliteStore {
         };
         self.database.look_up(|connection| {
             let snapshot = |row: &Row<'_>| {
-                let known = self.database.services.configuration(service, row.get(0)?);
+                let of_service: u64 = row.get(0)?;
+                let known = self.database.services.get(&service).ok();
+                let known = known.filter(|known| known.version == of_service).map(|known| known.configuration);
                 let (version, user, state) = (row.get(1)?, document(row, 2)?, state(row, 3)?);
                 let parse = || {
                     // As of the same moment, since the row is still being read.

@@ -161,9 +161,9 @@ impl Task {
     }
 
     async fn handle(&mut self, mut batch: Vec<Pending>) {
-        if let Err(failure) = self.open(&batch).await {
+        if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
             for connect in batch.extract_if(.., |pending| pending.answer.is_some()) {
-                answer(connect.answer, Err(failure.clone()));
+                answer(connect.answer, Err(unavailable("too much is to be stored first")));
             }
         }
         if batch.is_empty() {
@@ -181,19 +181,6 @@ impl Task {
                 Some(failure) => self.failed(pending, failure),
             }
         }
-    }
-
-    /// Writes the rows of the sockets that are opened.
-    async fn open(&self, batch: &[Pending]) -> Result<(), Failure> {
-        let opened: Vec<Socket> =
-            batch.iter().filter(|pending| pending.answer.is_some()).map(Pending::socket).collect();
-        if opened.is_empty() {
-            return Ok(());
-        }
-        if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
-            return Err(unavailable("too much is to be stored first"));
-        }
-        Ok(self.sockets.opened(&opened).await?)
     }
 
     fn stored(&mut self, pending: Pending) {
