@@ -1,0 +1,153 @@
+const PRESENCE = ["online", "notifiable", "status"];
+const PROFILE = ["name", "custom"];
+
+const differs = (before, after) => (field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]);
+
+/** A member of a channel for whom there is no user. */
+const nobody = (id) => ({
+  id,
+  name: null,
+  online: null,
+  notifiable: null,
+  status: null,
+  last_active: null,
+  created_at: null,
+  custom: {},
+  revision: 0,
+});
+
+/**
+ * The users who are watched, each by one object that is kept up to date, and this client's own. What is told of a user is
+ * ordered by its revision: what is older, or known, changes nothing and is told to nobody.
+ */
+export class Users {
+  /** By id, as the application sees them. */
+  known = new Map();
+  /** By id: the user, by how many watches it is held, and since which connection it is as it is. */
+  #entries = new Map();
+  #own = null;
+  /** The latest of users who are not known, by id, and null of a deleted one: their watch may be about to begin. */
+  #heard = new Map();
+  #connections = 0;
+  #tell;
+
+  constructor(tell) {
+    this.#tell = tell;
+  }
+
+  /** A connection began, of this user. */
+  connected(own) {
+    this.#connections += 1;
+    if (this.#own) this.take(own);
+    else this.#own = this.#add(own);
+    return this.#own.user;
+  }
+
+  /** Nothing is heard of the others until their watches are restored. */
+  lost() {
+    this.#heard.clear();
+    for (const entry of this.#entries.values()) entry.user.stale = entry !== this.#own;
+  }
+
+  clear() {
+    this.lost();
+    this.#entries.clear();
+    this.known.clear();
+    this.#own = null;
+  }
+
+  forgetHeard() {
+    this.#heard.clear();
+  }
+
+  /** One more watch has the user. `data` is what came with its answer, if anything did. */
+  hold(id, data = nobody(id)) {
+    let entry = this.#entries.get(id);
+    if (entry) this.take(data);
+    else {
+      const heard = this.#heard.get(id);
+      if (heard === null) data = nobody(id);
+      else if (heard && heard.revision > data.revision) data = heard;
+      entry = this.#add(data);
+    }
+    entry.holds += 1;
+    return entry.user;
+  }
+
+  release(id) {
+    const entry = this.#entries.get(id);
+    entry.holds -= 1;
+    if (entry.holds > 0 || entry === this.#own) return;
+    this.#entries.delete(id);
+    this.known.delete(id);
+  }
+
+  /** The user as known, or, if it is not watched, as it is just now. */
+  show(data) {
+    this.take(data);
+    return this.known.get(data.id) ?? { ...data, stale: false };
+  }
+
+  /** A user as the server sees it now. `type` is the change that it says is the reason. */
+  take(data, { type = null, at = null } = {}) {
+    const entry = this.#entries.get(data.id);
+    if (!entry) {
+      if (!(this.#heard.get(data.id)?.revision > data.revision)) this.#heard.set(data.id, data);
+      return;
+    }
+    const { user } = entry;
+    if (data.revision < user.revision) return;
+    user.stale = false;
+    if (data.revision === user.revision) {
+      // While a user is online, the time of the last activity moves on, and that is no change.
+      if (data.online && data.last_active > user.last_active) user.last_active = data.last_active;
+      return;
+    }
+    const isNew = differs(user, data);
+    const types = new Set(type ? [type] : []);
+    if (PRESENCE.some(isNew) || (!data.online && isNew("last_active"))) types.add("user.presence.changed");
+    if (PROFILE.some(isNew)) types.add("user.updated");
+    Object.assign(user, data);
+    Object.assign(entry, { connection: this.#connections, isDeleted: false });
+    if (entry.holds > 0) for (const type of types) this.#tell({ type, user, at });
+  }
+
+  /** A user as the answer to a restored watch says. Revision 0 is: there is none any more. */
+  takeRestored(data) {
+    const entry = this.#entries.get(data.id);
+    const isDeleted = data.revision === 0 && entry?.user.revision > 0;
+    // What this connection said before may be newer than the answer.
+    if (isDeleted && entry.connection < this.#connections) this.delete(data.id);
+    else this.take(data);
+  }
+
+  /** Its id stays watched, and its revision stays the least that a user of the same id can have. */
+  delete(id, at = null) {
+    const entry = this.#entries.get(id);
+    if (!entry) this.#heard.set(id, null);
+    if (!entry || entry.isDeleted) return;
+    const { user } = entry;
+    Object.assign(user, nobody(id), { revision: user.revision, stale: false });
+    Object.assign(entry, { connection: this.#connections, isDeleted: true });
+    if (entry.holds > 0) this.#tell({ type: "user.deleted", id, at });
+  }
+
+  /** What the server needs to tell only what is new of these. */
+  revisions(ids) {
+    const revisionOf = ({ user, isDeleted }) => (isDeleted ? 0 : user.revision);
+    return Object.fromEntries([...ids].map((id) => [id, revisionOf(this.#entries.get(id))]));
+  }
+
+  /** They are known as they are again. */
+  refresh(ids) {
+    for (const id of ids) if (this.known.has(id)) this.known.get(id).stale = false;
+  }
+
+  #add(data) {
+    const user = { ...data, stale: false };
+    const entry = { user, holds: 0, connection: this.#connections, isDeleted: false };
+    this.#entries.set(user.id, entry);
+    this.known.set(user.id, user);
+    return entry;
+  }
+}
