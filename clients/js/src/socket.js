@@ -14,6 +14,8 @@ export class Socket {
   #answerMs = null;
   #deadline = null;
   #heardAt = 0;
+  /** Nothing was heard since the server was asked whether it is there. */
+  #isProbed = false;
 
   /** `hooks`: `opened()`, `message(message)`, `closed(error)`. */
   constructor(WebSocket, url, hooks) {
@@ -46,10 +48,10 @@ export class Socket {
   /** Asks whether the server is still there: `ping` has to be answered within the server's own time for an answer. */
   probe(ping) {
     if (!this.isOpen || this.#limitMs === null) return;
-    const askedAt = Date.now();
+    this.#isProbed = true;
     this.send(ping);
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => (this.#heardAt >= askedAt ? this.#check() : this.#silent()), this.#answerMs);
+    this.#deadline = setTimeout(() => (this.#isProbed ? this.#silent() : this.#check()), this.#answerMs);
   }
 
   /** Closes without a goodbye: the server takes it for a lost connection. */
@@ -61,6 +63,7 @@ export class Socket {
   #heard(data) {
     if (!this.#hooks) return;
     this.#heardAt = Date.now();
+    this.#isProbed = false;
     let message;
     try {
       message = JSON.parse(data);

@@ -76,7 +76,7 @@ export async function connectedPair(t, { options, token = "token", fields } = {}
 
 /** Watches these users. */
 export async function watchUsers({ client, socket }, ...users) {
-  const querying = client.queryUsers({ id: { $in: users.map(({ id }) => id) } }, { id: 1 }, { presence: true });
+  const querying = client.queryUsers({}, { id: 1 }, { presence: true });
   const { id } = await socket.take("query_users");
   socket.send({ type: "part", id, users }, { type: "ok", id, count: users.length, cursor: null, index: "id" });
   return querying;
