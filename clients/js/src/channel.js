@@ -1,5 +1,8 @@
 const FIELDS = ["custom", "member_count", "created_by", "created_at", "updated_at", "last_message_at"];
 
+/** Takes in what an answer says of a channel; `members` are its users if there is no watch. Not for applications. */
+export let absorb;
+
 /** One channel. It tells what happens in it while it is watched; until then it is only a name. */
 export class Channel {
   #core;
@@ -38,7 +41,7 @@ export class Channel {
       const { watches, users } = this.#core;
       let watch = null;
       if (presence) watch = watches.ofChannels(request.id, new Map([[this.cid, members]]), request.users);
-      this.absorb(answer.channel, watch, presence ? [] : shown(users, members, request.users));
+      this.#absorb(answer.channel, watch, presence ? [] : shown(users, members, request.users));
       return { channel: this, members: this.members, created: answer.created };
     };
     const state = await this.#core.request("watch_channel", fields, { read, hasPresence: presence });
@@ -70,14 +73,17 @@ export class Channel {
     });
   }
 
-  /** What an answer says of the channel. */
-  absorb(channel, watch, members) {
-    this.#assign(channel);
+  static {
+    absorb = (channel, found, watch, members) => channel.#absorb(found, watch, members);
+  }
+
+  #absorb(found, watch, members) {
+    this.#assign(found);
     if (watch || !this.#core.watches.has(this.#watch)) [this.#watch, this.#members] = [watch, members];
   }
 
-  #assign(channel) {
-    for (const field of FIELDS) if (channel[field] !== undefined) this[field] = channel[field];
+  #assign(found) {
+    for (const field of FIELDS) if (found[field] !== undefined) this[field] = found[field];
   }
 
   #name() {

@@ -1,5 +1,5 @@
 import { socketUrl } from "./address.js";
-import { Channel, membersOf, shown } from "./channel.js";
+import { absorb, Channel, membersOf, shown } from "./channel.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { ReachabilityError } from "./error.js";
@@ -139,7 +139,7 @@ export class ReachabilityClient {
       const watch = presence ? this.#watches.ofChannels(request.id, members, request.users) : null;
       const channels = answer.channels.map((found) => {
         const channel = new Channel(this.#core, found.type, found.id);
-        channel.absorb(found, watch, presence ? [] : shown(this.#users, members.get(found.cid), request.users));
+        absorb(channel, found, watch, presence ? [] : shown(this.#users, members.get(found.cid), request.users));
         return channel;
       });
       return this.#result(channels, answer, watch);
