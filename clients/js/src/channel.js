@@ -41,7 +41,7 @@ export class Channel {
       const { watches, users } = this.#core;
       let watch = null;
       if (presence) watch = watches.ofChannels(request.id, new Map([[this.cid, members]]), request.users);
-      this.#absorb(answer.channel, watch, presence ? [] : shown(users, members, request.users));
+      this.#absorb(answer.channel, watch, presence ? [] : shown(users, members, request));
       return { channel: this, members: this.members, created: answer.created };
     };
     const state = await this.#core.request("watch_channel", fields, { read, hasPresence: presence });
@@ -105,7 +105,7 @@ export function membersOf(channel, { members }) {
 }
 
 /** Members of a channel without a watch, as they are just now. */
-export function shown(users, ids, found) {
-  const byId = new Map(found.map((data) => [data.id, data]));
-  return ids.filter((id) => byId.has(id)).map((id) => users.show(byId.get(id)));
+export function shown(users, ids, request) {
+  const byId = new Map(request.users.map((data) => [data.id, data]));
+  return ids.filter((id) => byId.has(id)).map((id) => users.show(request.id, byId.get(id)));
 }

@@ -3,6 +3,7 @@ import { absorb, Channel, membersOf, shown } from "./channel.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { ReachabilityError } from "./error.js";
+import { Heard } from "./heard.js";
 import { renewToken } from "./renewal.js";
 import { Requests } from "./requests.js";
 import { restoreWatches } from "./restore.js";
@@ -26,6 +27,8 @@ export class ReachabilityClient {
   /** Events of the message at hand. They are told when all of it is taken in. */
   #events = [];
   #requests;
+  /** Of users, and of members. */
+  #heard;
   #users;
   #watches;
   #connection;
@@ -38,8 +41,9 @@ export class ReachabilityClient {
     this.#timeout = timeout;
     this.#requests = new Requests(timeout);
     const tell = (event) => void this.#events.push(event);
-    this.#users = new Users(tell);
-    this.#watches = new Watches(this.#users, tell);
+    this.#heard = [new Heard(this.#requests), new Heard(this.#requests)];
+    this.#users = new Users(this.#heard[0], tell);
+    this.#watches = new Watches(this.#users, this.#heard[1], tell);
     this.#connection = new Connection(
       { url: socketUrl(url), WebSocket, timeout, device },
       {
@@ -47,7 +51,7 @@ export class ReachabilityClient {
         wishes: () => this.#requests.wishes(),
         wishesRefused: (error) => this.#requests.refuseWishes(error),
         connected: (message) => this.#connected(message),
-        message: (message) => this.#heard(message),
+        message: (message) => this.#receive(message),
         lost: (error) => this.#lost(error),
         stopped: (error) => this.#stopped(error),
       },
@@ -139,7 +143,7 @@ export class ReachabilityClient {
       const watch = presence ? this.#watches.ofChannels(request.id, members, request.users) : null;
       const channels = answer.channels.map((found) => {
         const channel = new Channel(this.#core, found.type, found.id);
-        absorb(channel, found, watch, presence ? [] : shown(this.#users, members.get(found.cid), request.users));
+        absorb(channel, found, watch, presence ? [] : shown(this.#users, members.get(found.cid), request));
         return channel;
       });
       return this.#result(channels, answer, watch);
@@ -165,7 +169,7 @@ export class ReachabilityClient {
     }
     // The watch of a request that was given up may have begun.
     const onTimeout = hasPresence ? (id) => this.#unwatch(id).catch(() => {}) : undefined;
-    return this.#requests.begin(type, fields, { read, isRepeatable, isWatch: hasPresence, onTimeout });
+    return this.#requests.begin(type, fields, { read, isRepeatable, onTimeout });
   }
 
   async #endWatch(watch, cid) {
@@ -213,7 +217,7 @@ export class ReachabilityClient {
     return () => connection !== this.#connections || !this.#isReady;
   }
 
-  #heard(message) {
+  #receive(message) {
     switch (message.type) {
       case "ok":
       case "pong":
@@ -247,10 +251,7 @@ export class ReachabilityClient {
         break;
       // Later servers may say more.
     }
-    if (!this.#requests.isWatchPending) {
-      this.#users.forgetHeard();
-      this.#watches.forgetHeard();
-    }
+    for (const heard of this.#heard) heard.tidy();
     this.#flush();
   }
 
@@ -268,10 +269,7 @@ export class ReachabilityClient {
     this.#isReady = false;
     this.#connectionId = null;
     if (this.#connecting) this.#connecting.error = error;
-    if (wasReady) {
-      this.#users.lost();
-      this.#watches.forgetHeard();
-    }
+    if (wasReady) this.#users.lost();
     this.#requests.lost(error);
     if (this.#state === "connected") this.#change("connecting", error);
     else this.#events.push({ type: "error", error });

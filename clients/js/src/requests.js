@@ -32,9 +32,9 @@ export class Requests {
    * Resolves with what `read(answer, request)` makes of the answer. It is called at once when the answer comes, before any
    * later message, with the parts in `request.users` and `request.members`.
    */
-  begin(type, fields, { read = (answer) => answer, isRepeatable = true, isWatch = false, onTimeout } = {}) {
+  begin(type, fields, { read = (answer) => answer, isRepeatable = true, onTimeout } = {}) {
     return new Promise((resolve, reject) => {
-      const request = { type, fields, read, isRepeatable, isWatch, onTimeout, resolve, reject };
+      const request = { type, fields, read, isRepeatable, onTimeout, resolve, reject };
       Object.assign(request, { id: null, timer: null, isInConnect: false });
       this.#clear(request);
       this.#waitFor(request);
@@ -43,9 +43,13 @@ export class Requests {
     });
   }
 
-  /** Whether a watch is about to begin: then changes may come of users that are not known yet. */
-  get isWatchPending() {
-    return [...this.#sent.values()].some(({ isWatch }) => isWatch);
+  get lastId() {
+    return this.#lastId;
+  }
+
+  /** Of the requests whose answers are on their way. */
+  get oldestId() {
+    return this.#sent.keys().next().value ?? Infinity;
   }
 
   /** What waiting `set_user` requests ask for: it belongs into the next `connect`, so that nobody sees the user without it. */

@@ -18,7 +18,7 @@ export function restoreWatches(watches, requests, { isOver, drop, failed, done }
       watches.restored(fields, answer, request);
       answered();
     };
-    requests.begin("restore", fields, { read, isRepeatable: false, isWatch: true }).catch((error) => {
+    requests.begin("restore", fields, { read, isRepeatable: false }).catch((error) => {
       if (isOver()) return;
       if (PASSING.has(error.code)) return drop(error);
       failed(error);

@@ -26,12 +26,13 @@ export class Users {
   /** By id: the user, by how many watches it is held, and since which connection it is as it is. */
   #entries = new Map();
   #own = null;
-  /** The latest of users who are not known, by id, and null of a deleted one: their watch may be about to begin. */
-  #heard = new Map();
+  /** Entries of users who are not known, and of deleted ones. */
+  #heard;
   #connections = 0;
   #tell;
 
-  constructor(tell) {
+  constructor(heard, tell) {
+    this.#heard = heard;
     this.#tell = tell;
   }
 
@@ -45,7 +46,6 @@ export class Users {
 
   /** Nothing is heard of the others until their watches are restored. */
   lost() {
-    this.#heard.clear();
     for (const entry of this.#entries.values()) entry.user.stale = entry !== this.#own;
   }
 
@@ -56,20 +56,10 @@ export class Users {
     this.#own = null;
   }
 
-  forgetHeard() {
-    this.#heard.clear();
-  }
-
-  /** One more watch has the user. `data` is what came with its answer, if anything did. */
-  hold(id, data = nobody(id)) {
-    let entry = this.#entries.get(id);
-    if (entry) this.take(data);
-    else {
-      const heard = this.#heard.get(id);
-      if (heard === null) data = nobody(id);
-      else if (heard && heard.revision > data.revision) data = heard;
-      entry = this.#add(data);
-    }
+  /** One more watch has the user. `data` is what came with the answer to the request, if anything did. */
+  hold(request, id, data = nobody(id)) {
+    this.#answered(request, data);
+    const entry = this.#entries.get(id) ?? this.#add(data, this.#heard.get(id, request));
     entry.holds += 1;
     return entry.user;
   }
@@ -80,54 +70,42 @@ export class Users {
     if (entry.holds > 0 || entry === this.#own) return;
     this.#entries.delete(id);
     this.known.delete(id);
+    // That a user was deleted is kept since it was heard.
+    if (!entry.isDeleted) this.#heard.set(id, entry);
   }
 
-  /** The user as known, or, if it is not watched, as it is just now. */
-  show(data) {
-    this.take(data);
+  /** A user of the answer to the request: as known, or else as it is just now. */
+  show(request, data) {
+    this.#answered(request, data);
     return this.known.get(data.id) ?? { ...data, stale: false };
   }
 
-  /** A user as the server sees it now. `type` is the change that it says is the reason. */
+  /** A user as the server says without being asked. `type` is the change that it says is the reason. */
   take(data, { type = null, at = null } = {}) {
     const entry = this.#entries.get(data.id);
-    if (!entry) {
-      if (!(this.#heard.get(data.id)?.revision > data.revision)) this.#heard.set(data.id, data);
-      return;
+    if (entry) this.#apply(entry, data, type, at);
+    else if (data.revision > (this.#heard.get(data.id, 0)?.user.revision ?? 0)) {
+      this.#heard.set(data.id, { user: data, isDeleted: false });
     }
-    const { user } = entry;
-    if (data.revision < user.revision) return;
-    user.stale = false;
-    if (data.revision === user.revision) {
-      // While a user is online, the time of the last activity moves on, and that is no change.
-      if (data.online && data.last_active > user.last_active) user.last_active = data.last_active;
-      return;
-    }
-    const isNew = differs(user, data);
-    const types = new Set(type ? [type] : []);
-    if (PRESENCE.some(isNew) || (!data.online && isNew("last_active"))) types.add("user.presence.changed");
-    if (PROFILE.some(isNew)) types.add("user.updated");
-    Object.assign(user, data);
-    Object.assign(entry, { connection: this.#connections, isDeleted: false });
-    if (entry.holds > 0) for (const type of types) this.#tell({ type, user, at });
   }
 
   /** A user as the answer to a restored watch says. Revision 0 is: there is none any more. */
-  takeRestored(data) {
+  takeRestored(request, data) {
     const entry = this.#entries.get(data.id);
     const isDeleted = data.revision === 0 && entry?.user.revision > 0;
     // What this connection said before may be newer than the answer.
     if (isDeleted && entry.connection < this.#connections) this.delete(data.id);
-    else this.take(data);
+    else this.#answered(request, data);
   }
 
   /** Its id stays watched, and its revision stays the least that a user of the same id can have. */
   delete(id, at = null) {
     const entry = this.#entries.get(id);
-    if (!entry) this.#heard.set(id, null);
+    const before = entry ?? this.#heard.get(id, 0);
+    const none = { ...nobody(id), revision: before?.user.revision ?? 0 };
+    this.#heard.set(id, { user: none, isDeleted: true });
     if (!entry || entry.isDeleted) return;
-    const { user } = entry;
-    Object.assign(user, nobody(id), { revision: user.revision, stale: false });
+    Object.assign(entry.user, none, { stale: false });
     Object.assign(entry, { connection: this.#connections, isDeleted: true });
     if (entry.holds > 0) this.#tell({ type: "user.deleted", id, at });
   }
@@ -143,11 +121,37 @@ export class Users {
     for (const id of ids) if (this.known.has(id)) this.known.get(id).stale = false;
   }
 
-  #add(data) {
-    const user = { ...data, stale: false };
-    const entry = { user, holds: 0, connection: this.#connections, isDeleted: false };
+  #add(data, heard) {
+    const isOlder = heard && (heard.isDeleted || heard.user.revision > data.revision);
+    const { user: latest, isDeleted } = isOlder ? heard : { user: data, isDeleted: false };
+    const user = { ...latest, stale: false };
+    const entry = { user, holds: 0, connection: this.#connections, isDeleted };
     this.#entries.set(user.id, entry);
     this.known.set(user.id, user);
     return entry;
+  }
+
+  #answered(request, data) {
+    const entry = this.#entries.get(data.id);
+    if (entry && !this.#heard.get(data.id, request)?.isDeleted) this.#apply(entry, data, null, null);
+  }
+
+  #apply(entry, data, type, at) {
+    const { user } = entry;
+    if (data.revision < user.revision) return;
+    if (data.revision > user.revision && entry.isDeleted) this.#heard.delete(user.id);
+    user.stale = false;
+    if (data.revision === user.revision) {
+      // While a user is online, the time of the last activity moves on, and that is no change.
+      if (data.online && data.last_active > user.last_active) user.last_active = data.last_active;
+      return;
+    }
+    const isNew = differs(user, data);
+    const types = new Set(type ? [type] : []);
+    if (PRESENCE.some(isNew) || (!data.online && isNew("last_active"))) types.add("user.presence.changed");
+    if (PROFILE.some(isNew)) types.add("user.updated");
+    Object.assign(user, data);
+    Object.assign(entry, { connection: this.#connections, isDeleted: false });
+    if (entry.holds > 0) for (const type of types) this.#tell({ type, user, at });
   }
 }

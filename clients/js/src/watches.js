@@ -12,23 +12,24 @@ export class Watches {
   #watches = new Map();
   /** By cid: `{ members: Set of ids, watches: how many have it }`. */
   #channels = new Map();
-  /** By cid, who came (true) or went (false): an answer on its way may be older. */
-  #heard = new Map();
+  /** Who came and who went: `{ cid, id, isMember }`. */
+  #heard;
   #users;
   #tell;
 
-  constructor(users, tell) {
+  constructor(users, heard, tell) {
     this.#users = users;
+    this.#heard = heard;
     this.#tell = tell;
   }
 
   /** Resolves the users of an answer: `watch` is null without presence. */
   ofUsers(number, found, hasPresence) {
     const byId = new Map(found.map((data) => [data.id, data]));
-    if (!hasPresence) return { watch: null, users: [...byId.values()].map((data) => this.#users.show(data)) };
+    if (!hasPresence) return { watch: null, users: [...byId.values()].map((data) => this.#users.show(number, data)) };
     const watch = { number, users: new Set(byId.keys()), channels: null };
     this.#watches.set(number, watch);
-    return { watch, users: [...byId].map(([id, data]) => this.#users.hold(id, data)) };
+    return { watch, users: [...byId].map(([id, data]) => this.#users.hold(number, id, data)) };
   }
 
   /** `channels`: ids of members by cid. `found`: users among them. */
@@ -40,7 +41,7 @@ export class Watches {
       if (!this.#channels.has(cid)) this.#channels.set(cid, { members: new Set(), watches: 0, isNew: true });
       const channel = this.#channels.get(cid);
       channel.watches += 1;
-      this.#set(cid, ids, byId);
+      this.#set(number, cid, ids, byId);
       channel.isNew = false;
     }
     return watch;
@@ -74,18 +75,13 @@ export class Watches {
   clear() {
     this.#watches.clear();
     this.#channels.clear();
-    this.#heard.clear();
-  }
-
-  forgetHeard() {
-    this.#heard.clear();
   }
 
   added({ cid, user }) {
     this.#hear(cid, user.id, true);
+    this.#users.take(user);
     const channel = this.#channels.get(cid);
-    if (!channel || channel.members.has(user.id)) this.#users.take(user);
-    else this.#join(cid, channel, user.id, user);
+    if (channel && !channel.members.has(user.id)) this.#join(0, cid, channel, user.id, user);
   }
 
   removed({ cid, id }) {
@@ -127,11 +123,11 @@ export class Watches {
   }
 
   /** The answer to one of these messages: what changed meanwhile is told. */
-  restored({ watches }, { gone = [] }, { users, members }) {
+  restored({ watches }, { gone = [] }, { id: request, users, members }) {
     for (const cid of gone) this.deleted({ cid });
-    for (const data of users) this.#users.takeRestored(data);
+    for (const data of users) this.#users.takeRestored(request, data);
     const byId = new Map(users.map((data) => [data.id, data]));
-    for (const [cid, ids] of members) if (this.#channels.has(cid)) this.#set(cid, ids, byId);
+    for (const [cid, ids] of members) if (this.#channels.has(cid)) this.#set(request, cid, ids, byId);
     this.#users.refresh(this.#idsOf(watches));
   }
 
@@ -152,21 +148,22 @@ export class Watches {
   }
 
   // Members are as an answer says, but for what was heard while it was on its way.
-  #set(cid, ids, byId) {
+  #set(request, cid, ids, byId) {
     const channel = this.#channels.get(cid);
     const now = new Set(ids);
-    for (const [id, isMember] of this.#heard.get(cid) ?? []) {
-      if (isMember) now.add(id);
-      else now.delete(id);
+    for (const heard of this.#heard.all(request)) {
+      if (heard.cid !== cid) continue;
+      if (heard.isMember) now.add(heard.id);
+      else now.delete(heard.id);
     }
-    for (const id of now) if (!channel.members.has(id)) this.#join(cid, channel, id, byId.get(id));
+    for (const id of now) if (!channel.members.has(id)) this.#join(request, cid, channel, id, byId.get(id));
     for (const id of [...channel.members]) if (!now.has(id)) this.#part(cid, channel, id);
-    if (!channel.isNew) for (const id of now) if (byId.has(id)) this.#users.take(byId.get(id));
+    if (!channel.isNew) for (const id of now) if (byId.has(id)) this.#users.show(request, byId.get(id));
   }
 
-  #join(cid, channel, id, data) {
+  #join(request, cid, channel, id, data) {
     channel.members.add(id);
-    const user = this.#users.hold(id, data);
+    const user = this.#users.hold(request, id, data);
     if (!channel.isNew) this.#tell({ type: "member.added", cid, user });
   }
 
@@ -185,7 +182,6 @@ export class Watches {
   }
 
   #hear(cid, id, isMember) {
-    if (!this.#heard.has(cid)) this.#heard.set(cid, new Map());
-    this.#heard.get(cid).set(id, isMember);
+    this.#heard.set(`${id} ${cid}`, { cid, id, isMember });
   }
 }
