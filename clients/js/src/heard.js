@@ -4,16 +4,20 @@
  */
 export class Heard {
   #requests;
-  /** In the order of hearing. */
   #items = new Map();
 
   constructor(requests) {
     this.#requests = requests;
   }
 
+  /** The request after which all that is said now was said. */
+  get now() {
+    return this.#requests.lastId;
+  }
+
+  /** `value.after` is that request. */
   set(key, value) {
-    this.#items.delete(key);
-    this.#items.set(key, { value, after: this.#requests.lastId });
+    this.#items.set(key, value);
   }
 
   delete(key) {
@@ -23,19 +27,16 @@ export class Heard {
   /** Undefined: nothing that the answer to this request could be older than. */
   get(key, request) {
     const item = this.#items.get(key);
-    return item?.after >= request ? item.value : undefined;
+    return item?.after >= request ? item : undefined;
   }
 
   all(request) {
-    return [...this.#items.values()].filter(({ after }) => after >= request).map(({ value }) => value);
+    return [...this.#items.values()].filter(({ after }) => after >= request);
   }
 
   /** Forgets what no answer can be older than. */
   tidy() {
     const oldest = this.#requests.oldestId;
-    for (const [key, { after }] of this.#items) {
-      if (after >= oldest) return;
-      this.#items.delete(key);
-    }
+    for (const [key, { after }] of this.#items) if (after < oldest) this.#items.delete(key);
   }
 }

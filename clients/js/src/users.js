@@ -23,7 +23,10 @@ const nobody = (id) => ({
 export class Users {
   /** By id, as the application sees them. */
   known = new Map();
-  /** By id: the user, by how many watches it is held, and since which connection it is as it is. */
+  /**
+   * By id: the user, by how many watches it is held, in which connection it became as it is, and after which request the
+   * server said that it is so.
+   */
   #entries = new Map();
   #own = null;
   /** Entries of users who are not known, and of deleted ones. */
@@ -40,7 +43,7 @@ export class Users {
   connected(own) {
     this.#connections += 1;
     if (this.#own) this.take(own);
-    else this.#own = this.#add(own);
+    else this.#own = this.#add(own, this.#heard.now);
     return this.#own.user;
   }
 
@@ -56,10 +59,13 @@ export class Users {
     this.#own = null;
   }
 
-  /** One more watch has the user. `data` is what came with the answer to the request, if anything did. */
+  /**
+   * One more watch has the user. `data` is what came with the answer to the request, if anything did; with request 0, what
+   * the server said without being asked.
+   */
   hold(request, id, data = nobody(id)) {
     this.#answered(request, data);
-    const entry = this.#entries.get(id) ?? this.#add(data, this.#heard.get(id, request));
+    const entry = this.#entries.get(id) ?? this.#add(data, request || this.#heard.now, this.#heard.get(id, request));
     entry.holds += 1;
     return entry.user;
   }
@@ -83,9 +89,9 @@ export class Users {
   /** A user as the server says without being asked. `type` is the change that it says is the reason. */
   take(data, { type = null, at = null } = {}) {
     const entry = this.#entries.get(data.id);
-    if (entry) this.#apply(entry, data, type, at);
+    if (entry) this.#apply(entry, data, this.#heard.now, { type, at });
     else if (data.revision > (this.#heard.get(data.id, 0)?.user.revision ?? 0)) {
-      this.#heard.set(data.id, { user: data, isDeleted: false });
+      this.#heard.set(data.id, { user: data, isDeleted: false, after: this.#heard.now });
     }
   }
 
@@ -103,7 +109,7 @@ export class Users {
     const entry = this.#entries.get(id);
     const before = entry ?? this.#heard.get(id, 0);
     const none = { ...nobody(id), revision: before?.user.revision ?? 0 };
-    this.#heard.set(id, { user: none, isDeleted: true });
+    this.#heard.set(id, { user: none, isDeleted: true, after: this.#heard.now });
     if (!entry || entry.isDeleted) return;
     Object.assign(entry.user, none, { stale: false });
     Object.assign(entry, { connection: this.#connections, isDeleted: true });
@@ -121,11 +127,11 @@ export class Users {
     for (const id of ids) if (this.known.has(id)) this.known.get(id).stale = false;
   }
 
-  #add(data, heard) {
+  #add(data, after, heard) {
     const isOlder = heard && (heard.isDeleted || heard.user.revision > data.revision);
-    const { user: latest, isDeleted } = isOlder ? heard : { user: data, isDeleted: false };
-    const user = { ...latest, stale: false };
-    const entry = { user, holds: 0, connection: this.#connections, isDeleted };
+    const latest = isOlder ? heard : { user: data, isDeleted: false, after };
+    const user = { ...latest.user, stale: false };
+    const entry = { ...latest, user, holds: 0, connection: this.#connections };
     this.#entries.set(user.id, entry);
     this.known.set(user.id, user);
     return entry;
@@ -133,12 +139,13 @@ export class Users {
 
   #answered(request, data) {
     const entry = this.#entries.get(data.id);
-    if (entry && !this.#heard.get(data.id, request)?.isDeleted) this.#apply(entry, data, null, null);
+    if (entry && !this.#heard.get(data.id, request)?.isDeleted) this.#apply(entry, data, request);
   }
 
-  #apply(entry, data, type, at) {
+  #apply(entry, data, after, { type = null, at = null } = {}) {
     const { user } = entry;
     if (data.revision < user.revision) return;
+    entry.after = Math.max(entry.after, after);
     if (data.revision > user.revision && entry.isDeleted) this.#heard.delete(user.id);
     user.stale = false;
     if (data.revision === user.revision) {

@@ -12,7 +12,7 @@ export class Watches {
   #watches = new Map();
   /** By cid: `{ members: Set of ids, watches: how many have it }`. */
   #channels = new Map();
-  /** Who came and who went: `{ cid, id, isMember }`. */
+  /** Who came and who went: `{ cid, id, isMember, after }`. */
   #heard;
   #users;
   #tell;
@@ -182,6 +182,6 @@ export class Watches {
   }
 
   #hear(cid, id, isMember) {
-    this.#heard.set(`${id} ${cid}`, { cid, id, isMember });
+    this.#heard.set(`${id} ${cid}`, { cid, id, isMember, after: this.#heard.now });
   }
 }

@@ -8,7 +8,7 @@ import { channel, connected, user } from "./support/pair.js";
 
 const IDS = ["me", "a", "b", "c", "d"];
 const CHANNELS = ["x", "y"];
-const RUNS = 300;
+const RUNS = 200;
 const STEPS = 60;
 
 /** Numbers below 1 that the seed determines (mulberry32). */
