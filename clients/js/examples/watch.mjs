@@ -11,12 +11,19 @@ const client = new ReachabilityClient(server);
 
 const show = ({ id, online, status, last_active, stale }) =>
   console.log(
-    [`${id}: online ${online}`, status && `"${status}"`, last_active && `last active ${last_active}`, stale && "(stale)"]
+    [
+      `${id}: online ${online}`,
+      status && `"${status}"`,
+      last_active && `last active ${last_active}`,
+      stale && "(stale)",
+    ]
       .filter(Boolean)
       .join(", "),
   );
 
-client.on("connection.changed", ({ state, reason }) => console.log(`-- ${state}${reason ? `: ${reason.message}` : ""}`));
+client.on("connection.changed", ({ state, reason }) =>
+  console.log(`-- ${state}${reason ? `: ${reason.message}` : ""}`),
+);
 client.on("error", ({ error }) => console.error(`-- ${error.code}: ${error.message}`));
 client.on("user.presence.changed", ({ user }) => show(user));
 

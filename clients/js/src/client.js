@@ -88,7 +88,10 @@ export class ReachabilityClient {
   /** Rejects if the server refuses, or cannot be reached in time: then no other attempt is made. */
   async connectUser({ id, status, invisible }, tokenOrProvider) {
     if (this.#state !== "disconnected") {
-      throw new ReachabilityError("already_connected", "The client is connected already: disconnectUser() comes first.");
+      throw new ReachabilityError(
+        "already_connected",
+        "The client is connected already: disconnectUser() comes first.",
+      );
     }
     if (typeof id !== "string" || id === "") throw new TypeError("A user has an id.");
     this.#tokens = new Tokens(tokenOrProvider, this.#timeout);

@@ -136,7 +136,9 @@ export class Requests {
     const most = request.type === "restore" ? MOST_BYTES_OF_RESTORE : MOST_BYTES;
     if (bytes(text) > most) {
       const message = `The request is over ${most} bytes.`;
-      return this.#settle(request, () => request.reject(new ReachabilityError("invalid_message", message, { limit: most })));
+      return this.#settle(request, () =>
+        request.reject(new ReachabilityError("invalid_message", message, { limit: most })),
+      );
     }
     this.#sent.set(request.id, request);
     this.#send(text);

@@ -9,7 +9,10 @@ test("waits are drawn from 0 to a ceiling that doubles up to 30 s", (t) => {
   for (const draw of [0, 0.25, 0.999]) {
     t.mock.method(Math, "random", () => draw);
     const backoff = new Backoff();
-    assert.deepEqual(CEILINGS.map(() => backoff.next()), CEILINGS.map((ceiling) => draw * ceiling));
+    assert.deepEqual(
+      CEILINGS.map(() => backoff.next()),
+      CEILINGS.map((ceiling) => draw * ceiling),
+    );
     backoff.reset();
     assert.equal(backoff.next(), draw * 1_000);
     t.mock.restoreAll();

@@ -12,7 +12,14 @@ test("connectUser connects, and resolves with the own user", async (t) => {
   const socket = await server.socket();
   assert.equal(socket.path, "/v1/Socket");
   const connect = await socket.take("connect");
-  assert.deepEqual(connect, { type: "connect", id: connect.id, token: "token", device: "laptop", status: "Eating", invisible: true });
+  assert.deepEqual(connect, {
+    type: "connect",
+    id: connect.id,
+    token: "token",
+    device: "laptop",
+    status: "Eating",
+    invisible: true,
+  });
   const own = { ...user("me", { online: true, status: "Eating" }), invisible: true };
   socket.send(connected(connect, { user: own }));
   assert.equal(await connecting, client.user);
@@ -41,14 +48,24 @@ test("connectUser is refused with the server's error, and tries no more", async 
     assert.equal(client.state, "disconnected");
     assert.equal((await events.next()).state, "connecting");
     assert.equal((await events.next()).error, refused);
-    assert.deepEqual(await events.next(), { type: "connection.changed", state: "disconnected", online: false, reason: refused });
+    assert.deepEqual(await events.next(), {
+      type: "connection.changed",
+      state: "disconnected",
+      online: false,
+      reason: refused,
+    });
     await socket.closed;
     assert.deepEqual(server.unasked, []);
   }
 });
 
 test("connectUser is refused by a close", async (t) => {
-  for (const [code, word] of [[4400, "invalid_message"], [4401, "invalid_token"], [4403, "revoked"], [4409, "superseded"]]) {
+  for (const [code, word] of [
+    [4400, "invalid_message"],
+    [4401, "invalid_token"],
+    [4403, "revoked"],
+    [4409, "superseded"],
+  ]) {
     const { server, client } = await pair(t);
     const connecting = client.connectUser({ id: "me" }, "token");
     const socket = await server.socket();
@@ -119,12 +136,19 @@ test("setUser connects if a token is given, and sets after that", async (t) => {
   for (const [wish, sent] of [
     [{ id: "me", status: null }, { status: null }],
     [{ invisible: false }, { invisible: false }],
-    [{ invisible: true, status: "" }, { invisible: true, status: "" }],
+    [
+      { invisible: true, status: "" },
+      { invisible: true, status: "" },
+    ],
   ]) {
     const setting = client.setUser(wish);
     const { id, type, ...fields } = await socket.take("set_user");
     assert.deepEqual(fields, sent);
-    socket.send({ type: "ok", id, user: { ...user("me", { status: `Number ${id}`, revision: id }), invisible: false } });
+    socket.send({
+      type: "ok",
+      id,
+      user: { ...user("me", { status: `Number ${id}`, revision: id }), invisible: false },
+    });
     assert.equal(await setting, client.user);
     assert.equal(client.user.status, `Number ${id}`);
   }
@@ -136,11 +160,19 @@ test("disconnectUser says goodbye, drops everything, and lets another user conne
   const querying = client.queryUsers();
   await socket.take("query_users");
   const left = client.disconnectUser();
-  assert.deepEqual([client.state, client.user, client.connectionId, client.users.size], ["disconnected", null, null, 0]);
+  assert.deepEqual(
+    [client.state, client.user, client.connectionId, client.users.size],
+    ["disconnected", null, null, 0],
+  );
   await assert.rejects(querying, error("disconnected"));
   await socket.take("close");
   await left;
-  assert.deepEqual(await events.next(), { type: "connection.changed", state: "disconnected", online: false, reason: null });
+  assert.deepEqual(await events.next(), {
+    type: "connection.changed",
+    state: "disconnected",
+    online: false,
+    reason: null,
+  });
   await assert.rejects(client.queryUsers(), error("not_connected"));
   await assert.rejects(client.setUser({ status: "x" }), error("not_connected"));
 
@@ -208,7 +240,9 @@ test("a process ends once its client is disconnected", async (t) => {
     const client = new ReachabilityClient("${server.url}");
     await client.connectUser({ id: "me" }, "token");
     await client.disconnectUser();`;
-  const child = spawn(process.execPath, ["--experimental-websocket", "--input-type=module", "--eval", script], { stdio: "inherit" });
+  const child = spawn(process.execPath, ["--experimental-websocket", "--input-type=module", "--eval", script], {
+    stdio: "inherit",
+  });
   const ended = new Promise((done) => child.on("exit", done));
   const socket = await server.socket();
   socket.send(connected(await socket.take("connect")));

@@ -61,7 +61,9 @@ test("a browser that comes online asks at once whether its server is there, and 
   const dispatch = windowOf(t);
   for (const type of ["online", "offline"]) {
     t.mock.timers.enable({ apis: ["setTimeout"] });
-    const { server, client, socket, events } = await connectedPair(t, { fields: { ping_seconds: 60, answer_seconds: 6 } });
+    const { server, client, socket, events } = await connectedPair(t, {
+      fields: { ping_seconds: 60, answer_seconds: 6 },
+    });
     dispatch(type);
     const { id } = await socket.take("ping");
     socket.send({ type: "pong", id });

@@ -12,7 +12,9 @@ const declarations = read("src/index.d.ts");
 
 /** Names of members in the declaration of a class or an interface. */
 function declared(kind, name) {
-  const [, extended = "", body] = declarations.match(new RegExp(`export ${kind} ${name}(?: extends (\\w+))? \\{\\n(.*?)\\n\\}`, "s"));
+  const [, extended = "", body] = declarations.match(
+    new RegExp(`export ${kind} ${name}(?: extends (\\w+))? \\{\\n(.*?)\\n\\}`, "s"),
+  );
   const own = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(<?:]/gm)].map(([, name]) => name);
   return kind === "interface" && extended ? [...declared(kind, extended), ...own] : own;
 }
@@ -52,9 +54,16 @@ test("each declared event is one that can be heard", () => {
 
 test("the README names each event and each error of the client", () => {
   const readme = read("README.md");
-  const sources = readdirSync(`${home}/src`).filter((path) => path.endsWith(".js")).map((path) => read(`src/${path}`));
+  const sources = readdirSync(`${home}/src`)
+    .filter((path) => path.endsWith(".js"))
+    .map((path) => read(`src/${path}`));
   const codes = sources.flatMap((text) => [...text.matchAll(/ReachabilityError\(\s*"(\w+)"|\[\d{4}, \["(\w+)"/g)]);
-  const types = [...sources.join().match(/TYPES = new Set\(\[(.*?)\]/s)[1].matchAll(/"([\w.]+)"/g)];
+  const types = [
+    ...sources
+      .join()
+      .match(/TYPES = new Set\(\[(.*?)\]/s)[1]
+      .matchAll(/"([\w.]+)"/g),
+  ];
   assert.ok(codes.length > 20 && types.length === 8);
   for (const [, code, other] of [...codes, ...types]) assert.ok(readme.includes(`\`${code ?? other}\``), code ?? other);
 });
@@ -74,7 +83,11 @@ test("what an app writes has these types", { skip: tsc === null && "npm install 
 });
 
 test("the package has all that it names, and no more", () => {
-  const options = { cwd: home, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "", npm_config_update_notifier: "false" } };
+  const options = {
+    cwd: home,
+    encoding: "utf8",
+    env: { ...process.env, NODE_OPTIONS: "", npm_config_update_notifier: "false" },
+  };
   const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], options));
   const paths = files.map(({ path }) => path);
   const manifest = JSON.parse(read("package.json"));
@@ -82,11 +95,18 @@ test("the package has all that it names, and no more", () => {
   for (const path of [manifest.types, manifest.exports["."].types, manifest.exports["."].default]) {
     assert.ok(paths.includes(path.replace("./", "")), path);
   }
-  assert.deepEqual(paths.filter((path) => !path.startsWith("src/")).sort(), ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "package.json"]);
+  assert.deepEqual(paths.filter((path) => !path.startsWith("src/")).sort(), [
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "package.json",
+  ]);
   // Every import of a source is in the package.
   for (const path of paths.filter((path) => path.endsWith(".js"))) {
-    for (const [, name] of read(path).matchAll(/from "\.\/([\w.]+)"/g)) assert.ok(paths.includes(`src/${name}`), `${path}: ${name}`);
+    for (const [, name] of read(path).matchAll(/from "\.\/([\w.]+)"/g))
+      assert.ok(paths.includes(`src/${name}`), `${path}: ${name}`);
     assert.ok(!/from "[^.]/.test(read(path)), `${path} imports a package`);
   }
-  for (const path of ["LICENSE-APACHE", "LICENSE-MIT"]) if (existsSync(`${home}/../../${path}`)) assert.equal(read(path), read(`../../${path}`));
+  for (const path of ["LICENSE-APACHE", "LICENSE-MIT"])
+    if (existsSync(`${home}/../../${path}`)) assert.equal(read(path), read(`../../${path}`));
 });

@@ -41,7 +41,9 @@ class Model {
   }
 
   isWatched(id) {
-    return [...(this.socket?.watches.values() ?? [])].some(({ users, channels }) => users?.has(id) || [...(channels ?? [])].some((cid) => this.channels.get(cid)?.has(id)));
+    return [...(this.socket?.watches.values() ?? [])].some(
+      ({ users, channels }) => users?.has(id) || [...(channels ?? [])].some((cid) => this.channels.get(cid)?.has(id)),
+    );
   }
 
   changeUser() {
@@ -53,10 +55,13 @@ class Model {
       return;
     }
     const isRenamed = before && this.draw() < 0.3;
-    const change = isRenamed ? { name: `name ${this.#revision}` } : { online: !before?.online, status: `status ${this.#revision}` };
+    const change = isRenamed
+      ? { name: `name ${this.#revision}` }
+      : { online: !before?.online, status: `status ${this.#revision}` };
     const after = { ...(before ?? user(id)), ...change, revision: (this.#revision += 1) };
     this.users.set(id, after);
-    if (this.isWatched(id)) this.say({ type: isRenamed ? "user.updated" : "user.presence.changed", user: this.shown(id), at: null });
+    if (this.isWatched(id))
+      this.say({ type: isRenamed ? "user.updated" : "user.presence.changed", user: this.shown(id), at: null });
   }
 
   changeMembers() {
@@ -91,7 +96,12 @@ class Model {
       const cid = `${message.channel_type}:${message.channel_id}`;
       watches.set(id, { channels: new Set([cid]) });
       const members = [...this.channels.get(cid)];
-      return later(part(members), { type: "ok", id, channel: channel(message.channel_id, { members }), created: false });
+      return later(part(members), {
+        type: "ok",
+        id,
+        channel: channel(message.channel_id, { members }),
+        created: false,
+      });
     }
     if (type === "restore") {
       const members = new Map();
@@ -151,7 +161,7 @@ const turn = () => new Promise(setImmediate);
 
 /** Gives everything its time, until the client is connected and nothing is on its way. */
 async function settle(model, client) {
-  for (let quiet = 0; quiet < 3; ) {
+  for (let quiet = 0; quiet < 3;) {
     model.answer();
     model.deliver(100);
     await turn();
@@ -181,7 +191,10 @@ async function live(model, client, draw) {
     told.set(user.id, { ...user });
   };
   const members = new Map();
-  for (const [type, isMember] of [["member.added", true], ["member.removed", false]]) {
+  for (const [type, isMember] of [
+    ["member.added", true],
+    ["member.removed", false],
+  ]) {
     client.on(type, ({ cid, id, user }) => {
       const key = `${cid} ${id ?? user.id}`;
       assert.notEqual(members.get(key), isMember, `${type} ${key} twice`);
@@ -193,7 +206,11 @@ async function live(model, client, draw) {
   await connecting;
 
   const watching = new Set();
-  const begin = (promise) => void promise.then((watched) => watching.add(watched.channel ?? watched), () => {});
+  const begin = (promise) =>
+    void promise.then(
+      (watched) => watching.add(watched.channel ?? watched),
+      () => {},
+    );
   const steps = [
     () => model.changeUser(),
     () => model.changeUser(),
@@ -221,7 +238,11 @@ function judge(model, client, watching) {
   const expected = new Set(["me"]);
   for (const watched of watching) {
     if (watched.cid) {
-      assert.deepEqual(watched.members.map(({ id }) => id).sort(), [...model.channels.get(watched.cid)].sort(), watched.cid);
+      assert.deepEqual(
+        watched.members.map(({ id }) => id).sort(),
+        [...model.channels.get(watched.cid)].sort(),
+        watched.cid,
+      );
     }
     for (const { id } of watched.cid ? watched.members : watched) expected.add(id);
   }

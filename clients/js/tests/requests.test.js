@@ -7,13 +7,22 @@ test("queryUsers asks, and answers with the users of all parts", async (t) => {
   const { client, socket } = await connectedPair(t);
   const querying = client.queryUsers({ online: true }, [{ name: 1 }, { id: -1 }], { limit: 3, cursor: "page 2" });
   const { id, ...request } = await socket.take("query_users");
-  const asked = { filter: { online: true }, sort: [{ name: 1 }, { id: -1 }], limit: 3, cursor: "page 2", presence: false };
+  const asked = {
+    filter: { online: true },
+    sort: [{ name: 1 }, { id: -1 }],
+    limit: 3,
+    cursor: "page 2",
+    presence: false,
+  };
   assert.deepEqual(request, { type: "query_users", ...asked });
   const [john, jack, jane] = ["john", "jack", "jane"].map((id) => user(id, { online: true }));
   socket.send({ type: "part", id, users: [john, jack] }, { type: "part", id, users: [jane] });
   socket.send({ type: "ok", id, count: 3, cursor: "page 3", index: "online" });
   const found = await querying;
-  assert.deepEqual(found, [john, jack, jane].map((user) => ({ ...user, stale: false })));
+  assert.deepEqual(
+    found,
+    [john, jack, jane].map((user) => ({ ...user, stale: false })),
+  );
   assert.deepEqual([found.cursor, found.index], ["page 3", "online"]);
   // They are not watched, so nothing is kept.
   assert.deepEqual([...client.users.keys()], ["me"]);
@@ -45,12 +54,24 @@ test("queryChannels answers with channels and their members", async (t) => {
     { type: "ok", id, channels: [small, channel("large", { member_count: 150 })], cursor: null, index: "members" },
   );
   const found = await querying;
-  assert.deepEqual(found.map(({ cid }) => cid), ["messaging:small", "messaging:large"]);
+  assert.deepEqual(
+    found.map(({ cid }) => cid),
+    ["messaging:small", "messaging:large"],
+  );
   assert.deepEqual([found.cursor, found.index], [null, "members"]);
-  assert.deepEqual(found[0].members, [john, jack].map((user) => ({ ...user, stale: false })));
-  assert.deepEqual(found[1].members.map(({ id }) => id), large);
+  assert.deepEqual(
+    found[0].members,
+    [john, jack].map((user) => ({ ...user, stale: false })),
+  );
+  assert.deepEqual(
+    found[1].members.map(({ id }) => id),
+    large,
+  );
   assert.deepEqual(found[0].custom, { color: "green" });
-  assert.deepEqual([found[0].type, found[0].id, found[0].created_by, found[1].member_count], ["messaging", "small", "me", 150]);
+  assert.deepEqual(
+    [found[0].type, found[0].id, found[0].created_by, found[1].member_count],
+    ["messaging", "small", "me", 150],
+  );
   assert.equal(client.users.size, 1);
 });
 
@@ -68,18 +89,27 @@ test("channel.watch creates the channel with its data", async (t) => {
     presence: false,
   });
   const found = channel("general", { members: ["john", "me"], member_count: 2, custom: { color: "green" } });
-  socket.send({ type: "part", id, users: [user("john"), user("me")] }, { type: "ok", id, channel: found, created: true });
+  socket.send(
+    { type: "part", id, users: [user("john"), user("me")] },
+    { type: "ok", id, channel: found, created: true },
+  );
   const state = await watching;
   assert.equal(state.channel, general);
   assert.equal(state.created, true);
-  assert.deepEqual(state.members.map(({ id }) => id), ["john", "me"]);
+  assert.deepEqual(
+    state.members.map(({ id }) => id),
+    ["john", "me"],
+  );
   assert.deepEqual(general.custom, { color: "green" });
 });
 
 test("members are added and removed", async (t) => {
   const { client, socket } = await connectedPair(t);
   const general = client.channel("messaging", "general");
-  for (const [method, type, count] of [["addMembers", "add_members", 3], ["removeMembers", "remove_members", 1]]) {
+  for (const [method, type, count] of [
+    ["addMembers", "add_members", 3],
+    ["removeMembers", "remove_members", 1],
+  ]) {
     const changing = general[method](new Set(["jack", "jane"]));
     const { id, ...request } = await socket.take(type);
     assert.deepEqual(request, { type, channel_type: "messaging", channel_id: "general", members: ["jack", "jane"] });
@@ -93,17 +123,26 @@ test("an error of the server rejects the request it answers, with all it says", 
   const { client, socket } = await connectedPair(t);
   const requests = [
     [() => client.queryUsers(), { code: "query_too_broad", message: "Too broad." }],
-    [() => client.queryUsers({}, {}, { presence: true, limit: 9 }), { code: "too_many_users", message: "Too many.", limit: 5 }],
+    [
+      () => client.queryUsers({}, {}, { presence: true, limit: 9 }),
+      { code: "too_many_users", message: "Too many.", limit: 5 },
+    ],
     [() => client.queryChannels(), { code: "not_supported", message: "There are no channels here." }],
     [() => client.channel("messaging", "general").watch(), { code: "forbidden", message: "Not a member." }],
-    [() => client.channel("messaging", "general").addMembers([]), { code: "too_many_requests", message: "Slow.", retry_after: 7 }],
+    [
+      () => client.channel("messaging", "general").addMembers([]),
+      { code: "too_many_requests", message: "Slow.", retry_after: 7 },
+    ],
     [() => client.setUser({ status: "x" }), { code: "invalid_status", message: "No.", limit: 256 }],
   ];
   const asked = requests.map(([ask]) => ask().then(assert.fail, (error) => error));
   const ids = [];
   for (const _ of requests) ids.push((await socket.next()).id);
   // In another order than they were asked.
-  requests.map(([, answer], index) => ({ type: "error", id: ids[index], ...answer })).reverse().forEach((answer) => socket.send(answer));
+  requests
+    .map(([, answer], index) => ({ type: "error", id: ids[index], ...answer }))
+    .reverse()
+    .forEach((answer) => socket.send(answer));
   for (const [index, refused] of (await Promise.all(asked)).entries()) {
     const { code, message, limit = null, retry_after = null } = requests[index][1];
     assert.ok(refused instanceof ReachabilityError && refused instanceof Error);
@@ -117,7 +156,10 @@ test("an error of the server rejects the request it answers, with all it says", 
 
 test("an error that answers no request is an event", async (t) => {
   const { events, socket } = await connectedPair(t);
-  socket.send({ type: "error", code: "invalid_message", message: "What?" }, { type: "error", id: null, code: "unknown_type", message: "?" });
+  socket.send(
+    { type: "error", code: "invalid_message", message: "What?" },
+    { type: "error", id: null, code: "unknown_type", message: "?" },
+  );
   assert.equal((await events.next()).error.code, "invalid_message");
   assert.equal((await events.next()).error.code, "unknown_type");
 });
@@ -146,7 +188,10 @@ test("a request that is not answered times out, and a watch that it may have beg
   const unwatch = await socket.take("unwatch");
   assert.equal(unwatch.watch, late.id);
   // Its answer comes too late to be of use.
-  socket.send({ type: "part", id: late.id, users: [user("john")] }, { type: "ok", id: late.id, count: 1, cursor: null });
+  socket.send(
+    { type: "part", id: late.id, users: [user("john")] },
+    { type: "ok", id: late.id, count: 1, cursor: null },
+  );
   socket.send({ type: "ok", id: unwatch.id }, { type: "error", code: "unavailable", message: "Said after it." });
   assert.equal((await events.next()).error.message, "Said after it.");
   assert.deepEqual([...client.users.keys()], ["me"]);
@@ -161,7 +206,10 @@ test("each part of an answer grants it more time", async (t) => {
     t.mock.timers.tick(9_000);
     const rejected = client.setUser({ status: name });
     const { id: other } = await socket.take("set_user");
-    socket.send({ type: "part", id, users: [user(name)] }, { type: "error", id: other, code: "unavailable", message: "" });
+    socket.send(
+      { type: "part", id, users: [user(name)] },
+      { type: "error", id: other, code: "unavailable", message: "" },
+    );
     await assert.rejects(rejected, error("unavailable"));
   }
   socket.send({ type: "ok", id, count: 3, cursor: null, index: null });

@@ -23,7 +23,9 @@ async function hears({ client, socket }, on) {
   const said = (event) => `${event.user.id} ${event.user.online}`;
   const subscription = on("user.presence.changed", (event) => heard.push(said(event)));
   const tell = async (online, revision) => {
-    const all = new Promise((done) => client.on("user.presence.changed", (event) => said(event) === `jack ${online}` && done()));
+    const all = new Promise((done) =>
+      client.on("user.presence.changed", (event) => said(event) === `jack ${online}` && done()),
+    );
     socket.send(...[john, jack].map((user) => changed({ ...user, online, revision })));
     await all;
   };
@@ -45,7 +47,10 @@ test("channel.watch({presence: true})", async (t) => {
   const state = await general.watch({ presence: true });
 
   await answering;
-  assert.deepEqual(state.members.map(({ id }) => id), ["john", "jack"]);
+  assert.deepEqual(
+    state.members.map(({ id }) => id),
+    ["john", "jack"],
+  );
   await hears({ client, socket }, (...all) => general.on(...all));
 });
 
@@ -54,13 +59,19 @@ test("queryChannels(filter, sort, {presence: true})", async (t) => {
   const answering = socket.take("query_channels").then(({ id, filter, sort, presence }) => {
     assert.deepEqual([filter, sort, presence], [{ color: "green" }, { last_message_at: -1 }, true]);
     const channels = [channel("general", { members: ["john", "jack"] })];
-    socket.send({ type: "part", id, users: [john, jack] }, { type: "ok", id, channels, cursor: null, index: "members" });
+    socket.send(
+      { type: "part", id, users: [john, jack] },
+      { type: "ok", id, channels, cursor: null, index: "members" },
+    );
   });
 
   const channels = await client.queryChannels({ color: "green" }, { last_message_at: -1 }, { presence: true });
 
   await answering;
-  assert.deepEqual(channels.map(({ cid }) => cid), ["messaging:general"]);
+  assert.deepEqual(
+    channels.map(({ cid }) => cid),
+    ["messaging:general"],
+  );
   await hears({ client, socket }, (...all) => client.on(...all));
 });
 
@@ -74,6 +85,9 @@ test("queryUsers(filter, sort, {presence: true})", async (t) => {
   const users = await client.queryUsers({ id: { $in: ["john", "jack"] } }, { id: 1 }, { presence: true });
 
   await answering;
-  assert.deepEqual(users.map(({ id }) => id), ["john", "jack"]);
+  assert.deepEqual(
+    users.map(({ id }) => id),
+    ["john", "jack"],
+  );
   await hears({ client, socket }, (...all) => client.on(...all));
 });

@@ -121,7 +121,10 @@ test("a provider without a token ends the attempts, one that fails does not", as
 });
 
 test("a provider that fails at first is connectUser's to tell", async (t) => {
-  for (const [answer, code] of [[new Error("500"), "token_provider"], [null, "no_token"]]) {
+  for (const [answer, code] of [
+    [new Error("500"), "token_provider"],
+    [null, "no_token"],
+  ]) {
     const { client } = await pair(t);
     await assert.rejects(client.connectUser({ id: "me" }, provider(answer)), error(code));
     assert.equal(client.state, "disconnected");

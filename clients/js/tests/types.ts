@@ -1,7 +1,16 @@
 // Compiled, and never run: what an app writes has these types, and what it must not write is an error.
 
 import { ReachabilityClient, ReachabilityError } from "reachability-client";
-import type { Channel, ChannelState, Events, Filter, OwnUser, QueryResult, Subscription, User } from "reachability-client";
+import type {
+  Channel,
+  ChannelState,
+  Events,
+  Filter,
+  OwnUser,
+  QueryResult,
+  Subscription,
+  User,
+} from "reachability-client";
 
 const client = new ReachabilityClient("https://host", { timeout: 5_000, device: "laptop" });
 
@@ -12,10 +21,17 @@ export async function snippets(): Promise<void> {
   const general: Channel = client.channel("messaging", "general", { members: ["john", "jack"], color: "green" });
   const state: ChannelState = await general.watch({ presence: true });
   const filter: Filter = { $and: [{ members: { $in: ["john"] } }, { color: "green" }, { $nor: [{ archived: true }] }] };
-  const channels: QueryResult<Channel> = await client.queryChannels(filter, [{ last_message_at: -1 }], { presence: true });
+  const channels: QueryResult<Channel> = await client.queryChannels(filter, [{ last_message_at: -1 }], {
+    presence: true,
+  });
   const users = await client.queryUsers({ id: { $in: ["john", "jack"] } }, { id: 1 }, { presence: true, limit: 10 });
   const next = await client.queryUsers({ name: { $autocomplete: "jo" } }, undefined, { cursor: users.cursor });
-  const texts: string[] = [me.id, ...users.map((user) => user.id), ...state.members.map(({ id }) => id), ...channels.map(({ cid }) => cid)];
+  const texts: string[] = [
+    me.id,
+    ...users.map((user) => user.id),
+    ...state.members.map(({ id }) => id),
+    ...channels.map(({ cid }) => cid),
+  ];
   const known: User | undefined = client.users.get(texts[0] ?? "");
   const subscription: Subscription = client.on("user.presence.changed", ({ user, at }) => {
     const online: boolean | null = user.online;
@@ -26,7 +42,12 @@ export async function snippets(): Promise<void> {
   client.on("connection.changed", ({ state, reason }) => state === "connecting" && reason?.code);
   client.on("error", ({ error }) => error.retryAfter?.toFixed());
   subscription.unsubscribe();
-  await Promise.all([users.stopWatching(), next.stopWatching(), general.stopWatching(), general.addMembers(new Set(["jane"]))]);
+  await Promise.all([
+    users.stopWatching(),
+    next.stopWatching(),
+    general.stopWatching(),
+    general.addMembers(new Set(["jane"])),
+  ]);
   await client.disconnectUser().catch((error) => error instanceof ReachabilityError && [error.limit, error.twilioCode]);
   void known;
 }

@@ -1,21 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { changed, channel, connectedPair, user, watchChannel, watchUsers } from "./support/pair.js";
-
-const last = { type: "error", code: "unavailable", message: "The last." };
-
-/** The events until the server's word `last`. */
-async function eventsUntilLast(events, socket) {
-  socket.send(last);
-  const all = [];
-  for (;;) {
-    const event = await events.next();
-    if (event.type === "error" && event.error.message === "The last.") return all;
-    all.push(event);
-  }
-}
-
-const short = ({ type, user, id, cid }) => [type, cid, user ? `${user.id} ${user.revision}` : id].filter(Boolean).join(" ");
+import { eventsUntilNow, short } from "./support/events.js";
+import { again, changed, connectedPair, error, user, watchChannel, watchUsers } from "./support/pair.js";
 
 test("watched users are kept up to date, and each change is an event", async (t) => {
   const { client, events, socket } = await connectedPair(t);
@@ -25,8 +11,16 @@ test("watched users are kept up to date, and each change is an event", async (t)
   const online = user("john", { online: true, status: "Eating", last_active: "2026-06-01T00:00:00.000Z", revision: 2 });
   const renamed = { ...online, name: "John", revision: 3 };
   socket.send(changed(online), { type: "user.updated", user: renamed, at: "2026-06-02T00:00:00.000Z" });
-  assert.deepEqual(await events.next(), { type: "user.presence.changed", user: { ...online, stale: false }, at: "2026-06-01T00:00:00.000Z" });
-  assert.deepEqual(await events.next(), { type: "user.updated", user: { ...renamed, stale: false }, at: "2026-06-02T00:00:00.000Z" });
+  assert.deepEqual(await events.next(), {
+    type: "user.presence.changed",
+    user: { ...online, stale: false },
+    at: "2026-06-01T00:00:00.000Z",
+  });
+  assert.deepEqual(await events.next(), {
+    type: "user.updated",
+    user: { ...renamed, stale: false },
+    at: "2026-06-02T00:00:00.000Z",
+  });
   assert.equal(client.users.get("john"), john);
   assert.deepEqual([john.name, john.status], ["John", "Eating"]);
 });
@@ -37,8 +31,11 @@ test("an older revision is never told after a newer one, and none is told twice"
   const at = (revision) => changed(user("john", { online: revision % 2 === 1, status: String(revision), revision }));
   const order = [5, 7, 6, 7, 9, 8, 3, 9, 10];
   socket.send(...order.map(at));
-  const told = await eventsUntilLast(events, socket);
-  assert.deepEqual(told.map(({ user }) => user.revision), [7, 9, 10]);
+  const told = await eventsUntilNow(events, socket);
+  assert.deepEqual(
+    told.map(({ user }) => user.revision),
+    [7, 9, 10],
+  );
   assert.equal(client.users.get("john").status, "10");
 });
 
@@ -49,10 +46,14 @@ test("a change that an answer brings is told once", async (t) => {
   // It comes with the answer to another query, and then again as the message that was on its way.
   const querying = client.queryUsers({ id: "john" });
   const { id } = await socket.take("query_users");
-  socket.send({ type: "part", id, users: [newer] }, { type: "ok", id, count: 1, cursor: null, index: "id" }, changed(newer));
+  socket.send(
+    { type: "part", id, users: [newer] },
+    { type: "ok", id, count: 1, cursor: null, index: "id" },
+    changed(newer),
+  );
   const [same] = await querying;
   assert.equal(same, found[0]);
-  const told = await eventsUntilLast(events, socket);
+  const told = await eventsUntilNow(events, socket);
   assert.deepEqual(told.map(short), ["user.presence.changed john 2", "user.updated john 2"]);
   assert.equal(told[0].at, null);
 });
@@ -61,14 +62,17 @@ test("the tick of last_active is no event", async (t) => {
   const { client, events, socket } = await connectedPair(t);
   const online = user("john", { online: true, last_active: "2026-06-01T00:00:00.000Z" });
   await watchUsers({ client, socket }, online);
-  for (const [minute, revision] of [["15", 1], ["30", 2]]) {
+  for (const [minute, revision] of [
+    ["15", 1],
+    ["30", 2],
+  ]) {
     const ticked = { ...online, last_active: `2026-06-01T00:${minute}:00.000Z`, revision };
     await watchUsers({ client, socket }, ticked);
     assert.equal(client.users.get("john").last_active, ticked.last_active);
   }
   await watchUsers({ client, socket }, { ...online, revision: 2 });
   assert.equal(client.users.get("john").last_active, "2026-06-01T00:30:00.000Z");
-  assert.deepEqual(await eventsUntilLast(events, socket), []);
+  assert.deepEqual(await eventsUntilNow(events, socket), []);
 });
 
 test("what is heard before the answer to a watch is not lost", async (t) => {
@@ -86,9 +90,16 @@ test("what is heard before the answer to a watch is not lost", async (t) => {
     changed(user("john", { online: true, revision: 3 })),
   );
   const found = await querying;
-  assert.deepEqual(found.map(({ id, online, revision }) => [id, online, revision]), [["john", true, 3], ["jack", true, 2], ["jane", null, 0]]);
+  assert.deepEqual(
+    found.map(({ id, online, revision }) => [id, online, revision]),
+    [
+      ["john", true, 3],
+      ["jack", true, 2],
+      ["jane", null, 0],
+    ],
+  );
   // They are part of the answer.
-  assert.deepEqual(await eventsUntilLast(events, socket), []);
+  assert.deepEqual(await eventsUntilNow(events, socket), []);
 });
 
 test("who is not watched is not told of, and is forgotten", async (t) => {
@@ -100,10 +111,13 @@ test("who is not watched is not told of, and is forgotten", async (t) => {
   assert.deepEqual([...client.users.keys()], ["me", "jack"]);
   const unwatch = await socket.take("unwatch");
   // Said before the server knew.
-  socket.send(changed(user("john", { online: true, revision: 2 })), changed(user("jack", { online: true, revision: 2 })));
+  socket.send(
+    changed(user("john", { online: true, revision: 2 })),
+    changed(user("jack", { online: true, revision: 2 })),
+  );
   socket.send({ type: "ok", id: unwatch.id });
   await stopping;
-  assert.deepEqual((await eventsUntilLast(events, socket)).map(short), ["user.presence.changed jack 2"]);
+  assert.deepEqual((await eventsUntilNow(events, socket)).map(short), ["user.presence.changed jack 2"]);
   await first.stopWatching();
   const ending = second.stopWatching();
   const { id, watch } = await socket.take("unwatch");
@@ -127,134 +141,25 @@ test("the own user is told of only if it is watched", async (t) => {
   assert.equal(found[0], client.user);
   await set(3);
   socket.send(changed(own(3)), changed(own(4)));
-  const told = await eventsUntilLast(events, socket);
+  const told = await eventsUntilNow(events, socket);
   assert.deepEqual(told.map(short), ["user.presence.changed me 3", "user.presence.changed me 4"]);
   assert.deepEqual([client.user.invisible, client.user.status], [true, "4"]);
 });
 
-test("who joins a watched channel is watched, until they leave", async (t) => {
-  const { client, events, socket } = await connectedPair(t);
-  const general = await watchChannel({ client, socket }, "general", user("me"), user("john"));
-  const other = await watchChannel({ client, socket }, "other", user("me"));
-  assert.deepEqual(general.members.map(({ id }) => id), ["me", "john"]);
-  const jack = user("jack", { online: true });
-  const heard = [];
-  for (const type of ["member.added", "member.removed", "user.presence.changed"]) {
-    general.on(type, (event) => heard.push(`general ${short(event)}`));
-    other.on(type, (event) => heard.push(`other ${short(event)}`));
-  }
-  socket.send(
-    { type: "member.added", cid: general.cid, user: jack },
-    { type: "member.added", cid: general.cid, user: jack },
-    changed({ ...jack, online: false, revision: 2 }),
-    { type: "member.removed", cid: general.cid, id: "jack" },
-    { type: "member.removed", cid: general.cid, id: "jack" },
-    changed({ ...jack, revision: 3 }),
-    changed(user("john", { online: true, revision: 2 })),
-  );
-  const expected = [
-    "member.added messaging:general jack 1",
-    "user.presence.changed jack 2",
-    "member.removed messaging:general jack",
-    "user.presence.changed john 2",
-  ];
-  assert.deepEqual((await eventsUntilLast(events, socket)).map(short), expected);
-  assert.deepEqual(heard, expected.map((event) => `general ${event}`));
-  assert.deepEqual(general.members.map(({ id }) => id), ["me", "john"]);
-  assert.deepEqual([...client.users.keys()], ["me", "john"]);
-});
-
-test("who joins or leaves while the answer to a watch is on its way is not mistaken", async (t) => {
-  const { client, events, socket } = await connectedPair(t);
-  const general = client.channel("messaging", "general");
-  const watching = general.watch({ presence: true });
-  const { id } = await socket.take("watch_channel");
-  const cid = general.cid;
-  const found = channel("general", { members: ["me", "john"] });
-  socket.send(
-    { type: "member.added", cid, user: user("jack") },
-    { type: "member.removed", cid, id: "john" },
-    { type: "part", id, users: [user("me"), user("john")] },
-    { type: "ok", id, channel: found, created: false },
-  );
-  const { members } = await watching;
-  assert.deepEqual(members.map(({ id }) => id), ["me", "jack"]);
-  assert.deepEqual(await eventsUntilLast(events, socket), []);
-});
-
-test("a member for whom there is no user yet is one with nothing known", async (t) => {
-  const { client, events, socket } = await connectedPair(t);
-  const nobody = user("jack", { online: null, created_at: null, revision: 0 });
-  const general = await watchChannel({ client, socket }, "general", user("me"), nobody);
-  assert.deepEqual(general.members[1], { ...nobody, stale: false });
-  socket.send(changed(user("jack", { online: true, revision: 1 })));
-  assert.equal((await events.next()).user.online, true);
-});
-
-test("a channel that is gone is told once, and its members are forgotten", async (t) => {
-  const { client, events, socket } = await connectedPair(t);
-  const general = await watchChannel({ client, socket }, "general", user("me"), user("john"));
-  await watchUsers({ client, socket }, user("jack"));
-  const heard = [];
-  general.on("channel.deleted", (event) => heard.push(event));
-  socket.send({ type: "channel.deleted", cid: general.cid }, { type: "channel.deleted", cid: general.cid });
-  assert.deepEqual(await eventsUntilLast(events, socket), [{ type: "channel.deleted", cid: general.cid }]);
-  assert.equal(heard.length, 1);
-  assert.deepEqual(general.members, []);
-  assert.deepEqual([...client.users.keys()], ["me", "jack"]);
-  await general.stopWatching();
-  assert.deepEqual(socket.unasked, []);
-});
-
 test("a user who is deleted is told of once, and can come again", async (t) => {
   const { client, events, socket } = await connectedPair(t);
-  const general = await watchChannel({ client, socket }, "general", user("me"), user("john", { online: true, revision: 5 }));
+  const general = await watchChannel(
+    { client, socket },
+    "general",
+    user("me"),
+    user("john", { online: true, revision: 5 }),
+  );
   const deleted = { type: "user.deleted", id: "john", at: "2026-06-01T00:00:00.000Z" };
   socket.send(deleted, deleted, changed(user("john", { online: true, revision: 4 })));
-  assert.deepEqual(await eventsUntilLast(events, socket), [deleted]);
+  assert.deepEqual(await eventsUntilNow(events, socket), [deleted]);
   assert.deepEqual([general.members[1].online, general.members[1].created_at], [null, null]);
   socket.send(changed(user("john", { online: true, revision: 6 })));
-  assert.deepEqual((await eventsUntilLast(events, socket)).map(short), ["user.presence.changed john 6"]);
-});
-
-test("a channel is watched until the last watch of it ends", async (t) => {
-  const { client, events, socket } = await connectedPair(t);
-  const general = await watchChannel({ client, socket }, "general", user("me"), user("john"));
-  const querying = client.queryChannels({}, {}, { presence: true });
-  const { id } = await socket.take("query_channels");
-  const channels = ["general", "other"].map((name) => channel(name, { members: ["me", "john"] }));
-  socket.send({ type: "part", id, users: [user("me"), user("john")] }, { type: "ok", id, channels, cursor: null, index: "members" });
-  const found = await querying;
-  const acknowledge = async () => {
-    const unwatch = await socket.take("unwatch");
-    socket.send({ type: "ok", id: unwatch.id });
-    return unwatch.watch;
-  };
-  // One channel of two: nothing to tell the server.
-  await found[0].stopWatching();
-  assert.deepEqual(found[0].members.map(({ id }) => id), ["me", "john"]);
-  const first = general.stopWatching();
-  assert.notEqual(await acknowledge(), id);
-  await first;
-  assert.equal(client.users.has("john"), true);
-  socket.send({ type: "member.added", cid: general.cid, user: user("jack") });
-  const second = found[1].stopWatching();
-  assert.equal(await acknowledge(), id);
-  await second;
-  assert.deepEqual([...client.users.keys()], ["me"]);
-  assert.deepEqual(await eventsUntilLast(events, socket), []);
-});
-
-test("to watch a channel again ends its earlier watch", async (t) => {
-  const { client, socket } = await connectedPair(t);
-  const general = await watchChannel({ client, socket }, "general", user("me"), user("john"));
-  const watching = general.watch({ presence: true });
-  const { id } = await socket.take("watch_channel");
-  const found = channel("general", { members: ["me", "john"] });
-  socket.send({ type: "part", id, users: [user("me"), user("john")] }, { type: "ok", id, channel: found, created: false });
-  await watching;
-  assert.ok((await socket.take("unwatch")).watch < id);
-  assert.deepEqual(general.members.map(({ id }) => id), ["me", "john"]);
+  assert.deepEqual((await eventsUntilNow(events, socket)).map(short), ["user.presence.changed john 6"]);
 });
 
 test("a listener hears until it unsubscribes, and one that throws keeps nothing from others", async (t) => {
@@ -283,9 +188,9 @@ test("a listener hears until it unsubscribes, and one that throws keeps nothing 
   once.unsubscribe();
   once.unsubscribe();
   socket.send(changed(user("john", { revision: 3 })));
-  await eventsUntilLast(events, socket);
+  await eventsUntilNow(events, socket);
   twice.unsubscribe();
   socket.send(changed(user("john", { online: true, revision: 4 })));
-  await eventsUntilLast(events, socket);
+  await eventsUntilNow(events, socket);
   assert.deepEqual(heard, [2, 2, 3]);
 });

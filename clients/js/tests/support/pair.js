@@ -31,8 +31,21 @@ export function user(id, fields = {}) {
 }
 
 export function channel(id, fields = {}) {
-  const times = { created_at: "2026-01-01T00:00:00.000Z", updated_at: "2026-01-01T00:00:00.000Z", last_message_at: null };
-  return { type: "messaging", id, cid: `messaging:${id}`, custom: {}, created_by: "me", member_count: 0, ...times, ...fields };
+  const times = {
+    created_at: "2026-01-01T00:00:00.000Z",
+    updated_at: "2026-01-01T00:00:00.000Z",
+    last_message_at: null,
+  };
+  return {
+    type: "messaging",
+    id,
+    cid: `messaging:${id}`,
+    custom: {},
+    created_by: "me",
+    member_count: 0,
+    ...times,
+    ...fields,
+  };
 }
 
 /** The answer to a `connect`. */
@@ -70,7 +83,10 @@ export async function connectedPair(t, { options, token = "token", fields } = {}
   const socket = await server.socket();
   socket.send(connected(await socket.take("connect"), fields));
   await connecting;
-  assert.deepEqual([await events.next(), await events.next()].map(({ state }) => state), ["connecting", "connected"]);
+  assert.deepEqual(
+    [await events.next(), await events.next()].map(({ state }) => state),
+    ["connecting", "connected"],
+  );
   return { server, client, events, socket };
 }
 

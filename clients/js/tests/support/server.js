@@ -44,7 +44,9 @@ export class Server {
   }
 
   #upgrade(request, stream) {
-    const accept = createHash("sha1").update(request.headers["sec-websocket-key"] + GUID).digest("base64");
+    const accept = createHash("sha1")
+      .update(request.headers["sec-websocket-key"] + GUID)
+      .digest("base64");
     stream.write(
       `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     );
