@@ -22,7 +22,7 @@ pub struct Options {
     pub reconnect: Option<Backoff>,
     /// How long it waits for a connection, an answer, or a token.
     pub request_timeout: Duration,
-    /// How many events a reader may be behind, at least 1. Their memory is taken at the start, about 100 bytes each.
+    /// How many events a reader may be behind, at least 1. Their memory is taken at the start, about 60 bytes each.
     pub event_capacity: usize,
 }
 
