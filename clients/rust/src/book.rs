@@ -4,13 +4,13 @@
 //! the same is told again. So whatever is heard of a user goes through [`Book::learn`], which lets nothing by that is not newer,
 //! and finds out what is to be told by comparing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::request::{Restore, Target};
+use crate::request::{Restore, RestoredWatch, Target};
 use crate::user::{KnownUser, User};
-use crate::watches::Watches;
+use crate::watches::{Entry, Step, Watches};
 
 /// From what a user was heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,15 +229,25 @@ impl Book {
         self.settle();
     }
 
-    /// What restores all watches; `None` if there is nobody to watch.
-    pub(crate) fn restore(&self) -> Option<Restore<'_>> {
-        let watches = self.watches.restore();
-        if watches.is_empty() {
-            return None;
-        }
-        let watched = self.watches.everybody();
-        let known = self.known.values().filter(|user| watched.contains(&*user.id));
-        Some(Restore { watches, known: known.map(|user| (&*user.id, user.revision)).collect() })
+    /// What is to be restored, in steps: a request is at most `limit` bytes.
+    pub(crate) fn plan(&self, limit: usize) -> VecDeque<Step> {
+        // `"john",` in the watch, and `"john":1795132800123,` among what is known.
+        let size = |name: &str| serde_json::to_string(name).map_or(0, |text| text.len() + 1);
+        self.watches.plan(limit, |name, ids| size(name) + 60 + ids.iter().map(|id| size(id) + 16).sum::<usize>())
+    }
+
+    /// The request of a step.
+    pub(crate) fn restore<'a>(&'a self, step: &'a Step) -> Restore<'a> {
+        let mut known = BTreeMap::new();
+        let watches = step.iter().map(|Entry { watch, target, names }| {
+            for id in names.iter().flat_map(|name| self.watches.users_of(*target, name)) {
+                known.extend(self.known.get(id).map(|user| (id, user.revision)));
+            }
+            let names = Some(names.iter().map(|name| &**name).collect());
+            let (users, channels) = if *target == Target::Users { (names, None) } else { (None, names) };
+            RestoredWatch { watch: *watch, users, channels }
+        });
+        Restore { watches: watches.collect(), known }
     }
 
     /// Learns of a user in the answer to `restore`, where one with revision 0 is not there any more.

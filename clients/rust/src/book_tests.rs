@@ -120,7 +120,7 @@ fn a_user_is_known_as_long_as_a_watch_has_it() {
     book.unwatch(2);
     assert!(book.known("john").is_none());
     assert!(book.known("me").is_some());
-    assert!(book.restore().is_none());
+    assert!(book.plan(usize::MAX).is_empty());
 }
 
 #[test]
@@ -223,4 +223,32 @@ fn a_change_of_everything_at_once_is_told_as_both_events() {
     book.learn(renamed.clone(), Source::Presence, None, &mut events);
     book.learn(renamed, Source::Profile, None, &mut events);
     assert!(matches!(&events[..], [Event::PresenceChanged { .. }, Event::UserUpdated { .. }]), "{events:?}");
+}
+
+#[test]
+fn what_is_restored_is_in_steps_that_each_fit_and_together_are_everything() {
+    let mut book = Book::new(user("me", 1));
+    let ids: Vec<String> = (0..1_000).map(|n| format!("{n:050}\n\u{e9}\"")).collect();
+    watch(&mut book, 1, ids.iter().map(|id| user(id, (1 << 53) - 1)));
+    watch(&mut book, 2, []);
+    watch(&mut book, 3, ids.iter().take(300).map(|id| user(id, 1)));
+    watch_channel(&mut book, 4, "messaging:general", &["john", "jack"]);
+    for limit in [10_000, 100_000, usize::MAX] {
+        let plan = book.plan(limit);
+        assert_eq!(plan.len() == 1, limit == usize::MAX);
+        let mut watched: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut known = HashSet::new();
+        for step in &plan {
+            let restore = book.restore(step);
+            assert!(crate::request::encode(1 << 52, &restore, limit).is_ok());
+            for RestoredWatch { watch, users, channels } in &restore.watches {
+                *watched.entry(*watch).or_default() += users.as_ref().or(channels.as_ref()).map_or(0, Vec::len);
+                let ids = users.iter().flatten().copied().chain(channels.iter().flat_map(|_| ["john", "jack"]));
+                assert!(ids.into_iter().all(|id| restore.known.contains_key(id)), "what it names, it knows");
+            }
+            known.extend(restore.known.into_keys());
+        }
+        assert_eq!(watched, BTreeMap::from([(1, 1_000), (3, 300), (4, 1)]));
+        assert_eq!(known.len(), 1_002);
+    }
 }

@@ -92,7 +92,7 @@ impl Session<'_> {
                 state.book.awaits_no_more();
                 state.tell(events);
                 drop(state);
-                self.is_ready();
+                self.restore();
             }
             Purpose::Asked { reply, .. } => {
                 if let Some(user) = done.user.take() {
@@ -112,6 +112,7 @@ impl Session<'_> {
                 drop(state);
                 // If nobody waits any more, the watch is dropped with the answer, and so stopped.
                 let _ = reply.send(Ok(Reply { done, users, watch }));
+                self.ask_waiting();
             }
         }
     }
@@ -123,7 +124,7 @@ impl Session<'_> {
         }
         match pending.purpose {
             Purpose::Restore => match refusal.code {
-                ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::LimitReached => {
+                ErrorCode::Unavailable | ErrorCode::TooManyRequests => {
                     let error = Error::Refused(refusal);
                     return Some(End::Lost { why: error.to_disconnect(), retry_after: error.retry_after() });
                 }
@@ -131,7 +132,10 @@ impl Session<'_> {
             },
             Purpose::Token => self.fetch_later(),
             Purpose::Alive => {}
-            Purpose::Asked { .. } => pending.refused(refusal.into()),
+            Purpose::Asked { .. } => {
+                pending.refused(refusal.into());
+                self.ask_waiting();
+            }
         }
         None
     }

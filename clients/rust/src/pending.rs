@@ -27,13 +27,15 @@ pub(crate) struct Pending {
     pub(crate) purpose: Purpose,
     /// What it watches.
     pub(crate) target: Option<Target>,
+    /// Whether it is one of the few that the server takes at a time.
+    pub(crate) is_limited: bool,
     pub(crate) users: Vec<Arc<User>>,
     pub(crate) members: HashMap<Arc<str>, Vec<Arc<str>>>,
 }
 
 impl Pending {
     pub(crate) fn new(purpose: Purpose) -> Self {
-        Self { purpose, target: None, users: Vec::new(), members: HashMap::new() }
+        Self { purpose, target: None, is_limited: false, users: Vec::new(), members: HashMap::new() }
     }
 
     /// Tells who waits.

@@ -50,6 +50,11 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether it is one of the few that the server takes at a time.
+    pub(crate) fn is_limited(&self) -> bool {
+        !matches!(self, Self::Token { .. } | Self::Ping)
+    }
+
     /// Whether the request asks to watch, and then what: users, or channels.
     pub(crate) fn watches(&self) -> Option<Target> {
         match self {

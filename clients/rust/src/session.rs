@@ -1,6 +1,6 @@
 //! One connection of a client, from the answer to `connect` to its end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,19 @@ use crate::request::{CLOSE, MAX_MESSAGE, MAX_RESTORE, Request, Restore, encode};
 use crate::shared::{Ask, Command};
 use crate::socket::Socket;
 use crate::user::User;
+use crate::watches::Step;
 
 /// How long until a token that could not be fetched is asked for again. The server warns three minutes before one expires.
 const TOKEN_RETRY: Duration = Duration::from_secs(10);
 
 /// The most that a client believes of how long a server may be silent.
 const MAX_SILENCE: Duration = Duration::from_secs(3_600);
+
+/// How many requests the server takes before it has answered one.
+const MAX_UNDER_WAY: usize = 4;
+
+/// How large a request that restores is planned to be; its members may be more when it is sent.
+const RESTORE_SIZE: usize = MAX_RESTORE - MAX_MESSAGE;
 
 /// How a connection ended.
 pub(crate) enum End {
@@ -52,6 +59,8 @@ pub(crate) struct Session<'a> {
     pub(crate) pending: HashMap<u64, Pending>,
     /// Whether what is asked waits until the watches are restored.
     is_restoring: bool,
+    /// The requests to come that restore them.
+    steps: VecDeque<Step>,
     /// A new token on its way.
     pub(crate) token: Option<TokenFuture>,
     /// When something was last heard.
@@ -74,12 +83,14 @@ impl<'a> Session<'a> {
             quiet: ping + answer / 2,
             answer,
             pending: HashMap::new(),
-            is_restoring: false,
+            is_restoring: true,
+            steps: VecDeque::new(),
             token: None,
             heard: Instant::now(),
             asked: None,
         };
-        session.restore(user);
+        session.learn(user);
+        session.restore();
         session
     }
 
@@ -97,25 +108,28 @@ impl<'a> Session<'a> {
         (end, since.elapsed())
     }
 
-    fn restore(&mut self, own: User) {
-        let shared = Arc::clone(&self.driver.shared);
-        let mut state = shared.lock();
+    /// Learns what the own user is now, and what is to be restored.
+    fn learn(&mut self, own: User) {
+        let mut state = self.driver.shared.lock();
         let mut events = Vec::new();
         state.book.learn(own, Source::Answer, None, &mut events);
         state.tell(events);
-        let Some(restore) = state.book.restore() else {
-            drop(state);
-            return self.is_ready();
-        };
+        self.steps = state.book.plan(RESTORE_SIZE);
+    }
+
+    /// Sends the next request that restores watches, or is done with that.
+    pub(crate) fn restore(&mut self) {
+        let Some(step) = self.steps.pop_front() else { return self.is_ready() };
+        let mut state = self.driver.shared.lock();
         let id = self.driver.opener.next_id();
+        let restore = state.book.restore(&step);
         // What is known may be left out: then the server tells all.
         let text = encode(id, &restore, MAX_RESTORE)
             .or_else(|_| encode(id, &Restore { known: BTreeMap::new(), ..restore }, MAX_RESTORE));
         match text {
             Ok(text) => {
                 state.book.awaits();
-                self.is_restoring = true;
-                self.socket.send(text, &shared.counters);
+                self.socket.send(text, &self.driver.opener.counters);
                 self.pending.insert(id, Pending::new(Purpose::Restore));
             }
             Err(error) => {
@@ -126,6 +140,7 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) fn lose_watches(&mut self, refusal: Refusal) {
+        self.steps.clear();
         let mut state = self.driver.shared.lock();
         state.book.unwatch_all();
         state.tell([Event::WatchesLost { refusal: Arc::new(refusal) }]);
@@ -143,9 +158,7 @@ impl<'a> Session<'a> {
             state.connection_changed(online);
         }
         drop(state);
-        for ask in std::mem::take(&mut self.driver.waiting) {
-            self.ask(ask);
-        }
+        self.ask_waiting();
     }
 
     async fn serve(&mut self) -> End {
@@ -214,20 +227,33 @@ impl<'a> Session<'a> {
         if let Request::Unwatch { watch } = ask.request {
             self.driver.shared.lock().book.unwatch(watch);
         }
-        if !ask.is_wanted() {
-            return;
-        }
-        if self.is_restoring {
+        if ask.request.is_limited() || self.is_restoring {
             self.driver.waiting.push_back(ask);
-            return;
+            self.ask_waiting();
+        } else {
+            self.ask_now(*ask);
         }
-        let Ask { request, reply } = *ask;
-        let target = request.watches();
+    }
+
+    /// Asks what waits, as far as the server takes it.
+    pub(crate) fn ask_waiting(&mut self) {
+        while !self.is_restoring
+            && self.pending.values().filter(|pending| pending.is_limited).count() < MAX_UNDER_WAY
+            && let Some(ask) = self.driver.waiting.pop_front()
+        {
+            if ask.is_wanted() {
+                self.ask_now(*ask);
+            }
+        }
+    }
+
+    fn ask_now(&mut self, Ask { request, reply }: Ask) {
         let is_unwatch = matches!(request, Request::Unwatch { .. });
-        self.send(&request, Pending { target, ..Pending::new(Purpose::Asked { reply, is_unwatch }) });
+        self.send(&request, Pending::new(Purpose::Asked { reply, is_unwatch }));
     }
 
     fn send(&mut self, request: &Request, pending: Pending) {
+        let pending = Pending { target: request.watches(), is_limited: request.is_limited(), ..pending };
         let id = self.driver.opener.next_id();
         match encode(id, request, MAX_MESSAGE) {
             Ok(text) => {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -60,6 +61,11 @@ impl Socket {
         let connection: Box<dyn Connection> =
             if is_encrypted { encrypt(tcp, host.to_owned()).await? } else { Box::new(tcp) };
 
+        Self::over(connection, request).await
+    }
+
+    /// Opens one over a connection.
+    async fn over(connection: Box<dyn Connection>, request: Request) -> Result<Self, Error> {
         let config = WebSocketConfig::default().read_buffer_size(1_024).write_buffer_size(0);
         match client_async_with_config(request, connection, Some(config)).await {
             Ok((stream, _)) => Ok(Self { stream, outbox: VecDeque::new(), is_flushed: true }),
@@ -145,4 +151,43 @@ async fn encrypt(tcp: TcpStream, host: String) -> Result<Box<dyn Connection>, Er
 #[cfg(not(feature = "rustls"))]
 async fn encrypt(_: TcpStream, _: String) -> Result<Box<dyn Connection>, Error> {
     Err(Error::Url("wss:// needs the feature `rustls`".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn neither_direction_waits_for_the_other() {
+        let (near, far) = duplex(1_024);
+        let request = "ws://localhost/v1/Socket".into_client_request().unwrap();
+        let (socket, server) = tokio::join!(Socket::over(Box::new(near), request), accept_async(far));
+        let (mut socket, mut server) = (socket.unwrap(), server.unwrap());
+        let counters = Counters::default();
+        socket.send("x".repeat(100_000), &counters);
+        // It reads nothing before it has written all, which is more than there is room for.
+        let serve = async {
+            for _ in 0..100 {
+                server.send(Message::text("y".repeat(1_000))).await.unwrap();
+            }
+            server.next().await.unwrap().unwrap()
+        };
+        let ask = async {
+            for _ in 0..100 {
+                assert!(matches!(socket.next(&counters).await, Heard::Text(_)));
+            }
+            socket.next(&counters).await
+        };
+        let within = Duration::from_secs(20);
+        let heard = timeout(within, async {
+            tokio::select! {
+                heard = serve => heard,
+                heard = ask => panic!("{heard:?}"),
+            }
+        });
+        assert_eq!(heard.await.unwrap().len(), 100_000);
+    }
 }

@@ -1,9 +1,9 @@
 //! A client's watches, and who is in them. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::request::RestoredWatch;
+use crate::request::Target;
 
 type Names = HashSet<Arc<str>>;
 
@@ -90,17 +90,49 @@ impl Watches {
         users.chain(self.channels.values())
     }
 
-    /// How each is restored, but for those that have nobody left.
-    pub(crate) fn restore(&self) -> Vec<RestoredWatch<'_>> {
-        let restored = self.watches.iter().filter_map(|(&watch, watched)| match watched {
-            Watched::Users(names) | Watched::Channels(names) if names.is_empty() => None,
-            Watched::Users(ids) => Some(RestoredWatch { watch, users: Some(texts(ids)), channels: None }),
-            Watched::Channels(cids) => Some(RestoredWatch { watch, users: None, channels: Some(texts(cids)) }),
-        });
-        restored.collect()
+    /// What is to be restored, in steps for one request each; `size` says how large a user or a channel makes its request, and is
+    /// asked with whose revisions come along. A watch that has nobody left needs no restoring.
+    pub(crate) fn plan(&self, limit: usize, size: impl Fn(&str, &[&str]) -> usize) -> VecDeque<Step> {
+        let mut steps = VecDeque::new();
+        let mut left = 0;
+        for (&watch, watched) in &self.watches {
+            let (target, names) = match watched {
+                Watched::Users(ids) => (Target::Users, ids),
+                Watched::Channels(cids) => (Target::Channels, cids),
+            };
+            for name in names {
+                let size = size(name, &self.users_of(target, name));
+                if size > left || steps.is_empty() {
+                    steps.push_back(Step::default());
+                    left = limit;
+                }
+                left = left.saturating_sub(size);
+                let Some(step) = steps.back_mut() else { continue };
+                match step.last_mut() {
+                    Some(entry) if entry.watch == watch => entry.names.push(Arc::clone(name)),
+                    _ => step.push(Entry { watch, target, names: vec![Arc::clone(name)] }),
+                }
+            }
+        }
+        steps
+    }
+
+    /// The users whom a user, or a channel, makes watched.
+    pub(crate) fn users_of<'a>(&'a self, target: Target, name: &'a str) -> Vec<&'a str> {
+        match target {
+            Target::Users => vec![name],
+            Target::Channels => self.channels.get(name).into_iter().flatten().map(|id| &**id).collect(),
+        }
     }
 }
 
-fn texts(names: &Names) -> Vec<&str> {
-    names.iter().map(|name| &**name).collect()
+/// What one request restores.
+pub(crate) type Step = Vec<Entry>;
+
+/// A part of a watch: some of its users, or channels.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) watch: u64,
+    pub(crate) target: Target,
+    pub(crate) names: Vec<Arc<str>>,
 }

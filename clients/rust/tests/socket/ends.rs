@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use reachability_client::{Client, CloseCode, Connection, Error, ErrorCode, Event, Options, QueryOptions};
-use serde_json::{Value, json};
+use reachability_client::{Client, CloseCode, Connection, Error, ErrorCode, Event, Options};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::server::{Server, next, soon, until_online, user, watch};
@@ -169,33 +169,4 @@ async fn connect_tells_why_there_is_no_connection() {
     let options = Options { request_timeout: Duration::from_millis(50), ..Options::new(url, "a.token") };
     let client = soon(Client::connect(options)).await;
     assert!(matches!(client, Err(Error::Timeout)), "{client:?}");
-}
-
-#[tokio::test]
-async fn neither_direction_waits_for_the_other() {
-    let server = Server::with_small_buffers().await;
-    let (client, mut peer) = server.client().await;
-    let _page = watch(&client, &mut peer, &[user("john", 1, true)]).await;
-    let mut events = client.events();
-    // More than fits into the buffers on the way, while the server reads nothing until the client has read all.
-    let large = json!({"name": "x".repeat(60_000)});
-    let queries = (0..120).map(|_| client.query_users(large.clone(), Value::Null, QueryOptions::default()));
-    let queries = futures_util::future::join_all(queries);
-    let serve = async {
-        let mut john = user("john", 1, true);
-        john["custom"] = large.clone();
-        for revision in 2..122 {
-            john["revision"] = revision.into();
-            peer.presence(john.clone()).await;
-        }
-        for _ in 0..120 {
-            let request = peer.expect("query_users").await;
-            peer.ok(&request, json!({"count": 0, "cursor": null, "index": null})).await;
-        }
-    };
-    let read = async {
-        while !matches!(next(&mut events).await, Event::PresenceChanged { user, .. } if user.revision == 121) {}
-    };
-    let (answers, (), ()) = soon(async { tokio::join!(queries, serve, read) }).await;
-    assert!(answers.iter().all(Result::is_ok));
 }

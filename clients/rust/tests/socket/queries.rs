@@ -112,6 +112,38 @@ async fn answers_may_come_in_another_order() {
 }
 
 #[tokio::test]
+async fn four_requests_are_under_way_at_most_and_the_others_follow_in_their_order() {
+    let server = Server::start().await;
+    let (client, mut peer) = server.client().await;
+    let queries = (0..10).map(|n| client.query_users(json!({"n": n}), Value::Null, QueryOptions::default()));
+    let queries = futures_util::future::join_all(queries);
+    let (answers, ()) = tokio::join!(queries, async {
+        let mut under_way = Vec::new();
+        for n in 0..4 {
+            under_way.push(peer.expect("query_users").await);
+            assert_eq!(under_way[n]["filter"]["n"], n);
+        }
+        // A ping is none of them, and so comes at once.
+        settle(&client, &mut peer).await;
+        for n in 4..10 {
+            // In another order, and some are refused.
+            let request = under_way.swap_remove(n % 4);
+            match n % 2 {
+                0 => peer.ok(&request, json!({"count": 0, "cursor": null, "index": null})).await,
+                _ => peer.error(&request, "invalid_filter", json!({})).await,
+            }
+            under_way.push(peer.expect("query_users").await);
+            assert_eq!(under_way[3]["filter"]["n"], n);
+        }
+        settle(&client, &mut peer).await;
+        for request in under_way {
+            peer.ok(&request, json!({"count": 0, "cursor": null, "index": null})).await;
+        }
+    });
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 7);
+}
+
+#[tokio::test]
 async fn errors_are_typed() {
     let server = Server::start().await;
     let (client, mut peer) = server.client().await;

@@ -1,6 +1,6 @@
 //! What a client finds out when it is back.
 
-use reachability_client::{Client, Connection, ErrorCode, Event};
+use reachability_client::{Client, Connection, ErrorCode, Event, QueryOptions};
 use serde_json::{Value, json};
 
 use crate::channels::watch_channel;
@@ -188,11 +188,11 @@ async fn watches_that_are_refused_for_good_are_told_as_lost() {
 }
 
 #[tokio::test]
-async fn what_is_known_is_left_out_if_the_message_would_be_too_large() {
+async fn what_is_too_large_for_one_message_is_restored_with_several() {
     let server = Server::start().await;
     let (client, mut peer) = server.client().await;
     let users: Vec<Value> = (0..9_000).map(|n| user(&format!("{n:060}"), 1_795_132_800_123, true)).collect();
-    let options = reachability_client::QueryOptions { presence: true, ..Default::default() };
+    let options = QueryOptions { presence: true, ..QueryOptions::default() };
     let (page, ()) = tokio::join!(client.query_users(json!({"online": true}), Value::Null, options), async {
         let request = peer.expect("query_users").await;
         for part in users.chunks(200) {
@@ -200,12 +200,27 @@ async fn what_is_known_is_left_out_if_the_message_would_be_too_large() {
         }
         peer.ok(&request, json!({"count": users.len(), "cursor": null, "index": "online"})).await;
     });
-    let _page = page.unwrap();
+    let page = page.unwrap();
+    let mut events = client.events();
     drop(peer);
-    let (mut peer, restore) = restored(&server).await;
-    assert_eq!(restore["watches"][0]["users"].as_array().unwrap().len(), 9_000);
-    assert_eq!(restore["known"], json!({}));
-    peer.ok(&restore, json!({"gone": []})).await;
+    let (mut peer, mut restore) = restored(&server).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        assert!(restore.to_string().len() <= 1_048_576);
+        let watches = restore["watches"].as_array().unwrap();
+        assert_eq!((watches.len(), &watches[0]["watch"]), (1, &page.watch.as_ref().unwrap().id().into()));
+        let users = sorted(&watches[0]["users"]);
+        assert!(users.iter().all(|id| restore["known"][id] == 1_795_132_800_123_u64));
+        ids.extend(users.into_iter().map(str::to_owned));
+        assert!(client.me().stale);
+        peer.ok(&restore, json!({"gone": []})).await;
+        if ids.len() < 9_000 {
+            restore = peer.expect("restore").await;
+        }
+    }
+    ids.sort_unstable();
+    assert!(ids.iter().map(String::as_str).eq(users.iter().map(|user| user["id"].as_str().unwrap())));
+    assert!(until_online(&mut events).await.is_empty());
     is_online(&client, &mut peer).await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use reachability_client::{Backoff, Client, Connection, Event, Events, Options, QueryOptions, UserPage};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -30,15 +30,6 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener, ping_seconds: 14.0, answer_seconds: 6.0 }
-    }
-
-    /// One whose sockets hold little of what it has not read, or the client has not.
-    pub(crate) async fn with_small_buffers() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(16_384).unwrap();
-        socket.set_send_buffer_size(16_384).unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self { listener: socket.listen(16).unwrap(), ..Self::start().await }
     }
 
     pub(crate) fn url(&self) -> String {
