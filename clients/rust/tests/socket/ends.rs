@@ -71,7 +71,7 @@ async fn goodbye_is_said_and_waits_until_the_server_has_closed() {
 #[tokio::test]
 async fn goodbye_does_not_wait_for_ever() {
     let server = Server::start().await;
-    let options = Options { request_timeout: Duration::from_millis(100), ..server.options() };
+    let options = Options { request_timeout: Duration::from_millis(500), ..server.options() };
     let (client, mut peer) = server.client_with(options).await;
     soon(client.goodbye()).await;
     assert!(matches!(client.connection(), Connection::Closed { .. }));

@@ -111,6 +111,37 @@ async fn answers_may_come_in_another_order() {
     assert_eq!((&*john.unwrap().users[0].id, &*jack.unwrap().users[0].id), ("john", "jack"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_on_other_threads_share_a_client() {
+    let server = Server::start().await;
+    let options = server.options();
+    let client = tokio::spawn(async move { Client::connect(options).await.unwrap() });
+    let (mut peer, _) = server.accept_connect().await;
+    let client = client.await.unwrap();
+    let tasks = (0..8).map(|n| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let options = QueryOptions { presence: true, ..QueryOptions::default() };
+            let page = client.query_users(json!({"id": format!("user-{n}")}), Value::Null, options).await.unwrap();
+            assert_eq!(&*page.users[0].id, format!("user-{n}"));
+            page.watch.unwrap().stop().await.unwrap();
+        })
+    });
+    let tasks = futures_util::future::join_all(tasks);
+    let serve = async {
+        for _ in 0..16 {
+            let request = peer.next().await.unwrap();
+            if request["type"] == "query_users" {
+                peer.users(&request, &[user(request["filter"]["id"].as_str().unwrap(), 1, true)]).await;
+            }
+            peer.ok(&request, json!({"count": 1, "cursor": null, "index": "id"})).await;
+        }
+    };
+    let (tasks, ()) = soon(async { tokio::join!(tasks, serve) }).await;
+    assert!(tasks.iter().all(Result::is_ok));
+    assert!((0..8).all(|n| client.user(&format!("user-{n}")).is_none()));
+}
+
 #[tokio::test]
 async fn four_requests_are_under_way_at_most_and_the_others_follow_in_their_order() {
     let server = Server::start().await;
@@ -200,7 +231,7 @@ async fn a_message_that_is_too_large_is_not_sent() {
 #[tokio::test]
 async fn a_watch_that_is_answered_too_late_is_stopped() {
     let server = Server::start().await;
-    let options = Options { request_timeout: Duration::from_millis(50), ..server.options() };
+    let options = Options { request_timeout: Duration::from_millis(500), ..server.options() };
     let (client, mut peer) = server.client_with(options).await;
     let options = QueryOptions { presence: true, ..QueryOptions::default() };
     let error = client.query_users(json!({"id": "john"}), Value::Null, options).await.unwrap_err();

@@ -74,7 +74,7 @@ async fn attempts_that_fail_are_told_with_when_the_next_is() {
 
 #[tokio::test]
 async fn the_server_is_asked_when_it_is_silent_and_given_up_if_it_stays_so() {
-    let server = Server { ping_seconds: 0.02, answer_seconds: 0.02, ..Server::start().await };
+    let server = Server { ping_seconds: 0.01, answer_seconds: 0.4, ..Server::start().await };
     let (client, mut peer) = server.client().await;
     let mut events = client.events();
     let ping = peer.expect("ping").await;
