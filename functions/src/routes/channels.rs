@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -25,6 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::CursorListing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;

@@ -17,6 +17,6 @@ mod subscriptions;
 mod upstream;
 
 pub use action::{Action, Asked, UpstreamRequest};
-pub use input::{Cause, FoundMap, Input, Opened, Refusal, RequestNumber, Response};
+pub use input::{Cause, Input, Opened, Refusal, RequestNumber, Response};
 pub use session::Session;
 pub use settings::{Expiry, Settings};

@@ -2,13 +2,14 @@
 
 use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::twilsock::action::{Action, Asked};
 use crate::twilsock::allowance::Allowance;
 use crate::twilsock::codec::{Header, Packet};
-use crate::twilsock::input::{FoundMap, Refusal, RequestNumber, Response};
+use crate::twilsock::input::{Refusal, RequestNumber, Response};
 use crate::twilsock::packet::{self, Status};
 use crate::twilsock::session::{Ids, reply};
 use crate::twilsock::settings::{
