@@ -24,20 +24,21 @@ use super::store::SqliteStore;
 const BY_SID: &str = "users.sid = ?2";
 const BY_IDENTITY: &str = "states.identity = ?2";
 const IN_ORDER: &str = "states.identity > ?2 ORDER BY states.identity LIMIT ?3";
-/// Those in the index of who is online.
+/// Those in the index of who is online. By itself, SQLite would look at everybody, in the order of the table.
+const ONLINE: &str = "states INDEXED BY states_online";
 const ONLINE_IN_ORDER: &str = "states.shown_online = 1 AND states.identity > ?2 ORDER BY states.identity LIMIT ?3";
 
-static SELECT_BY_SID: LazyLock<String> = LazyLock::new(|| select(BY_SID));
-static SELECT_BY_IDENTITY: LazyLock<String> = LazyLock::new(|| select(BY_IDENTITY));
-static SELECT_IN_ORDER: LazyLock<String> = LazyLock::new(|| select(IN_ORDER));
-static SELECT_ONLINE_IN_ORDER: LazyLock<String> = LazyLock::new(|| select(ONLINE_IN_ORDER));
+static SELECT_BY_SID: LazyLock<String> = LazyLock::new(|| select("states", BY_SID));
+static SELECT_BY_IDENTITY: LazyLock<String> = LazyLock::new(|| select("states", BY_IDENTITY));
+static SELECT_IN_ORDER: LazyLock<String> = LazyLock::new(|| select("states", IN_ORDER));
+static SELECT_ONLINE_IN_ORDER: LazyLock<String> = LazyLock::new(|| select(ONLINE, ONLINE_IN_ORDER));
 
-/// Selects users with their state and the version of their service, by a condition.
-fn select(condition: &str) -> String {
+/// Selects users with their state and the version of their service, from the states and by a condition.
+fn select(states: &str, condition: &str) -> String {
     // The state names the user, which spares the look into the index of identities.
     format!(
         "SELECT services.version, users.version, users.document, {STATE}
-         FROM services INDEXED BY services_by_version JOIN states ON states.service = services.sid
+         FROM services INDEXED BY services_by_version JOIN {states} ON states.service = services.sid
          JOIN users ON users.service = services.sid AND users.sid = states.user AND users.identity = states.identity
          WHERE services.sid = ?1 AND {condition}"
     )
@@ -173,13 +174,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("test.db")).unwrap();
         let by_key = "SEARCH states USING PRIMARY KEY (service=? AND identity=?)";
-        for (condition, states) in [
-            (BY_SID, by_key),
-            (BY_IDENTITY, by_key),
-            (IN_ORDER, "SEARCH states USING PRIMARY KEY (service=? AND identity>?)"),
-            (ONLINE_IN_ORDER, "SEARCH states USING INDEX states_online (service=? AND identity>?)"),
+        for (select, states) in [
+            (&SELECT_BY_SID, by_key),
+            (&SELECT_BY_IDENTITY, by_key),
+            (&SELECT_IN_ORDER, "SEARCH states USING PRIMARY KEY (service=? AND identity>?)"),
+            (&SELECT_ONLINE_IN_ORDER, "SEARCH states USING INDEX states_online (service=? AND identity>?)"),
         ] {
-            let explain = format!("EXPLAIN QUERY PLAN {}", select(condition));
+            let explain = format!("EXPLAIN QUERY PLAN {}", **select);
             let plan = database.look_up(|connection| {
                 let mut statement = connection.prepare(&explain).unwrap();
                 let mut rows = statement.raw_query();
