@@ -8,7 +8,7 @@ use crate::session::timing::{EXPIRES_SOON, UPDATE_WITHIN};
 /// The token that a session lives by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Token {
-    expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
     /// Whether the client was told that it expires soon.
     is_told: bool,
 }
