@@ -144,7 +144,8 @@ fn the_document_has_every_field_of_the_client() {
             wrong[field] = if row[1] == "whole number" { json!("5") } else { json!(5) };
             let error = error(&taken(&wrong)).unwrap_or_else(|| panic!("{wrong}"));
             assert_eq!(error["code"], "invalid_message", "{wrong}");
-            assert!(error["message"].as_str().unwrap().starts_with(&format!("`{field}` must be ")), "{error}");
+            let text = error["message"].as_str().unwrap();
+            assert!(text.starts_with(&format!("`{field}` must be ")) && text.contains(row[1]), "{error}");
         }
         // All other fields have no effect.
         for field in FIELDS {
@@ -152,8 +153,7 @@ fn the_document_has_every_field_of_the_client() {
                 for value in [json!(5), json!("x"), json!({})] {
                     let mut more = message.clone();
                     more[field] = value;
-                    let (id, expected) = (more.get("id").is_some(), &as_shown);
-                    assert_eq!(&taken(&more), expected, "{more} {id}");
+                    assert_eq!(taken(&more), as_shown, "{more}");
                 }
             }
         }

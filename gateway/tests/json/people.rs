@@ -31,7 +31,7 @@ pub(crate) fn raw(json: &'static str) -> &'static RawValue {
 }
 
 fn status(text: &str) -> Option<&'static Status> {
-    Status::set_to(text).unwrap().map(|status| &*kept(status))
+    Status::set_to(text).unwrap().map(kept)
 }
 
 fn user(name: &str, text: &'static str, custom: &'static str) -> PublicUser<'static> {
