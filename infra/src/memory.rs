@@ -13,6 +13,7 @@ use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionKey, Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::device_writes::TransitionWrites;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Joined, States};
 use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
@@ -243,6 +244,19 @@ impl States for MemoryStore {
             scope.create_user(user);
         }
         Ok(joined)
+    }
+
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+        let mut contents = self.contents();
+        let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
+        let state = scope.states.entry(user.identity.clone()).or_default();
+        let creates_user = state.sid.is_none();
+        state.disclose(wish, user.sid, now);
+        let state = state.clone();
+        if creates_user {
+            scope.create_user(user);
+        }
+        Ok(state)
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

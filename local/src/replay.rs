@@ -16,10 +16,10 @@ use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::presence::ports::States;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
@@ -197,7 +197,7 @@ async fn write(
     let users: Vec<UserKey> = users.iter().cloned().collect();
     for users in users.chunks(STATES) {
         for (user, state) in users.iter().zip(store.states(users).await?) {
-            let reachability = Reachability::of(&configuration, &state, at);
+            let reachability = Appearance::of(&configuration, &state, at, Viewer::Other).reachability;
             let line = Line {
                 service_sid: user.service,
                 identity: &user.identity,

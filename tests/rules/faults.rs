@@ -16,6 +16,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::news::News;
@@ -107,6 +108,10 @@ impl States for Fickle<Arc<dyn Store>> {
 
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
         self.inner.states(users).await
+    }
+
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+        self.call(self.inner.disclose(user, wish, now), no_store).await
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

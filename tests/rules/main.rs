@@ -8,6 +8,7 @@ mod client_routes;
 mod event_queue;
 mod faults;
 mod fcm;
+mod invisible;
 mod power_cut;
 mod presence_properties;
 mod pushes;

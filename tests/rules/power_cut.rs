@@ -15,10 +15,10 @@ use http_body_util::BodyExt;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::{ChangeLog, States};
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::sid::Sid;
 use reachability_functions::Changes;
@@ -178,7 +178,7 @@ impl Contents {
     async fn is_online(&self, user: &UserKey) -> Option<bool> {
         let service = self.store.service(user.service).await.unwrap()?;
         let state = self.store.states(std::slice::from_ref(user)).await.unwrap().remove(0);
-        Reachability::of(&service.configuration, &state, clock::now()).online
+        Appearance::of(&service.configuration, &state, clock::now(), Viewer::Other).reachability.online
     }
 
     fn waits(&self, event: &Event) -> bool {

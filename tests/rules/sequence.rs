@@ -8,7 +8,9 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::change::Switched;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::news::News;
@@ -54,6 +56,8 @@ enum Step {
     Connect,
     Disconnect,
     Rename,
+    /// Becomes invisible, or visible again.
+    Disclose(bool),
     Delete,
 }
 
@@ -63,6 +67,7 @@ fn step() -> impl Strategy<Value = (Step, i64)> {
         4 => Just(Step::Connect),
         4 => Just(Step::Disconnect),
         2 => Just(Step::Rename),
+        2 => any::<bool>().prop_map(Step::Disclose),
         1 => Just(Step::Delete),
     ];
     // From 2026 to 2060; often the same moment.
@@ -97,6 +102,10 @@ impl World {
                 return FeedEntry::of_profile(&configuration, &profile, &self.profile);
             }
             Step::Delete => self.state.delete(now),
+            Step::Disclose(invisible) => {
+                let wish = Disclose { invisible: Some(invisible), ..Disclose::default() };
+                self.state.disclose(&wish, self.profile.sid, now);
+            }
             Step::Connect | Step::Disconnect => {
                 let kind = if matches!(step, Step::Connect) {
                     self.connections += 1;
@@ -114,9 +123,9 @@ impl World {
         FeedEntry::of_state(&self.key, &configuration, &before, &self.state)
     }
 
-    fn view(&self, now: Timestamp) -> UserView {
+    fn view(&self, now: Timestamp, viewer: Viewer) -> UserView {
         let (configuration, user) = (self.service.configuration, self.profile.clone());
-        UserView::of(&UserSnapshot { configuration, user, state: (&self.state).into() }, now)
+        UserView::of(&UserSnapshot { configuration, user, state: (&self.state).into() }, now, viewer)
     }
 }
 
@@ -130,15 +139,26 @@ proptest! {
         let profile = User::new(Sid::from_bits(7), key.clone(), None, Timestamp::default());
         let (service, state) = (new_service(key.service), UserState::default());
         let mut world = World { service, key, state, profile, connections: 0 };
-        let mut last = 0;
+        let (mut last, mut own) = (0, 0);
         for (step, at) in steps {
             let now = Timestamp::from_millis(at);
-            let seen = world.view(now);
+            let seen = world.view(now, Viewer::Other);
             prop_assert!(seen.sequence >= last);
+            let by_user = world.view(now, Viewer::User);
+            prop_assert!(by_user.sequence >= own);
             let Some(entry) = world.step(step, now) else { continue };
+            if let Some(told) = entry.seen.as_ref().filter(|seen| seen.by_user.is_changed) {
+                prop_assert!(told.by_user.sequence > own.max(by_user.sequence), "{step:?}: the user itself");
+                own = told.by_user.sequence;
+            }
+            let view = world.view(now, Viewer::Other);
+            if !entry.is_delivered() {
+                prop_assert!(!entry.seen.is_some_and(|seen| seen.by_others.is_changed));
+                prop_assert!(view.sequence >= seen.sequence);
+                continue;
+            }
             prop_assert!(entry.sequence > last.max(seen.sequence), "{step:?}: {} after {last}", entry.sequence);
             last = entry.sequence;
-            let view = world.view(now);
             prop_assert_eq!(view.reachability_enabled, world.service.configuration.reachability_enabled);
             match step {
                 Step::Switch => {

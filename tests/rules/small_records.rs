@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::connections::Limits;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::news::News;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::sid::Sid;
@@ -90,7 +90,7 @@ fn joined(state: UserState, events: &[Event], batch: usize, now: i64) -> UserSta
 }
 
 fn is_online(state: &UserState, now: i64) -> Option<bool> {
-    Reachability::of(&on(), state, Timestamp::from_millis(now)).online
+    Appearance::of(&on(), state, Timestamp::from_millis(now), Viewer::Other).reachability.online
 }
 
 /// Whether some opening comes after the ends of more connections than are remembered, all later than it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::change::Change;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::news::News;
@@ -152,7 +153,9 @@ fn every_row() {
                 true => Reachability { online, notifiable },
                 false => Reachability::UNKNOWN,
             };
-            let found = Reachability::of(&configuration, &state(&events, registrations.clone()), at(second));
+            let found =
+                Appearance::of(&configuration, &state(&events, registrations.clone()), at(second), Viewer::Other)
+                    .reachability;
             assert_eq!(found, expected, "{configuration:?}, {events:?}, {registrations:?}, at second {second}");
         }
     }

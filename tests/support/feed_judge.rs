@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::change::{Change, Notice, ProfileChange, SwitchReason};
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
@@ -125,7 +126,7 @@ impl Folded {
         let is_known = !is_off && generation == change.generation.0;
         Visible {
             reachability: if is_known { change.after.reachability } else { Reachability::UNKNOWN },
-            ..change.after
+            ..change.after.clone()
         }
     }
 
@@ -148,11 +149,11 @@ impl Folded {
 
 /// What subscribers must have been told once everything is delivered: each state at the time of its last write.
 pub(crate) fn told(configuration: &Configuration, state: &UserState) -> Visible {
-    let mut reachability = Reachability::of(configuration, state, state.as_of);
+    let Appearance { mut reachability, status, .. } = Appearance::of(configuration, state, state.as_of, Viewer::Other);
     if state.registrations.announced_in() != Some(configuration.generation) {
         reachability.notifiable = None;
     }
-    Visible { exists: state.sid.is_some(), reachability }
+    Visible { exists: state.sid.is_some(), reachability, status }
 }
 
 impl Course {
@@ -252,7 +253,7 @@ impl Course {
 
     /// Each reason is one that what was done gives.
     fn judge_reasons(&self, user: usize, at: usize, change: &Change) -> Result<(), String> {
-        let (was, is) = (change.before, change.after);
+        let (was, is) = (&change.before, &change.after);
         let (online, notifiable) = (
             (was.reachability.online, is.reachability.online),
             (was.reachability.notifiable, is.reachability.notifiable),
@@ -441,8 +442,8 @@ fn is_unknown(visible: &Visible) -> bool {
 
 /// A change follows from the one before, with nothing in between except switches.
 fn follows(last: Option<&Change>, change: &Change, is_off: impl Fn(u32) -> bool) -> Result<(), String> {
-    let (known, in_generation) = last.map_or((Visible::default(), 0), |last| (last.after, last.generation.0));
-    let reset = Visible { reachability: Reachability::UNKNOWN, ..known };
+    let (known, in_generation) = last.map_or((Visible::default(), 0), |last| (last.after.clone(), last.generation.0));
+    let reset = Visible { reachability: Reachability::UNKNOWN, ..known.clone() };
     let generation = change.generation.0;
     let follows = match generation.cmp(&in_generation) {
         Ordering::Less => false,

@@ -12,10 +12,10 @@ use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::change::{Notice, Profile, SwitchReason};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::reasons::Visible;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
@@ -594,11 +594,11 @@ impl<'a> Case<'a> {
         for (number, (user, state)) in self.users().iter().zip(&states).enumerate() {
             let configuration = self.configuration(user.service).await;
             let found = self.found(number).await;
-            let reachability = match &found {
-                Some(_) => Reachability::of(&configuration, state, now),
-                None => Reachability::UNKNOWN,
+            let Appearance { reachability, status, .. } = match &found {
+                Some(_) => Appearance::of(&configuration, state, now, Viewer::Other),
+                None => Appearance::default(),
             };
-            let seen = Visible { exists: found.is_some(), reachability };
+            let seen = Visible { exists: found.is_some(), reachability, status };
             if folded.visible(user) != seen || folded.user_sid(user) != found.as_ref().map(|found| found.sid) {
                 return Err(format!("{user:?}: told {:?}, seen {seen:?}", folded.visible(user)));
             }

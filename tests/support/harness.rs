@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use reachability_domain::directory::service::{DefaultRoles, Service};
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, Check, PresenceMessage};
@@ -220,6 +221,6 @@ impl Harness {
 
     async fn reachability(&self, user: &UserKey, now: Timestamp) -> Result<Reachability, StoreError> {
         let service = self.store.service(user.service).await?.ok_or(StoreError::Missing)?;
-        Ok(Reachability::of(&service.configuration, &self.state(user).await, now))
+        Ok(Appearance::of(&service.configuration, &self.state(user).await, now, Viewer::Other).reachability)
     }
 }

@@ -8,7 +8,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
-use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
@@ -211,7 +211,7 @@ impl PushHarness {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let service = self.store.service(self.service).await.unwrap().unwrap();
         let state = self.store.states(&[key]).await.unwrap().remove(0);
-        Reachability::of(&service.configuration, &state, clock::now()).notifiable
+        Appearance::of(&service.configuration, &state, clock::now(), Viewer::Other).reachability.notifiable
     }
 
     /// Creates a notification for these users. Returns the message that sends it.

@@ -6,6 +6,7 @@ use crate::directory::configuration::{Configuration, Generation};
 use crate::directory::service::Service;
 use crate::directory::user::User;
 use crate::identity::{Identity, UserKey};
+use crate::presence::appearance::{Appearance, Viewer};
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::reachability::Reachability;
 use crate::presence::reasons::{Reasons, Visible};
@@ -51,27 +52,28 @@ impl Change {
         before: &UserState,
         after: &UserState,
     ) -> Option<Self> {
-        let (was, is) = (visible(configuration, before), visible(configuration, after));
+        let ((was, _), (is, revision)) = (visible(configuration, before), visible(configuration, after));
         (was != is).then(|| Self {
             user: user.clone(),
             user_sid: after.sid.or(before.sid),
+            reasons: Reasons::between(before, after, &was, &is),
             before: was,
             after: is,
-            reasons: Reasons::between(before, after, was, is),
             at: after.as_of,
-            revision: after.revision,
+            revision,
             generation: configuration.generation,
         })
     }
 }
 
-/// What the write of this state published.
-fn visible(configuration: &Configuration, state: &UserState) -> Visible {
+/// What the write of this state published, and the revision of the last write that could publish something.
+fn visible(configuration: &Configuration, state: &UserState) -> (Visible, u64) {
     let summary = StateSummary::from(state);
-    let reachability = Reachability::of(configuration, summary, summary.as_of);
     let is_announced = summary.announced_in == Some(configuration.generation);
+    let Appearance { reachability, status, revision, .. } =
+        Appearance::of(configuration, summary, state.as_of, Viewer::Other);
     let reachability = Reachability { notifiable: reachability.notifiable.filter(|_| is_announced), ..reachability };
-    Visible { exists: state.sid.is_some(), reachability }
+    (Visible { exists: state.sid.is_some(), reachability, status }, revision)
 }
 
 /// A user's profile was changed. It is told apart from [`Change`], since it is stored apart: of the two, the one with the

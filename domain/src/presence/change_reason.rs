@@ -38,6 +38,8 @@ pub enum ChangeReason {
     Profile,
     /// The user changed its own profile, in a client.
     OwnProfile,
+    /// The user's status was set.
+    Status,
     /// The user was deleted.
     Deleted,
 }
@@ -75,6 +77,7 @@ impl ChangeReason {
             Self::Switched => "switched",
             Self::Profile => "profile",
             Self::OwnProfile => "own_profile",
+            Self::Status => "status",
             Self::Deleted => "deleted",
         }
     }
@@ -116,6 +119,7 @@ impl FromStr for ChangeReason {
             Self::Switched,
             Self::Profile,
             Self::OwnProfile,
+            Self::Status,
             Self::Deleted,
         ];
         words.into_iter().find(|reason| reason.word() == text).ok_or(InvalidChangeReason)

@@ -110,6 +110,8 @@ pub struct Presence {
     /// The latest disconnect of a connection that is forgotten; `None` if there is none. What occurred by then on unknown
     /// connections says nothing.
     pub floor: Option<Timestamp>,
+    /// When the latest connect occurred; `None` if there was none. A renewal is none.
+    pub connected_at: Option<Timestamp>,
 }
 
 /// How many connections were dropped from a record to keep it small.

@@ -9,16 +9,17 @@ use crate::directory::configuration::Configuration;
 use crate::directory::service::{Service, WebhookEvent};
 use crate::directory::user::User;
 use crate::identity::UserKey;
+use crate::presence::appearance::{Appearance, Viewer};
 use crate::presence::change::{Change, Notice, ProfileChange, Switch};
 use crate::presence::change_reason::ChangeReason;
-use crate::presence::reachability::Reachability;
 use crate::presence::sequence::{self, sequence};
 use crate::presence::state::{StateSummary, UserState};
 use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
-use crate::sid::ServiceSid;
+use crate::sid::{ServiceSid, UserSid};
+use crate::time::Timestamp;
 
 /// What a write leads to. It is delivered at least once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FeedEntry {
     /// What subscribers are told; `None` if nothing visible changed.
     pub notice: Option<Notice>,
@@ -36,10 +37,75 @@ pub struct FeedEntry {
     /// stored and read again: only who hears of a write as it is made needs it.
     #[serde(skip)]
     pub sequence: u64,
-    /// What a reader sees of the user after the write of a state: registrations at once, of which the notice tells nothing
-    /// before they are announced. Unknown where the entry was stored and read again, like [`FeedEntry::sequence`].
+    /// What readers see of the user after the write of a state: registrations at once, of which the notice tells nothing before
+    /// they are announced. `None` where the entry was stored and read again, like [`FeedEntry::sequence`].
     #[serde(skip)]
-    pub read: Reachability,
+    pub seen: Option<Box<Seen>>,
+}
+
+/// What is seen of a user after a write of its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The user.
+    pub user: UserKey,
+    /// The user's sid; that of before the write if the user was deleted.
+    pub sid: UserSid,
+    /// Time of the write.
+    pub at: Timestamp,
+    /// What others see.
+    pub by_others: Sight,
+    /// What the user itself sees.
+    pub by_user: Sight,
+}
+
+/// What one kind of viewer sees of a user after a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// What is seen.
+    pub appearance: Appearance,
+    /// Orders it among all that this viewer hears of the user ([`sequence()`]).
+    pub sequence: u64,
+    /// Whether reachability is another than the viewer was last told.
+    pub is_reachability_changed: bool,
+    /// Whether anything is. That time alone has changed [`Appearance::last_active`] is no change.
+    pub is_changed: bool,
+}
+
+impl Seen {
+    /// `None` if nobody sees anything else than before.
+    fn between(
+        user: &UserKey,
+        configuration: &Configuration,
+        (before, after): (&UserState, &UserState),
+        change: Option<&Change>,
+    ) -> Option<Box<Self>> {
+        let by = |viewer, is_changed: [bool; 2]| {
+            let appearance = Appearance::of(configuration, after, after.as_of, viewer);
+            let [is_reachability_changed, is_changed] = is_changed;
+            Sight {
+                sequence: sequence(configuration, appearance.revision),
+                appearance,
+                is_reachability_changed,
+                is_changed,
+            }
+        };
+        // Others were told what was published, of which registrations are no part before they are announced.
+        let is_reachability_changed = change.is_some_and(|it| it.before.reachability != it.after.reachability);
+        let to_others = [is_reachability_changed, change.is_some()];
+        let is_hidden = before.disclosure.hidden.is_some() || after.disclosure.hidden.is_some();
+        let to_user = if is_hidden {
+            let of = |state: &UserState| Appearance::of(configuration, state, state.as_of, Viewer::User);
+            let (was, is) = (of(before), of(after));
+            let is_reachability_changed = was.reachability != is.reachability;
+            let is_changed = was.status != is.status || was.invisible != is.invisible || before.sid != after.sid;
+            [is_reachability_changed, is_reachability_changed || is_changed]
+        } else {
+            to_others
+        };
+        let (by_others, by_user) = (by(Viewer::Other, to_others), by(Viewer::User, to_user));
+        let sid = after.sid.or(before.sid).filter(|_| by_others.is_changed || by_user.is_changed)?;
+        Some(Box::new(Self { user: user.clone(), sid, at: after.as_of, by_others, by_user }))
+    }
 }
 
 impl FeedEntry {
@@ -50,10 +116,13 @@ impl FeedEntry {
             let StateSummary { live_until, online_generation, as_of, .. } = state.into();
             (state.sid.is_some(), online_generation, as_of < live_until)
         };
-        visible(before) != visible(after) || before.registrations != after.registrations || {
-            let is_deliverable = |state: &UserState| state.as_of < state.registrations.deliverable_until();
-            is_deliverable(before) != is_deliverable(after)
-        }
+        visible(before) != visible(after)
+            || before.disclosure != after.disclosure
+            || before.registrations != after.registrations
+            || {
+                let is_deliverable = |state: &UserState| state.as_of < state.registrations.deliverable_until();
+                is_deliverable(before) != is_deliverable(after)
+            }
     }
 
     /// What a write of a user's state leads to; `None` if nothing, as always where [`FeedEntry::is_possible`] is false.
@@ -78,9 +147,16 @@ impl FeedEntry {
             follow_ups.push(PushMessage::AnnounceUser(AnnounceUser { user: user.clone(), generation }));
         }
         let webhooks = change.as_ref().map(|change| webhooks(change, after)).unwrap_or_default();
-        let sequence = sequence(configuration, after.revision);
-        let entry = Self::of(change.map(Notice::User), follow_ups, webhooks, sequence)?;
-        Some(Self { read: Reachability::of(configuration, after, after.as_of), ..entry })
+        let seen = Seen::between(user, configuration, (before, after), change.as_ref());
+        let is_something = change.is_some() || !follow_ups.is_empty() || seen.is_some();
+        let notice = change.map(Notice::User);
+        let sequence = sequence(configuration, after.revision_for_others());
+        is_something.then(|| Self { notice, follow_ups, webhooks, sequence, seen, ..Self::default() })
+    }
+
+    /// Whether there is anything to deliver. Otherwise only those who hear of a write as it is made are concerned.
+    pub fn is_delivered(&self) -> bool {
+        self.notice.is_some() || !self.follow_ups.is_empty()
     }
 
     /// What a write of a user's profile leads to; `None` if nothing.
@@ -88,7 +164,7 @@ impl FeedEntry {
         let change = ProfileChange::between(configuration, before, after)?;
         let webhooks = if after.webhook_enabled { vec![WebhookEvent::UserUpdated] } else { vec![] };
         let sequence = sequence(configuration, after.revision);
-        Self::of(Some(Notice::Profile(change)), vec![], webhooks, sequence)
+        Some(Self { notice: Some(Notice::Profile(change)), webhooks, sequence, ..Self::default() })
     }
 
     /// What a write of a service leads to (`None`: it was not there, or is not there any more); `None` if nothing.
@@ -101,37 +177,21 @@ impl FeedEntry {
         });
         let follow_ups = if switch.after.reachability_enabled { vec![announce] } else { vec![] };
         let sequence = sequence::of_switch(switch.after);
-        Self::of(Some(Notice::Service(switch)), follow_ups, vec![], sequence)
-    }
-
-    fn of(
-        notice: Option<Notice>,
-        follow_ups: Vec<PushMessage>,
-        webhooks: Vec<WebhookEvent>,
-        sequence: u64,
-    ) -> Option<Self> {
-        let is_something = notice.is_some() || !follow_ups.is_empty();
-        is_something.then_some(Self {
-            notice,
-            follow_ups,
-            webhooks,
-            position: None,
-            sequence,
-            read: Reachability::UNKNOWN,
-        })
+        Some(Self { notice: Some(Notice::Service(switch)), follow_ups, sequence, ..Self::default() })
     }
 }
 
 /// The webhooks that tell a change. A REST request that creates a user asks for one or not; everything else is always told.
 /// There is none for a deletion, as with the vendor.
 fn webhooks(change: &Change, after: &UserState) -> Vec<WebhookEvent> {
-    let (was, is) = (change.before, change.after);
+    let (was, is) = (&change.before, &change.after);
     if !is.exists {
         return vec![];
     }
     let is_asked_for = after.created_by != Some(ChangeReason::Profile) || after.webhook_enabled;
     let added = (!was.exists && is_asked_for).then_some(WebhookEvent::UserAdded);
-    let updated = (was.reachability != is.reachability).then_some(WebhookEvent::UserUpdated);
+    let is_updated = was.reachability != is.reachability || was.status != is.status;
+    let updated = is_updated.then_some(WebhookEvent::UserUpdated);
     added.into_iter().chain(updated).collect()
 }
 
@@ -156,6 +216,7 @@ mod tests {
     use crate::presence::connections::{LeasePolicy, Limits, Rules};
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
+    use crate::presence::reachability::Reachability;
     use crate::push::reason::Reason;
     use crate::push::registration::Registration;
     use crate::sid::{BindingSid, Sid, UserSid};
@@ -336,7 +397,7 @@ mod tests {
             webhooks: vec![],
             position: None,
             sequence: sequence(&ON, after.revision),
-            read: Reachability::of(&ON, after, after.as_of),
+            seen: None,
         };
         assert_eq!(entry(&nobody, &registered), Some(told(announce.clone(), &registered)));
         let mut unregistered = registered.clone();
@@ -367,7 +428,9 @@ mod tests {
         let entry = entry(&registered, &online).unwrap();
         let Some(Notice::User(change)) = &entry.notice else { panic!("{entry:?}") };
         assert_eq!(change.after.reachability, Reachability { online: Some(true), notifiable: None });
-        assert_eq!(entry.read, Reachability { online: Some(true), notifiable: Some(true) });
+        let seen = entry.seen.unwrap();
+        let read = Reachability { online: Some(true), notifiable: Some(true) };
+        assert_eq!((seen.by_others.appearance.reachability, seen.by_user.appearance.reachability), (read, read));
     }
 
     #[test]
@@ -388,10 +451,7 @@ mod tests {
         assert_eq!(follow_ups, [PushMessage::Probe(probe)]);
         let entry = entry(&one, &gone).unwrap();
         let json = serde_json::to_string(&entry).unwrap();
-        assert_eq!(
-            serde_json::from_str::<FeedEntry>(&json).unwrap(),
-            FeedEntry { sequence: 0, read: Reachability::UNKNOWN, ..entry }
-        );
+        assert_eq!(serde_json::from_str::<FeedEntry>(&json).unwrap(), FeedEntry { sequence: 0, seen: None, ..entry });
     }
 
     #[test]

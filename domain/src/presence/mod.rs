@@ -1,12 +1,14 @@
 //! Who is online: events, connections, and the reachability computed from them.
 
 pub mod acceptance;
+pub mod appearance;
 pub mod at_commit;
 pub mod change;
 pub mod change_reason;
 pub mod connection;
 pub mod connections;
 pub mod device_writes;
+pub mod disclosure;
 pub mod event;
 pub mod feed;
 pub mod map;
@@ -14,6 +16,7 @@ pub mod message;
 pub mod news;
 pub mod outcome;
 pub mod ports;
+pub mod public_user;
 pub mod reachability;
 pub mod reasons;
 pub mod sequence;
@@ -21,5 +24,6 @@ pub mod sink;
 pub mod snapshot;
 pub mod sockets;
 pub mod state;
+pub mod status;
 pub mod view;
 pub mod writes;

@@ -5,7 +5,7 @@ use crate::identity::ConnectionKey;
 use crate::presence::acceptance::Acceptance;
 use crate::presence::connection::Connection;
 use crate::presence::connections::{Presence, Rules};
-use crate::presence::event::Event;
+use crate::presence::event::{Event, EventKind};
 use crate::time::Timestamp;
 
 /// What events say about one user. Each event is kept apart, since a deletion undoes some of them and not others.
@@ -22,6 +22,8 @@ pub struct Said {
     pub occurred_at: Timestamp,
     /// Whether it is a connect or a renewal.
     pub renews_lease: bool,
+    /// Whether it is a connect.
+    pub connects: bool,
     /// Of its connection; `None` if nothing, since it is a connect or renewal from a time when reachability was off.
     pub connection: Option<(ConnectionKey, Connection)>,
     /// The generation in which a connect or renewal was accepted; the default value for a disconnect.
@@ -61,7 +63,8 @@ impl News {
             Acceptance::Off => (!renews_lease, Generation::default()),
         };
         let connection = counts.then(|| (event.connection.key(), self.rules.connection(event, now)));
-        self.said.push(Said { occurred_at: event.occurred_at, renews_lease, connection, generation });
+        let connects = matches!(event.kind, EventKind::Connect { .. });
+        self.said.push(Said { occurred_at: event.occurred_at, renews_lease, connects, connection, generation });
         connection
     }
 
@@ -74,15 +77,16 @@ impl News {
     /// Joins what the events say about a user who was last deleted at this time: events from before the deletion say
     /// nothing. Returns whether anything changed.
     pub fn join_to(&self, presence: &mut Presence, deleted_at: Option<Timestamp>) -> bool {
-        let before = (presence.online_generation, presence.last_active);
+        let before = (presence.online_generation, presence.last_active, presence.connected_at);
         let mut is_changed = false;
         for said in self.after(deleted_at) {
             let Some((key, connection)) = &said.connection else { continue };
             is_changed |= presence.join(*key, said.occurred_at, connection);
             presence.online_generation = presence.online_generation.max(said.generation);
             presence.last_active = presence.last_active.max(Some(said.occurred_at));
+            presence.connected_at = presence.connected_at.max(said.connects.then_some(said.occurred_at));
         }
-        is_changed || before != (presence.online_generation, presence.last_active)
+        is_changed || before != (presence.online_generation, presence.last_active, presence.connected_at)
     }
 
     /// Whether the events create the user, if it does not exist and was last deleted at this time: a connect or a renewal

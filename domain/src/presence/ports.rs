@@ -9,6 +9,7 @@ use crate::directory::user::User;
 use crate::identity::{ConnectionKey, Identity, UserKey};
 use crate::presence::change::Notice;
 use crate::presence::connection::Connection;
+use crate::presence::disclosure::Disclose;
 use crate::presence::news::News;
 use crate::presence::state::{StateSummary, UserState};
 use crate::sid::ServiceSid;
@@ -113,6 +114,11 @@ pub trait States: Send + Sync {
         }
         results
     }
+
+    /// Shows others what a user wants to show ([`UserState::disclose`]), in one write, or none if it is shown already. Creates the
+    /// user from `user` if it does not exist. Returns the state after it. As with [`States::join`], the caller has checked that the
+    /// service exists.
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError>;
 
     /// Announces a user's registrations in a generation ([`UserState::announce`]), in one write, or none if the user never
     /// had one, or if they are announced already.

@@ -1,10 +1,6 @@
-//! The truth table of a user's reachability.
+//! A user's visible reachability.
 
 use serde::{Deserialize, Serialize};
-
-use crate::directory::configuration::Configuration;
-use crate::presence::state::StateSummary;
-use crate::time::Timestamp;
 
 /// A user's visible reachability. Each value is `true`, `false`, or `None` for unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,16 +18,4 @@ pub struct Reachability {
 impl Reachability {
     /// Both values unknown: shown in lists, and while reachability is off.
     pub const UNKNOWN: Self = Self { online: None, notifiable: None };
-
-    /// The reachability of a user at `now`.
-    pub fn of(configuration: &Configuration, user: impl Into<StateSummary>, now: Timestamp) -> Self {
-        let user = user.into();
-        if !configuration.reachability_enabled {
-            return Self::UNKNOWN;
-        }
-        Self {
-            online: user.was_online_in(configuration.generation).then_some(now < user.live_until),
-            notifiable: user.announced_in.is_some().then_some(now < user.deliverable_until),
-        }
-    }
 }

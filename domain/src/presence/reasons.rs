@@ -5,17 +5,21 @@ use serde::{Deserialize, Serialize};
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::reachability::Reachability;
 use crate::presence::state::UserState;
+use crate::presence::status::Status;
 use crate::push::reason::Reason;
 use crate::push::registration::Registration;
 
-/// What a user's state shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What a user's state shows to others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Visible {
     /// Whether there is such a user.
     pub exists: bool,
     /// Whether the user is online and notifiable.
     #[serde(flatten)]
     pub reachability: Reachability,
+    /// What the user says of itself; missing if that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
 }
 
 /// Why a field of [`Visible`] changed; `None` for one that did not.
@@ -30,11 +34,14 @@ pub struct Reasons {
     /// Of `is_notifiable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_notifiable: Option<ChangeReason>,
+    /// Of `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ChangeReason>,
 }
 
 impl Reasons {
     /// Why these two states, of which the first was replaced by the second, show different values.
-    pub(crate) fn between(before: &UserState, after: &UserState, was: Visible, is: Visible) -> Self {
+    pub(crate) fn between(before: &UserState, after: &UserState, was: &Visible, is: &Visible) -> Self {
         let (was_reachable, is_reachable) = (was.reachability, is.reachability);
         Self {
             exists: (was.exists != is.exists).then(|| of_existence(after)),
@@ -42,6 +49,9 @@ impl Reasons {
                 .then(|| of_online(before, after, is_reachable.online)),
             is_notifiable: (was_reachable.notifiable != is_reachable.notifiable)
                 .then(|| of_notifiable(before, after, is_reachable.notifiable)),
+            status: (was.status != is.status).then(|| {
+                if before.sid.is_some() && after.sid.is_none() { ChangeReason::Deleted } else { ChangeReason::Status }
+            }),
         }
     }
 }
@@ -60,6 +70,10 @@ fn of_existence(after: &UserState) -> ChangeReason {
 fn of_online(before: &UserState, after: &UserState, online: Option<bool>) -> ChangeReason {
     match online {
         Some(true) => ChangeReason::Connect,
+        // It looks like a goodbye, and so does the reason.
+        Some(false) if after.disclosure.invisible && after.as_of < after.presence.live_until() => {
+            ChangeReason::ClientClosed
+        }
         // The last connection of all is the one whose end ended the user's presence. It is never pruned.
         Some(false) => match after.presence.last().and_then(|(_, connection)| connection.end_reason()) {
             Some(reason) => reason.into(),

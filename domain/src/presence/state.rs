@@ -4,6 +4,7 @@ use crate::directory::configuration::Generation;
 use crate::directory::user::User;
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::connections::{KEEP_DELETION, Presence};
+use crate::presence::disclosure::{Disclose, Disclosure, Hidden};
 use crate::presence::news::News;
 use crate::push::registration::{Registration, Registrations};
 use crate::sid::{BindingSid, UserSid};
@@ -20,6 +21,8 @@ pub struct UserState {
     pub webhook_enabled: bool,
     /// The connections.
     pub presence: Presence,
+    /// What the user chose to show to others.
+    pub disclosure: Disclosure,
     /// The push registrations.
     pub registrations: Registrations,
     /// When the user was last deleted; `None` if never, or more than [`KEEP_DELETION`] ago. Events that occurred by
@@ -40,6 +43,7 @@ impl Default for UserState {
             created_by: None,
             webhook_enabled: false,
             presence: Presence::default(),
+            disclosure: Disclosure::default(),
             registrations: Registrations::default(),
             deleted_at: None,
             revision: 0,
@@ -48,13 +52,18 @@ impl Default for UserState {
     }
 }
 
-/// The part of a user's state that visible reachability depends on, in a fixed size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The part of a user's state that depends on neither the number of its connections nor of its registrations: what anybody sees
+/// is computed from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateSummary {
     /// When the user goes offline if no further event arrives; [`Timestamp::MIN`] if there was never a connect.
     pub live_until: Timestamp,
+    /// [`Presence::connected_at`].
+    pub connected_at: Option<Timestamp>,
     /// [`Presence::online_generation`].
     pub online_generation: Generation,
+    /// [`UserState::disclosure`].
+    pub disclosure: Disclosure,
     /// [`Registrations::announced_in`].
     pub announced_in: Option<Generation>,
     /// When the last live registration expires; [`Timestamp::MIN`] if there is none.
@@ -65,18 +74,13 @@ pub struct StateSummary {
     pub as_of: Timestamp,
 }
 
-impl StateSummary {
-    /// Whether the user was online, now or earlier, in this generation.
-    pub fn was_online_in(&self, generation: Generation) -> bool {
-        self.online_generation == generation && generation != Generation::default()
-    }
-}
-
 impl From<&UserState> for StateSummary {
     fn from(state: &UserState) -> Self {
         Self {
             live_until: state.presence.live_until(),
+            connected_at: state.presence.connected_at,
             online_generation: state.presence.online_generation,
+            disclosure: state.disclosure.clone(),
             announced_in: state.registrations.announced_in(),
             deliverable_until: state.registrations.deliverable_until(),
             revision: state.revision,
@@ -99,16 +103,78 @@ impl UserState {
         }
         let is_changed = has_news || creates_user || end_has_come;
         if is_changed {
-            self.written(now);
+            let is_seen = self.is_seen_online(now);
+            self.written(now, creates_user || is_seen);
         }
         is_changed
+    }
+
+    /// Lets others see the user again, if it is online and not invisible any more. Returns whether they do now and did not before.
+    fn is_seen_online(&mut self, now: Timestamp) -> bool {
+        let is_seen =
+            self.disclosure.hidden.is_some() && !self.disclosure.invisible && now < self.presence.live_until();
+        if is_seen {
+            self.disclosure.hidden = None;
+        }
+        is_seen
+    }
+
+    /// Shows others what the user wants to show. Creates the user with this sid if it does not exist. Returns whether a write is
+    /// needed.
+    pub fn disclose(&mut self, wish: &Disclose, sid: UserSid, now: Timestamp) -> bool {
+        let creates_user = self.sid.is_none();
+        if !creates_user && wish.is_already(&self.disclosure) {
+            return false;
+        }
+        if creates_user {
+            (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::OwnProfile));
+        }
+        let before = self.disclosure.clone();
+        let was_visible = |disclosure: &Disclosure| !disclosure.invisible;
+        if let Some(status) = &wish.status {
+            self.disclosure.status = status.clone();
+        }
+        let mut is_seen = creates_user;
+        match wish.invisible {
+            Some(true) if was_visible(&before) => {
+                // Those who were last told that the user is online must hear of it.
+                is_seen |= before.hidden.is_none() && self.as_of < self.presence.live_until();
+                let live_until = self.presence.live_until();
+                let last_active = StateSummary::from(&*self).last_active(now);
+                let hidden = before.hidden.unwrap_or(Hidden {
+                    online_generation: self.presence.online_generation,
+                    last_active: if now < live_until { Some(now) } else { last_active },
+                    status: None,
+                    revision: self.revision,
+                });
+                self.disclosure.hidden = Some(Hidden { status: before.status, ..hidden });
+                self.disclosure.invisible = true;
+            }
+            Some(false) if before.invisible => {
+                self.disclosure.invisible = false;
+                let status = before.hidden.and_then(|hidden| hidden.status);
+                if self.is_seen_online(now) {
+                    // For others this is a connect.
+                    self.presence.connected_at = self.presence.connected_at.max(Some(now));
+                }
+                is_seen |= self.disclosure.hidden.is_none() || status != self.disclosure.status;
+            }
+            Some(_) | None => is_seen |= was_visible(&self.disclosure) && before.status != self.disclosure.status,
+        }
+        self.written(now, is_seen);
+        true
+    }
+
+    /// The revision of the last write that others could see.
+    pub fn revision_for_others(&self) -> u64 {
+        self.disclosure.hidden.as_ref().map_or(self.revision, |hidden| hidden.revision)
     }
 
     /// Creates the user whom a REST request describes.
     pub fn create(&mut self, user: &User) {
         (self.sid, self.created_by) = (Some(user.sid), Some(ChangeReason::Profile));
         self.webhook_enabled = user.webhook_enabled;
-        self.written(user.date_created);
+        self.written(user.date_created, true);
     }
 
     /// Deletes the user: what is left is when that was.
@@ -118,20 +184,21 @@ impl UserState {
         self.deleted_at = self.deleted_at.max(Some(now)).max(heard);
         (self.sid, self.created_by, self.webhook_enabled) = (None, None, false);
         self.presence = Presence::default();
+        self.disclosure = Disclosure::default();
         self.registrations = Registrations::default();
-        self.written(now);
+        self.written(now, true);
     }
 
     /// Changes the user's profile, which is stored elsewhere.
     pub fn change_profile(&mut self, now: Timestamp) {
-        self.written(now);
+        self.written(now, true);
     }
 
     /// Announces the registrations in this generation. Returns whether a write is needed.
     pub fn announce(&mut self, generation: Generation, now: Timestamp) -> bool {
         let is_changed = self.registrations.announce(generation);
         if is_changed {
-            self.written(now);
+            self.written(now, true);
         }
         is_changed
     }
@@ -145,18 +212,22 @@ impl UserState {
         now: Timestamp,
     ) -> Option<BindingSid> {
         let gone = self.registrations.insert(sid, registration, announced_in);
-        self.written(now);
+        self.written(now, true);
         gone
     }
 
     /// Removes a device.
     pub fn remove_device(&mut self, sid: BindingSid, now: Timestamp) {
         self.registrations.remove(sid);
-        self.written(now);
+        self.written(now, true);
     }
 
-    fn written(&mut self, now: Timestamp) {
+    /// A write at this time. `is_seen`: others can see it too, even of a user of whom they see something else.
+    fn written(&mut self, now: Timestamp, is_seen: bool) {
         self.revision = next_revision(self.revision, now);
+        if let Some(hidden) = self.disclosure.hidden.as_mut().filter(|_| is_seen) {
+            hidden.revision = self.revision;
+        }
         self.as_of = self.as_of.max(now);
         self.deleted_at = self.deleted_at.filter(|at| now < at.plus(KEEP_DELETION));
     }

@@ -74,7 +74,8 @@ impl WebhookMessage {
             Notice::User(change) => {
                 let reasons = &change.reasons;
                 let existence = reasons.exists.as_ref().filter(|_| event == WebhookEvent::UserAdded);
-                let reason = existence.or(reasons.is_online.as_ref()).or(reasons.is_notifiable.as_ref())?.clone();
+                let reason = existence.or(reasons.is_online.as_ref()).or(reasons.is_notifiable.as_ref());
+                let reason = reason.or(reasons.status.as_ref())?.clone();
                 Self {
                     user: change.user.clone(),
                     user_sid: change.user_sid?,

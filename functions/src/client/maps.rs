@@ -8,6 +8,7 @@ use axum::routing::get;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::map::UserMap;
 use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::presence::view::UserView;
@@ -70,7 +71,10 @@ fn unavailable(error: &StoreError) -> FoundMap {
 async fn find(snapshots: &dyn UserSnapshots, clock: Clock, own: &User, map: &str) -> Result<FoundMap, StoreError> {
     Ok(match UserMap::asked_for(map, own.sid) {
         Some(UserMap::Info(user)) => match snapshots.user_snapshot(own.service_sid, &UserRef::Sid(user)).await? {
-            Some(snapshot) => FoundMap::User(Box::new(UserView::of(&snapshot, clock()))),
+            Some(snapshot) => {
+                let viewer = Viewer::at(&snapshot.user.identity, &own.identity);
+                FoundMap::User(Box::new(UserView::of(&snapshot, clock(), viewer)))
+            }
             None => FoundMap::Missing,
         },
         Some(UserMap::Conversations(user)) if user == own.sid => FoundMap::Conversations,
@@ -120,7 +124,8 @@ impl Named {
     /// The items, all with the sequence of the user: a client takes a change of an item only if it has a higher number.
     fn items(&self, base_url: &str) -> Vec<Item<'_>> {
         let Self::User(view) = self else { return vec![] };
-        let UserView { user, reachability, sequence, .. } = &**view;
+        let UserView { user, appearance, sequence, .. } = &**view;
+        let reachability = &appearance.reachability;
         let url = format!("{base_url}/v3/Maps/{}/Items", self.map().sid());
         let item = |key: &'static str, data| Item {
             key,

@@ -9,8 +9,9 @@ use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
+use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::map::UserMap;
-use reachability_domain::presence::snapshot::UserSnapshots;
+use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::view::UserView;
 use reachability_domain::sid::{MapSid, UserSid};
 use reachability_domain::time::Clock;
@@ -35,10 +36,8 @@ async fn fetch(
     request: ClientRequest,
 ) -> Result<Response, ApiError> {
     let user = request.segment("user")?.parse().map_err(|_| request.not_found())?;
-    show(
-        &request,
-        snapshots.user_snapshot(request.client.user.service, &user).await?.map(|it| UserView::of(&it, clock())),
-    )
+    let snapshot = snapshots.user_snapshot(request.client.user.service, &user).await?;
+    show(&request, snapshot.as_ref(), clock)
 }
 
 /// What a client may change. The vendor's clients send one of them.
@@ -78,11 +77,14 @@ async fn update(
     };
     let command = UpdateUser { user: own, profile, writer: Writer::Client };
     update_user(&*users, &*ids, clock, command).await?.ok_or_else(|| request.not_found())?;
-    show(&request, snapshots.user_snapshot(service, &request.own()).await?.map(|it| UserView::of(&it, clock())))
+    show(&request, snapshots.user_snapshot(service, &request.own()).await?.as_ref(), clock)
 }
 
-fn show(request: &ClientRequest, view: Option<UserView>) -> Result<Response, ApiError> {
-    let UserView { user, reachability, .. } = view.ok_or_else(|| request.not_found())?;
+fn show(request: &ClientRequest, snapshot: Option<&UserSnapshot>, clock: Clock) -> Result<Response, ApiError> {
+    let snapshot = snapshot.ok_or_else(|| request.not_found())?;
+    let viewer = Viewer::at(&snapshot.user.identity, &request.client.user.identity);
+    let UserView { user, appearance, .. } = UserView::of(snapshot, clock(), viewer);
+    let reachability = appearance.reachability;
     let map = UserMap::Info(user.sid).sid();
     let resource = UserResource {
         sid: user.sid,

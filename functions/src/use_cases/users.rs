@@ -5,6 +5,7 @@ use reachability_domain::directory::service::{Service, ServiceRef};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::ids::Ids;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
@@ -144,8 +145,8 @@ pub(crate) async fn fetch_user(
     };
     let found = snapshots.user_snapshot(service, user).await?;
     Ok(found.map(|UserSnapshot { configuration, user, state }| {
-        let reachability = Reachability::of(&configuration, state, clock());
-        (user, reachability)
+        let seen = Appearance::of(&configuration, state, clock(), Viewer::Other);
+        (user, seen.reachability)
     }))
 }
 
@@ -162,5 +163,6 @@ pub(crate) async fn read_reachability(
     let keys: Vec<UserKey> = users.iter().map(User::key).collect();
     let states = states.states(&keys).await?;
     let now = clock();
-    Ok(states.iter().map(|state| Reachability::of(&service.configuration, state, now)).collect())
+    let seen = |state| Appearance::of(&service.configuration, state, now, Viewer::Other).reachability;
+    Ok(states.iter().map(seen).collect())
 }

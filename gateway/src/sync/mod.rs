@@ -35,7 +35,7 @@ impl<'a> Item<'a> {
         [
             Self::FriendlyName(friendly_name.as_deref()),
             Self::Attributes(attributes),
-            Self::Reachability(view.reachability),
+            Self::Reachability(view.appearance.reachability),
         ]
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::appearance::Appearance;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::view::UserView;
 use reachability_domain::sid::{KeySid, ServiceSid, Sid, UserSid};
@@ -82,7 +83,8 @@ pub(crate) fn view(bits: u128, sequence: u64) -> UserView {
     let sid = UserSid::from_bits(bits);
     let user = User::new(sid, user(&format!("user-{bits}")), None, Timestamp::from_millis(0));
     let reachability = Reachability { online: Some(true), notifiable: None };
-    UserView { user, reachability, reachability_enabled: true, sequence }
+    let appearance = Appearance { reachability, revision: sequence, ..Appearance::default() };
+    UserView { user, appearance, reachability_enabled: true, sequence }
 }
 
 pub(crate) fn response(status: u16, body: &Value) -> Response {

@@ -11,7 +11,7 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
 use super::key::{Item, Key};
-use super::state::StoredState;
+use super::state::{self, StoredState};
 use super::store::DynamoStore;
 use super::table::{corrupt, document, incomplete};
 
@@ -44,6 +44,21 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
     (condition, Some(values).filter(|values| !values.is_empty()))
 }
 
+/// The expression that gives a state its next revision and time, with its values.
+pub(super) fn revision_of(next: &UserState) -> (String, Vec<(String, AttributeValue)>) {
+    let mut set = "SET rev = :next, as_of = :as_of".to_owned();
+    let mut values = vec![
+        (":next".to_owned(), AttributeValue::N(next.revision.to_string())),
+        (":as_of".to_owned(), AttributeValue::N(next.as_of.as_millis().to_string())),
+    ];
+    // What others see of the user has a revision of its own.
+    if let Some(hidden) = &next.disclosure.hidden {
+        set.push_str(", hid = :hid");
+        values.push((":hid".to_owned(), state::write(hidden).into()));
+    }
+    (set, values)
+}
+
 impl DynamoStore {
     pub(super) async fn state(&self, key: Key) -> Result<StoredState, StoreError> {
         self.table.item(key).await?.map(read_state).transpose().map(Option::unwrap_or_default)
@@ -70,14 +85,13 @@ impl DynamoStore {
         next: &UserState,
     ) -> Result<TransactWriteItem, StoreError> {
         let (condition, values) = unchanged(read);
+        let (set, written) = revision_of(next);
         let update = self
             .table
             .update(key)
-            .update_expression("SET rev = :next, as_of = :as_of")
+            .update_expression(set)
             .condition_expression(condition)
-            .set_expression_attribute_values(values)
-            .expression_attribute_values(":next", AttributeValue::N(next.revision.to_string()))
-            .expression_attribute_values(":as_of", AttributeValue::N(next.as_of.as_millis().to_string()));
+            .set_expression_attribute_values(Some(values.into_iter().flatten().chain(written).collect()));
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 

@@ -42,6 +42,8 @@ impl JoinUpdate {
         }
         let mut update = Self::default();
         update.conditions.push("attribute_exists(sid)".to_owned());
+        // A connect shows those again who were invisible before. Whoever still is looks as before.
+        update.conditions.push("(attribute_not_exists(hid) OR attribute_exists(inv))".to_owned());
         update.floor_is_before(earliest);
         let earliest = update.value(&earliest);
         update.conditions.push(format!("(attribute_not_exists(del) OR del < {earliest})"));
@@ -57,6 +59,8 @@ impl JoinUpdate {
         let mut update = Self::default();
         update.same("sid", before.sid.as_ref(), after.sid.as_ref());
         update.same("del", before.deleted_at.as_ref(), after.deleted_at.as_ref());
+        update.same("hid", before.disclosure.hidden.as_ref(), after.disclosure.hidden.as_ref());
+        update.same("inv", before.disclosure.invisible.then_some(&true), after.disclosure.invisible.then_some(&true));
         match (before.sid, after.sid) {
             (None, Some(_)) => {
                 if let Some(created_by) = &after.created_by {
@@ -130,6 +134,9 @@ impl JoinUpdate {
         self.greatest("as_of", &now, read.as_of > now);
         if let Some(last_active) = &said.last_active {
             self.greatest("active", last_active, read.presence.last_active > said.last_active);
+        }
+        if let Some(connected_at) = &said.connected_at {
+            self.greatest("seen", connected_at, read.presence.connected_at > said.connected_at);
         }
         if said.online_generation > Generation::default() {
             let is_ahead = read.presence.online_generation > said.online_generation;

@@ -6,7 +6,8 @@
 //! | `by`, `del` | [`UserState::created_by`], [`UserState::deleted_at`] |
 //! | `hook` | [`UserState::webhook_enabled`]; missing if it is false |
 //! | `rev`, `as_of` | [`UserState::revision`], [`UserState::as_of`] |
-//! | `gen`, `active` | the latest generation online, the latest event's time |
+//! | `gen`, `active`, `seen` | the latest generation online, the latest event's time, that of the latest connect |
+//! | `said`, `inv`, `hid` | [`UserState::disclosure`]: the status, whether the user is invisible, what others see instead |
 //! | `c` and a hash of an id | a live connection: the end of its lease |
 //! | `x` and a hash of an id | a connection with an end: its time, its reason and the disconnect, in binary |
 //! | `floor` | the latest disconnect of a connection that is forgotten |
@@ -88,7 +89,7 @@ impl StoredState {
         let mut stored = Self::default();
         let mut connections: BTreeMap<ConnectionKey, Connection> = BTreeMap::new();
         let mut online_generation = Generation::default();
-        let (mut last_active, mut floor) = (None, None);
+        let (mut last_active, mut connected_at, mut floor) = (None, None, None);
         let mut marks_of_deletion = Vec::new();
         let mut announced_in = None;
         let mut devices: BTreeMap<BindingSid, Registration> = BTreeMap::new();
@@ -103,6 +104,10 @@ impl StoredState {
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => online_generation = read(&name, value)?,
                 "active" => last_active = Some(read(&name, value)?),
+                "seen" => connected_at = Some(read(&name, value)?),
+                "said" => stored.state.disclosure.status = Some(read(&name, value)?),
+                "inv" => stored.state.disclosure.invisible = read(&name, value)?,
+                "hid" => stored.state.disclosure.hidden = Some(read(&name, value)?),
                 "floor" => floor = Some(read(&name, value)?),
                 "reg" => announced_in = Some(read(&name, value)?),
                 _ => {
@@ -126,15 +131,24 @@ impl StoredState {
             let ends = marks_of_deletion.iter().filter_map(|key| connections.get(key)?.ended);
             stored.state.deleted_at = stored.state.deleted_at.or(ends.map(|ending| ending.at).max());
         }
-        stored.state.presence = Presence { connections, online_generation, last_active, floor };
+        stored.state.presence = Presence { connections, online_generation, last_active, connected_at, floor };
         stored.state.registrations = Registrations::from_parts(announced_in, devices);
         Ok(stored)
     }
 
     /// All attributes except the key.
     pub(super) fn write(&self) -> HashMap<String, AttributeValue> {
-        let UserState { sid, created_by, webhook_enabled, presence, registrations, deleted_at, revision, as_of } =
-            &self.state;
+        let UserState {
+            sid,
+            created_by,
+            webhook_enabled,
+            presence,
+            disclosure,
+            registrations,
+            deleted_at,
+            revision,
+            as_of,
+        } = &self.state;
         let mut item = self.others.clone();
         let mut put = |name: String, value| item.insert(name, value);
         if *revision > 0 {
@@ -159,6 +173,18 @@ impl StoredState {
         }
         if let Some(last_active) = presence.last_active {
             put("active".to_owned(), write(&last_active));
+        }
+        if let Some(connected_at) = presence.connected_at {
+            put("seen".to_owned(), write(&connected_at));
+        }
+        if let Some(status) = &disclosure.status {
+            put("said".to_owned(), write(status));
+        }
+        if disclosure.invisible {
+            put("inv".to_owned(), write(&true));
+        }
+        if let Some(hidden) = &disclosure.hidden {
+            put("hid".to_owned(), write(hidden));
         }
         if let Some(floor) = presence.floor {
             put("floor".to_owned(), write(&floor));

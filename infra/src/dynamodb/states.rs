@@ -11,13 +11,14 @@ use futures_util::{StreamExt, stream};
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::items::{read_state, unchanged};
+use super::items::{read_state, revision_of, unchanged};
 use super::join::JoinUpdate;
 use super::key::{Key, user_of_state};
 use super::state::StoredState;
@@ -179,6 +180,26 @@ impl States for DynamoStore {
         joins.buffered(USERS_AT_ONCE).collect().await
     }
 
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+        let key = Key::state(user.service_sid, &user.identity);
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.state(key.clone()).await?;
+            let mut next = read.clone();
+            if !next.state.disclose(wish, user.sid, now) {
+                return Ok(next.state);
+            }
+            let mut put = vec![self.put_state(key.clone(), &read, &next)?];
+            if read.state.sid.is_none() {
+                put.push(self.put_profile(user)?);
+            }
+            if matches!(self.table.transact(put).await?, Transacted::Done) {
+                return Ok(next.state);
+            }
+            attempts.again().await?;
+        }
+    }
+
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
         let key = Key::state_of(user);
         let mut attempts = Attempts::default();
@@ -189,18 +210,18 @@ impl States for DynamoStore {
                 return Ok(());
             }
             let (condition, values) = unchanged(&read);
+            let (set, written) = revision_of(&next.state);
+            let values = values.into_iter().flatten().chain(written).collect();
             let update = self
                 .table
                 .client
                 .update_item()
                 .table_name(&self.table.name)
                 .set_key(Some(key.clone().attributes()))
-                .update_expression("SET reg = :reg, rev = :next, as_of = :as_of")
+                .update_expression(format!("{set}, reg = :reg"))
                 .condition_expression(condition)
-                .set_expression_attribute_values(values)
-                .expression_attribute_values(":reg", AttributeValue::N(generation.0.to_string()))
-                .expression_attribute_values(":next", AttributeValue::N(next.state.revision.to_string()))
-                .expression_attribute_values(":as_of", AttributeValue::N(next.state.as_of.as_millis().to_string()));
+                .set_expression_attribute_values(Some(values))
+                .expression_attribute_values(":reg", AttributeValue::N(generation.0.to_string()));
             if unless_refused(update.send().await)?.is_some() {
                 return Ok(());
             }

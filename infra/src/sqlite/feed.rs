@@ -14,7 +14,6 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::ports::{ChangeLog, LoggedChange, LoggedChanges, PositionGone};
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -96,6 +95,10 @@ impl Writer<'_> {
         entry: FeedEntry,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        if !entry.is_delivered() {
+            self.told.borrow_mut().push(entry);
+            return Ok(());
+        }
         let follow_ups = (!entry.follow_ups.is_empty()).then_some(&entry.follow_ups);
         let webhooks = (!entry.webhooks.is_empty()).then_some(&entry.webhooks);
         execute(
@@ -230,7 +233,7 @@ impl SqliteFeed {
                         webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
                         position: Some(id),
                         sequence: 0,
-                        read: Reachability::UNKNOWN,
+                        seen: None,
                     };
                     Ok(FeedRow { id, entry })
                 })

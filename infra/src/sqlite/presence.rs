@@ -15,7 +15,10 @@ use super::rows::read_document;
 use crate::older_ending::OlderEnding;
 
 /// What a value in today's form begins with.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// What it began with before the time of the latest connect was stored, as the last field.
+const WITHOUT_CONNECT: u8 = 1;
 
 /// Serializes the column.
 pub(super) fn write(presence: &Presence) -> Result<Vec<u8>, StoreError> {
@@ -27,6 +30,10 @@ pub(super) fn read(value: ValueRef<'_>) -> Result<Presence, StoreError> {
     match value {
         ValueRef::Blob([VERSION, presence @ ..]) => {
             postcard::from_bytes(presence).map_err(|error| StoreError::Corrupt(error.into()))
+        }
+        ValueRef::Blob([WITHOUT_CONNECT, presence @ ..]) => {
+            let with_none = [presence, &[0]].concat();
+            postcard::from_bytes(&with_none).map_err(|error| StoreError::Corrupt(error.into()))
         }
         ValueRef::Text(text) => {
             let text = std::str::from_utf8(text).map_err(|error| StoreError::Corrupt(error.into()))?;
@@ -74,6 +81,7 @@ impl From<Older> for Presence {
             online_generation: older.online_generation,
             last_active: older.last_active,
             floor: None,
+            connected_at: None,
         }
     }
 }
@@ -95,6 +103,7 @@ mod tests {
         let mut presence = Presence { online_generation: Generation(3), last_active: Some(at), ..Presence::default() };
         assert_eq!(read(ValueRef::Blob(&write(&presence).unwrap())).unwrap(), presence);
         presence.floor = Some(at);
+        presence.connected_at = Some(at);
         for n in 0..121 {
             let ended = (n > 99).then_some(Ending { at, reason: EndReason::ServerClosed, occurred_at: at });
             presence.connections.insert(id(n).key(), Connection { leased_until: Some(at), ended });
@@ -102,9 +111,18 @@ mod tests {
         let written = write(&presence).unwrap();
         assert_eq!(read(ValueRef::Blob(&written)).unwrap(), presence);
         assert!(written.len() < 2_600, "{} bytes of a full record", written.len());
-        for broken in [&written[..1], &written[..100], b"", &[2, 0, 0, 0, 0]] {
+        for broken in [&written[..1], &written[..100], b"", &[3, 0, 0, 0, 0, 0]] {
             assert!(read(ValueRef::Blob(broken)).is_err());
         }
+    }
+
+    #[test]
+    fn what_was_written_without_the_latest_connect_is_read() {
+        let presence = Presence { floor: Some(Timestamp::from_millis(7)), ..Presence::default() };
+        let mut written = write(&presence).unwrap();
+        assert_eq!(written.pop(), Some(0));
+        written[0] = WITHOUT_CONNECT;
+        assert_eq!(read(ValueRef::Blob(&written)).unwrap(), presence);
     }
 
     #[test]

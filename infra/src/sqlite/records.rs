@@ -3,6 +3,7 @@
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::change_reason::{ChangeReason, InvalidChangeReason};
+use reachability_domain::presence::disclosure::Disclosure;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
@@ -38,7 +39,7 @@ pub(super) fn read_state(
 
 /// The columns from which [`state`] reads.
 pub(super) const STATE: &str =
-    "revision, as_of, presence, registrations, user, created_by, deleted_at, states.webhook_enabled";
+    "revision, as_of, presence, registrations, user, created_by, deleted_at, states.webhook_enabled, disclosure";
 
 /// Reads a user's state from the columns [`STATE`], of which the first has this index.
 pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<UserState, StoreError>> {
@@ -50,6 +51,10 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<User
     let (presence, as_of) = (presence::read(row.get_ref(first + 2)?), row.get(first + 1)?);
     let (sid, deleted_at): (Option<Key<UserSid>>, Option<i64>) = (row.get(first + 4)?, row.get(first + 6)?);
     let webhook_enabled: Option<bool> = row.get(first + 7)?;
+    let disclosure = match row.get_ref(first + 8)? {
+        ValueRef::Null => Ok(Disclosure::default()),
+        _ => document(row, first + 8)?,
+    };
     let revision = row.get(first)?;
     // What does not parse is no error of SQLite's.
     let parse = || {
@@ -59,6 +64,7 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<User
             created_by: created_by.map_err(|error: InvalidChangeReason| StoreError::Corrupt(error.into()))?,
             webhook_enabled: webhook_enabled.unwrap_or(false),
             presence: presence?,
+            disclosure: disclosure?,
             registrations: registrations?,
             deleted_at: deleted_at.map(Timestamp::from_millis),
             revision,
@@ -78,13 +84,16 @@ pub(super) fn write_state(
     let presence = presence::write(&after.presence)?;
     let registrations = (after.registrations != Registrations::default()).then_some(&after.registrations);
     let registrations = registrations.map(write_document).transpose()?;
+    let disclosure = (after.disclosure != Disclosure::default()).then_some(&after.disclosure);
+    let disclosure = disclosure.map(write_document).transpose()?;
     execute(
         writer,
         "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at,
-         webhook_enabled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         webhook_enabled, disclosure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of, presence = excluded.presence,
          registrations = excluded.registrations, user = excluded.user, created_by = excluded.created_by,
-         deleted_at = excluded.deleted_at, webhook_enabled = excluded.webhook_enabled",
+         deleted_at = excluded.deleted_at, webhook_enabled = excluded.webhook_enabled,
+         disclosure = excluded.disclosure",
         params![
             Key(user.service),
             user.identity.as_str(),
@@ -96,6 +105,7 @@ pub(super) fn write_state(
             after.created_by.as_ref().map(ToString::to_string),
             after.deleted_at.map(Timestamp::as_millis),
             after.webhook_enabled.then_some(true),
+            disclosure,
         ],
     )?;
     // Most writes renew a lease: for them, the service is not read.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
@@ -77,6 +78,25 @@ impl States for SqliteStore {
             }
         }
         results
+    }
+
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+        let (user, wish) = (user.clone(), wish.clone());
+        self.write(move |writer| {
+            if writer.configuration(user.service_sid)?.is_none() {
+                return Err(StoreError::Missing);
+            }
+            let before = read_state(writer, user.service_sid, &user.identity)?;
+            let mut after = before.clone();
+            if after.disclose(&wish, user.sid, now) {
+                write_state(writer, &user.key(), &before, &after)?;
+            }
+            if before.sid.is_none() {
+                insert_user(writer, &user)?;
+            }
+            Ok(after)
+        })
+        .await
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

@@ -237,6 +237,7 @@ impl Driver {
             Done::Opened(Ok((opened, joined))) => {
                 self.place.know();
                 let client = Client::from(&opened.grant);
+                self.wire.belongs_to(&client.user.identity);
                 self.joined = Some(Box::new(OpenSession { joined, client, watches: vec![] }));
                 self.step(Input::Opened(Ok(opened)));
             }

@@ -13,7 +13,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::presence::at_commit::AtCommit;
 use reachability_domain::presence::change::{Notice, ProfileChange, Switch};
-use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::feed::{FeedEntry, Seen};
 use reachability_domain::presence::map::UserMap;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::{ServiceSid, UserSid};
@@ -73,7 +73,7 @@ struct Told {
 
 #[derive(Debug, Clone)]
 enum What {
-    Reachability(Watched, Reachability),
+    Reachability(Watched, Box<Seen>),
     Profile(Watched, Box<ProfileChange>),
     /// Nothing is known of anybody.
     SwitchedOff(ServiceSid),
@@ -187,9 +187,7 @@ impl Hub {
         let shard = &self.shards[shard];
         while let Some(told) = changes.recv().await {
             let heard = match &told.what {
-                What::Reachability(watched, reachability) => {
-                    shard.tell(*watched, &[Item::Reachability(*reachability)], &told).await
-                }
+                What::Reachability(watched, seen) => shard.tell_reachability(*watched, seen, &told).await,
                 What::Profile(watched, change) => {
                     let (was, is) = (&change.before, &change.profile);
                     let mut items = vec![];
@@ -219,11 +217,34 @@ impl Hub {
 }
 
 impl Shard {
+    /// Tells the watchers of a user how it is reachable now, as each of them sees it. Returns how many hear of it.
+    async fn tell_reachability(&self, watched: Watched, seen: &Seen, told: &Told) -> u64 {
+        let mut heard = 0;
+        for (sight, is_own) in [(&seen.by_others, false), (&seen.by_user, true)] {
+            if sight.is_reachability_changed {
+                let items = [Item::Reachability(sight.appearance.reachability)];
+                let told = Told { sequence: sight.sequence, ..told.clone() };
+                heard += self.tell_some(watched, &items, &told, |wire| wire.is_of(&seen.user.identity) == is_own).await;
+            }
+        }
+        heard
+    }
+
     /// Tells the watchers of a user what changed. Returns how many there are.
     async fn tell(&self, watched: Watched, items: &[Item<'_>], told: &Told) -> u64 {
+        self.tell_some(watched, items, told, |_| true).await
+    }
+
+    async fn tell_some(&self, watched: Watched, items: &[Item<'_>], told: &Told, hears: impl Fn(&Wire) -> bool) -> u64 {
         // Who comes later reads it.
-        let watchers: Vec<Arc<Wire>> =
-            self.lock().get(&watched).into_iter().flat_map(HashMap::values).cloned().collect();
+        let watchers: Vec<Arc<Wire>> = self
+            .lock()
+            .get(&watched)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .filter(|wire| hears(wire))
+            .cloned()
+            .collect();
         if watchers.is_empty() {
             return 0;
         }
@@ -249,22 +270,18 @@ impl Shard {
 impl AtCommit for Hub {
     fn committed(&self, entries: Vec<FeedEntry>) {
         let committed = Instant::now();
-        for FeedEntry { notice, sequence, read, .. } in entries {
+        for FeedEntry { notice, sequence, seen, .. } in entries {
+            if let Some(seen) = seen
+                && (seen.by_others.is_reachability_changed || seen.by_user.is_reachability_changed)
+            {
+                let (watched, at) = (Watched { service: seen.user.service, user: seen.sid }, seen.at);
+                self.hand_over(watched, Told { what: What::Reachability(watched, seen), sequence, at, committed });
+            }
             match notice {
-                None => {}
-                Some(Notice::User(change)) => {
-                    if let Some(user) = change.user_sid
-                        && change.before.reachability != change.after.reachability
-                    {
-                        let watched = Watched { service: change.user.service, user };
-                        // As a watcher reads it who comes now.
-                        let what = What::Reachability(watched, read);
-                        self.hand_over(watched, Told { what, sequence, at: change.at, committed });
-                    }
-                    if change.before.exists && !change.after.exists {
-                        let _ = self.others.send(Other::Deleted(change.user));
-                    }
+                Some(Notice::User(change)) if change.before.exists && !change.after.exists => {
+                    let _ = self.others.send(Other::Deleted(change.user));
                 }
+                Some(Notice::User(_)) | None => {}
                 Some(Notice::Profile(change)) => {
                     let watched = Watched { service: change.user.service, user: change.user_sid };
                     let at = change.at;

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
+use reachability_domain::identity::Identity;
 use reachability_gateway::twilsock::Cause;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -47,6 +48,8 @@ pub(super) struct Wire {
     pub(super) number: u64,
     stream: OwnedWriteHalf,
     is_text: AtomicBool,
+    /// Whose socket it is, once that is known.
+    user: OnceLock<Identity>,
     state: Mutex<State>,
     /// The socket's task.
     task: AtomicWaker,
@@ -76,6 +79,7 @@ impl Wire {
             number,
             stream: write,
             is_text: AtomicBool::new(false),
+            user: OnceLock::new(),
             state: Mutex::default(),
             task: AtomicWaker::new(),
         };
@@ -90,6 +94,17 @@ impl Wire {
     /// Remembers of which type the client's last message was.
     pub(super) fn set_text(&self, is_text: bool) {
         self.is_text.store(is_text, Ordering::Relaxed);
+    }
+
+    /// Whose socket it is.
+    pub(super) fn belongs_to(&self, user: &Identity) {
+        // A socket never becomes another user's.
+        let _ = self.user.set(user.clone());
+    }
+
+    /// Whether it is a socket of this user.
+    pub(super) fn is_of(&self, user: &Identity) -> bool {
+        self.user.get() == Some(user)
     }
 
     /// Sends what the client asked for, after everything else.

@@ -163,7 +163,7 @@ async fn maps_are_read_for_a_subscription(door: Door) {
             panic!("{found:?}")
         };
         assert_eq!((&first.user, &second.user, second), (&own, &bob, third));
-        assert_eq!(first.reachability, Reachability { online: Some(true), notifiable: None });
+        assert_eq!(first.appearance.reachability, Reachability { online: Some(true), notifiable: None });
         assert!(first.reachability_enabled);
     }
     let nobody = read_maps(&door.app, &super::client(1, "nobody"), &maps[..2]).await;

@@ -7,11 +7,11 @@ use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::change::Change;
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
@@ -83,7 +83,7 @@ fn dead(since: Option<Timestamp>) -> TokenState {
 async fn notifiable(store: &dyn States, user: &User, now: Timestamp) -> Option<bool> {
     let mut configuration = new_service(user.service_sid).configuration;
     configuration.set_reachability_enabled(true, NOW);
-    Reachability::of(&configuration, &state(store, user).await, now).notifiable
+    Appearance::of(&configuration, &state(store, user).await, now, Viewer::Other).reachability.notifiable
 }
 
 /// A user's stored bindings, after a check that the user's state has the same.

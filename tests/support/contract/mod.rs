@@ -23,10 +23,10 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::acceptance::Acceptance;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
@@ -160,7 +160,7 @@ async fn state(store: &dyn States, user: &User) -> UserState {
 async fn online(store: &dyn States, user: &User, now: Timestamp) -> Option<bool> {
     let mut configuration = new_service(user.service_sid).configuration;
     configuration.set_reachability_enabled(true, NOW);
-    Reachability::of(&configuration, &state(store, user).await, now).online
+    Appearance::of(&configuration, &state(store, user).await, now, Viewer::Other).reachability.online
 }
 
 async fn by_identity(store: &dyn Users, user: &User) -> Option<User> {

@@ -8,6 +8,7 @@ use reachability_domain::directory::ports::{Accounts, Users};
 use reachability_domain::directory::service::WebhookEvent;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::reachability::Reachability;
@@ -109,7 +110,10 @@ impl WebhookOutbox {
             Notice::Profile(change) => {
                 let user = UserRef::Sid(change.user_sid);
                 let snapshot = self.snapshots.user_snapshot(change.user.service, &user).await?;
-                snapshot.map(|it| (it.user, Reachability::of(&it.configuration, it.state, now)))
+                snapshot.map(|it| {
+                    let seen = Appearance::of(&it.configuration, it.state, now, Viewer::Other);
+                    (it.user, seen.reachability)
+                })
             }
             Notice::Service(_) => None,
         })

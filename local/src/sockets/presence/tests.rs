@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reachability_domain::directory::ports::Services;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::at_commit::AtCommit;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::connections::{Limits, Rules};
@@ -14,7 +15,6 @@ use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::sockets::{Socket, Sockets};
 use reachability_domain::presence::state::UserState;
 use reachability_domain::time::Timestamp;
@@ -103,7 +103,7 @@ impl Server {
 
     async fn online(&self, user: &UserKey, at: Timestamp) -> Option<bool> {
         let service = self.store.service(user.service).await.unwrap().unwrap();
-        Reachability::of(&service.configuration, &self.state(user).await, at).online
+        Appearance::of(&service.configuration, &self.state(user).await, at, Viewer::Other).reachability.online
     }
 
     async fn open(&self) -> Vec<Socket> {

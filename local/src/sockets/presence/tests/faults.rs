@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::ConnectionKey;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::Joined;
 use reachability_domain::store::StoreError;
@@ -72,6 +73,10 @@ impl States for Failing {
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         self.call(&self.joins, self.store.join(user, news, asked, now)).await
+    }
+
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+        self.store.disclose(user, wish, now).await
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {
