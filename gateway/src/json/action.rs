@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use reachability_domain::directory::access_token::Grant;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::secret::Secret;
 
 use crate::json::command::Command;
 use crate::json::input::RequestNumber;
-use crate::json::stand_in::Disclose;
 
 /// Something to do. Actions are done in their order.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::json::stand_in::PublicUser;
 
 /// The answer to a [`Command`](super::Command). All users are as the client's user sees them.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::disclosure::Disclose;
 use serde_json::{Map, Value};
 
 use crate::json::input::RequestNumber;
-use crate::json::stand_in::Disclose;
 
 /// What a client asks for. `presence` means that it wants to watch, from now on, the users in the answer: watch first, then
 /// read, so that no change is missed between. The watch has the number of the request.

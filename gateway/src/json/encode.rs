@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
 use serde::{Serialize, Serializer};
 
@@ -10,7 +11,6 @@ use crate::json::error::Failure;
 use crate::json::input::{Connected, RequestNumber};
 use crate::json::kinds::ServerKind;
 use crate::json::settings::Settings;
-use crate::json::stand_in::PublicUser;
 
 /// A message without an id.
 pub(crate) fn event(kind: ServerKind, body: &impl Serialize) -> Bytes {

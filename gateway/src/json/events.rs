@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
 use serde::Serialize;
 
 use crate::json::encode::event;
 use crate::json::kinds::ServerKind;
-use crate::json::stand_in::PublicUser;
 
 #[derive(Serialize)]
 struct Changed<'a> {

@@ -2,10 +2,10 @@
 
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::identity::ConnectionId;
+use reachability_domain::presence::public_user::PublicUser;
 use serde::{Deserialize, Serialize};
 
 use crate::json::answer::{Answer, CommandError};
-use crate::json::stand_in::PublicUser;
 use crate::session::{Cause, Opened, Refusal};
 
 /// The `id` of a request. No other request of the same client has it, so it names the watch that the request begins as well.

@@ -24,7 +24,6 @@ mod parts;
 mod read;
 pub mod session;
 pub mod settings;
-pub mod stand_in;
 
 pub use action::Action;
 pub use answer::{Answer, CommandError, PublicChannel};

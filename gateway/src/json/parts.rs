@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::public_user::PublicUser;
 use serde::Serialize;
 
 use crate::json::answer::{Answer, PublicChannel};
@@ -9,7 +10,6 @@ use crate::json::encode::{Nothing, ok};
 use crate::json::input::RequestNumber;
 use crate::json::kinds::ServerKind;
 use crate::json::settings::{MEMBERS_IN_CHANNEL, MEMBERS_IN_PART, PART_SIZE, USERS_IN_PART};
-use crate::json::stand_in::PublicUser;
 
 #[derive(Serialize)]
 struct OfUser<'a> {

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::presence::status::Status;
 use reachability_domain::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +19,6 @@ use crate::json::settings::{
     DEFAULT_CHANNELS, DEFAULT_USERS, MAX_CHANNELS, MAX_DEVICE, MAX_MEMBERS, MAX_MESSAGE, MAX_NUMBER, MAX_RESTORE,
     MAX_USERS, MAX_WATCHES, Settings,
 };
-use crate::json::stand_in::{Disclose, Status};
 
 /// A message from a client.
 pub(crate) struct Message<'a> {

@@ -1,8 +1,8 @@
 //! How long answers are told.
 
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::public_user::PublicUser;
 use reachability_gateway::json::settings::{MEMBERS_IN_CHANNEL, MEMBERS_IN_PART, PART_SIZE, USERS_IN_PART};
-use reachability_gateway::json::stand_in::PublicUser;
 use reachability_gateway::json::{Action, Answer, PublicChannel};
 use serde_json::{Value, json};
 

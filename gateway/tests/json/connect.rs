@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reachability_domain::directory::access_token::TokenError;
+use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::presence::status::Status;
 use reachability_domain::secret::Secret;
 use reachability_gateway::json::settings::MAX_MESSAGE;
-use reachability_gateway::json::stand_in::{Disclose, Status};
 use reachability_gateway::json::{Action, Closing, Input, Refusal, Settings};
 use reachability_gateway::session::Timing;
 use serde_json::{Value, json};

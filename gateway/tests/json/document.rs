@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use reachability_domain::presence::status::Status;
 use reachability_gateway::json::kinds::{ClientKind, ServerKind};
 use reachability_gateway::json::settings::*;
-use reachability_gateway::json::stand_in::Status;
 use reachability_gateway::json::{Action, Closing, FIELDS, Word};
 use serde_json::{Value, json};
 

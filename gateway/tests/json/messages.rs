@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_gateway::json::settings::{MAX_CHANNELS, MAX_MESSAGE, MAX_RESTORE, MAX_WATCHES};
-use reachability_gateway::json::stand_in::Disclose;
 use reachability_gateway::json::{
     ChannelData, ChannelName, Closing, Command, CommandError, Query, RequestNumber, RestoredWatch, Settings, Watched,
 };

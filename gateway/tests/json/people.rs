@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use reachability_domain::identity::Identity;
+use reachability_domain::presence::public_user::PublicUser;
+use reachability_domain::presence::status::Status;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::json::PublicChannel;
-use reachability_gateway::json::stand_in::{PublicUser, Status};
 use serde_json::value::RawValue;
 
 pub(crate) fn id(text: &str) -> Identity {

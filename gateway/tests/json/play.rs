@@ -5,9 +5,11 @@ use std::collections::{HashMap, VecDeque};
 
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::identity::ConnectionId;
+use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::presence::public_user::PublicUser;
+use reachability_domain::presence::status::Status;
 use reachability_domain::secret::Secret;
 use reachability_gateway::json::events::*;
-use reachability_gateway::json::stand_in::{Disclose, PublicUser, Status};
 use reachability_gateway::json::{
     Action, Answer, ChannelData, ChannelName, Command, CommandError, Connected, Input, Query, Refusal, RequestNumber,
     RestoredWatch, Session, Watched,
