@@ -26,7 +26,7 @@ pub enum Answer<'a> {
     Channels {
         /// The channels, in the order of the query, with their members.
         channels: Vec<PublicChannel<'a>>,
-        /// If they are watched: the members, each once.
+        /// The members, each once: all of them if they are watched.
         users: Vec<PublicUser<'a>>,
         /// The cursor of those after them; `None` if there are none.
         cursor: Option<String>,
@@ -37,7 +37,7 @@ pub enum Answer<'a> {
     Channel {
         /// The channel, with its members.
         channel: PublicChannel<'a>,
-        /// If it is watched: the members.
+        /// The members: all of them if they are watched.
         users: Vec<PublicUser<'a>>,
         /// Whether it was not there before.
         created: bool,

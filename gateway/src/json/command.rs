@@ -25,7 +25,8 @@ pub enum Command {
         channel: ChannelName,
         /// What the channel is made of if it is not there yet; `None`: the user is its only member.
         data: Option<ChannelData>,
-        /// Whether its members are to be watched, now and later ones.
+        /// Whether its members are to be watched, now and later ones. Otherwise at most
+        /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
         presence: bool,
     },
     /// New members of a channel. Answered with [`Answer::Members`](super::Answer::Members).
@@ -68,7 +69,8 @@ pub struct Query {
     pub cursor: Option<String>,
     /// How many at most; from 1 to the limit of the query.
     pub limit: usize,
-    /// Whether what is found is to be watched.
+    /// Whether the users that are found, or the members of the channels, are to be watched. Otherwise at most
+    /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
     pub presence: bool,
 }
 

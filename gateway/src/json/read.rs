@@ -199,7 +199,8 @@ fn restore(request: RequestNumber, fields: &Fields<'_>, settings: &Settings) -> 
         let message = format!("A socket has at most {MAX_WATCHES} watches");
         return Err(Failure::new(Word::LimitReached, message).with_limit(MAX_WATCHES));
     }
-    let (mut seen, mut users) = (HashSet::new(), 0);
+    let mut seen = HashSet::new();
+    let mut users: HashSet<Identity> = HashSet::new();
     let mut watches = Vec::with_capacity(entries.len());
     for Object(Entry { watch, users: list, channels }) in entries {
         if watch >= request.0 || !seen.insert(watch) {
@@ -207,13 +208,15 @@ fn restore(request: RequestNumber, fields: &Fields<'_>, settings: &Settings) -> 
         }
         let of = match (list, channels) {
             (Some(list), None) => {
-                users += list.len() as u64;
-                for (count, limit) in [(list.len() as u64, settings.users_per_watch), (users, settings.watched_users)] {
-                    if count > limit.into() {
-                        return Err(Failure::too_many_users(limit.into()));
-                    }
-                }
-                Watched::Users(identities(&list)?)
+                let few = |count: usize, most: u32| {
+                    let is_over = count as u64 > most.into();
+                    if is_over { Err(Failure::too_many_users(most.into())) } else { Ok(()) }
+                };
+                few(list.len(), settings.users_per_watch)?;
+                let list = identities(&list)?;
+                users.extend(list.iter().cloned());
+                few(users.len(), settings.watched_users)?;
+                Watched::Users(list)
             }
             (None, Some(channels)) if channels.len() as u64 <= MAX_CHANNELS => Watched::Channels(channels),
             (None, Some(_)) => {
@@ -229,11 +232,10 @@ fn restore(request: RequestNumber, fields: &Fields<'_>, settings: &Settings) -> 
 fn known(fields: &Fields<'_>, settings: &Settings) -> Result<HashMap<Identity, u64>, Failure> {
     let what = "an object with a revision for each identity";
     let known: HashMap<String, u64> = fields.read("known", what)?.unwrap_or_default();
-    if known.len() as u64 > settings.watched_users.into() {
-        return Err(Failure::too_many_users(settings.watched_users.into()));
-    }
     if known.values().any(|revision| *revision >= MAX_NUMBER) {
         return Err(Failure::field("known", format_args!("must be {what}")));
     }
-    known.iter().map(|(id, revision)| Ok((identity(id)?, *revision))).collect()
+    // Whoever is left out is told anyway.
+    let few = known.iter().take(usize::try_from(settings.watched_users).unwrap_or(usize::MAX));
+    few.map(|(id, revision)| Ok((identity(id)?, *revision))).collect()
 }

@@ -24,7 +24,7 @@ pub const MESSAGES_PER_SECOND: u32 = 200;
 
 /// The longest name of a device, in bytes.
 pub const MAX_DEVICE: usize = 64;
-/// The most users that a query without `presence` is answered with.
+/// The most users that a request without `presence` is answered with.
 pub const MAX_USERS: u64 = 100;
 /// How many users a query is answered with that does not say how many.
 pub const DEFAULT_USERS: u64 = 30;

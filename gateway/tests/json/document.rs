@@ -230,6 +230,7 @@ fn the_document_has_the_limits() {
         format!("| watched users of a socket | {watched_users}, a setting |"),
         format!("| channels of a watch | {MAX_CHANNELS} |"),
         format!("| users in an answer without `presence` | {MAX_USERS} |"),
+        format!("all of them with `presence`, up to {MAX_USERS} without"),
         format!("| members that a request adds or removes | {MAX_MEMBERS} |"),
         format!("| status | {} bytes |", Status::MAX_BYTES),
         format!("at most {} bytes; `null` or empty: none", Status::MAX_BYTES),

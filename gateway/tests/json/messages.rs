@@ -323,12 +323,21 @@ fn no_more_is_restored_than_could_be_watched() {
     };
     let users = |count: usize| (0..count).map(|n| format!("user-{n}")).collect::<Vec<_>>();
     assert_eq!(refused(json!([{"watch": 1, "users": users(4)}]), json!({})), ("too_many_users".to_owned(), json!(3)));
-    let two = json!([{"watch": 1, "users": users(3)}, {"watch": 2, "users": users(3)}]);
+    let others = ["a", "b", "c"];
+    let two = json!([{"watch": 1, "users": users(3)}, {"watch": 2, "users": others}]);
     assert_eq!(refused(two, json!({})), ("too_many_users".to_owned(), json!(5)));
-    let known: Value = users(6).into_iter().map(|user| (user, json!(1))).collect::<serde_json::Map<_, _>>().into();
-    assert_eq!(refused(json!([]), known), ("too_many_users".to_owned(), json!(5)));
     let watches: Vec<_> = (0..=MAX_WATCHES).map(|n| json!({"watch": n, "users": []})).collect();
     assert_eq!(refused(watches.into(), json!({})), ("limit_reached".to_owned(), json!(MAX_WATCHES)));
+
+    // A user counts once, in however many watches it is. What is known of more users than can be watched is forgotten.
+    let mut socket = Socket::open();
+    socket.settings = Settings { users_per_watch: 3, watched_users: 5, ..Settings::default() };
+    let watches: Vec<_> = (0..10).map(|n| json!({"watch": n, "users": users(3)})).collect();
+    let known: serde_json::Map<_, _> = users(6).into_iter().map(|user| (user, json!(1))).collect();
+    match command(&socket.send(&restore(5_000, &watches.into(), &known.into()))) {
+        Command::Restore { watches, known } => assert_eq!((watches.len(), known.len()), (10, 5)),
+        command => panic!("{command:?}"),
+    }
 
     // The most, with long names, is not too large a message.
     let mut socket = Socket::open();

@@ -152,7 +152,11 @@ fn script() -> Script {
         (
             8,
             Command::WatchChannel { channel: lunch_name(), data: Some(data), presence: false },
-            Ok(Answer::Channel { channel: lunch(&["jack", "jane"], "10:02:00"), users: vec![], created: true }),
+            Ok(Answer::Channel {
+                channel: lunch(&["jack", "jane"], "10:02:00"),
+                users: vec![jack(), invisible_jane()],
+                created: true,
+            }),
         ),
         (
             9,

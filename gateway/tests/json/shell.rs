@@ -230,18 +230,18 @@ impl Shell {
             }
             Command::Restore { watches, known } => {
                 assert!(watches.len() as u64 <= MAX_WATCHES && known.len() <= watched_users as usize);
-                let (mut numbers, mut users) = (HashSet::new(), 0);
+                let (mut numbers, mut users) = (HashSet::new(), HashSet::new());
                 for watch in watches {
                     assert!(watch.watch < request && numbers.insert(watch.watch));
                     match &watch.of {
                         Watched::Users(list) => {
                             assert!(list.len() <= users_per_watch as usize);
-                            users += list.len();
+                            users.extend(list);
                         }
                         Watched::Channels(channels) => assert!(channels.len() as u64 <= MAX_CHANNELS),
                     }
                 }
-                assert!(users <= watched_users as usize);
+                assert!(users.len() <= watched_users as usize);
             }
             Command::SetUser(_) | Command::WatchChannel { .. } | Command::Unwatch { .. } => {}
         }
