@@ -5,7 +5,7 @@ use std::time::Duration;
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::sid::Sid;
 use reachability_gateway::json::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
-use reachability_gateway::json::{Action, Command, CommandError, Input, Refusal};
+use reachability_gateway::json::{Action, Closing, Command, CommandError, Input, Refusal, RequestNumber};
 use serde_json::{Value, json};
 
 use crate::support::{MINUTE, SECOND, Socket, close, command, connect, only, sent, user};
@@ -119,7 +119,7 @@ fn a_new_token_must_be_valid_and_of_the_same_user() {
     }
     // The old token still ends the session.
     assert_eq!(sent(&socket.run_answering(60 * MINUTE - SECOND)).len(), 1);
-    assert_eq!(socket.run(SECOND), [close(reachability_gateway::json::Closing::TokenExpired)]);
+    assert_eq!(socket.run(SECOND), [close(Closing::TokenExpired)]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn no_more_than_four_requests_are_under_way() {
 }
 
 fn unwatch(watch: u64) -> Command {
-    Command::Unwatch { watch: reachability_gateway::json::RequestNumber(watch) }
+    Command::Unwatch { watch: RequestNumber(watch) }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use reachability_domain::presence::status::Status;
 use reachability_domain::secret::Secret;
 use reachability_gateway::json::events::*;
 use reachability_gateway::json::{
-    Action, Answer, ChannelData, ChannelName, Command, CommandError, Connected, Input, Query, Refusal, RequestNumber,
-    RestoredWatch, Session, Watched,
+    Action, Answer, ChannelData, ChannelName, Closing, Command, CommandError, Connected, Input, Query, Refusal,
+    RequestNumber, RestoredWatch, Session, Watched,
 };
 use serde_json::{Value, json};
 
@@ -283,7 +283,7 @@ fn the_examples_are_what_the_code_does() {
         if is_client {
             player.client(&message);
             if message["type"] == "close" {
-                assert_eq!(player.last, [Action::Goodbye, close(reachability_gateway::json::Closing::Goodbye)]);
+                assert_eq!(player.last, [Action::Goodbye, close(Closing::Goodbye)]);
             }
         } else {
             assert_eq!(player.server(message["type"].as_str().unwrap()), message.to_string());

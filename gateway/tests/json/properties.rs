@@ -13,10 +13,11 @@ use reachability_gateway::json::settings::{MAX_NUMBER, MAX_REQUESTS};
 use reachability_gateway::json::{Connected, Input, Session};
 use serde_json::json;
 
+use crate::happening::{Happening, happening, mutated};
 use crate::people::jane;
 use crate::play::examples;
-use crate::shell::{Happening, Shell, happening, mutated};
-use crate::support::{MINUTE, Socket, connect};
+use crate::shell::Shell;
+use crate::support::{MINUTE, Socket, connect, only};
 
 /// What clients send, and what nobody should: the corpus, and the examples of the document.
 pub(crate) fn corpus() -> &'static [(String, Vec<u8>)] {
@@ -76,7 +77,7 @@ proptest! {
         let mut socket = Socket::open();
         let (mut last, mut sent) = (1, vec![]);
         for number in numbers {
-            let answer = crate::support::only(&socket.send(&json!({"type": "ping", "id": number})));
+            let answer = only(&socket.send(&json!({"type": "ping", "id": number})));
             if number > last {
                 last = number;
                 sent.push(number);
