@@ -6,7 +6,7 @@ use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// The answer to a [`Command`](super::Command). All users are as the client's user sees them.
 #[derive(Debug, Clone)]
@@ -72,8 +72,8 @@ pub struct PublicChannel<'a> {
     pub members: Option<&'a [Identity]>,
     /// How many members it has.
     pub member_count: u64,
-    /// What the app keeps with it: a JSON object.
-    pub custom: &'a RawValue,
+    /// What the app keeps with it.
+    pub custom: &'a Map<String, Value>,
     /// Who created it; `null`: the owner.
     pub created_by: Option<&'a Identity>,
     /// When it was created.

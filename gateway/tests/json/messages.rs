@@ -5,7 +5,7 @@ use reachability_gateway::json::settings::{MAX_MESSAGE, MAX_RESTORE};
 use reachability_gateway::json::{Action, ChannelData, ChannelName, Closing, Command, Query, Settings};
 use serde_json::{Value, json};
 
-use crate::people::{id, ids};
+use crate::people::{id, ids, object};
 use crate::support::{Socket, close, command, connect, only};
 
 /// The command that a message is taken for.
@@ -198,10 +198,7 @@ fn a_channel_is_named_and_made_of_data() {
     };
     let watched = |data, presence| Command::WatchChannel { channel: general(), data, presence };
     assert_eq!(taken(&watch(json!({}))), watched(None, false));
-    let data = ChannelData {
-        members: ids(&["john", "jack"]),
-        custom: json!({"z": 1, "a": null}).as_object().unwrap().clone(),
-    };
+    let data = ChannelData { members: ids(&["john", "jack"]), custom: object(json!({"z": 1, "a": null})) };
     let command = taken(&watch(json!({"presence": true, "data": {"z": 1, "members": ["john", "jack"], "a": null}})));
     assert_eq!(command, watched(Some(data), true));
     assert_eq!(taken(&watch(json!({"data": {"members": null}}))), watched(Some(ChannelData::default()), false));

@@ -8,6 +8,7 @@ use reachability_domain::presence::status::Status;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::json::PublicChannel;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 pub(crate) fn id(text: &str) -> Identity {
     text.parse().unwrap()
@@ -29,6 +30,13 @@ fn kept<T>(value: T) -> &'static T {
 
 pub(crate) fn raw(json: &'static str) -> &'static RawValue {
     serde_json::from_str(json).unwrap()
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        value => panic!("{value}"),
+    }
 }
 
 fn status(text: &str) -> Option<&'static Status> {
@@ -95,7 +103,7 @@ pub(crate) fn general() -> PublicChannel<'static> {
         cid: "messaging:general",
         members: Some(kept(ids(&["jane", "joe"]))),
         member_count: 2,
-        custom: raw(r#"{"color":"green"}"#),
+        custom: kept(object(json!({"color": "green"}))),
         created_by: Some(kept(id("jane"))),
         created_at,
         updated_at: created_at,
@@ -110,7 +118,7 @@ pub(crate) fn lunch(members: &[&str], updated_at: &str) -> PublicChannel<'static
         cid: "messaging:lunch",
         members: Some(kept(ids(members))),
         member_count: members.len() as u64,
-        custom: raw(r#"{"color":"red"}"#),
+        custom: kept(object(json!({"color": "red"}))),
         created_at: at("10:02:00"),
         updated_at: at(updated_at),
         ..general()

@@ -16,7 +16,7 @@ use reachability_gateway::json::{
 };
 use serde_json::{Value, json};
 
-use crate::people::{at, general, id, ids, jack, jane, joe, john, john_eating, john_gone, lunch};
+use crate::people::{at, general, id, ids, jack, jane, joe, john, john_eating, john_gone, lunch, object};
 use crate::support::{MINUTE, Socket, close};
 
 pub(crate) const DOCUMENT: &str = include_str!("../../../docs/socket.md");
@@ -109,8 +109,7 @@ fn script() -> Script {
     let invisible_jane = || jane("", true, "10:00:00", 1_127_627_633_417);
     let lunch_name = || ChannelName { kind: "messaging".to_owned(), id: "lunch".to_owned() };
     let unwatch = |watch| Command::Unwatch { watch: RequestNumber(watch) };
-    let data =
-        ChannelData { members: ids(&["jane", "jack"]), custom: json!({"color": "red"}).as_object().unwrap().clone() };
+    let data = ChannelData { members: ids(&["jane", "jack"]), custom: object(json!({"color": "red"})) };
     let restored = [
         (2, Watched::Users(ids(&["john", "jack"]))),
         (7, Watched::Channels(vec!["messaging:general".to_owned(), "messaging:old".to_owned()])),
