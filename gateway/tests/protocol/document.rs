@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::presence::reachability::Reachability;
+use reachability_gateway::session::Timing;
 use reachability_gateway::sync::{Item, changed};
 use reachability_gateway::twilsock::settings::*;
 use reachability_gateway::twilsock::{Cause, Input, Refusal, Settings};
@@ -18,13 +19,13 @@ fn says(text: &str) {
 
 #[test]
 fn the_document_has_the_limits() {
-    let Settings { ping, answer, init_within, .. } = Settings::default();
+    let Timing { ping, answer, init_within } = Settings::default().timing;
     for row in [
         format!("| time until `init` | {} s |", init_within.as_secs()),
         format!("| header of a packet | {MAX_HEADER} bytes |"),
         format!("| payload of a packet | {MAX_PAYLOAD} bytes |"),
         format!("| `id` of a packet | {MAX_ID} bytes |"),
-        format!("| packets of a session | {FRAMES_AT_ONCE} at once, then {FRAMES_PER_SECOND} a second |"),
+        format!("parts of messages | {FRAMES_AT_ONCE} at once, then {FRAMES_PER_SECOND} a second |"),
         format!("| requests of a session under way | {MAX_REQUESTS} |"),
         format!(
             "| requests and new tokens of a session | {REQUESTS_AT_ONCE} at once, then {REQUESTS_PER_SECOND} a second |"
@@ -45,7 +46,7 @@ fn the_document_has_the_limits() {
         says(&row);
     }
     assert_eq!(EXPIRES_SOON, 3 * MINUTE);
-    assert_eq!(Settings::with_ping(Duration::MAX / 3).answer, Duration::from_secs(10));
+    assert_eq!(Timing::with_ping(Duration::MAX / 3).answer, Duration::from_secs(10));
 }
 
 #[test]
