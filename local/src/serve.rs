@@ -241,7 +241,8 @@ async fn greet(
         data_dir.path.display()
     );
     let protocol = settings.sockets.protocol();
-    let [ping, answer, grace] = [protocol.ping, protocol.answer, settings.rules().grace].map(|it| it.as_secs());
+    let [ping, answer, grace] =
+        [protocol.timing.ping, protocol.timing.answer, settings.rules().grace].map(|it| it.as_secs());
     let bound = ping + answer + grace;
     text = format!(
         "{text}  offline     at most {bound} s after a client is lost (ping {ping} s, answer {answer} s, grace {grace} s)\n"

@@ -10,6 +10,7 @@ use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
+use reachability_gateway::session::Timing;
 use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
@@ -172,11 +173,11 @@ impl SocketSettings {
             TokenExpiry::Packet => Expiry::Packet,
             TokenExpiry::Socket => Expiry::Socket,
         };
-        let settings = twilsock::Settings::with_ping(ping);
+        let timing = Timing::with_ping(ping);
         // In whole seconds, as everybody counts it.
-        let more = u64::from(settings.answer.subsec_nanos() > 0);
-        let answer = Duration::from_secs(settings.answer.as_secs() + more);
-        twilsock::Settings { answer, expiry, ..settings }
+        let more = u64::from(timing.answer.subsec_nanos() > 0);
+        let answer = Duration::from_secs(timing.answer.as_secs() + more);
+        twilsock::Settings { timing: Timing { answer, ..timing }, expiry, ..twilsock::Settings::default() }
     }
 
     pub(crate) fn restart_grace(&self) -> Duration {

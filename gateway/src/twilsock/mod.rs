@@ -6,7 +6,6 @@
 //! * [`codec`]: packets as bytes; `packet` has those that a server sends
 
 pub mod action;
-mod allowance;
 pub mod codec;
 pub mod input;
 mod open;
@@ -17,6 +16,8 @@ mod subscriptions;
 mod upstream;
 
 pub use action::{Action, Asked, UpstreamRequest};
-pub use input::{Cause, Input, Opened, Refusal, RequestNumber, Response};
+pub use input::{Input, RequestNumber, Response};
 pub use session::Session;
 pub use settings::{Expiry, Settings};
+
+pub use crate::session::{Cause, Opened, Refusal};

@@ -6,15 +6,16 @@ use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::session::Refusal;
+use crate::session::allowance::Allowance;
+use crate::session::life::Life;
+use crate::session::token::Token;
 use crate::twilsock::action::{Action, Asked};
-use crate::twilsock::allowance::Allowance;
 use crate::twilsock::codec::{Header, Packet};
-use crate::twilsock::input::{Refusal, RequestNumber, Response};
+use crate::twilsock::input::{RequestNumber, Response};
 use crate::twilsock::packet::{self, Status};
 use crate::twilsock::session::{Ids, reply};
-use crate::twilsock::settings::{
-    EXPIRES_SOON, MAX_REQUESTS, REQUEST_WITHIN, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings, UPDATE_WITHIN,
-};
+use crate::twilsock::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};
 use crate::twilsock::subscriptions::{self, Subscriptions};
 use crate::twilsock::upstream::{self, problem};
 
@@ -22,15 +23,8 @@ use crate::twilsock::upstream::{self, problem};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(crate) user: UserKey,
-    expires_at: Timestamp,
-    /// Whether the client was told that its token expires soon.
-    told_expiry: bool,
-    /// When the last packet came from the client.
-    heard_at: Timestamp,
-    /// When it was sent a ping, if nothing came from it since.
-    pinged_at: Option<Timestamp>,
-    /// Since when there have been as many requests as there may be: nothing may be read from the socket.
-    full_since: Option<Timestamp>,
+    token: Token,
+    life: Life,
     /// The id of the `update` whose token is being verified.
     update: Option<String>,
     requests: Vec<Request>,
@@ -52,11 +46,8 @@ impl Open {
     pub(crate) fn new(grant: Grant, now: Timestamp) -> Self {
         Self {
             user: grant.user,
-            expires_at: grant.expires_at,
-            told_expiry: false,
-            heard_at: now,
-            pinged_at: None,
-            full_since: None,
+            token: Token::new(grant.expires_at),
+            life: Life::new(now),
             update: None,
             requests: vec![],
             next_request: 0,
@@ -69,9 +60,7 @@ impl Open {
     }
 
     pub(crate) fn not_after(&mut self, now: Timestamp) {
-        self.heard_at = self.heard_at.min(now);
-        self.pinged_at = self.pinged_at.map(|at| at.min(now));
-        self.full_since = self.full_since.map(|at| at.min(now));
+        self.life.not_after(now);
     }
 
     /// A packet of the client other than `close`.
@@ -112,8 +101,7 @@ impl Open {
         let Some(id) = self.update.take() else { return vec![] };
         match result {
             Ok(grant) if grant.user == self.user => {
-                self.expires_at = grant.expires_at;
-                self.told_expiry = false;
+                self.token = Token::new(grant.expires_at);
                 let mut actions = vec![Action::Renewed(grant), reply(&id, &Status::OK)];
                 actions.extend(self.tell_expiry(ids, now));
                 actions
@@ -169,7 +157,7 @@ impl Open {
         self.next_request = self.next_request.wrapping_add(1);
         self.requests.push(Request { number, id, correlation_id });
         if self.requests.len() >= MAX_REQUESTS {
-            self.full_since = Some(now);
+            self.life.fill(now);
         }
         number
     }
@@ -182,10 +170,7 @@ impl Open {
             // An idle session holds no memory for requests.
             self.requests = vec![];
         }
-        if self.full_since.take().is_some() {
-            // Packets may have waited to be read.
-            self.hear(now);
-        }
+        self.life.make_room(now);
         Some((id, correlation_id))
     }
 
@@ -220,51 +205,34 @@ impl Open {
 
     /// When it expires, or a little later if another is coming in its place.
     pub(crate) fn ends_at(&self) -> Timestamp {
-        if self.update.is_some() { self.expires_at.plus(UPDATE_WITHIN) } else { self.expires_at }
+        self.token.ends_at(self.update.is_some())
     }
 
     /// The client is alive.
     pub(crate) fn hear(&mut self, now: Timestamp) {
-        self.heard_at = now;
-        self.pinged_at = None;
+        self.life.hear(now);
     }
 
     /// Whether nothing came since a ping, for too long.
     pub(crate) fn is_silent(&self, settings: &Settings, now: Timestamp) -> bool {
-        self.pinged_at.is_some() && self.life_due_at(settings) <= now
-    }
-
-    /// When to send a ping, or to end a session that does not answer one.
-    fn life_due_at(&self, settings: &Settings) -> Timestamp {
-        let due_at = self.pinged_at.map_or_else(|| self.heard_at.plus(settings.ping), |at| at.plus(settings.answer));
-        // A client is not silent while nothing is read from it.
-        self.full_since.map_or(due_at, |since| due_at.max(since.plus(REQUEST_WITHIN)))
-    }
-
-    fn expires_soon_at(&self) -> Timestamp {
-        let soon = i64::try_from(EXPIRES_SOON.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.expires_at.as_millis().saturating_sub(soon))
+        self.life.is_silent(&settings.timing, now)
     }
 
     /// Tells the client once that its token expires soon.
     pub(crate) fn tell_expiry(&mut self, ids: &mut Ids, now: Timestamp) -> Option<Action> {
-        let tells = !self.told_expiry && self.expires_soon_at() <= now;
-        self.told_expiry |= tells;
-        tells.then(|| Action::Send(packet::token_about_to_expire(&ids.next())))
+        self.token.tells(now).then(|| Action::Send(packet::token_about_to_expire(&ids.next())))
     }
 
     /// What is due, while the token has not expired and the client is not silent.
     pub(crate) fn tick(&mut self, settings: &Settings, ids: &mut Ids, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::from_iter(self.tell_expiry(ids, now));
-        if self.pinged_at.is_none() && self.life_due_at(settings) <= now {
-            self.pinged_at = Some(now);
+        if self.life.pings(&settings.timing, now) {
             actions.push(Action::Send(packet::ping(&ids.next())));
         }
         actions
     }
 
     pub(crate) fn due_at(&self, settings: &Settings) -> Timestamp {
-        let expiry = if self.told_expiry { self.ends_at() } else { self.expires_soon_at() };
-        self.life_due_at(settings).min(expiry)
+        self.life.due_at(&settings.timing).min(self.token.due_at(self.update.is_some()))
     }
 }

@@ -5,10 +5,11 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::session::allowance::Allowance;
+use crate::session::{Cause, Opened, Refusal};
 use crate::twilsock::action::Action;
-use crate::twilsock::allowance::Allowance;
 use crate::twilsock::codec::{self, Packet};
-use crate::twilsock::input::{Cause, Input, Opened, Refusal};
+use crate::twilsock::input::Input;
 use crate::twilsock::open::Open;
 use crate::twilsock::packet::{self, Status};
 use crate::twilsock::settings::{FRAMES_AT_ONCE, FRAMES_PER_SECOND, LINGER, OPEN_WITHIN, Settings};
@@ -94,7 +95,7 @@ impl Session {
     /// When [`Input::Tick`] is wanted; [`Timestamp::MAX`]: never. It changes with each step.
     pub fn due_at(&self, settings: &Settings) -> Timestamp {
         match &self.phase {
-            Phase::New { since } => since.plus(settings.init_within),
+            Phase::New { since } => since.plus(settings.timing.init_within),
             Phase::Opening { since, .. } => since.plus(OPEN_WITHIN),
             Phase::Open(open) => open.due_at(settings),
             Phase::Refused { since } => since.plus(LINGER),

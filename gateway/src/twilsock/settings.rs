@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::session::timing::Timing;
+pub use crate::session::timing::{EXPIRES_SOON, OPEN_WITHIN, REQUEST_WITHIN, RETRY_AFTER, UPDATE_WITHIN};
+
 /// The longest header of a packet from a client, in bytes.
 pub const MAX_HEADER: usize = 16 * 1024;
 /// The largest payload of a packet from a client, in bytes.
@@ -30,18 +33,8 @@ pub const FRAMES_AT_ONCE: u32 = 10_000;
 /// How many frames a second a client may send in the long run. One that sends more is cut.
 pub const FRAMES_PER_SECOND: u32 = 2_000;
 
-/// How long it is waited for what came of `init`: a client gives up by then.
-pub const OPEN_WITHIN: Duration = Duration::from_secs(30);
-/// How long a session with [`MAX_REQUESTS`] requests under way is not ended for silence: a client gives a request up by then.
-pub const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client that was refused has to close its socket.
 pub const LINGER: Duration = Duration::from_secs(3);
-/// How long before its token expires a client is told: the vendor documents three minutes.
-pub const EXPIRES_SOON: Duration = Duration::from_secs(180);
-/// How much longer a session may live than its token, while a new one is verified.
-pub const UPDATE_WITHIN: Duration = Duration::from_secs(5);
-/// How long a client that is over a limit of sockets waits before it tries again, at least.
-pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// By when a client should have heard of what it subscribed to. If it hears nothing, it asks again.
 pub const DELIVERY: Duration = Duration::from_secs(10);
 
@@ -58,40 +51,12 @@ pub enum Expiry {
 }
 
 /// Settings of all sessions of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// How long after the last packet from a client it is sent a ping.
-    pub ping: Duration,
-    /// How long it is waited for an answer to a ping, or for anything else from the client.
-    pub answer: Duration,
-    /// How long a new socket may take to send `init`.
-    pub init_within: Duration,
+    /// When a client counts as gone. A ping is a packet here, and `init` says who a client is.
+    pub timing: Timing,
     /// What a client is told when its token expires.
     pub expiry: Expiry,
     /// After how long clients ask for their subscriptions again, which heals what was lost; `None`: never.
     pub subscription_ttl: Option<Duration>,
-}
-
-impl Settings {
-    /// The settings with a ping after so long. The answer has 3/7 of it, and at most 10 s.
-    pub fn with_ping(ping: Duration) -> Self {
-        Self {
-            ping,
-            answer: (ping * 3 / 7).min(Duration::from_secs(10)),
-            init_within: Duration::from_secs(10),
-            expiry: Expiry::default(),
-            subscription_ttl: None,
-        }
-    }
-
-    /// How long after the last packet from a client its session ends, if nothing comes any more.
-    pub fn silence(&self) -> Duration {
-        self.ping.saturating_add(self.answer)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::with_ping(Duration::from_secs(14))
-    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::presence::reachability::Reachability;
+use reachability_gateway::session::Timing;
 use reachability_gateway::sync::{Item, changed};
 use reachability_gateway::twilsock::settings::*;
 use reachability_gateway::twilsock::{Cause, Input, Refusal, Settings};
@@ -18,7 +19,7 @@ fn says(text: &str) {
 
 #[test]
 fn the_document_has_the_limits() {
-    let Settings { ping, answer, init_within, .. } = Settings::default();
+    let Timing { ping, answer, init_within } = Settings::default().timing;
     for row in [
         format!("| time until `init` | {} s |", init_within.as_secs()),
         format!("| header of a packet | {MAX_HEADER} bytes |"),
@@ -45,7 +46,7 @@ fn the_document_has_the_limits() {
         says(&row);
     }
     assert_eq!(EXPIRES_SOON, 3 * MINUTE);
-    assert_eq!(Settings::with_ping(Duration::MAX / 3).answer, Duration::from_secs(10));
+    assert_eq!(Timing::with_ping(Duration::MAX / 3).answer, Duration::from_secs(10));
 }
 
 #[test]

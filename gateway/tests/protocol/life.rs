@@ -6,8 +6,9 @@ use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
+use reachability_gateway::session::Timing;
 use reachability_gateway::twilsock::settings::{FRAMES_AT_ONCE, MAX_REQUESTS, REQUESTS_AT_ONCE};
-use reachability_gateway::twilsock::{Action, Cause, Expiry, Input, Refusal, RequestNumber, Settings};
+use reachability_gateway::twilsock::{Action, Cause, Expiry, Input, Refusal, RequestNumber};
 use serde_json::{Value, json};
 
 use crate::support::{MINUTE, SECOND, Sent, Socket, bare, init, message, only, read, response, sent, update, user};
@@ -50,7 +51,7 @@ fn a_silent_client_is_pinged_and_closed() {
     let closed = [Action::Close { code: 1001, reason: "no-answer-to-ping" }];
     assert_eq!(socket.run(Duration::from_millis(1)), closed);
     assert_eq!(socket.run(60 * MINUTE), []);
-    assert_eq!(socket.settings.silence(), 20 * SECOND);
+    assert_eq!(socket.settings.timing.silence(), 20 * SECOND);
 }
 
 #[test]
@@ -73,8 +74,8 @@ fn whatever_the_client_sends_is_a_sign_of_life() {
 #[test]
 fn the_wait_for_an_answer_follows_the_ping() {
     for (ping, answer) in [(4_000, 1_714), (14_000, 6_000), (60_000, 10_000)] {
-        let settings = Settings::with_ping(Duration::from_millis(ping));
-        assert_eq!(settings.answer.as_millis(), answer);
+        let timing = Timing::with_ping(Duration::from_millis(ping));
+        assert_eq!(timing.answer.as_millis(), answer);
     }
 }
 

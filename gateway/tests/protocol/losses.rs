@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use reachability_domain::time::Timestamp;
+use reachability_gateway::session::Timing;
 use reachability_gateway::twilsock::{Action, Input, Opened, Session, Settings};
 
 use crate::support::{MINUTE, SECOND, Socket, bare, init};
@@ -52,17 +53,18 @@ struct Outcome {
 fn simulate(settings: &Settings, random: &mut Random) -> Outcome {
     let socket = Socket::new();
     let start = socket.now;
-    let time = settings.silence() * 4;
+    let time = settings.timing.silence() * 4;
     let end = start.plus(time);
     let (mut clients, mut events) = (vec![], BinaryHeap::new());
     for n in 0..LOST + LIVING {
-        let began = start.plus(random.duration(settings.silence()));
+        let began = start.plus(random.duration(settings.timing.silence()));
         let mut session = Session::new(began);
         session.step(settings, Input::Frame(&init("TM0")), began);
         let grant = socket.grant(&format!("user-{n}"), 60 * MINUTE);
         let opened = Opened { grant, continuation_token: String::new(), reissued: true };
         session.step(settings, Input::Opened(Ok(opened)), began);
-        let lost_at = (n < LOST).then(|| start.plus(settings.silence() + random.duration(settings.silence())));
+        let lost_at =
+            (n < LOST).then(|| start.plus(settings.timing.silence() + random.duration(settings.timing.silence())));
         events.push(Reverse((session.due_at(settings), n, Event::Due)));
         clients.push(Client { session, lost_at, closed_at: None });
     }
@@ -90,7 +92,7 @@ fn simulate(settings: &Settings, random: &mut Random) -> Outcome {
                 Action::Send(_) => {
                     frames += usize::from(client.lost_at.is_none());
                     // Some are as slow as they may be.
-                    let answers_at = now.plus(random.duration(settings.answer));
+                    let answers_at = now.plus(random.duration(settings.timing.answer));
                     events.push(Reverse((answers_at, n, Event::Answer)));
                 }
                 Action::Close { code: 1001, reason: "no-answer-to-ping" } => client.closed_at = Some(now),
@@ -108,7 +110,7 @@ fn simulate(settings: &Settings, random: &mut Random) -> Outcome {
 fn every_lost_client_is_found_in_time_and_no_other() {
     let mut random = Random(14);
     for (ping, grace, bound) in [(4, 4, 10), (14, 10, 30), (90, 20, 120)] {
-        let settings = Settings::with_ping(ping * SECOND);
+        let settings = Settings { timing: Timing::with_ping(ping * SECOND), ..Settings::default() };
         let Outcome { clients, time, frames, took, steps } = simulate(&settings, &mut random);
         let mut longest = Duration::ZERO;
         for (n, client) in clients.iter().enumerate() {

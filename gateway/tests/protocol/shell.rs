@@ -313,7 +313,7 @@ impl Shell {
             self.now = due_at.max(self.now);
             self.tick();
         }
-        let bound = OPEN_WITHIN.max(REQUEST_WITHIN + self.settings.answer).max(self.settings.silence());
+        let bound = OPEN_WITHIN.max(REQUEST_WITHIN + self.settings.timing.answer).max(self.settings.timing.silence());
         assert!(self.now.since(silent_since) <= bound, "{:?}", self.now.since(silent_since));
     }
 }

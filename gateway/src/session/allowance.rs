@@ -28,11 +28,27 @@ impl Allowance {
         }
         is_allowed
     }
+
+    /// How long it takes until one more is allowed; zero if it is now.
+    pub(crate) fn wait(&self, at_once: u32, per_second: u32) -> Duration {
+        let one = Duration::from_secs(1) / per_second;
+        (self.used + one).saturating_sub(one * at_once)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_how_long_to_wait() {
+        let mut allowance = Allowance::new(Timestamp::from_millis(0));
+        assert_eq!(allowance.wait(2, 20), Duration::ZERO);
+        while allowance.take(2, 20, Timestamp::from_millis(0)) {}
+        assert_eq!(allowance.wait(2, 20), Duration::from_millis(50));
+        assert!(!allowance.take(2, 20, Timestamp::from_millis(49)));
+        assert_eq!(allowance.wait(2, 20), Duration::from_millis(1));
+    }
 
     #[test]
     fn allows_so_many_at_once_and_so_many_a_second() {

@@ -1,0 +1,111 @@
+//! What clients ask for.
+
+use std::collections::HashMap;
+
+use reachability_domain::identity::Identity;
+use reachability_domain::presence::disclosure::Disclose;
+use serde_json::{Map, Value};
+
+use crate::json::input::RequestNumber;
+
+/// What a client asks for. `presence` means that it wants to watch, from now on, the users in the answer: watch first, then
+/// read, so that no change is missed between. The watch has the number of the request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Show something else of its user. Answered with [`Answer::User`](super::Answer::User).
+    SetUser(Disclose),
+    /// Users that a filter matches. Answered with [`Answer::Users`](super::Answer::Users).
+    QueryUsers(Query),
+    /// Channels of which the user is a member, and that a filter matches. Answered with
+    /// [`Answer::Channels`](super::Answer::Channels).
+    QueryChannels(Query),
+    /// A channel. Answered with [`Answer::Channel`](super::Answer::Channel).
+    WatchChannel {
+        /// The channel.
+        channel: ChannelName,
+        /// What the channel is made of if it is not there yet; `None`: the user is its only member.
+        data: Option<ChannelData>,
+        /// Whether its members are to be watched, now and later ones. Otherwise at most
+        /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
+        presence: bool,
+    },
+    /// New members of a channel. Answered with [`Answer::Members`](super::Answer::Members).
+    AddMembers {
+        /// The channel.
+        channel: ChannelName,
+        /// At most [`MAX_MEMBERS`](super::settings::MAX_MEMBERS).
+        members: Vec<Identity>,
+    },
+    /// Members of a channel who are none any more. Answered with [`Answer::Members`](super::Answer::Members).
+    RemoveMembers {
+        /// The channel.
+        channel: ChannelName,
+        /// At most [`MAX_MEMBERS`](super::settings::MAX_MEMBERS).
+        members: Vec<Identity>,
+    },
+    /// The end of a watch. Answered with [`Answer::Unwatched`](super::Answer::Unwatched), also if there is no such watch.
+    Unwatch {
+        /// The watch.
+        watch: RequestNumber,
+    },
+    /// The watches of an earlier socket. Answered with [`Answer::Restored`](super::Answer::Restored).
+    Restore {
+        /// The watches, each once, at most [`MAX_WATCHES`](super::settings::MAX_WATCHES). What they have is added to a watch
+        /// that is there already.
+        watches: Vec<RestoredWatch>,
+        /// The revision that the client has of each user it knows.
+        known: HashMap<Identity, u64>,
+    },
+}
+
+/// A query. The filter, the sort and the cursor are the domain's to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// The filter; an empty object if the client sent none.
+    pub filter: Value,
+    /// The sort; [`Value::Null`] if the client sent none.
+    pub sort: Value,
+    /// The cursor of an earlier answer.
+    pub cursor: Option<String>,
+    /// How many at most; from 1 to the limit of the query.
+    pub limit: usize,
+    /// Whether the users that are found, or the members of the channels, are to be watched. Otherwise at most
+    /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
+    pub presence: bool,
+}
+
+/// A channel, as a client names it. The domain says whether it can be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelName {
+    /// The type.
+    pub kind: String,
+    /// The id.
+    pub id: String,
+}
+
+/// What a new channel is made of.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ChannelData {
+    /// Its members, besides the user who creates it.
+    pub members: Vec<Identity>,
+    /// All other fields.
+    pub custom: Map<String, Value>,
+}
+
+/// A watch of an earlier socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredWatch {
+    /// The request that began it.
+    pub watch: RequestNumber,
+    /// Whom it watched.
+    pub of: Watched,
+}
+
+/// Whom a watch watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// These users.
+    Users(Vec<Identity>),
+    /// The members of these channels, named `type:id`; at most [`MAX_CHANNELS`](super::settings::MAX_CHANNELS).
+    Channels(Vec<String>),
+}
