@@ -14,6 +14,7 @@
 //! depends on none of its siblings.
 
 mod bindings;
+mod channels;
 mod credentials;
 mod database;
 mod directory;
