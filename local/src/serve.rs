@@ -107,7 +107,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         public_url: settings.public_url.clone(),
         clock: clock::now,
     };
-    let app = App::new(ports, account);
+    let app = App::new(ports.clone(), account);
+    let of_clients = ports;
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: None,
@@ -161,9 +162,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let ended = presence::end_earlier(&*store, &of_earlier).await?;
     let (presence, of_sockets) = Presence::start(store.clone(), of_sockets);
     hub.start(hub_tasks, registry.clone(), presence.clone(), metrics.clone());
-    let protocol = settings.sockets.protocol();
-    let sockets =
-        Sockets::new(protocol, registry, hub, presence.clone(), app.clone(), Arc::new(Uuids), metrics.clone());
+    let protocols = settings.sockets.protocols();
+    let app_of_clients = (app.clone(), of_clients);
+    let sockets = Sockets::new(protocols, registry, hub, presence.clone(), app_of_clients, metrics.clone());
 
     greet(&mut data_dir, &app, &settings, address).await?;
     if ended > 0 {
@@ -240,9 +241,8 @@ async fn greet(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
         data_dir.path.display()
     );
-    let protocol = settings.sockets.protocol();
-    let [ping, answer, grace] =
-        [protocol.timing.ping, protocol.timing.answer, settings.rules().grace].map(|it| it.as_secs());
+    let timing = settings.sockets.protocols().twilsock.timing;
+    let [ping, answer, grace] = [timing.ping, timing.answer, settings.rules().grace].map(|it| it.as_secs());
     let bound = ping + answer + grace;
     text = format!(
         "{text}  offline     at most {bound} s after a client is lost (ping {ping} s, answer {answer} s, grace {grace} s)\n"

@@ -6,8 +6,10 @@ mod frames;
 mod hub;
 mod open;
 pub(crate) mod presence;
+mod protocol;
 mod registry;
 mod requests;
+mod twilsock;
 mod upgrade;
 mod wire;
 
@@ -19,9 +21,9 @@ use axum::Router;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
 use reachability_domain::time::Timestamp;
-use reachability_functions::app::App;
+use reachability_functions::app::{App, Ports};
 use reachability_functions::client;
-use reachability_gateway::twilsock::{Cause, Settings};
+use reachability_gateway::session::Cause;
 use reachability_infra::clock;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -44,6 +46,13 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// How long that may take then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// Settings of the protocols.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) twilsock: reachability_gateway::twilsock::Settings,
+    pub(crate) json: reachability_gateway::json::Settings,
+}
+
 /// What sockets need.
 pub(crate) struct Sockets {
     settings: Settings,
@@ -51,6 +60,7 @@ pub(crate) struct Sockets {
     hub: Arc<Hub>,
     presence: Presence,
     app: App,
+    ports: Ports,
     router: Router,
     ids: Arc<dyn Ids>,
     metrics: Arc<dyn Metrics>,
@@ -65,8 +75,7 @@ impl Sockets {
         registry: Arc<Registry>,
         hub: Arc<Hub>,
         presence: Presence,
-        app: App,
-        ids: Arc<dyn Ids>,
+        (app, ports): (App, Ports),
         metrics: Arc<dyn Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -76,7 +85,8 @@ impl Sockets {
             presence,
             router: client::router(app.clone()),
             app,
-            ids,
+            ids: ports.ids.clone(),
+            ports,
             metrics,
             numbers: AtomicU64::default(),
             started: Instant::now(),

@@ -18,6 +18,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use reachability_functions::malformed_request;
+use reachability_gateway::twilsock;
 use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -90,7 +91,7 @@ impl Doors {
                 Ok(upgraded) => {
                     if let Some((stream, early)) = taken(upgraded) {
                         // As a task of its own, which is smaller than this one.
-                        tokio::spawn(driver::run(sockets, stream, early, place));
+                        tokio::spawn(driver::run::<twilsock::Session>(sockets, stream, early, place));
                     }
                 }
                 Err(error) => debug!(%error, "a connection did not become a socket"),
