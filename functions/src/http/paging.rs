@@ -1,5 +1,7 @@
 //! Lists in pages. The vendor's helper libraries get from page to page by absolute URLs, which they follow unchanged.
 
+mod cursor;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
@@ -7,6 +9,7 @@ use reachability_domain::sid::Sid;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+pub(crate) use self::cursor::CursorListing;
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 

@@ -5,6 +5,7 @@ use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::change_reason::{ChangeReason, InvalidChangeReason};
 use reachability_domain::presence::disclosure::Disclosure;
 use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::search::looks_online;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::registration::Registrations;
@@ -108,9 +109,16 @@ pub(super) fn write_state(
             disclosure,
         ],
     )?;
-    // Most writes renew a lease: for them, the service is not read.
-    if FeedEntry::is_possible(before, after)
-        && let Some(configuration) = writer.configuration(user.service)?
+    // Most writes renew a lease: for them, the service is not read, nor the index of who is online written.
+    if !FeedEntry::is_possible(before, after) {
+        return Ok(());
+    }
+    let is_online = looks_online(after);
+    if looks_online(before) != is_online {
+        let update = "UPDATE states SET shown_online = ?3 WHERE service = ?1 AND identity = ?2";
+        execute(writer, update, params![Key(user.service), user.identity.as_str(), is_online.then_some(1)])?;
+    }
+    if let Some(configuration) = writer.configuration(user.service)?
         && let Some(entry) = FeedEntry::of_state(user, &configuration, before, after)
     {
         writer.tell(user.service, Some(&user.identity), entry, after.as_of)?;

@@ -1,22 +1,19 @@
-//! Users: their profiles, alone and with the rest of what is known of them.
+//! Users' profiles.
 
 use async_trait::async_trait;
-use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::feed::FeedEntry;
-use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::records::{STATE, delete_binding, insert_user, read_state, state, write_state};
-use rusqlite::{Connection, Row, ToSql};
-use serde::Deserialize;
+use rusqlite::ToSql;
 
-use super::rows::{Key, Rows, document, find, write_document};
+use super::records::{delete_binding, insert_user, read_state, write_state};
+use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
 
 /// Selects a user by its sid.
@@ -90,76 +87,5 @@ impl Users for SqliteStore {
             Ok(true)
         })
         .await
-    }
-}
-
-/// Selects a user with its service and its state, by the column in the condition.
-fn select(condition: &str) -> String {
-    // The state names the user, which spares the look into the index of identities.
-    format!(
-        "SELECT services.version, services.document, users.version, users.document, {STATE}
-         FROM services JOIN states ON states.service = services.sid
-         JOIN users ON users.service = services.sid AND users.sid = states.user AND users.identity = states.identity
-         WHERE services.sid = ?1 AND {condition} = ?2"
-    )
-}
-
-#[async_trait]
-impl UserSnapshots for SqliteStore {
-    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
-        let (condition, named): (_, &dyn ToSql) = match user {
-            UserRef::Sid(sid) => ("users.sid", &Key(*sid)),
-            UserRef::Identity(identity) => ("states.identity", &identity.as_str()),
-        };
-        let select = select(condition);
-        let snapshot = |row: &Row<'_>| {
-            let version: u64 = row.get(0)?;
-            let configuration = match self.database.services.get(&service) {
-                Ok(known) if known.version == version => Ok(known.configuration),
-                _ => document(row, 1)?.map(|Configured { configuration }| configuration),
-            };
-            let (version, user, state) = (row.get(2)?, document(row, 3)?, state(row, 4)?);
-            let parse = || {
-                let user = User { version, ..user? };
-                Ok(UserSnapshot { configuration: configuration?, user, state: (&state?).into() })
-            };
-            Ok(parse())
-        };
-        let find = |connection: &Connection| find(connection, &select, [&Key(service), named], snapshot)?.transpose();
-        self.database.look_up(find)
-    }
-}
-
-/// The part of a service's document that a snapshot needs.
-#[derive(Deserialize)]
-struct Configured {
-    configuration: Configuration,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sqlite::database::Database;
-
-    #[tokio::test]
-    async fn a_snapshot_is_looked_up_by_keys_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("test.db")).unwrap();
-        for condition in ["users.sid", "states.identity"] {
-            let explain = format!("EXPLAIN QUERY PLAN {}", select(condition));
-            let plan = database.look_up(|connection| {
-                let mut statement = connection.prepare(&explain).unwrap();
-                let steps = statement.query_map([[0_u8; 16], [0_u8; 16]], |row| row.get::<_, String>(3)).unwrap();
-                Ok(steps.collect::<Result<Vec<_>, _>>().unwrap())
-            });
-            let plan = plan.unwrap();
-            assert_eq!(plan.len(), 3, "{plan:?}");
-            for (table, key) in
-                [("services", "(sid=?)"), ("users", "(service=? AND sid=?)"), ("states", "(service=? AND identity=?)")]
-            {
-                let step = format!("SEARCH {table} USING PRIMARY KEY {key}");
-                assert!(plan.contains(&step), "{plan:?}");
-            }
-        }
     }
 }
