@@ -20,6 +20,8 @@ pub enum Input<'a> {
     Text(&'a [u8]),
     /// The client sent a WebSocket message of type binary.
     Binary,
+    /// The client sent a ping or a pong of WebSocket, or a part of a message. It counts like a message.
+    NoMessage,
     /// The client began a WebSocket message that is larger than [`Session::max_message`](super::Session::max_message).
     TooLarge,
     /// What came of [`Action::Open`](super::Action::Open).

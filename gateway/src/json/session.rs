@@ -57,6 +57,7 @@ impl Session {
         match (input, &mut self.phase) {
             (_, Phase::Closed) => vec![],
             (Input::Text(message), _) => self.message(settings, message, now),
+            (Input::NoMessage, _) => self.no_message(now),
             (Input::Binary, _) => self.close(Closing::NotText),
             (Input::TooLarge, _) => self.close(Closing::TooLarge),
             (Input::Opened(result), Phase::Opening { connect, said_goodbye, .. }) => {
@@ -132,6 +133,14 @@ impl Session {
             Phase::Open(open) => open.not_after(now),
             Phase::Closed => {}
         }
+    }
+
+    fn no_message(&mut self, now: Timestamp) -> Vec<Action> {
+        if !self.messages.take(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, now) {
+            return self.close(Closing::TooManyMessages);
+        }
+        self.hear(now);
+        vec![]
     }
 
     fn message(&mut self, settings: &Settings, bytes: &[u8], now: Timestamp) -> Vec<Action> {

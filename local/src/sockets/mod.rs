@@ -1,9 +1,11 @@
-//! The sockets of clients: WebSockets on the listener's port, at [`PATH`].
+//! The sockets of clients: WebSockets on the listener's port, at [`PATH`] and at [`json::PATH`].
 
 mod deletions;
 mod driver;
+mod fan_out;
 mod frames;
 mod hub;
+pub(crate) mod json;
 mod open;
 pub(crate) mod presence;
 mod protocol;
@@ -34,7 +36,7 @@ use self::presence::Presence;
 pub(crate) use self::registry::{Limits, Registry};
 pub(crate) use self::upgrade::{Doors, Io, Lent};
 
-/// Where clients open their sockets.
+/// Where the vendor's clients open their sockets.
 pub(crate) const PATH: &str = "/v3/wsconnect";
 
 /// Over how long the closes of all sockets are spread when the server stops: their clients come back as spread out.
@@ -58,6 +60,7 @@ pub(crate) struct Sockets {
     settings: Settings,
     registry: Arc<Registry>,
     hub: Arc<Hub>,
+    json_hub: Arc<json::Hub>,
     presence: Presence,
     app: App,
     ports: Ports,
@@ -81,6 +84,7 @@ impl Sockets {
         Arc::new(Self {
             settings,
             registry,
+            json_hub: hub.json.clone(),
             hub,
             presence,
             router: client::router(app.clone()),
