@@ -41,7 +41,10 @@ async fn set(setup: &Setup, identity: &str, form: &str) {
     setup.client.post(&format!("/v1/Services/{}/Users/{identity}", setup.service), form).await;
 }
 
-/// A user, as the owner sees it.
+/// A user, as the owner sees it, without what clients are not shown.
 async fn presence(setup: &Setup, identity: &str) -> Value {
-    setup.client.get(&format!("/v1/Services/{}/Presence/{identity}", setup.service)).await
+    let mut user = setup.client.get(&format!("/v1/Services/{}/Presence/{identity}", setup.service)).await;
+    let fields = user.as_object_mut().expect("a user");
+    fields.retain(|name, _| !["connections", "url"].contains(&name.as_str()));
+    user
 }

@@ -76,6 +76,14 @@ impl JsonSocket {
     pub async fn connect(address: &str) -> Result<Self, u16> {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).unwrap();
+        Self::over(stream).await
+    }
+
+    /// Opens a socket over a connection.
+    ///
+    /// # Errors
+    /// The status, if it is refused; 0 if the connection ends.
+    pub async fn over(stream: TcpStream) -> Result<Self, u16> {
         let config = WebSocketConfig::default().read_buffer_size(1_024).write_buffer_size(0);
         match client_async_with_config(format!("ws://reachability.test{PATH}"), stream, Some(config)).await {
             Ok((socket, _)) => {

@@ -68,6 +68,7 @@ async fn the_members_of_a_channel_are_watched_as_they_come_and_go() {
     // Its watches end with the channel, and the others do not.
     setup.client.delete(&format!("/v1/Services/{}/Channels/messaging/general", setup.service)).await;
     assert_eq!(jane.event("channel.deleted").await["cid"], "messaging:general");
+    john.until("jack", Some(false)).await;
     assert_eq!(john.event("channel.deleted").await["cid"], "messaging:general");
     john.ask("set_user", json!({"status": "there"})).await.ok();
     assert_eq!(jane.event("user.presence.changed").await["user"]["status"], "there");

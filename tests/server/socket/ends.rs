@@ -83,8 +83,8 @@ async fn who_is_gone_is_offline() {
     drop(broken);
     jane.until("broken", Some(false)).await;
     short.event("token.expiring").await;
-    assert_eq!(short.end().await, closed(4401, "token_expired"));
-    jane.until("short", Some(false)).await;
+    let (ended, _) = tokio::join!(short.end(), jane.until("short", Some(false)));
+    assert_eq!(ended, closed(4401, "token_expired"));
     // Nothing was awaited of it, so it answered nothing.
     assert_eq!(frozen.end().await, closed(4408, "no_answer"));
 }

@@ -75,6 +75,8 @@ impl Protocol for Session {
     }
 
     fn take(driver: &mut Driver<Self>, event: Event<'_>) {
+        // All that is sent is text, whatever the client sends.
+        driver.wire.set_text(true);
         driver.step(match event {
             Event::Message { is_text: true, payload } => Input::Text(payload),
             Event::Message { is_text: false, .. } | Event::Violation(Violation::NotUtf8) => Input::Binary,
@@ -94,8 +96,6 @@ impl Protocol for Session {
                     (sockets.json_hub.clone(), sockets.settings.json, sockets.metrics.clone());
                 let watches = Watches::new(hub, driver.wire.clone(), socket.user.clone(), settings, metrics);
                 let connection = socket.connection.clone();
-                // All that is told is text, whatever the client said last.
-                driver.wire.set_text(true);
                 driver.opened(joined, Arc::new(watches));
                 let user = PublicUser::of(&view, Viewer::User);
                 driver.step(Input::Opened(Ok(Connected { opened, connection, user })));
