@@ -124,12 +124,14 @@ async fn a_renewal_does_not_write_the_index() {
     let end = EventKind::Disconnect { reason: EndReason::ClientClosed };
     let connect = EventKind::Connect { lease: None, device: None };
     for (second, connection, kind, expected) in [
-        (0, "c", connect.clone(), 1),
-        (1, "c", renew.clone(), 1),
-        (2, "d", connect, 1),
-        (3, "d", renew, 1),
-        (4, "d", end.clone(), 1),
-        (5, "c", end, 2),
+        // The first one is an insert.
+        (0, "c", connect.clone(), 0),
+        (1, "c", renew.clone(), 0),
+        (2, "d", connect.clone(), 0),
+        (3, "d", renew, 0),
+        (4, "d", end.clone(), 0),
+        (5, "c", end, 1),
+        (6, "e", connect, 2),
     ] {
         let at = START + 1_000 * second;
         let event = Event { connection: connection.parse().unwrap(), ..event_of("john", "c", at, kind) };

@@ -46,8 +46,14 @@ impl Place {
 
     /// Connects or disconnects a user, and waits until that is seen.
     async fn event(&self, identity: &str, kind: &str) {
+        self.event_of(identity, "c-1", kind).await;
+    }
+
+    async fn event_of(&self, identity: &str, connection: &str, kind: &str) {
         let path = format!("/v1/Services/{}/Events", self.service);
-        self.client.post(&path, event(&self.service, identity, kind).to_string()).await;
+        let mut event = event(&self.service, identity, kind);
+        event["connection_id"] = json!(connection);
+        self.client.post(&path, event.to_string()).await;
         let user = format!("/v1/Services/{}/Users/{identity}", self.service);
         let is_online = Value::from(kind == "connect");
         let seen = async || (self.client.get(&user).await["is_online"] == is_online).then_some(());
@@ -191,7 +197,7 @@ async fn an_invisible_user_looks_offline() {
     assert_eq!(place.get("?IncludeInvisible=true&Identity=here").await["users"][0]["invisible"], false);
 
     // It stays so until it is set otherwise.
-    place.event("gone", "connect").await;
+    place.event_of("gone", "c-2", "connect").await;
     assert_eq!(place.ids("?Online=true").await, ["gone", "here"]);
     let set = place.set("/hidden", &[("Invisible", "false")]).await;
     assert_eq!(json!([set["online"], set["status"]]), json!([true, "Not for others"]));

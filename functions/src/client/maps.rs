@@ -1,6 +1,5 @@
 //! The maps in which clients read users: what is visible of a user, and the always empty one of the user's conversations.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -25,6 +24,7 @@ use crate::client::Client;
 use crate::client::configuration::NoMore;
 use crate::client::request::ClientRequest;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 
 /// After how many maps others get a turn: a store may read without waiting.
 const READ_AT_ONCE: usize = 32;

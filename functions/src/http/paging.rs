@@ -2,7 +2,6 @@
 
 mod cursor;
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
@@ -11,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 pub(crate) use self::cursor::CursorListing;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::params::Params;
 
 /// The size of a page if the request does not give one.

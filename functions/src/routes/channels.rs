@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,7 +13,10 @@ use reachability_domain::channel::key::{ChannelId, ChannelKey, ChannelType, Cid}
 use reachability_domain::channel::ports::Channels;
 use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
+use reachability_domain::query::InvalidQuery;
+use reachability_domain::query::cursor::{InvalidCursor, Position};
 use reachability_domain::query::fields::Kind;
+use reachability_domain::query::sort::Sort;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp, rfc3339};
 use serde::Serialize;
@@ -22,6 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::CursorListing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;
@@ -86,12 +89,12 @@ async fn create(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let channels = supported(channels)?;
+    let found = find_service(&directory, &request).await?;
     let form = request.form()?;
     let kind: ChannelType = form.required("Type")?.parse().map_err(|why| ApiError::unfit("Type", why))?;
     let id: ChannelId = form.required("Id")?.parse().map_err(|why| ApiError::unfit("Id", why))?;
     let (custom, last_message_at) = (custom_of(&form)?.unwrap_or_default(), last_message_at(&form)?.flatten());
     let members = identities(&form)?;
-    let found = find_service(&directory, &request).await?;
     let service = directory.store(found).await?.sid;
     let command =
         CreateChannel { key: ChannelKey { service, cid: Cid { kind, id } }, custom, last_message_at, members };
@@ -159,8 +162,12 @@ async fn list_members(
     let key = key(&directory, &request).await?;
     let channel = channels.channel(&key).await?.ok_or_else(|| request.not_found())?;
     let listing = CursorListing::of(&request.query, MAX_MEMBERS_PAGE_SIZE, &[])?;
-    let after = listing.token.map(str::parse::<Identity>).transpose();
-    let after = after.map_err(|_| ApiError::invalid("PageToken", "one from another page"))?;
+    let sort = Sort::by_key(Kind::Users);
+    let after: Option<Identity> = listing
+        .token
+        .map(|token| Position::parse(token, &sort)?.key().parse().map_err(|_| InvalidCursor))
+        .transpose()
+        .map_err(InvalidQuery::Cursor)?;
     let mut members = channels.members(&key, after.as_ref(), listing.page_size + 1).await?;
     let more = members.len() > listing.page_size;
     members.truncate(listing.page_size);
@@ -168,8 +175,8 @@ async fn list_members(
     let items = members
         .iter()
         .map(|identity| MemberResource { identity, url: format!("{url}/Members/{}", encode(identity.as_str())) });
-    let next = members.last().filter(|_| more).map(Identity::as_str);
-    Ok(listing.show(&request.base_url, &request.path, "members", items.collect(), next))
+    let next = members.last().filter(|_| more).map(|last| Position::of_key(last.as_str()).cursor(&sort));
+    Ok(listing.show(&request.base_url, &request.path, "members", items.collect(), next.as_deref()))
 }
 
 /// Adds members. The answer is the channel.

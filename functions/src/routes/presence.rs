@@ -1,7 +1,6 @@
 //! The presence of users: who is here, since when, and what they say of themselves. Others see an invisible user offline, and
 //! so does the owner, unless a request asks for invisible users by name.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -21,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::CursorListing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;

@@ -5,6 +5,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::appearance::Viewer;
+use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::search::{UserRow, UserSearch};
@@ -131,7 +132,7 @@ impl UserPresence {
             return Vec::new();
         }
         let connections = self.state.presence.connections.values();
-        let mut ends: Vec<Timestamp> = connections.map(|it| it.live_until()).filter(|end| now < *end).collect();
+        let mut ends: Vec<Timestamp> = connections.map(Connection::live_until).filter(|end| now < *end).collect();
         ends.sort_unstable();
         let until = |end| Some(end).filter(|end| *end < Timestamp::MAX);
         ends.into_iter().map(|end| ShownConnection { device: None, since: None, until: until(end) }).collect()

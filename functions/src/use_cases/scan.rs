@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use reachability_domain::query::Query;
-use reachability_domain::query::cursor::InvalidCursor;
+use reachability_domain::query::cursor::{InvalidCursor, Position};
 use reachability_domain::query::fields::Fields;
 use reachability_domain::query::page::{Found, Selection};
 use reachability_domain::store::StoreError;
@@ -51,7 +51,7 @@ pub(super) async fn scan<S: Source>(source: &S, query: &Query) -> Result<Found<S
     let (mut read, mut at_once) = (0, query.limit.saturating_add(1).min(AT_ONCE));
     loop {
         let asked = at_once.min(most - read);
-        let rows = source.read(last.as_ref().map(|last| last.key()), asked).await?;
+        let rows = source.read(last.as_ref().map(Position::key), asked).await?;
         read += rows.len();
         let is_end = rows.len() < asked;
         last = rows.last().map(|row| query.sort.position(row)).or(last);

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::{try_join, try_join_all};
 use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::Identity;
+use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::presence::ports::States;
 use reachability_domain::presence::search::UserSearch;
 use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::sid::ServiceSid;
@@ -47,10 +48,16 @@ impl UserSearch for DynamoStore {
         service: ServiceSid,
         identities: &[Identity],
     ) -> Result<Vec<UserSnapshot>, StoreError> {
-        let users = BTreeSet::from_iter(identities).into_iter().cloned().map(UserRef::Identity);
-        let users: Vec<UserRef> = users.collect();
-        let found = try_join_all(users.iter().map(|user| self.user_snapshot(service, user))).await?;
-        Ok(found.into_iter().flatten().collect())
+        let Some(service) = self.service(service).await? else { return Ok(Vec::new()) };
+        let keys = BTreeSet::from_iter(identities).into_iter().cloned();
+        let keys: Vec<UserKey> = keys.map(|identity| UserKey { service: service.sid, identity }).collect();
+        let states = self.states(&keys).await?;
+        let found = states.iter().filter_map(|state| Some((state, state.sid?))).map(async |(state, sid)| {
+            let user = self.table.find::<User>(Key::user(service.sid, sid)).await?;
+            let snapshot = |user| UserSnapshot { configuration: service.configuration, user, state: state.into() };
+            Ok::<_, StoreError>(user.map(snapshot))
+        });
+        Ok(try_join_all(found).await?.into_iter().flatten().collect())
     }
 
     async fn users_after(

@@ -1,5 +1,7 @@
 //! Users with their service and their state: one, or many in the order of their identities.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::service::Service;
@@ -11,67 +13,75 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, params};
-use serde::Deserialize;
 
 use super::database::{Database, unavailable};
 use super::known::Known;
 use super::records::{STATE, state};
-use super::rows::{Key, document, find};
+use super::rows::{Key, Rows, document, find};
 use super::store::SqliteStore;
 
-/// The condition of a list: after an identity, at most so many.
+/// Where one user is found, and where a list begins: after an identity, with at most so many.
+const BY_SID: &str = "users.sid = ?2";
+const BY_IDENTITY: &str = "states.identity = ?2";
 const IN_ORDER: &str = "states.identity > ?2 ORDER BY states.identity LIMIT ?3";
-
-/// The same, of those in the index of who is online.
+/// Those in the index of who is online. By itself, SQLite would look at everybody, in the order of the table.
+const ONLINE: &str = "states INDEXED BY states_online";
 const ONLINE_IN_ORDER: &str = "states.shown_online = 1 AND states.identity > ?2 ORDER BY states.identity LIMIT ?3";
 
-/// Selects users with their service and their state, by a condition.
-fn select(condition: &str) -> String {
+static SELECT_BY_SID: LazyLock<String> = LazyLock::new(|| select("states", BY_SID));
+static SELECT_BY_IDENTITY: LazyLock<String> = LazyLock::new(|| select("states", BY_IDENTITY));
+static SELECT_IN_ORDER: LazyLock<String> = LazyLock::new(|| select("states", IN_ORDER));
+static SELECT_ONLINE_IN_ORDER: LazyLock<String> = LazyLock::new(|| select(ONLINE, ONLINE_IN_ORDER));
+
+/// Selects users with their state and the version of their service, from the states and by a condition.
+fn select(states: &str, condition: &str) -> String {
     // The state names the user, which spares the look into the index of identities.
     format!(
-        "SELECT services.version, services.document, users.version, users.document, {STATE}
-         FROM services JOIN states ON states.service = services.sid
+        "SELECT services.version, users.version, users.document, {STATE}
+         FROM services INDEXED BY services_by_version JOIN {states} ON states.service = services.sid
          JOIN users ON users.service = services.sid AND users.sid = states.user AND users.identity = states.identity
          WHERE services.sid = ?1 AND {condition}"
     )
 }
 
-/// Reads a user of this service from the columns of [`select`].
-fn snapshot(
-    services: &Known<ServiceSid, Service>,
+/// Reads users of one service from the columns of [`select`].
+struct Snapshots<'a> {
+    connection: &'a Connection,
+    services: &'a Known<ServiceSid, Service>,
     service: ServiceSid,
-    row: &Row<'_>,
-) -> rusqlite::Result<Result<UserSnapshot, StoreError>> {
-    let version: u64 = row.get(0)?;
-    let configuration = match services.get(&service) {
-        Ok(known) if known.version == version => Ok(known.configuration),
-        _ => document(row, 1)?.map(|Configured { configuration }| configuration),
-    };
-    let (version, user, state) = (row.get(2)?, document(row, 3)?, state(row, 4)?);
-    let parse = || {
-        let user = User { version, ..user? };
-        Ok(UserSnapshot { configuration: configuration?, user, state: (&state?).into() })
-    };
-    Ok(parse())
 }
 
-/// The part of a service's document that a snapshot needs.
-#[derive(Deserialize)]
-struct Configured {
-    configuration: Configuration,
+impl Snapshots<'_> {
+    fn read(&self, row: &Row<'_>) -> rusqlite::Result<Result<UserSnapshot, StoreError>> {
+        let of_service: u64 = row.get(0)?;
+        let known = self.services.get(&self.service).ok();
+        let known = known.filter(|known| known.version == of_service).map(|known| known.configuration);
+        let (version, user, state) = (row.get(1)?, document(row, 2)?, state(row, 3)?);
+        let parse = || {
+            // As of the same moment, since the row is still being read.
+            let configuration = known.map_or_else(|| self.configuration(), Ok)?;
+            Ok(UserSnapshot { configuration, user: User { version, ..user? }, state: (&state?).into() })
+        };
+        Ok(parse())
+    }
+
+    fn configuration(&self) -> Result<Configuration, StoreError> {
+        let found: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(self.service)]).find(self.connection)?;
+        found.map(|service| service.configuration).ok_or(StoreError::Missing)
+    }
 }
 
 #[async_trait]
 impl UserSnapshots for SqliteStore {
     async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
-        let (condition, named): (_, &dyn ToSql) = match user {
-            UserRef::Sid(sid) => ("users.sid = ?2", &Key(*sid)),
-            UserRef::Identity(identity) => ("states.identity = ?2", &identity.as_str()),
+        let (select, named): (&str, &dyn ToSql) = match user {
+            UserRef::Sid(sid) => (&SELECT_BY_SID, &Key(*sid)),
+            UserRef::Identity(identity) => (&SELECT_BY_IDENTITY, &identity.as_str()),
         };
-        let select = select(condition);
-        let services = &self.database.services;
-        let read = |row: &Row<'_>| snapshot(services, service, row);
-        self.database.look_up(|connection| find(connection, &select, params![Key(service), named], read)?.transpose())
+        self.database.look_up(|connection| {
+            let snapshots = Snapshots { connection, services: &self.database.services, service };
+            find(connection, select, [&Key(service), named], |row| snapshots.read(row))?.transpose()
+        })
     }
 }
 
@@ -88,10 +98,10 @@ impl UserSearch for SqliteStore {
         let services = self.database.services.clone();
         self.database
             .read(move |connection| {
-                let select = select("states.identity = ?2");
-                let read = |row: &Row<'_>| snapshot(&services, service, row);
+                let snapshots = Snapshots { connection, services: &services, service };
                 let found = |identity: &Identity| {
-                    find(connection, &select, params![Key(service), identity.as_str()], read)?.transpose()
+                    let parameters = params![Key(service), identity.as_str()];
+                    find(connection, &SELECT_BY_IDENTITY, parameters, |row| snapshots.read(row))?.transpose()
                 };
                 identities.iter().map(found).filter_map(Result::transpose).collect()
             })
@@ -104,7 +114,7 @@ impl UserSearch for SqliteStore {
         after: Option<&Identity>,
         at_most: usize,
     ) -> Result<Vec<UserSnapshot>, StoreError> {
-        list(&self.database, IN_ORDER, service, after, at_most).await
+        list(&self.database, &SELECT_IN_ORDER, service, after, at_most).await
     }
 
     async fn online_after(
@@ -113,13 +123,13 @@ impl UserSearch for SqliteStore {
         after: Option<&Identity>,
         at_most: usize,
     ) -> Result<Vec<UserSnapshot>, StoreError> {
-        list(&self.database, ONLINE_IN_ORDER, service, after, at_most).await
+        list(&self.database, &SELECT_ONLINE_IN_ORDER, service, after, at_most).await
     }
 }
 
 async fn list(
     database: &Database,
-    condition: &'static str,
+    select: &'static str,
     service: ServiceSid,
     after: Option<&Identity>,
     at_most: usize,
@@ -129,9 +139,10 @@ async fn list(
     let services = database.services.clone();
     database
         .read(move |connection| {
-            let mut statement = connection.prepare_cached(&select(condition)).map_err(unavailable)?;
-            let read = |row: &Row<'_>| snapshot(&services, service, row);
-            let rows = statement.query_map(params![Key(service), after, at_most], read).map_err(unavailable)?;
+            let mut statement = connection.prepare_cached(select).map_err(unavailable)?;
+            let snapshots = Snapshots { connection, services: &services, service };
+            let parameters = params![Key(service), after, at_most];
+            let rows = statement.query_map(parameters, |row| snapshots.read(row)).map_err(unavailable)?;
             rows.map(|row| row.map_err(unavailable)?).collect()
         })
         .await
@@ -163,13 +174,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("test.db")).unwrap();
         let by_key = "SEARCH states USING PRIMARY KEY (service=? AND identity=?)";
-        for (condition, states) in [
-            ("users.sid = ?2", by_key),
-            ("states.identity = ?2", by_key),
-            (IN_ORDER, "SEARCH states USING PRIMARY KEY (service=? AND identity>?)"),
-            (ONLINE_IN_ORDER, "SEARCH states USING INDEX states_online (service=? AND identity>?)"),
+        for (select, states) in [
+            (&SELECT_BY_SID, by_key),
+            (&SELECT_BY_IDENTITY, by_key),
+            (&SELECT_IN_ORDER, "SEARCH states USING PRIMARY KEY (service=? AND identity>?)"),
+            (&SELECT_ONLINE_IN_ORDER, "SEARCH states USING INDEX states_online (service=? AND identity>?)"),
         ] {
-            let explain = format!("EXPLAIN QUERY PLAN {}", select(condition));
+            let explain = format!("EXPLAIN QUERY PLAN {}", **select);
             let plan = database.look_up(|connection| {
                 let mut statement = connection.prepare(&explain).unwrap();
                 let mut rows = statement.raw_query();
@@ -182,7 +193,7 @@ mod tests {
             let plan = plan.unwrap();
             assert_eq!(plan.len(), 3, "{plan:?}");
             for step in [
-                "SEARCH services USING PRIMARY KEY (sid=?)",
+                "SEARCH services USING COVERING INDEX services_by_version (sid=?)",
                 "SEARCH users USING PRIMARY KEY (service=? AND sid=?)",
                 states,
             ] {

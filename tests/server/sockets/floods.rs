@@ -66,7 +66,7 @@ async fn who_reads_slowly_ends_with_the_token() {
     let (_, user) = alice.socket.request("GET", "/Client/v2/Users/alice", None).await;
     let map = text(&user["sync_objects"], "user_info_map");
 
-    let mut slow = Twilsock::over(from(&setup, "127.0.0.1", Some(4_096)).await).await.ok().expect("a socket");
+    let mut slow = Twilsock::over(from(&setup, "127.0.0.1", Some(4_096)).await).await.expect("a socket");
     let token = setup.signer.token_for(&setup.service, "slow", Duration::from_secs(3));
     assert_eq!(slow.init(&token, None).await.status(), 200);
     alice.watch("slow").await;
@@ -103,9 +103,8 @@ async fn strangers_shut_nobody_out() {
     let stranger = async || Twilsock::over(from(&setup, "127.0.0.2", None).await).await;
     let mut strangers = vec![];
     for _ in 0..STRANGERS / 32 {
-        strangers.extend(
-            join_all((0..32).map(|_| stranger())).await.into_iter().map(|opened| opened.ok().expect("a place")),
-        );
+        strangers
+            .extend(join_all((0..32).map(|_| stranger())).await.into_iter().map(|opened| opened.expect("a place")));
     }
     assert_eq!(stranger().await.err(), Some(503));
     let mut bob = setup.open("bob").await;

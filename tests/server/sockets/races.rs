@@ -7,7 +7,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::events::event;
 use reachability_tests::tokens::Signer;
-use reachability_tests::twilsock::{Ended, Twilsock, packet};
+use reachability_tests::twilsock::{Ended, Twilsock};
 use reachability_tests::wait::wait;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,12 +1,12 @@
 //! Lists whose pages begin where a cursor says. They are read forward only.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::{Meta, PageBody, page_size};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::params::Params;
 
 /// The page that a request asks for.

@@ -104,6 +104,7 @@ async fn a_connect_that_is_told_to_have_failed_is_ended() {
         let socket = server.socket("alice");
         assert!(server.presence.connect(socket.clone(), None).await.is_err());
         assert_eq!(server.heard.of(&socket.user).len(), usize::from(is_stored));
+        wait("its end is tried again", async || (failing.joins.load(Ordering::SeqCst) == 0).then_some(())).await;
         wait("its row is removed", async || server.open().await.is_empty().then_some(())).await;
         assert!(server.state(&socket.user).await.presence.live_until() <= clock::now().plus(GRACE));
         assert_eq!(server.timers.count() > 0, is_stored, "its end is told");
