@@ -1,7 +1,7 @@
 //! What one socket watches.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachability_domain::channel::key::ChannelKey;
@@ -92,14 +92,17 @@ impl Watches {
     /// Adds users to a watch. If the client has ended it meanwhile, nobody is watched.
     ///
     /// # Errors
-    /// If they are too many. The watch is to be ended.
+    /// If they are too many. Some may be watched if those of all sockets are: the watch is to be ended.
     pub(super) fn watch(&self, watch: RequestNumber, users: &[Identity]) -> Result<(), CommandError> {
         let mut state = self.lock();
+        let new: HashSet<&Identity> = users.iter().filter(|user| !state.users.contains_key(*user)).collect();
+        self.check(&state, new.len())?;
         let State { watches, users: known } = &mut *state;
         let Some(watch) = watches.get_mut(&watch) else { return Ok(()) };
+        let mut had: HashSet<Identity> = watch.users.iter().cloned().collect();
         let mut begun = 0;
         for user in users {
-            if watch.users.contains(user) {
+            if !had.insert(user.clone()) {
                 continue;
             }
             match known.entry(user.clone()) {
@@ -114,14 +117,14 @@ impl Watches {
         }
         watch.users.shrink_to_fit();
         self.metrics.add_many(Counter::WatchesBegun, begun);
-        self.check(&state)
+        Ok(())
     }
 
     /// Adds a channel to a watch. Returns its members; `None` if the client's user is not one, or the client has ended the watch
     /// meanwhile.
     ///
     /// # Errors
-    /// If they cannot be read, or are too many. The watch is to be ended.
+    /// If they cannot be read, or are too many. Then the watch does not have it.
     pub(super) async fn watch_channel(
         &self,
         watch: RequestNumber,
@@ -138,23 +141,30 @@ impl Watches {
             }
             channel
         };
-        let members = self.hub.members(&channel, channels).await?;
-        if let Some(members) = members.filter(|members| members.contains(&self.user.identity)) {
-            self.check(&self.lock())?;
-            return Ok(Some(members));
+        let members = self.hub.members(&channel, channels).await;
+        let members = members.and_then(|members| {
+            self.check(&self.lock(), 0)?;
+            Ok(members.filter(|members| members.contains(&self.user.identity)))
+        });
+        if let Ok(Some(_)) = members {
+            return members;
         }
         if let Some(watched) = self.lock().watches.get_mut(&watch) {
             watched.channels.retain(|known| !Arc::ptr_eq(known, &channel));
         }
         self.leave(&channel, Some(watch));
-        Ok(None)
+        members
     }
 
-    /// Whether not too many users are watched.
-    fn check(&self, state: &State) -> Result<(), CommandError> {
+    /// Whether so many more users can be watched.
+    fn check(&self, state: &State, more: usize) -> Result<(), CommandError> {
         let members: usize = state.channels().iter().map(|channel| channel.watched_by(&self.wire)).sum();
         let limit = u64::from(self.settings.watched_users);
-        if (state.users.len() + members) as u64 > limit { Err(CommandError::TooManyUsers { limit }) } else { Ok(()) }
+        if (state.users.len() + members + more) as u64 > limit {
+            Err(CommandError::TooManyUsers { limit })
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends a watch, if there is one of this name.
