@@ -38,7 +38,7 @@ use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::server::Files;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
-use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
+use crate::sockets::{EndingSockets, Hub, Registry, Sockets, json};
 use crate::{consumer, feed, server, webhooks};
 
 /// Why the server stopped or did not start.
@@ -84,7 +84,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
     let files = Files::all();
     let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
-    let (hub, hub_tasks) = Hub::new();
+    let (json_hub, json_tasks) = json::Hub::new();
+    let (hub, hub_tasks) = Hub::new(json_hub.clone());
     let store = Arc::new(SqliteStore::new(database).with_at_commit(hub.clone()));
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
@@ -108,7 +109,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         public_url: settings.public_url.clone(),
         clock: clock::now,
     };
-    let app = App::new(ports, account);
+    let app = App::new(ports.clone(), account);
+    let of_clients = ports;
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: None,
@@ -162,9 +164,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let ended = presence::end_earlier(&*store, &of_earlier).await?;
     let (presence, of_sockets) = Presence::start(store.clone(), of_sockets);
     hub.start(hub_tasks, registry.clone(), presence.clone(), metrics.clone());
-    let protocol = settings.sockets.protocol();
-    let sockets =
-        Sockets::new(protocol, registry, hub, presence.clone(), app.clone(), Arc::new(Uuids), metrics.clone());
+    json::start(&json_hub, json_tasks, &of_clients, &metrics);
+    let protocols = settings.sockets.protocols();
+    let app_of_clients = (app.clone(), of_clients);
+    let sockets = Sockets::new(protocols, registry, hub, presence.clone(), app_of_clients, metrics.clone());
 
     greet(&mut data_dir, &app, &settings, address).await?;
     if ended > 0 {
@@ -241,9 +244,8 @@ async fn greet(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
         data_dir.path.display()
     );
-    let protocol = settings.sockets.protocol();
-    let [ping, answer, grace] =
-        [protocol.timing.ping, protocol.timing.answer, settings.rules().grace].map(|it| it.as_secs());
+    let timing = settings.sockets.protocols().twilsock.timing;
+    let [ping, answer, grace] = [timing.ping, timing.answer, settings.rules().grace].map(|it| it.as_secs());
     let bound = ping + answer + grace;
     text = format!(
         "{text}  offline     at most {bound} s after a client is lost (ping {ping} s, answer {answer} s, grace {grace} s)\n"

@@ -10,12 +10,13 @@ use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Timestamp;
+use reachability_gateway::json;
 use reachability_gateway::session::Timing;
 use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
-use crate::sockets::Limits as SocketLimits;
+use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
 /// The Reachability Indicator: for every user of a chat service, is the user online, and can a push reach them?
@@ -149,6 +150,11 @@ pub(crate) struct SocketSettings {
         allow_negative_numbers = true
     )]
     max_sockets_per_address: u32,
+
+    /// How many users one watch of a client of `/v1/Socket` may have
+    #[arg(long, env = "REACHABILITY_MAX_USERS_PER_WATCH", value_name = "COUNT", default_value_t = 1_000,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_users_per_watch: u32,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -167,7 +173,7 @@ const MAX_STRANGERS: usize = 4_096;
 const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
 
 impl SocketSettings {
-    pub(crate) fn protocol(&self) -> twilsock::Settings {
+    pub(crate) fn protocols(&self) -> ProtocolSettings {
         let ping = Duration::from_secs(self.ping_seconds.into());
         let expiry = match self.token_expiry {
             TokenExpiry::Packet => Expiry::Packet,
@@ -177,7 +183,11 @@ impl SocketSettings {
         // In whole seconds, as everybody counts it.
         let more = u64::from(timing.answer.subsec_nanos() > 0);
         let answer = Duration::from_secs(timing.answer.as_secs() + more);
-        twilsock::Settings { timing: Timing { answer, ..timing }, expiry, ..twilsock::Settings::default() }
+        let timing = Timing { answer, ..timing };
+        ProtocolSettings {
+            twilsock: twilsock::Settings { timing, expiry, ..twilsock::Settings::default() },
+            json: json::Settings { timing, users_per_watch: self.max_users_per_watch, ..json::Settings::default() },
+        }
     }
 
     pub(crate) fn restart_grace(&self) -> Duration {

@@ -18,6 +18,7 @@ mod push_server;
 mod queue;
 mod readme;
 mod recorded_log;
+mod socket;
 mod sockets;
 mod stream;
 mod tokens;

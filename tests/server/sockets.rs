@@ -2,7 +2,7 @@
 
 mod ends;
 mod floods;
-mod limits;
+pub(crate) mod limits;
 mod lost;
 mod races;
 mod restarts;
@@ -20,16 +20,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// A server with a service, and who signs tokens for it.
-struct Setup {
-    directory: tempfile::TempDir,
-    server: Server,
-    client: Client,
-    signer: Signer,
-    service: String,
+pub(crate) struct Setup {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    pub(crate) signer: Signer,
+    pub(crate) service: String,
 }
 
 impl Setup {
-    async fn new(arguments: &[&str]) -> Self {
+    pub(crate) async fn new(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path(), arguments);
         let client = Client::of(&server);
@@ -38,38 +38,38 @@ impl Setup {
         Self { directory, server, client, signer, service }
     }
 
-    fn token(&self, identity: &str) -> String {
+    pub(crate) fn token(&self, identity: &str) -> String {
         self.signer.token(&self.service, identity)
     }
 
-    async fn open(&self, identity: &str) -> Twilsock {
+    pub(crate) async fn open(&self, identity: &str) -> Twilsock {
         Twilsock::open(self.server.address(), &self.token(identity)).await
     }
 
-    async fn watcher(&self, identity: &str) -> Watcher {
+    pub(crate) async fn watcher(&self, identity: &str) -> Watcher {
         Watcher::new(self.open(identity).await)
     }
 
     /// A socket on which nothing was said yet.
-    async fn connect(&self) -> Twilsock {
+    pub(crate) async fn connect(&self) -> Twilsock {
         Twilsock::connect(self.server.address()).await.unwrap_or_else(|status| panic!("{status}"))
     }
 
     /// What is shown of a user once what was said before is stored. `null` if it does not exist.
-    async fn shown(&self, identity: &str) -> Value {
+    pub(crate) async fn shown(&self, identity: &str) -> Value {
         // All that sockets say is stored in this order.
         self.open("somebody-else").await.goodbye().await;
         self.client.get(&format!("/v1/Services/{}/Users/{identity}", self.service)).await["is_online"].clone()
     }
 
     /// From now on the server stores nothing, until this is dropped, which must be soon.
-    fn hold(&self) -> rusqlite::Connection {
+    pub(crate) fn hold(&self) -> rusqlite::Connection {
         let intruder = rusqlite::Connection::open(self.directory.path().join("reachability.db")).unwrap();
         intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
         intruder
     }
 
-    async fn switch(&self, on: bool) {
+    pub(crate) async fn switch(&self, on: bool) {
         let path = format!("/v1/Services/{}/Configuration", self.service);
         self.client.post(&path, format!("ReachabilityEnabled={on}")).await;
     }

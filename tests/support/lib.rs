@@ -32,6 +32,7 @@ pub mod registrations;
 pub mod relay;
 pub mod replays;
 pub mod server;
+pub mod socket;
 pub mod stack;
 pub mod store;
 pub mod stream;

@@ -9,7 +9,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
-use reachability_gateway::twilsock::Cause;
+use reachability_gateway::session::Cause;
 
 use super::registry::Registry;
 

@@ -1,4 +1,5 @@
-//! The task of a socket: drives its session with what happens, and does what the session says ([`actions`]).
+//! The task of a socket, whatever protocol it speaks: drives its session with what happens, and has what is done for every
+//! session ([`actions`]).
 //!
 //! There are many sockets, and most are idle: the task's future is small, and what is large is boxed and dropped when it is
 //! done.
@@ -15,17 +16,18 @@ use std::time::Duration;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::time::Timestamp;
-use reachability_gateway::twilsock::settings::MAX_REQUESTS;
-use reachability_gateway::twilsock::{Cause, Input, Session};
+use reachability_gateway::session::Cause;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
-use self::actions::{OpenSession, Work};
+use self::actions::Work;
 use super::Sockets;
-use super::frames::{Frame, Next, Reader, Received};
+use super::frames::{Frame, Next, Reader, Received, Violation};
+use super::open::Joined;
+use super::protocol::{Event, Protocol};
 use super::registry::Place;
 use super::wire::Wire;
 
@@ -49,13 +51,13 @@ thread_local! {
 /// Serves a socket until it is closed.
 ///
 /// `early` is what the client sent with its request already.
-pub(super) fn run(
+pub(super) fn run<P: Protocol>(
     sockets: Arc<Sockets>,
     stream: TcpStream,
     mut early: Vec<u8>,
     place: Place,
 ) -> impl Future<Output = ()> + Send {
-    let mut driver = Driver::new(sockets, stream, place);
+    let mut driver = Driver::<P>::new(sockets, stream, place);
     driver.receive(&mut early);
     // Nothing else is in the future.
     async move {
@@ -64,15 +66,21 @@ pub(super) fn run(
     }
 }
 
-struct Driver {
-    sockets: Arc<Sockets>,
+/// What there is of an open session besides its protocol.
+pub(super) struct OpenSession<P: Protocol> {
+    pub(super) joined: Joined,
+    pub(super) open: P::Open,
+}
+
+pub(super) struct Driver<P: Protocol> {
+    pub(super) sockets: Arc<Sockets>,
     read: OwnedReadHalf,
-    wire: Arc<Wire>,
+    pub(super) wire: Arc<Wire>,
     reader: Reader,
-    session: Box<Session>,
+    pub(super) session: Box<P>,
     /// `None` before the session is open, and after it ended.
-    joined: Option<Box<OpenSession>>,
-    work: Vec<Work>,
+    pub(super) open: Option<Box<OpenSession<P>>>,
+    work: Vec<Work<P>>,
     stage: Stage,
     /// The reader has more, which was not handled yet.
     is_paused: bool,
@@ -87,11 +95,11 @@ enum Stage {
     Closed,
 }
 
-impl Driver {
+impl<P: Protocol> Driver<P> {
     fn new(sockets: Arc<Sockets>, stream: TcpStream, place: Place) -> Self {
         let (read, wire) = Wire::of(stream, sockets.next_number());
         place.open(&wire);
-        let session = Box::new(Session::new(sockets.now()));
+        let session = Box::new(P::new(sockets.now()));
         sockets.metrics.add(Counter::SocketsOpened);
         Self {
             sockets,
@@ -99,7 +107,7 @@ impl Driver {
             wire,
             reader: Reader::default(),
             session,
-            joined: None,
+            open: None,
             work: vec![],
             stage: Stage::Open,
             is_paused: false,
@@ -155,7 +163,7 @@ impl Driver {
 
     fn session_due_at(&self) -> Timestamp {
         // What the client sent is not read while it is behind, so it cannot be too late.
-        if self.wire.is_behind() { self.session.expires_at() } else { self.session.due_at(&self.sockets.settings) }
+        if self.wire.is_behind() { self.session.expires_at() } else { self.session.due_at(&self.sockets) }
     }
 
     fn tick(&mut self) {
@@ -167,7 +175,7 @@ impl Driver {
                 self.wire.cut();
             }
             Stage::Closing(until) if until <= now => self.stage = Stage::Closed,
-            Stage::Open if self.session_due_at() <= self.sockets.now() => self.step(Input::Tick),
+            Stage::Open if self.session_due_at() <= self.sockets.now() => P::take(self, Event::Tick),
             Stage::Open | Stage::Closing(_) | Stage::Closed => {}
         }
     }
@@ -175,20 +183,20 @@ impl Driver {
     /// Ends the session if somebody asked for it. Returns whether anything was done.
     fn end(&mut self) -> bool {
         let Some(cause) = self.wire.take_end().filter(|_| self.stage == Stage::Open) else { return false };
-        if let Some(open) = &mut self.joined {
+        if let Some(open) = &mut self.open {
             // It is there with its newer socket.
             let reason = if cause == Cause::Superseded { EndReason::ClientClosed } else { EndReason::ServerClosed };
             open.joined.reason = Some(reason);
         }
-        self.step(Input::End(cause));
+        P::take(self, Event::End(cause));
         true
     }
 
     /// Whether frames of the client are read now.
     fn reads(&self) -> bool {
         // The first work of a socket is to open its session.
-        let is_opening = self.joined.is_none() && !self.work.is_empty();
-        let is_busy = self.session.requests() >= MAX_REQUESTS || self.wire.is_behind();
+        let is_opening = self.open.is_none() && !self.work.is_empty();
+        let is_busy = self.session.is_busy() || self.wire.is_behind();
         self.stage == Stage::Open && !is_opening && !is_busy
     }
 
@@ -233,18 +241,17 @@ impl Driver {
             self.session.hear(self.sockets.now());
         }
         let mut reader = std::mem::take(&mut self.reader);
-        let received = reader.read(bytes, |received| {
+        let received = reader.read(bytes, self.session.max_message(), |received| {
             match received {
                 Received::Message { is_text, payload } => {
                     self.sockets.metrics.add(Counter::FramesReceived);
-                    self.wire.set_text(is_text);
-                    self.step(Input::Frame(payload));
+                    P::take(self, Event::Message { is_text, payload });
                 }
                 Received::Ping(payload) => {
-                    self.step(Input::NoMessage);
+                    P::take(self, Event::NoMessage);
                     self.wire.send(&Frame::pong(payload));
                 }
-                Received::Other => self.step(Input::NoMessage),
+                Received::Other => P::take(self, Event::NoMessage),
                 // Not a goodbye: whoever closes a page may open the next one.
                 Received::Close => self.close(&Frame::close(1000, "")),
             }
@@ -254,12 +261,17 @@ impl Driver {
         self.reader = reader;
         if let Err(violation) = received {
             debug!(%violation, "a socket is closed");
-            self.close(&Frame::close(violation.code(), ""));
+            P::take(self, Event::Violation(violation));
         }
     }
 
+    /// Closes the socket of a client that broke a rule of WebSocket.
+    pub(super) fn violated(&mut self, violation: Violation) {
+        self.close(&Frame::close(violation.code(), ""));
+    }
+
     /// Sends the last frame.
-    fn close(&mut self, frame: &Frame) {
+    pub(super) fn close(&mut self, frame: &Frame) {
         self.leave(EndReason::ConnectionLost);
         if self.stage == Stage::Open {
             self.wire.finish(frame);
@@ -268,7 +280,7 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
+impl<P: Protocol> Drop for Driver<P> {
     fn drop(&mut self) {
         self.leave(EndReason::ConnectionLost);
         // Nobody waits for it, and nothing is sent to it any more.

@@ -9,7 +9,6 @@ use std::io::Cursor;
 use std::ops::Range;
 
 use bytes::Bytes;
-use reachability_gateway::twilsock::settings::MAX_FRAME;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -127,22 +126,23 @@ struct Begun {
 }
 
 impl Reader {
-    /// Hands over what is complete with these new bytes, which are unmasked in place.
+    /// Hands over what is complete with these new bytes, which are unmasked in place. A message has at most `max` bytes.
     ///
     /// # Errors
     /// If the client broke a rule, or there is no room for what is incomplete. The socket is to be closed.
     pub(super) fn read(
         &mut self,
         new: &mut [u8],
+        max: usize,
         mut handle: impl FnMut(Received<'_>) -> Next,
     ) -> Result<(), Violation> {
         if self.rest.is_empty() {
-            let used = self.frames(new, &mut handle)?;
+            let used = self.frames(new, max, &mut handle)?;
             self.rest = new[used..].to_vec();
         } else {
             let mut bytes = std::mem::take(&mut self.rest);
             append(&mut bytes, new);
-            let used = self.frames(&mut bytes, &mut handle)?;
+            let used = self.frames(&mut bytes, max, &mut handle)?;
             // What was handled leaves no room behind.
             self.rest = if used == 0 { bytes } else { bytes[used..].to_vec() };
         }
@@ -151,9 +151,14 @@ impl Reader {
     }
 
     /// Handles complete frames. Returns how many bytes they had.
-    fn frames(&mut self, bytes: &mut [u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<usize, Violation> {
+    fn frames(
+        &mut self,
+        bytes: &mut [u8],
+        max: usize,
+        handle: &mut impl FnMut(Received<'_>) -> Next,
+    ) -> Result<usize, Violation> {
         let mut used = 0;
-        while let Some((header, payload)) = next_frame(&bytes[used..], self.begun_length())? {
+        while let Some((header, payload)) = next_frame(&bytes[used..], max.saturating_sub(self.begun_length()))? {
             let (start, end) = (used + payload.start, used + payload.end);
             let payload = &mut bytes[start..end];
             unmask(payload, header.mask.unwrap_or_default());
@@ -216,9 +221,8 @@ fn message(is_text: bool, payload: &[u8], handle: &mut impl FnMut(Received<'_>) 
     Ok(handle(Received::Message { is_text, payload }))
 }
 
-/// The first frame, and where its payload is; `None` if it is incomplete. A message of which so many bytes came before must not
-/// become too long by it.
-fn next_frame(bytes: &[u8], begun: usize) -> Result<Option<(FrameHeader, Range<usize>)>, Violation> {
+/// The first frame, and where its payload is; `None` if it is incomplete. Its message has room for `max` more bytes.
+fn next_frame(bytes: &[u8], max: usize) -> Result<Option<(FrameHeader, Range<usize>)>, Violation> {
     let mut cursor = Cursor::new(bytes);
     let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol)?;
     let Some((header, length)) = parsed else { return Ok(None) };
@@ -228,7 +232,7 @@ fn next_frame(bytes: &[u8], begun: usize) -> Result<Option<(FrameHeader, Range<u
         return Err(Violation::Protocol);
     }
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if !is_control && length > MAX_FRAME.saturating_sub(begun) {
+    if !is_control && length > max {
         return Err(Violation::TooLong);
     }
     let start = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
@@ -248,6 +252,7 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 #[cfg(test)]
 mod tests {
+    use reachability_gateway::twilsock::settings::MAX_FRAME;
     use tungstenite::Message;
     use tungstenite::protocol::{Role, WebSocket};
 
@@ -267,7 +272,7 @@ mod tests {
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<(u8, Vec<u8>)>, Violation> {
         let (mut reader, mut found) = (Reader::default(), vec![]);
         for piece in bytes.chunks(piece) {
-            reader.read(&mut piece.to_vec(), |received| {
+            reader.read(&mut piece.to_vec(), MAX_FRAME, |received| {
                 found.push(match received {
                     Received::Message { is_text, payload } => (if is_text { b't' } else { b'b' }, payload.to_vec()),
                     Received::Ping(payload) => (b'p', payload.to_vec()),
@@ -324,7 +329,7 @@ mod tests {
                 found.push(payload.to_vec());
                 Next::Pause
             };
-            reader.read(&mut std::mem::take(&mut new), pause).unwrap();
+            reader.read(&mut std::mem::take(&mut new), MAX_FRAME, pause).unwrap();
         }
         assert_eq!(found, [&b"one"[..], b"two", b"three"]);
     }
@@ -335,11 +340,11 @@ mod tests {
         for piece in [1_000, 16_384] {
             let mut reader = Reader::default();
             for piece in message[..message.len() - 1].chunks(piece) {
-                reader.read(&mut piece.to_vec(), |received| panic!("{received:?}")).unwrap();
+                reader.read(&mut piece.to_vec(), MAX_FRAME, |received| panic!("{received:?}")).unwrap();
                 assert!(reader.rest.capacity() <= 2 * reader.rest.len().min(MAX_SPARE) + reader.rest.len());
             }
             // The end, and the beginning of the next one.
-            reader.read(&mut [message[message.len() - 1], 0x82], |_| Next::GoOn).unwrap();
+            reader.read(&mut [message[message.len() - 1], 0x82], MAX_FRAME, |_| Next::GoOn).unwrap();
             assert_eq!((reader.rest.len(), reader.rest.capacity()), (1, 1));
         }
     }
@@ -379,7 +384,7 @@ mod tests {
                 let (piece, more) = rest.split_at(place - start);
                 (rest, start) = (more, place);
                 let handle = |_: Received<'_>| if pauses.next() == Some(true) { Next::Pause } else { Next::GoOn };
-                if reader.read(&mut piece.to_vec(), handle).is_err() {
+                if reader.read(&mut piece.to_vec(), MAX_FRAME, handle).is_err() {
                     break;
                 }
                 proptest::prop_assert!(reader.rest.len() <= start);

@@ -1,4 +1,4 @@
-//! The hub: who watches whom, and tells watchers what changed.
+//! The hub: who watches whom over Twilsock, and tells watchers what changed. That of the JSON protocol is [`json::Hub`].
 //!
 //! The store says what it committed, on its own thread, which must not wait. So it only looks whether anybody watches the user;
 //! tasks encode the change once, and send it to the watchers of that user and to nobody else. All of one user goes through the
@@ -9,6 +9,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use reachability_domain::channel::ports::MembersChange;
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::presence::at_commit::AtCommit;
@@ -20,11 +21,12 @@ use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::time::Timestamp;
 use reachability_gateway::sync::{Item, changed};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
-use tokio::task::yield_now;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::fan_out::tell_each;
 use super::frames::Frame;
+use super::json;
 use super::presence::Presence;
 use super::registry::Registry;
 use super::wire::Wire;
@@ -34,9 +36,6 @@ const SHARDS: usize = 8;
 
 /// How many changes may wait for a task. Watchers of more are cut off, and hear what they missed when they are back.
 const MAX_WAITING: usize = 16_384;
-
-/// How many watchers are told before others have a turn.
-const AT_ONCE: usize = 64;
 
 /// Whose map is watched: a user of the watcher's own service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +50,8 @@ pub(crate) struct Hub {
     shards: Vec<Shard>,
     hasher: RandomState,
     others: UnboundedSender<Other>,
+    /// The watches of sockets that speak the other protocol.
+    pub(super) json: Arc<json::Hub>,
 }
 
 #[derive(Debug)]
@@ -95,7 +96,7 @@ pub(crate) struct Tasks {
 
 impl Hub {
     /// A hub, and what its tasks receive.
-    pub(crate) fn new() -> (Arc<Self>, Tasks) {
+    pub(crate) fn new(json: Arc<json::Hub>) -> (Arc<Self>, Tasks) {
         let (shards, changes) = (0..SHARDS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(MAX_WAITING);
@@ -103,7 +104,7 @@ impl Hub {
             })
             .unzip();
         let (sender, others) = mpsc::unbounded_channel();
-        (Arc::new(Self { shards, hasher: RandomState::new(), others: sender }), Tasks { changes, others })
+        (Arc::new(Self { shards, hasher: RandomState::new(), others: sender, json }), Tasks { changes, others })
     }
 
     /// Starts the tasks. They run as long as the hub is there.
@@ -250,15 +251,11 @@ impl Shard {
         }
         let payload = changed(UserMap::Info(watched.user).sid(), told.sequence, items, told.at);
         let mut frames = [None, None];
-        for some in watchers.chunks(AT_ONCE) {
-            for wire in some {
-                let is_text = wire.is_text();
-                wire.tell(frames[usize::from(is_text)].get_or_insert_with(|| Frame::message(is_text, &payload)));
-            }
-            if watchers.len() > AT_ONCE {
-                yield_now().await;
-            }
-        }
+        let tell = |wire: &Wire| {
+            let is_text = wire.is_text();
+            wire.tell(frames[usize::from(is_text)].get_or_insert_with(|| Frame::message(is_text, &payload)));
+        };
+        tell_each(&watchers, tell).await;
         watchers.len() as u64
     }
 
@@ -270,6 +267,7 @@ impl Shard {
 impl AtCommit for Hub {
     fn committed(&self, entries: Vec<FeedEntry>) {
         let committed = Instant::now();
+        self.json.committed(&entries, committed);
         for FeedEntry { notice, sequence, seen, .. } in entries {
             if let Some(seen) = seen
                 && (seen.by_others.is_reachability_changed || seen.by_user.is_reachability_changed)
@@ -291,5 +289,9 @@ impl AtCommit for Hub {
                 Some(Notice::Service(switch)) => self.switched(&switch, sequence, committed),
             }
         }
+    }
+
+    fn members_changed(&self, change: &MembersChange) {
+        self.json.members_changed(change);
     }
 }

@@ -1,13 +1,17 @@
-//! The sockets of clients: WebSockets on the listener's port, at [`PATH`].
+//! The sockets of clients: WebSockets on the listener's port, at [`PATH`] and at [`json::PATH`].
 
 mod deletions;
 mod driver;
+mod fan_out;
 mod frames;
 mod hub;
+pub(crate) mod json;
 mod open;
 pub(crate) mod presence;
+mod protocol;
 mod registry;
 mod requests;
+mod twilsock;
 mod upgrade;
 mod wire;
 
@@ -19,9 +23,9 @@ use axum::Router;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
 use reachability_domain::time::Timestamp;
-use reachability_functions::app::App;
+use reachability_functions::app::{App, Ports};
 use reachability_functions::client;
-use reachability_gateway::twilsock::{Cause, Settings};
+use reachability_gateway::session::Cause;
 use reachability_infra::clock;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -32,7 +36,7 @@ use self::presence::Presence;
 pub(crate) use self::registry::{Limits, Registry};
 pub(crate) use self::upgrade::{Doors, Io, Lent};
 
-/// Where clients open their sockets.
+/// Where the vendor's clients open their sockets.
 pub(crate) const PATH: &str = "/v3/wsconnect";
 
 /// Over how long the closes of all sockets are spread when the server stops: their clients come back as spread out.
@@ -44,13 +48,22 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// How long that may take then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// Settings of the protocols.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) twilsock: reachability_gateway::twilsock::Settings,
+    pub(crate) json: reachability_gateway::json::Settings,
+}
+
 /// What sockets need.
 pub(crate) struct Sockets {
     settings: Settings,
     registry: Arc<Registry>,
     hub: Arc<Hub>,
+    json_hub: Arc<json::Hub>,
     presence: Presence,
     app: App,
+    ports: Ports,
     router: Router,
     ids: Arc<dyn Ids>,
     metrics: Arc<dyn Metrics>,
@@ -65,18 +78,19 @@ impl Sockets {
         registry: Arc<Registry>,
         hub: Arc<Hub>,
         presence: Presence,
-        app: App,
-        ids: Arc<dyn Ids>,
+        (app, ports): (App, Ports),
         metrics: Arc<dyn Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             registry,
+            json_hub: hub.json.clone(),
             hub,
             presence,
             router: client::router(app.clone()),
             app,
-            ids,
+            ids: ports.ids.clone(),
+            ports,
             metrics,
             numbers: AtomicU64::default(),
             started: Instant::now(),

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use reachability_domain::directory::access_token::Grant;
+use reachability_domain::directory::user::User;
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::secret::Secret;
+use reachability_domain::store::StoreError;
 use reachability_functions::access_token::{self, VerifyError};
-use reachability_gateway::twilsock::{Cause, Opened, Refusal};
+use reachability_gateway::session::{Cause, Opened, Refusal};
 use reachability_infra::clock;
 use tracing::{debug, warn};
 
@@ -18,6 +21,23 @@ use super::wire::Wire;
 
 /// How continuation tokens begin.
 const CONTINUATION: &str = "CT-";
+
+/// What a client opens its session with.
+pub(super) struct Opening {
+    pub(super) token: Secret,
+    /// The continuation token of an earlier socket of the same client.
+    pub(super) continues: Option<String>,
+    /// What the user wants to show from now on.
+    pub(super) disclose: Disclose,
+    /// What the client calls its device.
+    pub(super) device: Option<String>,
+}
+
+impl Opening {
+    pub(super) fn of(token: Secret, continues: Option<String>) -> Self {
+        Self { token, continues, disclose: Disclose::default(), device: None }
+    }
+}
 
 /// An open session's place among the sockets, and its user's connection. Dropping it ends both.
 pub(super) struct Joined {
@@ -61,8 +81,7 @@ impl Drop for Superseded {
 pub(super) async fn open(
     sockets: Arc<Sockets>,
     wire: Arc<Wire>,
-    token: Secret,
-    continues: Option<String>,
+    Opening { token, continues, disclose, device }: Opening,
 ) -> Result<(Opened, Joined), Refusal> {
     let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
     let (grant, mut joined, mut superseded) = loop {
@@ -83,7 +102,14 @@ pub(super) async fn open(
             Err(NotAdded::Draining) => return Err(Refusal::Unavailable),
         }
     };
-    let connected = sockets.presence.connect(joined.known.socket.clone()).await;
+    // Before its user is online: of one that is invisible from now on, nobody sees that it comes.
+    if disclose != Disclose::default()
+        && let Err(error) = show(&sockets, &grant, &disclose).await
+    {
+        warn!(error = %ErrorChain(&error), "what a user wants to show could not be stored");
+        return Err(Refusal::Unavailable);
+    }
+    let connected = sockets.presence.connect(joined.known.socket.clone(), device).await;
     if let Err(error) = connected {
         warn!(error = %ErrorChain(&error), "a connection could not be stored");
         return Err(Refusal::Unavailable);
@@ -95,6 +121,15 @@ pub(super) async fn open(
     }
     let continuation_token = format!("{CONTINUATION}{:032x}", joined.known.token);
     Ok((Opened { grant, continuation_token, reissued: superseded.is_none() }, joined))
+}
+
+/// Stores what a user wants to show. Creates the user if need be, as its connect would.
+async fn show(sockets: &Sockets, grant: &Grant, disclose: &Disclose) -> Result<(), StoreError> {
+    let ports = &sockets.ports;
+    let service = ports.services.service(grant.user.service).await?.ok_or(StoreError::Missing)?;
+    let (role, now) = (Some(service.default_roles.service_user), clock::now());
+    let user = User::new(sockets.ids.sid(), grant.user.clone(), role, now);
+    ports.states.disclose(&user, disclose, now).await.map(|_| ())
 }
 
 /// Verifies another token of an open socket, and counts the socket among those of the token's key.

@@ -54,15 +54,15 @@ impl Presence {
         ConnectionId::numbered(self.run, self.sockets.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The socket is open: its user is online. Returns when that is committed, without a flush. Watchers were told by then.
+    /// The socket is open, on what the client calls this device: its user is online. Returns when that is committed, without a flush. Watchers were told by then.
     /// If the caller does not wait for that, the socket counts as lost.
     ///
     /// # Errors
     /// If it was not stored, or may not have been. The socket is to be closed, and nothing more to be said of it.
-    pub(crate) async fn connect(&self, socket: Socket) -> Result<(), Failure> {
+    pub(crate) async fn connect(&self, socket: Socket, device: Option<String>) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();
         let mut waiting = Waiting { presence: self, socket: Some(socket.clone()) };
-        self.say(Said::Connected(socket, clock::now(), answer));
+        self.say(Said::Connected(socket, device.map(String::into_boxed_str), clock::now(), answer));
         let answered = answered.await;
         waiting.socket = None;
         answered.unwrap_or_else(|_| Err(unavailable("the server stops")))

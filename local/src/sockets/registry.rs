@@ -10,7 +10,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::time::Timestamp;
-use reachability_gateway::twilsock::Cause;
+use reachability_gateway::session::Cause;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::wire::Wire;

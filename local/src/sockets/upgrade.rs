@@ -18,6 +18,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use reachability_functions::malformed_request;
+use reachability_gateway::twilsock;
 use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -25,7 +26,8 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 use tungstenite::handshake::derive_accept_key;
 
-use super::{PATH, Sockets, driver};
+use super::protocol::Protocol;
+use super::{PATH, Sockets, driver, json};
 use crate::refusal::WithRefusals;
 
 /// A connection, as the HTTP library has it.
@@ -56,17 +58,17 @@ impl Service<Request<Incoming>> for Doors {
         Either<Ready<Result<Response<Body>, Infallible>>, TowerToHyperServiceFuture<Router, Request<Incoming>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if request.uri().path() == PATH {
-            Either::Left(ready(Ok(self.open(request))))
-        } else {
-            Either::Right(self.router.call(request))
+        match request.uri().path() {
+            PATH => Either::Left(ready(Ok(self.open::<twilsock::Session>(request)))),
+            json::PATH => Either::Left(ready(Ok(self.open::<reachability_gateway::json::Session>(request)))),
+            _ => Either::Right(self.router.call(request)),
         }
     }
 }
 
 impl Doors {
     /// Accepts a socket, which is served once the response is sent.
-    fn open(&self, request: Request<Incoming>) -> Response<Body> {
+    fn open<P: Protocol>(&self, request: Request<Incoming>) -> Response<Body> {
         let Some(key) = websocket_key(&request) else {
             let mut response = malformed_request(&Uuids, StatusCode::UPGRADE_REQUIRED.as_u16()).map(Body::from);
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -90,7 +92,7 @@ impl Doors {
                 Ok(upgraded) => {
                     if let Some((stream, early)) = taken(upgraded) {
                         // As a task of its own, which is smaller than this one.
-                        tokio::spawn(driver::run(sockets, stream, early, place));
+                        tokio::spawn(driver::run::<P>(sockets, stream, early, place));
                     }
                 }
                 Err(error) => debug!(%error, "a connection did not become a socket"),

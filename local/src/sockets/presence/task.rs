@@ -38,7 +38,7 @@ const MAX_RETRIES: usize = 10_000;
 
 /// What happened to sockets, and when.
 pub(super) enum Said {
-    Connected(Socket, Timestamp, oneshot::Sender<Result<(), Failure>>),
+    Connected(Socket, Option<Box<str>>, Timestamp, oneshot::Sender<Result<(), Failure>>),
     Disconnected(Socket, Timestamp, EndReason),
     Renewed(Box<dyn FnOnce() -> Vec<Socket> + Send>),
     Finish,
@@ -139,8 +139,8 @@ impl Task {
 
     fn take(&mut self, said: Said, batch: &mut Vec<Pending>) {
         match said {
-            Said::Connected(socket, at, answer) => {
-                let connect = EventKind::Connect { lease: None, device: None };
+            Said::Connected(socket, device, at, answer) => {
+                let connect = EventKind::Connect { lease: None, device };
                 batch.push(Pending { answer: Some(answer), ..Pending::new(socket, at, connect) });
             }
             Said::Disconnected(socket, at, reason) => {

@@ -93,7 +93,7 @@ impl Server {
 
     async fn connected(&self, identity: &str) -> Socket {
         let socket = self.socket(identity);
-        self.presence.connect(socket.clone()).await.unwrap();
+        self.presence.connect(socket.clone(), None).await.unwrap();
         socket
     }
 
@@ -265,7 +265,7 @@ async fn the_task_finishes_what_was_said() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path()).await;
     let sockets: Vec<Socket> = (0..700).map(|n| server.socket(&format!("user-{n}"))).collect();
-    let connects = sockets.iter().map(|socket| server.presence.connect(socket.clone()));
+    let connects = sockets.iter().map(|socket| server.presence.connect(socket.clone(), None));
     for connected in futures_util::future::join_all(connects).await {
         connected.unwrap();
     }
@@ -273,7 +273,7 @@ async fn the_task_finishes_what_was_said() {
         server.presence.disconnect(socket.clone(), EndReason::ClientClosed);
     }
     server.presence.finish();
-    assert!(server.presence.connect(server.socket("late")).await.is_err());
+    assert!(server.presence.connect(server.socket("late"), None).await.is_err());
     (&mut server.task).await.unwrap();
     assert!(server.open().await.is_empty());
     for socket in &sockets {

@@ -1,0 +1,125 @@
+//! Channels and their members.
+
+use reachability_tests::raw::encode;
+use serde_json::{Value, json};
+
+use super::{QUIET, Setup, create, open};
+
+fn general() -> Value {
+    json!({"channel_type": "messaging", "channel_id": "general"})
+}
+
+fn with(mut fields: Value, name: &str, value: Value) -> Value {
+    fields[name] = value;
+    fields
+}
+
+#[tokio::test]
+async fn the_members_of_a_channel_are_watched_as_they_come_and_go() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    create(&setup, &["john"]).await;
+    let mut jane = open(&setup, "jane").await;
+    let data = json!({"members": ["john", "jack"], "color": "green"});
+    let watch = with(with(general(), "data", data), "presence", true.into());
+    let answer = jane.ask("watch_channel", watch.clone()).await.ok();
+    let channel = &answer.last["channel"];
+    assert_eq!(answer.last["created"], true);
+    assert_eq!((&channel["cid"], &channel["custom"]), (&json!("messaging:general"), &json!({"color": "green"})));
+    assert_eq!((&channel["members"], &channel["member_count"]), (&json!(["jack", "jane", "john"]), &json!(3)));
+    assert_eq!((answer.ids(), &channel["created_by"]), (vec!["jack", "jane", "john"], &json!("jane")));
+    let nobody = answer.user("jack");
+    assert_eq!((&nobody["created_at"], &nobody["revision"]), (&Value::Null, &json!(0)), "there is no such user yet");
+    // By more than one watch, and each change is heard once.
+    assert_eq!(jane.ask("watch_channel", watch).await.ok().last["created"], false);
+    jane.watch(&["john"]).await;
+
+    let mut john = open(&setup, "john").await;
+    let event = jane.event("user.presence.changed").await;
+    assert_eq!((&event["user"]["id"], &event["user"]["online"]), (&json!("john"), &json!(true)));
+    let jack = open(&setup, "jack").await;
+    jane.until("jack", Some(true)).await;
+    assert_eq!(jane.next_within(QUIET).await, None);
+
+    // Who joins is watched from then on, and who leaves is not.
+    let mut joe = open(&setup, "joe").await;
+    assert_eq!(joe.ask("watch_channel", with(general(), "presence", true.into())).await.code(), "forbidden");
+    let added = jane.ask("add_members", with(general(), "members", json!(["joe", "jack"]))).await.ok();
+    assert_eq!((&added.last["channel"]["member_count"], &added.last["channel"]["members"]), (&json!(4), &Value::Null));
+    let event = jane.event("member.added").await;
+    assert_eq!((&event["cid"], &event["user"]["id"]), (&json!("messaging:general"), &json!("joe")));
+    assert_eq!(event["user"]["online"], true);
+    joe.ask("set_user", json!({"status": "new"})).await.ok();
+    assert_eq!(jane.event("user.presence.changed").await["user"]["status"], "new");
+    joe.ask("watch_channel", with(general(), "presence", true.into())).await.ok();
+    john.ask("watch_channel", with(general(), "presence", true.into())).await.ok();
+    let removed = jane.ask("remove_members", with(general(), "members", json!(["joe", "nobody"]))).await.ok();
+    assert_eq!(removed.last["channel"]["member_count"], 3);
+    assert_eq!(
+        jane.event("member.removed").await,
+        json!({"type": "member.removed", "cid": "messaging:general", "id": "joe"})
+    );
+    assert_eq!(john.event("member.removed").await["id"], "joe");
+    assert_eq!(joe.event("channel.deleted").await["cid"], "messaging:general", "it is gone for who was removed");
+    joe.ask("set_user", json!({"status": "newer"})).await.ok();
+    jack.goodbye().await;
+    jane.until("jack", Some(false)).await;
+    assert_eq!(joe.next_within(QUIET).await, None);
+
+    // Its watches end with the channel, and the others do not.
+    setup.client.delete(&format!("/v1/Services/{}/Channels/messaging/general", setup.service)).await;
+    assert_eq!(jane.event("channel.deleted").await["cid"], "messaging:general");
+    john.until("jack", Some(false)).await;
+    assert_eq!(john.event("channel.deleted").await["cid"], "messaging:general");
+    john.ask("set_user", json!({"status": "there"})).await.ok();
+    assert_eq!(jane.event("user.presence.changed").await["user"]["status"], "there");
+    let missing = jane.ask("add_members", with(general(), "members", json!(["x"]))).await;
+    assert_eq!(missing.code(), "not_found");
+    let impossible = json!({"channel_type": "a b", "channel_id": "general"});
+    assert_eq!(jane.ask("watch_channel", impossible).await.code(), "invalid_channel");
+}
+
+#[tokio::test]
+async fn the_owner_changes_members_too() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let path = format!("/v1/Services/{}/Channels", setup.service);
+    setup.client.post(&path, "Type=messaging&Id=general&Identity=jane").await;
+    let mut jane = open(&setup, "jane").await;
+    jane.ask("watch_channel", with(general(), "presence", true.into())).await.ok();
+    setup.client.post(&format!("{path}/messaging/general/Members"), "Identity=john").await;
+    assert_eq!(jane.event("member.added").await["user"]["id"], "john");
+    let _john = open(&setup, "john").await;
+    jane.until("john", Some(true)).await;
+    setup.client.delete(&format!("{path}/messaging/general/Members/{}", encode("john"))).await;
+    assert_eq!(jane.event("member.removed").await["id"], "john");
+}
+
+#[tokio::test]
+async fn channels_are_queried_by_their_members() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let (mut jane, mut joe) = (open(&setup, "jane").await, open(&setup, "joe").await);
+    for (id, color, members) in
+        [("a", "red", json!(["john"])), ("b", "green", json!(["john", "jack"])), ("c", "red", json!([]))]
+    {
+        let data = json!({"members": members, "color": color});
+        let fields = json!({"channel_type": "messaging", "channel_id": id, "data": data});
+        let answer = jane.ask("watch_channel", fields).await.ok();
+        assert_eq!(answer.last["created"], true);
+    }
+    let answer = jane.ask("query_channels", json!({"filter": {"color": "red"}, "presence": true})).await.ok();
+    let cids: Vec<&Value> = answer.last["channels"].as_array().unwrap().iter().map(|channel| &channel["cid"]).collect();
+    assert_eq!(cids, ["messaging:a", "messaging:c"]);
+    assert_eq!(answer.ids(), ["jane", "john"], "each once");
+    let watch = jane.last_id();
+    assert_eq!(joe.ask("query_channels", json!({})).await.ok().last["channels"], json!([]), "they are not its own");
+    let of_jack = jane.ask("query_channels", json!({"filter": {"members": {"$in": ["jack"]}}})).await.ok();
+    assert_eq!(of_jack.last["channels"][0]["members"], json!(["jack", "jane", "john"]));
+
+    let john = open(&setup, "john").await;
+    assert_eq!(jane.event("user.presence.changed").await["user"]["id"], "john");
+    let jack = open(&setup, "jack").await;
+    assert_eq!(jane.next_within(QUIET).await, None, "the other channel is not watched");
+    jane.ask("unwatch", json!({"watch": watch})).await.ok();
+    john.goodbye().await;
+    jack.goodbye().await;
+    assert_eq!(jane.next_within(QUIET).await, None);
+}

@@ -1,0 +1,60 @@
+//! Invisible users.
+
+use serde_json::{Value, json};
+
+use super::{QUIET, Setup, create, open, open_with, presence};
+
+#[tokio::test]
+async fn who_connects_invisible_is_seen_by_nobody() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    create(&setup, &["john"]).await;
+    let mut jane = open(&setup, "jane").await;
+    let mut alice = setup.watcher("alice").await;
+    alice.watch("john").await;
+    let before = jane.watch(&["john"]).await.user("john").clone();
+    let mut john = open_with(&setup, "john", json!({"invisible": true, "status": "secret"})).await;
+    let own = john.connected["user"].clone();
+    assert_eq!((&own["online"], &own["invisible"], &own["status"]), (&json!(true), &json!(true), &json!("secret")));
+    john.watch(&["john"]).await;
+    let mut phone = open(&setup, "john").await;
+    assert_eq!(phone.connected["user"]["invisible"], true, "it stays so");
+    phone.ask("set_user", json!({"status": "more secret"})).await.ok();
+    assert_eq!(john.event("user.presence.changed").await["user"]["status"], "more secret", "it sees itself");
+    phone.goodbye().await;
+    assert_eq!(jane.next_within(QUIET).await, None);
+    assert_eq!(jane.watch(&["john"]).await.user("john"), &before, "nothing shows, not even a revision");
+    assert_eq!(presence(&setup, "john").await, before);
+    assert_eq!(alice.changes_within(QUIET).await, []);
+
+    john.ask("set_user", json!({"invisible": false})).await.ok();
+    let event = jane.event("user.presence.changed").await;
+    assert_eq!((&event["user"]["online"], &event["user"]["status"]), (&json!(true), &json!("more secret")));
+    assert_eq!(alice.until("john", Some(true)).await, 1);
+}
+
+#[tokio::test]
+async fn becoming_invisible_looks_like_a_goodbye() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let (mut hidden, gone) = (open(&setup, "hidden").await, open(&setup, "gone").await);
+    let mut jane = open(&setup, "jane").await;
+    jane.watch(&["hidden", "gone"]).await;
+    hidden.watch(&["hidden"]).await;
+    gone.goodbye().await;
+    let expected = jane.event("user.presence.changed").await;
+    hidden.ask("set_user", json!({"invisible": true})).await.ok();
+    let event = jane.event("user.presence.changed").await;
+    let fields = |event: &Value| {
+        let names: Vec<String> = event["user"].as_object().unwrap().keys().cloned().collect();
+        (names, event["user"]["online"].clone(), event["user"]["status"].clone(), event["user"]["notifiable"].clone())
+    };
+    assert_eq!(fields(&event), fields(&expected));
+    assert_eq!(event["user"]["last_active"], event["at"], "it was active until then");
+    assert_eq!(hidden.event("user.presence.changed").await["user"]["online"], true, "it is there for itself");
+    let seen = presence(&setup, "hidden").await;
+    assert_eq!(seen, event["user"]);
+    // Nothing that it does is seen, and its real end is not either.
+    hidden.ask("set_user", json!({"status": "x"})).await.ok();
+    hidden.goodbye().await;
+    assert_eq!(jane.next_within(QUIET).await, None);
+    assert_eq!(presence(&setup, "hidden").await, seen);
+}
