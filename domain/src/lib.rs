@@ -7,6 +7,8 @@
 //! * [`directory`]: the account, its API keys, services with their configuration, users
 //! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and published changes
 //! * [`push`]: device registrations, credentials of push providers, and the providers' responses
+//! * [`channel`]: groups of users who are watched together
+//! * [`query`]: filters, sorts and cursors
 //! * [`webhook`]: the requests that tell an owner's server of changes
 //! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
@@ -14,6 +16,7 @@
 //! * [`error_chain`]: formatting of errors
 
 pub mod breaker;
+pub mod channel;
 mod digest;
 pub mod directory;
 pub mod error_chain;
@@ -24,6 +27,7 @@ pub mod metrics;
 pub mod paging;
 pub mod presence;
 pub mod push;
+pub mod query;
 pub mod queue;
 pub mod secret;
 pub mod sid;

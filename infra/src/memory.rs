@@ -1,5 +1,7 @@
 //! An in-memory store: for tests and replays.
 
+mod channels;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +30,8 @@ use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notificat
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
+
+use self::channels::Held;
 
 /// All records, behind one lock.
 #[derive(Debug, Default)]
@@ -59,6 +63,8 @@ struct Scope {
     by_identity: HashMap<Identity, UserSid>,
     states: HashMap<Identity, UserState>,
     bindings: BTreeMap<Device, Binding>,
+    /// By `cid`.
+    channels: BTreeMap<String, Held>,
 }
 
 impl MemoryStore {
@@ -123,6 +129,7 @@ impl Services for MemoryStore {
             by_identity: HashMap::new(),
             states: HashMap::new(),
             bindings: BTreeMap::new(),
+            channels: BTreeMap::new(),
         };
         contents.services.insert(service.sid, scope);
         Ok(())

@@ -4,8 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reachability_domain::channel::Channel;
+use reachability_domain::channel::key::ChannelKey;
+use reachability_domain::channel::ports::{Channels, MembersChange};
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::identity::Identity;
 use reachability_domain::presence::at_commit::AtCommit;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
@@ -21,12 +25,16 @@ use tempfile::TempDir;
 const RETENTION: Retention = Retention { age: Duration::MAX, rows: usize::MAX };
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<FeedEntry>>);
+struct Heard(Mutex<Vec<FeedEntry>>, Mutex<Vec<MembersChange>>);
 
 impl AtCommit for Heard {
     fn committed(&self, entries: Vec<FeedEntry>) {
         assert!(!entries.is_empty());
         self.0.lock().unwrap().extend(entries);
+    }
+
+    fn members_changed(&self, change: &MembersChange) {
+        self.1.lock().unwrap().push(change.clone());
     }
 }
 
@@ -110,4 +118,46 @@ async fn what_is_heard_is_the_feed_in_its_order() {
     let told: Vec<Notice> = feed.into_iter().filter_map(|row| row.entry.notice).collect();
     assert!(told.len() > 4 * 25 * 5, "{}", told.len());
     assert_eq!(heard.notices(), told);
+}
+
+/// What really changed, and nothing else.
+#[tokio::test]
+async fn changes_of_members_are_heard_in_their_order() {
+    let (store, _database, heard, _directory) = store();
+    let harness = Harness::new(store.clone(), SETTINGS);
+    harness.switch(service(1), false).await;
+    let key = ChannelKey { service: service(1), cid: "messaging:general".parse().unwrap() };
+    let channel = Channel {
+        key: key.clone(),
+        custom: Default::default(),
+        created_by: None,
+        created_at: clock::now(),
+        updated_at: clock::now(),
+        last_message_at: None,
+        member_count: 0,
+        version: 0,
+    };
+    let named = |names: &[&str]| -> Vec<Identity> { names.iter().map(|name| name.parse().unwrap()).collect() };
+    let channel = store.create_channel(&channel, &named(&["john", "jack"])).await.unwrap().unwrap();
+    assert!(matches!(store.create_channel(&channel, &named(&["jill"])).await, Err(StoreError::Exists)));
+    store.add_members(&key, &named(&["jack"])).await.unwrap().unwrap();
+    store.add_members(&key, &named(&["jack", "jane"])).await.unwrap().unwrap();
+    store.remove_members(&key, &named(&["jill"])).await.unwrap();
+    store.remove_members(&key, &named(&["jill", "john"])).await.unwrap();
+    store.replace_channel(&channel).await.unwrap();
+    assert!(store.delete_channel(&key).await.unwrap());
+    assert!(!store.delete_channel(&key).await.unwrap());
+    let change = |added: &[&str], removed: &[&str], is_deleted| MembersChange {
+        channel: key.clone(),
+        added: named(added),
+        removed: named(removed),
+        is_deleted,
+    };
+    let expected = [
+        change(&["jack", "john"], &[], false),
+        change(&["jane"], &[], false),
+        change(&[], &["john"], false),
+        change(&[], &[], true),
+    ];
+    assert_eq!(*heard.1.lock().unwrap(), expected);
 }

@@ -12,6 +12,7 @@ mod invisible;
 mod power_cut;
 mod presence_properties;
 mod pushes;
+mod queries;
 mod regressions;
 mod requests;
 mod sequence;

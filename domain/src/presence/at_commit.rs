@@ -1,5 +1,6 @@
 //! The port of those who hear of a change when it is stored, before it survives a power cut.
 
+use crate::channel::ports::MembersChange;
 use crate::presence::feed::FeedEntry;
 
 /// Hears what writes lead to, once each is committed: for watchers on sockets of this machine, which end with it. Everybody
@@ -10,4 +11,10 @@ pub trait AtCommit: Send + Sync {
     ///
     /// It is not called for what was committed before the process was started.
     fn committed(&self, entries: Vec<FeedEntry>);
+
+    /// A write changed who is a member of a channel. It is called like [`AtCommit::committed`], and in one order with it. That
+    /// a service was deleted, with its channels, is not told here.
+    fn members_changed(&self, change: &MembersChange) {
+        let _ = change;
+    }
 }

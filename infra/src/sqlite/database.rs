@@ -13,7 +13,7 @@ use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 8] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
@@ -21,6 +21,7 @@ const SCHEMA: [&str; 7] = [
     include_str!("schema/5.sql"),
     include_str!("schema/6.sql"),
     include_str!("schema/7.sql"),
+    include_str!("schema/8.sql"),
 ];
 
 /// The latest version of the schema.

@@ -130,7 +130,7 @@ impl Services for SqliteStore {
 
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
         self.write(move |writer| {
-            for table in ["states", "bindings", "users"] {
+            for table in ["states", "bindings", "users", "channels", "members"] {
                 Rows::new(table, "service = ?1", &[&Key(sid)]).delete(writer)?;
             }
             let deleted: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).take(writer)?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reachability_domain::channel::ports::MembersChange;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::service::Service;
 use reachability_domain::identity::Identity;
@@ -57,9 +58,18 @@ pub(super) struct Writer<'a> {
     connection: &'a Connection,
     /// What was added to the feed.
     told: RefCell<Vec<FeedEntry>>,
+    members: RefCell<Vec<MembersChange>>,
     writes_service: Cell<bool>,
     /// Those that were read: nobody else changes one before the write is done.
     configurations: RefCell<HashMap<ServiceSid, Option<Configuration>>>,
+}
+
+/// What a write returned, and what is to be told of it once it is committed.
+struct Written<T> {
+    written: T,
+    told: Vec<FeedEntry>,
+    members: Vec<MembersChange>,
+    writes_service: bool,
 }
 
 impl Deref for Writer<'_> {
@@ -85,6 +95,13 @@ impl Writer<'_> {
     /// The write changes a service.
     pub(super) fn writes_service(&self) {
         self.writes_service.set(true);
+    }
+
+    /// The write changes members of a channel.
+    pub(super) fn changes_members(&self, change: MembersChange) {
+        if change.is_deleted || !change.added.is_empty() || !change.removed.is_empty() {
+            self.members.borrow_mut().push(change);
+        }
     }
 
     /// Adds to the feed what a write at this time leads to.
@@ -148,22 +165,32 @@ impl SqliteStore {
             let writer = Writer {
                 connection,
                 told: RefCell::default(),
+                members: RefCell::default(),
                 writes_service: Cell::new(false),
                 configurations: RefCell::default(),
             };
-            write(&writer).map(|written| (written, writer.told.into_inner(), writer.writes_service.get()))
+            let written = write(&writer)?;
+            Ok(Written {
+                written,
+                told: writer.told.into_inner(),
+                members: writer.members.into_inner(),
+                writes_service: writer.writes_service.get(),
+            })
         };
         let (feed_written, services) = (self.feed_written.clone(), self.database.services.clone());
         let at_commit = self.at_commit.clone();
-        let then = move |(written, told, writes_service): (T, Vec<FeedEntry>, bool)| {
+        let then = move |Written { written, told, members, writes_service }: Written<T>| {
             if writes_service {
                 services.forget();
             }
             if !told.is_empty() {
                 feed_written.notify_one();
-                if let Some(at_commit) = at_commit {
+                if let Some(at_commit) = &at_commit {
                     at_commit.committed(told);
                 }
+            }
+            if let Some(at_commit) = &at_commit {
+                members.iter().for_each(|change| at_commit.members_changed(change));
             }
             written
         };

@@ -14,6 +14,7 @@
 //! with `webhook_turns` in memory. Every other module implements ports and depends on none of its siblings.
 
 mod bindings;
+mod channels;
 mod credentials;
 mod database;
 mod directory;

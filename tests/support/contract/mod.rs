@@ -1,11 +1,12 @@
 //! The contracts of the ports of a store, one file for each port: what every store must do.
 //!
-//! The signature of a check names the ports that the check uses. [`crate::store_contract`] and
-//! [`crate::push_store_contract`] make a test of each check, for one kind of store.
+//! The signature of a check names the ports that the check uses. [`crate::store_contract`],
+//! [`crate::push_store_contract`] and [`crate::channel_store_contract`] make a test of each check, for one kind of store.
 
 pub mod accounts;
 pub mod api_keys;
 pub mod bindings;
+pub mod channels;
 pub mod credentials;
 pub mod notifications;
 pub mod older_documents;
@@ -101,7 +102,23 @@ macro_rules! push_store_contract {
     };
 }
 
-/// The common part of the two macros.
+/// Like [`crate::store_contract`], for channels.
+#[macro_export]
+macro_rules! channel_store_contract {
+    ($fresh:expr) => {
+        $crate::contract_tests!($fresh;
+            channels:
+                channels_are_kept,
+                members_come_and_go,
+                channels_are_limited,
+                channels_are_listed,
+                channels_belong_to_their_service,
+                concurrent_members_are_counted;
+        );
+    };
+}
+
+/// The common part of these macros.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_tests {

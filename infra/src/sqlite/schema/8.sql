@@ -1,0 +1,22 @@
+-- Channels. Their key is type:id.
+CREATE TABLE channels (
+    service      BLOB NOT NULL,
+    cid          TEXT NOT NULL,
+    version      INTEGER NOT NULL,
+    -- None where the owner created it.
+    created_by   TEXT,
+    member_count INTEGER NOT NULL,
+    document     TEXT NOT NULL,
+    PRIMARY KEY (service, cid)
+) WITHOUT ROWID;
+
+CREATE INDEX channels_by_creator ON channels (service, created_by) WHERE created_by IS NOT NULL;
+
+CREATE TABLE members (
+    service  BLOB NOT NULL,
+    cid      TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    PRIMARY KEY (service, cid, identity)
+) WITHOUT ROWID;
+
+CREATE INDEX members_by_identity ON members (service, identity, cid);
