@@ -4,8 +4,10 @@
 //! formatting writes lower case, as the vendor does.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The text is not a sid of the expected kind.
@@ -31,7 +33,8 @@ pub trait Sid: Copy + Ord + fmt::Display + FromStr<Err = InvalidSid> + Send + Sy
 fn parse(prefix: &'static str, text: &str) -> Result<u128, InvalidSid> {
     let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == 32);
     let bits = |digits: &str| {
-        digits.chars().try_fold(0, |bits, digit| digit.to_digit(16).map(|digit| bits << 4 | u128::from(digit)))
+        let mut digits = digits.bytes().map(|digit| char::from(digit).to_digit(16));
+        digits.try_fold(0, |bits, digit| Some(bits << 4 | u128::from(digit?)))
     };
     digits.and_then(bits).ok_or(InvalidSid { prefix })
 }
@@ -46,6 +49,21 @@ fn with_text<T>(prefix: &str, bits: u128, show: impl FnOnce(&str) -> T) -> T {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
     }
     show(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+/// Reads a sid from a text in place. A stored record has several.
+struct Text<S>(PhantomData<S>);
+
+impl<S: Sid> Visitor<'_> for Text<S> {
+    type Value = S;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a sid that begins with {}", S::PREFIX)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<S, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 macro_rules! sids {
@@ -94,8 +112,7 @@ macro_rules! sids {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Text(PhantomData))
             }
         }
     )*};

@@ -118,7 +118,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     };
     let worker = |rules| Worker::new(ports.clone(), rules, Duration::ZERO, clock::now);
     let of_earlier = worker(presence::rules(settings.rules(), settings.sockets.restart_grace()));
-    let of_sockets = worker(presence::rules(settings.socket_rules(), settings.rules().grace));
+    let of_sockets = worker(presence::rules(settings.rules(), settings.rules().grace));
     let worker = worker(settings.rules());
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
     let ports = PusherPorts {

@@ -162,6 +162,10 @@ enum TokenExpiry {
 /// How many sockets may be open whose clients did not say yet who they are. They have ten seconds for it.
 const MAX_STRANGERS: usize = 4_096;
 
+/// How many of them may be from one address: it takes several to shut all others out. As many as a proxy in front of all
+/// clients needs when they come back at once.
+const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
+
 impl SocketSettings {
     pub(crate) fn protocol(&self) -> twilsock::Settings {
         let ping = Duration::from_secs(self.ping_seconds.into());
@@ -345,6 +349,7 @@ impl ServeSettings {
             per_service: some(settings.max_sockets_per_service),
             per_user: self.max_connections_per_user.into(),
             strangers: MAX_STRANGERS,
+            strangers_per_address: MAX_STRANGERS_PER_ADDRESS,
         }
     }
 
@@ -354,15 +359,6 @@ impl ServeSettings {
             lease: LeasePolicy::For(Duration::from_secs(self.lease_seconds.into())),
             limits: Limits { live: self.max_connections_per_user.into(), ..Limits::DEFAULT },
         }
-    }
-}
-
-impl ServeSettings {
-    /// The rules for the connections of sockets. Their number is limited when they are opened; one that takes the place of an
-    /// older one begins before that ends.
-    pub(crate) fn socket_rules(&self) -> Rules {
-        let rules = self.rules();
-        Rules { limits: Limits { live: rules.limits.live + 1, ..rules.limits }, ..rules }
     }
 }
 

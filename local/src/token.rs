@@ -1,6 +1,7 @@
 //! `reachability token`: makes an access token for a client, for trying things out and for backends without one of the
 //! vendor's libraries.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use reachability_infra::clock;
 use reachability_infra::ids::Uuids;
 use reachability_infra::sqlite::{Database, OpenError, SqliteStore};
 
-use crate::data_dir::{DataDirError, known_account};
+use crate::data_dir::{DataDirError, account_file, known_account};
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenSettings {
@@ -47,6 +48,8 @@ pub(crate) enum TokenCommandError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("cannot wait for other runs of this command")]
+    Lock(#[source] io::Error),
     #[error("cannot make a token")]
     Mint(#[from] MintError),
     #[error("cannot write the token")]
@@ -56,11 +59,15 @@ pub(crate) enum TokenCommandError {
 /// Prints a token, and nothing else.
 pub(crate) async fn run(settings: TokenSettings) -> Result<(), TokenCommandError> {
     let (account, database) = known_account(&settings.data_dir)?;
+    // Of several runs at once, one makes the key. No server locks this file.
+    let alone = File::open(account_file(&settings.data_dir)).map_err(TokenCommandError::Lock)?;
+    alone.lock().map_err(TokenCommandError::Lock)?;
     let store = Arc::new(SqliteStore::new(Database::open_beside_server(&database)?));
     let ports = MintPorts { accounts: store.clone(), api_keys: store.clone(), services: store, ids: Arc::new(Uuids) };
     let account = settings.account_sid.unwrap_or(account.account_sid);
     let user = UserKey { service: settings.service, identity: settings.identity };
     let life = Duration::from_secs(settings.ttl.into());
     let token = mint(ports, account, &user, life, clock::now()).await?;
+    drop(alone);
     writeln!(io::stdout(), "{token}").map_err(TokenCommandError::Write)
 }

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::configuration::Generation;
+use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::ports::{ChangeLog, PositionGone, States};
+use reachability_domain::presence::sockets::Sockets;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::queue::Message;
@@ -63,6 +66,22 @@ mod in_sqlite {
         snapshots: a_snapshot_is_of_one_moment;
         sockets: sockets_are_remembered_until_they_close;
     );
+
+    /// Otherwise nobody would end it after a restart.
+    #[tokio::test]
+    async fn a_socket_whose_row_cannot_be_written_is_not_joined() {
+        let (store, directory) = sqlite();
+        store.create_service(&new_service(generate::service(1))).await.unwrap();
+        let raw = rusqlite::Connection::open(directory.path().join("test.db")).unwrap();
+        raw.execute_batch("CREATE TRIGGER full BEFORE INSERT ON sockets BEGIN SELECT RAISE(ABORT, 'full'); END")
+            .unwrap();
+        let (socket, accepted) = (contract::sockets::socket(1), Acceptance::In(Generation(1)));
+        contract::sockets::join(&*store, &socket, accepted).await.unwrap_err();
+        assert_eq!(store.states(std::slice::from_ref(&socket.user)).await.unwrap(), [UserState::default()]);
+        raw.execute_batch("DROP TRIGGER full").unwrap();
+        contract::sockets::join(&*store, &socket, accepted).await.unwrap();
+        assert_eq!(store.open(10).await.unwrap(), [socket]);
+    }
 
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {

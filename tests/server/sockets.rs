@@ -1,8 +1,10 @@
 //! The sockets of clients.
 
 mod ends;
+mod floods;
 mod limits;
 mod lost;
+mod races;
 mod restarts;
 
 use std::time::Duration;
@@ -46,6 +48,25 @@ impl Setup {
 
     async fn watcher(&self, identity: &str) -> Watcher {
         Watcher::new(self.open(identity).await)
+    }
+
+    /// A socket on which nothing was said yet.
+    async fn connect(&self) -> Twilsock {
+        Twilsock::connect(self.server.address()).await.unwrap_or_else(|status| panic!("{status}"))
+    }
+
+    /// What is shown of a user once what was said before is stored. `null` if it does not exist.
+    async fn shown(&self, identity: &str) -> Value {
+        // All that sockets say is stored in this order.
+        self.open("somebody-else").await.goodbye().await;
+        self.client.get(&format!("/v1/Services/{}/Users/{identity}", self.service)).await["is_online"].clone()
+    }
+
+    /// From now on the server stores nothing, until this is dropped, which must be soon.
+    fn hold(&self) -> rusqlite::Connection {
+        let intruder = rusqlite::Connection::open(self.directory.path().join("reachability.db")).unwrap();
+        intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        intruder
     }
 
     async fn switch(&self, on: bool) {

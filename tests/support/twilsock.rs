@@ -74,6 +74,20 @@ pub fn packet(header: &Value, payload: &str) -> Vec<u8> {
     format!("TWILSOCK V3.0 {}\r\n{header}\r\n{payload}", header.len()).into_bytes()
 }
 
+/// A WebSocket frame as a client sends it, with this opcode, and with its mask: zeros.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = payload.len();
+    let mut frame = vec![0x80 | opcode];
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => frame.push(0x80 | length),
+        (_, Ok(length)) => frame.extend([&[0x80 | 126][..], &length.to_be_bytes()].concat()),
+        _ => frame.extend([&[0x80 | 127][..], &(length as u64).to_be_bytes()].concat()),
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
 /// How a socket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -134,12 +148,17 @@ impl Twilsock {
 
     /// Says who it is. Returns the reply.
     pub async fn init(&mut self, token: &str, continuation_token: Option<&str>) -> Packet {
+        self.try_init(token, continuation_token).await.expect("a reply to init")
+    }
+
+    /// The same; `None` if the socket ended before.
+    pub async fn try_init(&mut self, token: &str, continuation_token: Option<&str>) -> Option<Packet> {
         let header = json!({
             "method": "init", "token": token, "continuation_token": continuation_token,
             "metadata": {"ver": "1.0.2", "env": "test", "type": "conversations", "sdk": "JS", "sdkv": "3.0.1"},
             "registrations": [], "tweaks": null, "capabilities": ["client_update"],
         });
-        self.ask(header, "").await.expect("a reply to init")
+        self.ask(header, "").await
     }
 
     /// Gives a new token. Returns the reply.
@@ -215,6 +234,11 @@ impl Twilsock {
             if self.is_text { Message::text(String::from_utf8(bytes).unwrap()) } else { Message::binary(bytes) };
         // The server may have closed it.
         let _ = futures_util::SinkExt::send(&mut self.socket, message).await;
+    }
+
+    /// The connection, for what a WebSocket library would not send.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
     }
 
     /// The next packet; `None` if the socket has ended. It must come soon.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::presence::view::UserView;
 use crate::sid::{MapSid, Sid, UserSid};
 
 /// A map of a user.
@@ -54,6 +55,21 @@ impl fmt::Display for UserMap {
         let (Self::Info(user) | Self::Conversations(user)) = self;
         write!(f, "{user}.{}", self.name())
     }
+}
+
+/// What is found for a client that asks for a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundMap {
+    /// The map of a user: what is visible of the user.
+    User(Box<UserView>),
+    /// The map of the client's own conversations, which is always empty.
+    Conversations,
+    /// There is no such map, or none of this service.
+    Missing,
+    /// The socket watches as many maps as it may.
+    TooMany,
+    /// It cannot be read now. The client tries again.
+    Unavailable,
 }
 
 #[cfg(test)]

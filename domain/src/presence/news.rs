@@ -1,7 +1,7 @@
 //! What events say about one user, before it is joined to the stored state.
 
 use crate::directory::configuration::Generation;
-use crate::identity::ConnectionKey;
+use crate::identity::{ConnectionId, ConnectionKey};
 use crate::presence::acceptance::Acceptance;
 use crate::presence::connection::Connection;
 use crate::presence::connections::{Presence, Rules};
@@ -16,15 +16,17 @@ pub struct News {
 }
 
 /// What one event says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
+    /// Its connection.
+    pub id: ConnectionId,
     /// When it occurred.
     pub occurred_at: Timestamp,
     /// Whether it is a connect or a renewal.
     pub renews_lease: bool,
     /// Whether it is a connect.
     pub connects: bool,
-    /// Of its connection; `None` if nothing, since it is a connect or renewal from a time when reachability was off.
+    /// What it says of its connection; `None` if nothing, since it is a connect or renewal from a time when reachability was off.
     pub connection: Option<(ConnectionKey, Connection)>,
     /// The generation in which a connect or renewal was accepted; the default value for a disconnect.
     pub generation: Generation,
@@ -46,6 +48,12 @@ impl News {
         &self.said
     }
 
+    /// The connections that are said to have no end ([`Connection::is_unending`]).
+    pub fn unending(&self) -> impl Iterator<Item = &ConnectionId> {
+        let is_unending = |said: &&Said| said.connection.is_some_and(|(_, connection)| connection.is_unending());
+        self.said.iter().filter(is_unending).map(|said| &said.id)
+    }
+
     /// Adds an event that is handled at `now`. Returns what it says of its connection ([`Said::connection`]); `None` if
     /// nothing, since it would open a connection and was accepted while reachability was off. It creates its user all the
     /// same.
@@ -63,8 +71,9 @@ impl News {
             Acceptance::Off => (!renews_lease, Generation::default()),
         };
         let connection = counts.then(|| (event.connection.key(), self.rules.connection(event, now)));
+        let id = event.connection.clone();
         let connects = matches!(event.kind, EventKind::Connect { .. });
-        self.said.push(Said { occurred_at: event.occurred_at, renews_lease, connects, connection, generation });
+        self.said.push(Said { id, occurred_at: event.occurred_at, renews_lease, connects, connection, generation });
         connection
     }
 

@@ -14,13 +14,15 @@ pub struct Socket {
     pub connection: ConnectionId,
 }
 
-/// Remembers which sockets are open, for the next run of the server: they end with the process, however it ends. None of it
-/// has to survive a power cut that the users' states do not survive: a store keeps a prefix of what was written.
+/// Remembers which sockets are open, for the next run of the server: they end with the process, however it ends.
+///
+/// Such a store remembers each connection that is said to have no end ([`News::unending`]) in the write that joins it
+/// ([`States::join`]). So whatever it keeps after a power cut, it knows all of them.
+///
+/// [`News::unending`]: crate::presence::news::News::unending
+/// [`States::join`]: crate::presence::ports::States::join
 #[async_trait]
 pub trait Sockets: Send + Sync {
-    /// Remembers sockets. One that is known stays as it is.
-    async fn opened(&self, sockets: &[Socket]) -> Result<(), StoreError>;
-
     /// Forgets sockets. One that is not known is no error.
     async fn closed(&self, sockets: &[Socket]) -> Result<(), StoreError>;
 

@@ -1,6 +1,5 @@
 //! What a client asks for first: its configuration, and its conversations, of which there are none.
 
-use axum::Json;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,6 +12,7 @@ use serde::Serialize;
 use crate::app::{App, Port};
 use crate::client::request::ClientRequest;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 
 /// How many users a client watches at a time; of more, it forgets the one that it has watched for longest. A socket must be
 /// allowed to watch two maps more: the client's own.

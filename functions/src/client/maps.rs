@@ -1,6 +1,5 @@
 //! The maps in which clients read users: what is visible of a user, and the always empty one of the user's conversations.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,11 +7,12 @@ use axum::routing::get;
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::identity::UserKey;
 use reachability_domain::presence::appearance::Viewer;
-use reachability_domain::presence::map::UserMap;
+use reachability_domain::presence::map::{FoundMap, UserMap};
 use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::presence::view::UserView;
-use reachability_domain::sid::MapSid;
+use reachability_domain::sid::{MapSid, Sid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Clock;
 use serde::Serialize;
@@ -24,87 +24,72 @@ use crate::client::Client;
 use crate::client::configuration::NoMore;
 use crate::client::request::ClientRequest;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 
 /// After how many maps others get a turn: a store may read without waiting.
 const READ_AT_ONCE: usize = 32;
 
-/// A map that a client asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FoundMap {
-    /// What is visible of a user.
-    User(Box<UserView>),
-    /// The client's own conversations: always empty.
-    Conversations,
-    /// There is no such map in the client's service.
-    Missing,
-    /// The store failed, which is logged. The client may try again.
-    Unavailable,
-}
-
 /// Reads maps, named by sid or unique name, for a client that subscribes to them. The result has the order of `maps`.
 pub async fn read_maps(app: &App, client: &Client, maps: &[String]) -> Vec<FoundMap> {
     let (ports, clock) = (app.ports(), app.settings().clock);
-    match ports.users.user(client.user.service, &UserRef::Identity(client.user.identity.clone())).await {
-        Ok(Some(own)) => {
-            let mut found = Vec::with_capacity(maps.len());
-            for (index, map) in maps.iter().enumerate() {
-                if index % READ_AT_ONCE == READ_AT_ONCE - 1 {
-                    yield_now().await;
-                }
-                let map = find(&*ports.snapshots, clock, &own, map).await.unwrap_or_else(|error| unavailable(&error));
-                found.push(map);
-            }
-            found
+    let mut found = Vec::with_capacity(maps.len());
+    for (index, map) in maps.iter().enumerate() {
+        if index % READ_AT_ONCE == READ_AT_ONCE - 1 {
+            yield_now().await;
         }
-        // Its socket is about to end.
-        Ok(None) => vec![FoundMap::Missing; maps.len()],
-        Err(error) => vec![unavailable(&error); maps.len()],
-    }
-}
-
-fn unavailable(error: &StoreError) -> FoundMap {
-    warn!(error = %ErrorChain(error), "a map could not be read");
-    FoundMap::Unavailable
-}
-
-/// A map of the service of the user who asks for it.
-async fn find(snapshots: &dyn UserSnapshots, clock: Clock, own: &User, map: &str) -> Result<FoundMap, StoreError> {
-    Ok(match UserMap::asked_for(map, own.sid) {
-        Some(UserMap::Info(user)) => match snapshots.user_snapshot(own.service_sid, &UserRef::Sid(user)).await? {
-            Some(snapshot) => {
-                let viewer = Viewer::at(&snapshot.user.identity, &own.identity);
-                FoundMap::User(Box::new(UserView::of(&snapshot, clock(), viewer)))
+        found.push(match Named::find(&client.user, map, &*ports.users, &*ports.snapshots, clock).await {
+            Ok(Some(Named::User(view))) => FoundMap::User(view),
+            Ok(Some(Named::Conversations(_))) => FoundMap::Conversations,
+            Ok(None) => FoundMap::Missing,
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "a map could not be read");
+                FoundMap::Unavailable
             }
-            None => FoundMap::Missing,
-        },
-        Some(UserMap::Conversations(user)) if user == own.sid => FoundMap::Conversations,
-        Some(UserMap::Conversations(_)) | None => FoundMap::Missing,
-    })
+        });
+    }
+    found
 }
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/v3/Maps/{map}", get(fetch)).route("/v3/Maps/{map}/Items", get(list_items))
 }
 
-/// What the path names: a user's map, or the own conversations.
+/// What a map is: that of a user, or the own conversations.
 enum Named {
     User(Box<UserView>),
     Conversations(Box<User>),
 }
 
 impl Named {
+    /// A map of the service of the client that asks for it.
+    async fn find(
+        client: &UserKey,
+        map: &str,
+        users: &dyn Users,
+        snapshots: &dyn UserSnapshots,
+        clock: Clock,
+    ) -> Result<Option<Self>, StoreError> {
+        // Nobody has this sid. Which one the client has is only needed if it may mean its own conversations.
+        let Some(asked) = UserMap::asked_for(map, UserSid::from_bits(0)) else { return Ok(None) };
+        if let UserMap::Info(user) = asked
+            && let Some(snapshot) = snapshots.user_snapshot(client.service, &UserRef::Sid(user)).await?
+        {
+            let viewer = Viewer::at(&snapshot.user.identity, &client.identity);
+            return Ok(Some(Self::User(Box::new(UserView::of(&snapshot, clock(), viewer)))));
+        }
+        let own = users.user(client.service, &UserRef::Identity(client.identity.clone())).await?;
+        let is_own = |own: &User| UserMap::asked_for(map, own.sid) == Some(UserMap::Conversations(own.sid));
+        Ok(own.filter(is_own).map(|own| Self::Conversations(Box::new(own))))
+    }
+
     async fn by(
         request: &ClientRequest,
         users: &dyn Users,
         snapshots: &dyn UserSnapshots,
         clock: Clock,
     ) -> Result<Self, ApiError> {
-        let own = users.user(request.client.user.service, &request.own()).await?.ok_or_else(ApiError::no_map)?;
-        match find(snapshots, clock, &own, request.segment("map")?).await? {
-            FoundMap::User(view) => Ok(Self::User(view)),
-            FoundMap::Conversations => Ok(Self::Conversations(Box::new(own))),
-            FoundMap::Missing | FoundMap::Unavailable => Err(ApiError::no_map()),
-        }
+        let found = Self::find(&request.client.user, request.segment("map")?, users, snapshots, clock).await?;
+        found.ok_or_else(ApiError::no_map)
     }
 
     fn user(&self) -> &User {

@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, debug_span};
 
 use crate::app::App;
 pub use crate::client::configuration::MAX_WATCHED_USERS;
-pub use crate::client::maps::{FoundMap, read_maps};
+pub use crate::client::maps::read_maps;
 use crate::client::request::ClientRequest;
 use crate::http::error::ApiError;
 use crate::http::time_limit::in_time;

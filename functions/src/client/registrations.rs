@@ -1,6 +1,5 @@
 //! The push registrations of a client's own user.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,6 +19,7 @@ use crate::app::{App, Port};
 use crate::client::request::ClientRequest;
 use crate::http::device::{address, channel};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::use_cases::devices::{
     RegisterDevice, RegisterError, RegisterPorts, UnregisterDevice, register_device, unregister_device,
 };

@@ -1,6 +1,5 @@
 //! Users, as the other users of the service see them, and a user's changes of its own profile.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -20,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::app::{App, Port};
 use crate::client::request::ClientRequest;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::profile;
 use crate::use_cases::users::{ProfileChange, UpdateUser, Writer, update_user};
 

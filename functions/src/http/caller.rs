@@ -28,30 +28,30 @@ pub(crate) enum OwnerKey {
 
 /// Checks the credentials of a request.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let (name, password) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
+    let credentials = credentials(headers).ok_or_else(ApiError::unauthorized)?;
+    let (name, password) = credentials.split_once(':').ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
         let settings = app.settings();
-        if sid == settings.account_sid && matches(&settings.auth_token.borrow(), &password) {
+        if sid == settings.account_sid && matches(&settings.auth_token.borrow(), password) {
             return Ok(Caller::Owner(OwnerKey::AuthToken));
         }
     } else if let Ok(sid) = name.parse::<KeySid>()
         && let Some(key) = app.ports().api_keys.key(sid).await?
-        && matches(&key.secret, &password)
+        && matches(&key.secret, password)
     {
         return Ok(Caller::Owner(OwnerKey::ApiKey));
     }
     Err(ApiError::unauthorized())
 }
 
-fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+/// The name and the password, with a colon between them.
+fn credentials(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (name, password) = decoded.split_once(':')?;
-    Some((name.to_owned(), password.to_owned()))
+    String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
 }
 
 /// Compares in constant time, so that the duration does not tell how much of a guess is right.

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reachability_domain::error_chain::ErrorChain;
@@ -12,6 +11,7 @@ use reachability_domain::store::StoreError;
 use serde::Serialize;
 
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 
 /// The vendor's text for 503.
 const UNAVAILABLE: &str = "Service unavailable. Please try again";

@@ -6,6 +6,7 @@ pub(crate) mod caller;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod error_code;
+pub(crate) mod json;
 pub(crate) mod paging;
 pub(crate) mod params;
 pub(crate) mod profile;

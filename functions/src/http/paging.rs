@@ -1,6 +1,5 @@
 //! Lists in pages. The vendor's helper libraries get from page to page by absolute URLs, which they follow unchanged.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
@@ -8,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::params::Params;
 
 /// The size of a page if the request does not give one.

@@ -3,7 +3,7 @@
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use bytes::Bytes;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::directory::user::UserRef;
@@ -16,6 +16,11 @@ use crate::http::caller::{Caller, authenticate};
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 use crate::http::room::{Share, is_large};
+
+const WEBHOOK_ENABLED: HeaderName = HeaderName::from_static("x-twilio-webhook-enabled");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request that has been authenticated, read and decoded. Handlers take it as their last argument, since it consumes
 /// the body.
@@ -35,7 +40,7 @@ pub(crate) struct ApiRequest {
     _share: Share,
     is_form: bool,
     /// The variable segments of the path, decoded.
-    segments: Vec<(String, String)>,
+    segments: RawPathParams,
 }
 
 impl FromRequest<App> for ApiRequest {
@@ -53,9 +58,7 @@ impl FromRequest<App> for ApiRequest {
             }
         };
         // Each segment is decoded after the path was split, since a name can contain a slash.
-        let params: Result<RawPathParams, _> = request.extract_parts().await;
-        let segments =
-            params.map(|params| params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        let segments = request.extract_parts().await;
         let limit = request.extensions().get::<Limit>().copied().unwrap_or(body::DEFAULT_LIMIT);
         let (parts, body) = request.into_parts();
         let (body, mut share) = body::read(body, limit, app.room()).await?;
@@ -71,7 +74,7 @@ impl FromRequest<App> for ApiRequest {
             is_form: is_form(&parts.headers),
             webhook_enabled: parts
                 .headers
-                .get("x-twilio-webhook-enabled")
+                .get(WEBHOOK_ENABLED)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
             path,
             body,
@@ -112,8 +115,8 @@ impl ApiRequest {
     }
 
     fn segment(&self, name: &str) -> Result<&str, ApiError> {
-        let found = self.segments.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str()).ok_or_else(|| self.not_found())
+        let found = self.segments.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value).ok_or_else(|| self.not_found())
     }
 
     /// The sid in a segment of the path. Text that is not a sid names nothing.
@@ -183,21 +186,21 @@ fn is_form(headers: &HeaderMap) -> bool {
 
 /// The origin that the client sent the request to, with a proxy's path prefix. A proxy tells both in its headers.
 fn requested_origin(headers: &HeaderMap, uri: &Uri) -> String {
-    let header = |name: &str| {
+    let value_of = |name: HeaderName| {
         // Each proxy appends its value, so the first value is what the client used.
         let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
         (!value.is_empty()).then_some(value)
     };
-    let scheme = match header("x-forwarded-proto") {
+    let scheme = match value_of(FORWARDED_PROTO) {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         _ => "http",
     };
-    let authority = [header("x-forwarded-host"), header("host"), uri.authority().map(Authority::as_str)]
+    let authority = [value_of(FORWARDED_HOST), value_of(header::HOST), uri.authority().map(Authority::as_str)]
         .into_iter()
         .flatten()
         .find(|authority| authority.parse::<Authority>().is_ok_and(|authority| !authority.as_str().contains('@')))
         .unwrap_or("localhost");
-    let prefix = header("x-forwarded-prefix").map(|prefix| prefix.trim_end_matches('/'));
+    let prefix = value_of(FORWARDED_PREFIX).map(|prefix| prefix.trim_end_matches('/'));
     let prefix = prefix.filter(|prefix| prefix.parse::<Uri>().is_ok_and(|uri| uri.path() == *prefix));
-    format!("{scheme}://{authority}{}", prefix.unwrap_or_default())
+    [scheme, "://", authority, prefix.unwrap_or_default()].concat()
 }

@@ -1,6 +1,5 @@
 //! Conversations v1: the account's configuration, which names the default service, and the account's webhooks.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
 use crate::routes::settings::set_webhooks;

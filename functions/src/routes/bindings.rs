@@ -1,7 +1,6 @@
 //! Bindings: push registrations of a service and of a user. Conversations v1, Chat v2 and Notify v1 show the same
 //! bindings. Only Notify creates them. It has the same paths as Conversations.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -25,6 +24,7 @@ use crate::app::{App, Port};
 use crate::http::device::{address, channel};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
 use crate::routes::binding_resource::{PROTOCOL_VERSION, View, encode};

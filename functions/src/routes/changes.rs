@@ -5,11 +5,11 @@ mod stream;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::change::Notice;
@@ -21,6 +21,7 @@ use self::stream::{EVENT_STREAM, stream};
 use crate::app::App;
 use crate::event_stream::EventStream;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::page_size;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;

@@ -1,6 +1,5 @@
 //! Chat: a service with all its settings. [`crate::routes::services`] has the routes that Conversations has too.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +13,7 @@ use serde::Serialize;
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
 use crate::routes::scope::update_service;

@@ -1,6 +1,5 @@
 //! Conversations v1: a service's configuration, which switches reachability on, with its notifications and webhooks.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;
 use crate::routes::scope::{find_service, update_service};

@@ -1,6 +1,5 @@
 //! The account's credentials for push providers. Conversations v1 and Chat v2 show the same credentials.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -22,6 +21,7 @@ use serde::Serialize;
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::params::{Params, set};
 use crate::http::request::ApiRequest;

@@ -1,12 +1,12 @@
 //! The route that takes events from the owner's gateway.
 
 use axum::RequestExt;
+use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
@@ -21,6 +21,7 @@ use crate::http::body::Limit;
 use crate::http::caller::authenticate;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;
 use crate::use_cases::services::ServiceDirectory;

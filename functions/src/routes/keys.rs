@@ -1,6 +1,5 @@
 //! API keys, in the vendor's 2010 API. Its lists and dates have their own format.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,6 +18,7 @@ use crate::app::{App, Port};
 use crate::http::caller::{Caller, OwnerKey};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;

@@ -1,6 +1,5 @@
 //! Notifications to all devices of some users, with the parameters of Notify v1.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -25,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
 use crate::http::request::ApiRequest;

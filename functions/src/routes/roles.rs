@@ -1,7 +1,6 @@
 //! Roles, which can only be read. Conversations v1 shows the roles of a service and those of the account's default
 //! service. Chat v2 shows the same roles.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
 use crate::routes::scope::find_service;

@@ -1,6 +1,5 @@
 //! Services, as Conversations v1 and Chat v2 show them. They are the same services.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -17,6 +16,7 @@ use serde::Serialize;
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
 use crate::routes::chat::{self, ChatService};

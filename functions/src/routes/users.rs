@@ -1,7 +1,6 @@
 //! Users. Conversations v1 shows the users of a service and those of the account's default service. Chat v2 shows the
 //! same users.
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -22,6 +21,7 @@ use serde::Serialize;
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::params::Params;
 use crate::http::profile;
@@ -94,16 +94,17 @@ impl View {
     }
 
     fn show<'a>(self, request: &ApiRequest, user: &'a User, reachability: Reachability) -> UserResource<'a> {
-        let url = format!("{}{}", request.base_url, self.path(user));
+        let url = [request.base_url.as_str(), &self.path(user)].concat();
+        let below = |name: &str| [&url, "/", name].concat();
         let view = match self {
             Self::Service | Self::Account => ViewMembers::Conversations {
                 chat_service_sid: user.service_sid,
-                links: ConversationsLinks { user_conversations: format!("{url}/Conversations") },
+                links: ConversationsLinks { user_conversations: below("Conversations") },
             },
             Self::Chat => ViewMembers::Chat {
                 service_sid: user.service_sid,
                 joined_channels_count: 0,
-                links: ChatLinks { user_channels: format!("{url}/Channels"), user_bindings: format!("{url}/Bindings") },
+                links: ChatLinks { user_channels: below("Channels"), user_bindings: below("Bindings") },
             },
         };
         UserResource {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use reachability_domain::directory::access_token::Grant;
-use reachability_domain::presence::view::UserView;
+use reachability_domain::presence::map::FoundMap;
 use serde::{Deserialize, Serialize};
 
 use crate::session::{Cause, Opened, Refusal};
@@ -18,6 +18,9 @@ pub struct RequestNumber(pub u32);
 pub enum Input<'a> {
     /// The client sent a WebSocket message, binary or text.
     Frame(&'a [u8]),
+    /// The client sent a WebSocket frame that says nothing here: a ping, a pong, or a part of a message. It counts all the
+    /// same.
+    NoMessage,
     /// What came of [`Action::Open`](super::Action::Open).
     Opened(Result<Opened, Refusal>),
     /// What came of [`Action::Verify`](super::Action::Verify).
@@ -51,19 +54,4 @@ pub struct Response {
     pub content_type: Option<String>,
     /// The body; empty if there is none.
     pub body: Bytes,
-}
-
-/// A map that a client asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FoundMap {
-    /// The map of a user.
-    User(Box<UserView>),
-    /// The map of the client's own conversations, which is always empty.
-    Conversations,
-    /// There is no such map, or none of this service.
-    Missing,
-    /// The socket watches as many maps as it may.
-    TooMany,
-    /// It cannot be read now. The client tries again.
-    Unavailable,
 }

@@ -16,7 +16,7 @@ mod subscriptions;
 mod upstream;
 
 pub use action::{Action, Asked, UpstreamRequest};
-pub use input::{FoundMap, Input, RequestNumber, Response};
+pub use input::{Input, RequestNumber, Response};
 pub use session::Session;
 pub use settings::{Expiry, Settings};
 

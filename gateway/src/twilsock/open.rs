@@ -2,6 +2,7 @@
 
 use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::session::life::Life;
 use crate::session::token::Token;
 use crate::twilsock::action::{Action, Asked};
 use crate::twilsock::codec::{Header, Packet};
-use crate::twilsock::input::{FoundMap, RequestNumber, Response};
+use crate::twilsock::input::{RequestNumber, Response};
 use crate::twilsock::packet::{self, Status};
 use crate::twilsock::session::{Ids, reply};
 use crate::twilsock::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};

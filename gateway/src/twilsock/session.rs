@@ -66,6 +66,7 @@ impl Session {
         match (input, &mut self.phase) {
             (_, Phase::Closed) => vec![],
             (Input::Frame(frame), _) => self.frame(settings, frame, now),
+            (Input::NoMessage, _) => self.no_message(now),
             (Input::Opened(result), Phase::Opening { init, said_goodbye, .. }) => {
                 let (init, said_goodbye) = (std::mem::take(init), *said_goodbye);
                 self.opened(result, &init, said_goodbye, now)
@@ -82,7 +83,8 @@ impl Session {
         }
     }
 
-    /// A part of a message came: the client is alive, however slow its network is. A whole one is an [`Input::Frame`].
+    /// A part of a frame came: the client is alive, however slow its network is. A whole one is an [`Input::Frame`] or an
+    /// [`Input::NoMessage`].
     pub fn hear(&mut self, now: Timestamp) {
         self.not_after(now);
         if let Phase::Open(open) = &mut self.phase {
@@ -135,13 +137,30 @@ impl Session {
     }
 
     fn frame(&mut self, settings: &Settings, frame: &[u8], now: Timestamp) -> Vec<Action> {
-        if !self.frames.take(FRAMES_AT_ONCE, FRAMES_PER_SECOND, now) {
-            return self.close_with(&Status::too_many_messages(), 1008, "too-many-messages");
+        if !self.allows(now) {
+            return self.flooded();
         }
         match codec::decode(frame) {
             Err(why) => self.close_with(&Status::not_acceptable(why), 1008, "not-acceptable-message"),
             Ok(packet) => self.packet(settings, packet, now),
         }
+    }
+
+    fn no_message(&mut self, now: Timestamp) -> Vec<Action> {
+        if !self.allows(now) {
+            return self.flooded();
+        }
+        self.hear(now);
+        vec![]
+    }
+
+    /// Whether the client may send one more frame.
+    fn allows(&mut self, now: Timestamp) -> bool {
+        self.frames.take(FRAMES_AT_ONCE, FRAMES_PER_SECOND, now)
+    }
+
+    fn flooded(&mut self) -> Vec<Action> {
+        self.close_with(&Status::too_many_messages(), 1008, "too-many-messages")
     }
 
     fn packet(&mut self, settings: &Settings, packet: Packet<'_>, now: Timestamp) -> Vec<Action> {

@@ -27,9 +27,10 @@ pub const MAX_REQUESTS: usize = 8;
 pub const REQUESTS_AT_ONCE: u32 = 3_000;
 /// How many requests a second a session may make in the long run. Those over it are refused with 429.
 pub const REQUESTS_PER_SECOND: u32 = 100;
-/// How many packets a client may send at once, after a while without any. It acknowledges each packet that it is sent.
+/// How many frames a client may send at once, after a while without any: packets, and WebSocket's own pings, pongs and parts
+/// of messages. It acknowledges each packet that it is sent.
 pub const FRAMES_AT_ONCE: u32 = 10_000;
-/// How many packets a second a client may send in the long run. One that sends more is cut.
+/// How many frames a second a client may send in the long run. One that sends more is cut.
 pub const FRAMES_PER_SECOND: u32 = 2_000;
 
 /// How long a client that was refused has to close its socket.

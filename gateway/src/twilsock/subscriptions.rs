@@ -4,13 +4,14 @@
 //! state, if that is later than what it has seen.
 
 use bytes::Bytes;
+use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::sync::{Events, Item, Notice, NoticeError};
 use crate::twilsock::action::{Action, Asked, UpstreamRequest};
-use crate::twilsock::input::{FoundMap, Response};
+use crate::twilsock::input::Response;
 use crate::twilsock::packet;
 use crate::twilsock::session::Ids;
 use crate::twilsock::settings::{DELIVERY, MAX_BATCH, MAX_OBJECT_SID, NOTIFICATION_SIZE, Settings};

@@ -249,6 +249,8 @@ fn the_server_can_end_a_session() {
         Socket::open().step(Input::End(Cause::Superseded)),
         [Action::Close { code: 1000, reason: "superseded" }]
     );
+    let doubtful = [Action::Close { code: 1000, reason: "come-back" }];
+    assert_eq!(Socket::open().step(Input::End(Cause::Doubtful)), doubtful, "no reason to stay away");
     for mut socket in [Socket::open(), Socket::new()] {
         let stops = [Action::Close { code: 1001, reason: "server-stops" }];
         assert_eq!(socket.step(Input::End(Cause::Draining)), stops);
@@ -281,4 +283,44 @@ fn a_flood_ends_the_session() {
     assert_eq!(n, FRAMES_AT_ONCE);
     let status = closed_with(&actions, "too-many-messages");
     assert_eq!((&status["code"], &status["errorCode"]), (&json!(429), &json!(51128)));
+}
+
+#[test]
+fn what_is_no_message_counts_among_the_packets() {
+    for mut socket in [Socket::open(), Socket::new()] {
+        let mut frames = (1..=2 * FRAMES_AT_ONCE).map(|_| socket.step(Input::NoMessage));
+        let last = frames.find(|actions| !actions.is_empty());
+        closed_with(&last.expect("an end"), "too-many-messages");
+    }
+}
+
+#[test]
+fn a_client_with_a_slow_network_is_alive() {
+    // It sends a frame for minutes, and has no other to answer a ping with.
+    let mut socket = Socket::open();
+    for _ in 0..30 {
+        assert_eq!(socket.run(10 * SECOND), []);
+        socket.session.hear(socket.now);
+        assert_eq!(socket.run(10 * SECOND), []);
+        socket.step(Input::NoMessage);
+    }
+    assert_eq!(only(&socket.run(14 * SECOND)).header["method"], "ping");
+    socket.session.hear(socket.now);
+    assert_eq!(socket.run(14 * SECOND - Duration::from_millis(1)), []);
+}
+
+#[test]
+fn a_shell_that_reads_nothing_knows_when_the_token_ends_the_session() {
+    let mut socket = Socket::new();
+    assert_eq!(socket.session.expires_at(), Timestamp::MAX);
+    socket.frame(&init("TM1"));
+    let opened = socket.opened(MINUTE);
+    let expires_at = opened.grant.expires_at;
+    socket.step(Input::Opened(Ok(opened)));
+    assert_eq!(socket.session.expires_at(), expires_at);
+    socket.frame(&update("TM2"));
+    assert_eq!(socket.session.expires_at(), expires_at.plus(5 * SECOND), "another may come");
+    let grant = socket.grant("alice", 60 * MINUTE);
+    socket.step(Input::Verified(Ok(grant.clone())));
+    assert_eq!(socket.session.expires_at(), grant.expires_at);
 }

@@ -5,6 +5,7 @@
 mod document;
 mod init;
 mod life;
+mod losses;
 mod properties;
 mod requests;
 mod shell;

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::map::FoundMap;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::twilsock::settings::{MAX_REQUESTS, OPEN_WITHIN, REQUEST_WITHIN};
 use reachability_gateway::twilsock::{
-    Action, Asked, Cause, Expiry, FoundMap, Input, Opened, Refusal, RequestNumber, Response, Session, Settings,
+    Action, Asked, Cause, Expiry, Input, Opened, Refusal, RequestNumber, Response, Session, Settings,
 };
 use serde_json::json;
 
@@ -29,6 +30,7 @@ pub(crate) enum Happening {
     Request { long_id: bool },
     Subscribe(Vec<(u8, Option<u64>)>),
     Acknowledgement,
+    NoMessage,
     Close,
     Opened(u8),
     Verified(u8),
@@ -52,6 +54,7 @@ pub(crate) fn happening() -> impl Strategy<Value = Happening> {
         9 => any::<bool>().prop_map(|long_id| Happening::Request { long_id }),
         5 => vec(any::<(u8, Option<u64>)>(), 0..6).prop_map(Happening::Subscribe),
         2 => Just(Happening::Acknowledgement),
+        2 => Just(Happening::NoMessage),
         1 => Just(Happening::Close),
         5 => any::<u8>().prop_map(Happening::Opened),
         3 => any::<u8>().prop_map(Happening::Verified),
@@ -201,6 +204,7 @@ impl Shell {
                 self.frame(&message(&"s".repeat(64), "POST", "/v4/Subscriptions", &body.to_string()));
             }
             Happening::Acknowledgement => self.frame(&bare("reply", "TM1")),
+            Happening::NoMessage => self.step(Input::NoMessage),
             Happening::Close => self.frame(&bare("close", "TM1")),
             Happening::Opened(how) => self.opened(how),
             Happening::Verified(how) => {
@@ -232,8 +236,14 @@ impl Shell {
             }
             Happening::Tick => self.tick(),
             Happening::End(how) => {
-                let causes =
-                    [Cause::Superseded, Cause::KeyDeleted, Cause::ServiceDeleted, Cause::UserDeleted, Cause::Draining];
+                let causes = [
+                    Cause::Superseded,
+                    Cause::KeyDeleted,
+                    Cause::ServiceDeleted,
+                    Cause::UserDeleted,
+                    Cause::Doubtful,
+                    Cause::Draining,
+                ];
                 self.step(Input::End(causes[usize::from(how) % causes.len()]));
                 assert!(self.closed);
             }

@@ -1,7 +1,8 @@
 //! Requests for subscriptions, and what clients are told then.
 
+use reachability_domain::presence::map::FoundMap;
 use reachability_gateway::twilsock::settings::{MAX_BATCH, NOTIFICATION_SIZE};
-use reachability_gateway::twilsock::{Action, Asked, FoundMap, Input, RequestNumber};
+use reachability_gateway::twilsock::{Action, Asked, Input, RequestNumber};
 use serde_json::{Value, json};
 
 use crate::support::{SECOND, Sent, Socket, message, only, read, sent, view};

@@ -4,11 +4,14 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use reachability_domain::directory::api_key::ApiKey;
+use reachability_domain::directory::service::Service;
+use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::known_services::KnownServices;
+use super::known::Known;
 use super::readers::Readers;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
@@ -71,7 +74,8 @@ pub enum OpenError {
 pub struct Database {
     writer: WriterThread,
     pub(super) readers: Arc<Readers>,
-    pub(super) services: Arc<KnownServices>,
+    pub(super) services: Arc<Known<ServiceSid, Service>>,
+    pub(super) keys: Arc<Known<KeySid, ApiKey>>,
 }
 
 impl Database {
@@ -117,7 +121,7 @@ impl Database {
             watch_log(&mut connection).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let writer = WriterThread::start(connection, log_pages)
             .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
-        Ok(Self { writer, readers: Arc::new(Readers::of(path)), services: Arc::default() })
+        Ok(Self { writer, readers: Arc::new(Readers::of(path)), services: Arc::default(), keys: Arc::default() })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.

@@ -11,11 +11,13 @@ use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use rusqlite::{ToSql, params};
+use rusqlite::{Connection, ToSql, params};
 
+use super::database::Database;
 use super::feed::Writer;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
 
 /// The account's settings: at most one row.
 const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
@@ -46,12 +48,28 @@ impl Accounts for SqliteStore {
     }
 }
 
+impl Database {
+    /// Runs a write of an API key.
+    async fn write_key<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let keys = self.keys.clone();
+        let then = move |written| {
+            keys.forget();
+            written
+        };
+        self.write_then(Terms::PROMISED, write, then).await
+    }
+}
+
 #[async_trait]
 impl ApiKeys for SqliteStore {
     async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         let (sid, document) = (key.sid, write_document(key)?);
         self.database
-            .write(move |connection| {
+            .write_key(move |connection| {
                 let insert = "INSERT INTO keys (sid, document) VALUES (?1, ?2)";
                 create(connection, insert, params![Key(sid), document])
             })
@@ -59,7 +77,16 @@ impl ApiKeys for SqliteStore {
     }
 
     async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
-        self.database.look_up(|connection| Rows::new("keys", "sid = ?1", &[&Key(sid)]).find(connection))
+        let before = match self.database.keys.get(&sid) {
+            Ok(key) => return Ok(Some(ApiKey::clone(&key))),
+            Err(before) => before,
+        };
+        let found: Option<ApiKey> =
+            self.database.look_up(|connection| Rows::new("keys", "sid = ?1", &[&Key(sid)]).find(connection))?;
+        if let Some(key) = &found {
+            self.database.keys.add(before, sid, key.clone());
+        }
+        Ok(found)
     }
 
     async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
@@ -69,7 +96,7 @@ impl ApiKeys for SqliteStore {
     async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         let (sid, document) = (key.sid, write_document(key)?);
         self.database
-            .write(move |connection| {
+            .write_key(move |connection| {
                 match execute(connection, "UPDATE keys SET document = ?2 WHERE sid = ?1", params![Key(sid), document])?
                 {
                     0 => Err(StoreError::Missing),
@@ -81,7 +108,7 @@ impl ApiKeys for SqliteStore {
 
     async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
         self.database
-            .write(move |connection| Ok(Rows::new("keys", "sid = ?1", &[&Key(sid)]).delete(connection)? > 0))
+            .write_key(move |connection| Ok(Rows::new("keys", "sid = ?1", &[&Key(sid)]).delete(connection)? > 0))
             .await
     }
 }
@@ -99,14 +126,14 @@ impl Services for SqliteStore {
     }
 
     async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
-        let before = match self.database.services.get(sid) {
-            Ok(service) => return Ok(Some(service)),
+        let before = match self.database.services.get(&sid) {
+            Ok(service) => return Ok(Some(Service::clone(&service))),
             Err(before) => before,
         };
-        let found =
+        let found: Option<Service> =
             self.database.look_up(|connection| Rows::new("services", "sid = ?1", &[&Key(sid)]).find(connection))?;
         if let Some(service) = &found {
-            self.database.services.add(before, service);
+            self.database.services.add(before, sid, service.clone());
         }
         Ok(found)
     }

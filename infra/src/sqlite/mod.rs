@@ -8,10 +8,10 @@
 //! where it is asked for.
 //!
 //! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
-//! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known_services`
-//! keeps services in memory. `events` is the
-//! event queue: `waiting` is what it has in memory, and `loading` gets more from the table. `webhooks` is the webhook queue,
-//! with `webhook_turns` in memory. Every other module implements ports and depends on none of its siblings.
+//! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
+//! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, and `loading` gets more
+//! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. Every other module implements ports and
+//! depends on none of its siblings.
 
 mod bindings;
 mod channels;
@@ -21,7 +21,7 @@ mod directory;
 mod events;
 mod feed;
 mod garbage;
-mod known_services;
+mod known;
 mod loading;
 mod notifications;
 mod presence;

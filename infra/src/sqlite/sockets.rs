@@ -3,32 +3,29 @@
 use std::error::Error;
 
 use async_trait::async_trait;
-use reachability_domain::identity::{ConnectionId, UserKey};
+use reachability_domain::identity::{ConnectionId, Identity, UserKey};
 use reachability_domain::presence::sockets::{Socket, Sockets};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::database::unavailable;
 use super::rows::{Key, execute};
 use super::store::SqliteStore;
 
+/// Remembers a socket of this user.
+pub(super) fn remember(
+    connection: &Connection,
+    service: ServiceSid,
+    identity: &Identity,
+    id: &ConnectionId,
+) -> Result<(), StoreError> {
+    let insert = "INSERT INTO sockets (connection, service, identity) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    execute(connection, insert, params![id.as_str(), Key(service), identity.as_str()]).map(drop)
+}
+
 #[async_trait]
 impl Sockets for SqliteStore {
-    async fn opened(&self, sockets: &[Socket]) -> Result<(), StoreError> {
-        let sockets = sockets.to_vec();
-        self.database
-            .write_unflushed(move |connection| {
-                let insert =
-                    "INSERT INTO sockets (connection, service, identity) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-                sockets.iter().try_for_each(|Socket { user, connection: id }| {
-                    let row = params![id.as_str(), Key(user.service), user.identity.as_str()];
-                    execute(connection, insert, row).map(drop)
-                })
-            })
-            .await
-    }
-
     async fn closed(&self, sockets: &[Socket]) -> Result<(), StoreError> {
         let ids: Vec<ConnectionId> = sockets.iter().map(|socket| socket.connection.clone()).collect();
         self.database

@@ -16,6 +16,7 @@ use reachability_domain::time::Timestamp;
 
 use super::feed::Writer;
 use super::records::{insert_user, read_state, write_state};
+use super::sockets::remember;
 use super::store::SqliteStore;
 
 /// How many users are joined in one write, so that others come in between.
@@ -33,6 +34,9 @@ fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined
     }
     if writes.creates_user {
         insert_user(writer, user)?;
+    }
+    for id in news.unending() {
+        remember(writer, user.service_sid, &user.identity, id)?;
     }
     Ok(writes.joined(&before, news, asked))
 }

@@ -1,8 +1,11 @@
 //! Users: their profiles, alone and with the rest of what is known of them.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
+use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::feed::FeedEntry;
@@ -14,7 +17,6 @@ use reachability_domain::time::Timestamp;
 
 use super::records::{STATE, delete_binding, insert_user, read_state, state, write_state};
 use rusqlite::{Connection, Row, ToSql};
-use serde::Deserialize;
 
 use super::rows::{Key, Rows, document, find, write_document};
 use super::store::SqliteStore;
@@ -93,12 +95,15 @@ impl Users for SqliteStore {
     }
 }
 
-/// Selects a user with its service and its state, by the column in the condition.
+static SNAPSHOT_BY_SID: LazyLock<String> = LazyLock::new(|| select("users.sid"));
+static SNAPSHOT_BY_IDENTITY: LazyLock<String> = LazyLock::new(|| select("states.identity"));
+
+/// Selects a user with its state and the version of its service, by the column in the condition.
 fn select(condition: &str) -> String {
     // The state names the user, which spares the look into the index of identities.
     format!(
-        "SELECT services.version, services.document, users.version, users.document, {STATE}
-         FROM services JOIN states ON states.service = services.sid
+        "SELECT services.version, users.version, users.document, {STATE}
+         FROM services INDEXED BY services_by_version JOIN states ON states.service = services.sid
          JOIN users ON users.service = services.sid AND users.sid = states.user AND users.identity = states.identity
          WHERE services.sid = ?1 AND {condition} = ?2"
     )
@@ -107,32 +112,31 @@ fn select(condition: &str) -> String {
 #[async_trait]
 impl UserSnapshots for SqliteStore {
     async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
-        let (condition, named): (_, &dyn ToSql) = match user {
-            UserRef::Sid(sid) => ("users.sid", &Key(*sid)),
-            UserRef::Identity(identity) => ("states.identity", &identity.as_str()),
+        let (select, named): (&str, &dyn ToSql) = match user {
+            UserRef::Sid(sid) => (&SNAPSHOT_BY_SID, &Key(*sid)),
+            UserRef::Identity(identity) => (&SNAPSHOT_BY_IDENTITY, &identity.as_str()),
         };
-        let select = select(condition);
-        let snapshot = |row: &Row<'_>| {
-            let configuration = match self.database.services.configuration(service, row.get(0)?) {
-                Some(configuration) => Ok(configuration),
-                None => document(row, 1)?.map(|Configured { configuration }| configuration),
+        self.database.look_up(|connection| {
+            let snapshot = |row: &Row<'_>| {
+                let of_service: u64 = row.get(0)?;
+                let known = self.database.services.get(&service).ok();
+                let known = known.filter(|known| known.version == of_service).map(|known| known.configuration);
+                let (version, user, state) = (row.get(1)?, document(row, 2)?, state(row, 3)?);
+                let parse = || {
+                    // As of the same moment, since the row is still being read.
+                    let configuration = known.map_or_else(|| read_configuration(connection, service), Ok)?;
+                    Ok(UserSnapshot { configuration, user: User { version, ..user? }, state: (&state?).into() })
+                };
+                Ok(parse())
             };
-            let (version, user, state) = (row.get(2)?, document(row, 3)?, state(row, 4)?);
-            let parse = || {
-                let user = User { version, ..user? };
-                Ok(UserSnapshot { configuration: configuration?, user, state: (&state?).into() })
-            };
-            Ok(parse())
-        };
-        let find = |connection: &Connection| find(connection, &select, [&Key(service), named], snapshot)?.transpose();
-        self.database.look_up(find)
+            find(connection, select, [&Key(service), named], snapshot)?.transpose()
+        })
     }
 }
 
-/// The part of a service's document that a snapshot needs.
-#[derive(Deserialize)]
-struct Configured {
-    configuration: Configuration,
+fn read_configuration(connection: &Connection, service: ServiceSid) -> Result<Configuration, StoreError> {
+    let found: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(service)]).find(connection)?;
+    found.map(|service| service.configuration).ok_or(StoreError::Missing)
 }
 
 #[cfg(test)]
@@ -153,11 +157,12 @@ mod tests {
             });
             let plan = plan.unwrap();
             assert_eq!(plan.len(), 3, "{plan:?}");
-            for (table, key) in
-                [("services", "(sid=?)"), ("users", "(service=? AND sid=?)"), ("states", "(service=? AND identity=?)")]
-            {
-                let step = format!("SEARCH {table} USING PRIMARY KEY {key}");
-                assert!(plan.contains(&step), "{plan:?}");
+            for step in [
+                "SEARCH services USING COVERING INDEX services_by_version (sid=?)",
+                "SEARCH users USING PRIMARY KEY (service=? AND sid=?)",
+                "SEARCH states USING PRIMARY KEY (service=? AND identity=?)",
+            ] {
+                assert!(plan.iter().any(|known| known == step), "{plan:?}");
             }
         }
     }

@@ -1,7 +1,9 @@
-//! The task of a socket: drives its session with what happens, and does what the session says.
+//! The task of a socket: drives its session with what happens, and does what the session says ([`actions`]).
 //!
 //! There are many sockets, and most are idle: the task's future is small, and what is large is boxed and dropped when it is
 //! done.
+
+mod actions;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -10,32 +12,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reachability_domain::directory::access_token::Grant;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::EndReason;
-use reachability_domain::presence::map::UserMap;
-use reachability_domain::sid::{Sid, UserSid};
 use reachability_domain::time::Timestamp;
-use reachability_functions::client::{Client, MAX_WATCHED_USERS};
 use reachability_gateway::twilsock::settings::MAX_REQUESTS;
-use reachability_gateway::twilsock::{
-    Action, Asked, Cause, FoundMap, Input, Opened, Refusal, RequestNumber, Response, Session,
-};
+use reachability_gateway::twilsock::{Cause, Input, Session};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
+use self::actions::{OpenSession, Work};
+use super::Sockets;
 use super::frames::{Frame, Next, Reader, Received};
-use super::hub::Watched;
-use super::open::{Joined, open, renew};
 use super::registry::Place;
 use super::wire::Wire;
-use super::{Sockets, requests};
-
-/// How many maps a socket may watch: the client's own two, and those of as many users as it is told that it may watch.
-const MAX_WATCHES: usize = MAX_WATCHED_USERS + 2;
 
 /// How long a client may take to close its side of a closed socket.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -87,14 +79,6 @@ struct Driver {
     place: Place,
 }
 
-/// What there is of an open session besides its protocol.
-struct OpenSession {
-    joined: Joined,
-    client: Client,
-    /// What the socket watches.
-    watches: Vec<UserSid>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Open,
@@ -103,21 +87,10 @@ enum Stage {
     Closed,
 }
 
-/// Something that takes time.
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// What came of it.
-enum Done {
-    Opened(Result<(Opened, Joined), Refusal>),
-    Verified(Result<Grant, Refusal>),
-    Answered(RequestNumber, Response),
-    /// With those watches that the request began.
-    Subscribed(RequestNumber, Vec<(Asked, FoundMap)>, Vec<UserSid>),
-}
-
 impl Driver {
     fn new(sockets: Arc<Sockets>, stream: TcpStream, place: Place) -> Self {
         let (read, wire) = Wire::of(stream, sockets.next_number());
+        place.open(&wire);
         let session = Box::new(Session::new(sockets.now()));
         sockets.metrics.add(Counter::SocketsOpened);
         Self {
@@ -211,52 +184,6 @@ impl Driver {
         true
     }
 
-    /// Goes on with what takes time. Returns whether anything was done.
-    fn work(&mut self, context: &mut Context<'_>) -> bool {
-        let mut done = vec![];
-        self.work.retain_mut(|work| match work.as_mut().poll(context) {
-            Poll::Pending => true,
-            Poll::Ready(result) => {
-                done.push(result);
-                false
-            }
-        });
-        if self.work.is_empty() {
-            self.work = vec![];
-        }
-        let is_any = !done.is_empty();
-        done.into_iter().for_each(|done| self.done(done));
-        is_any
-    }
-
-    fn done(&mut self, done: Done) {
-        if self.stage != Stage::Open {
-            return;
-        }
-        match done {
-            Done::Opened(Ok((opened, joined))) => {
-                self.place.know();
-                let client = Client::from(&opened.grant);
-                self.wire.belongs_to(&client.user.identity);
-                self.joined = Some(Box::new(OpenSession { joined, client, watches: vec![] }));
-                self.step(Input::Opened(Ok(opened)));
-            }
-            Done::Opened(Err(refusal)) => self.step(Input::Opened(Err(refusal))),
-            Done::Verified(result) => self.step(Input::Verified(result)),
-            Done::Answered(request, response) => self.step(Input::Answered { request, response }),
-            Done::Subscribed(request, maps, begun) => {
-                // What cannot be read is not watched either.
-                let wanted = |user: &UserSid| {
-                    maps.iter().any(|(_, map)| matches!(map, FoundMap::User(view) if view.user.sid == *user))
-                };
-                for user in begun.iter().filter(|user| !wanted(user)) {
-                    self.unwatch(*user);
-                }
-                self.step(Input::Subscribed { request, maps });
-            }
-        }
-    }
-
     /// Whether frames of the client are read now.
     fn reads(&self) -> bool {
         // The first work of a socket is to open its session.
@@ -313,7 +240,11 @@ impl Driver {
                     self.wire.set_text(is_text);
                     self.step(Input::Frame(payload));
                 }
-                Received::Ping(payload) => self.wire.send(&Frame::pong(payload)),
+                Received::Ping(payload) => {
+                    self.step(Input::NoMessage);
+                    self.wire.send(&Frame::pong(payload));
+                }
+                Received::Other => self.step(Input::NoMessage),
                 // Not a goodbye: whoever closes a page may open the next one.
                 Received::Close => self.close(&Frame::close(1000, "")),
             }
@@ -327,89 +258,6 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, input: Input<'_>) {
-        let now = self.sockets.now();
-        for action in self.session.step(&self.sockets.settings, input, now) {
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        if self.stage != Stage::Open {
-            return;
-        }
-        let sockets = &self.sockets;
-        match action {
-            Action::Send(payload) => {
-                sockets.metrics.add(Counter::FramesSent);
-                self.wire.send(&Frame::message(self.wire.is_text(), &payload));
-            }
-            Action::Open { token, continuation_token } => {
-                let opening = open(sockets.clone(), self.wire.clone(), token, continuation_token);
-                self.work.push(Box::pin(async move { Done::Opened(opening.await) }));
-            }
-            Action::Verify { token } => {
-                let Some(open) = &self.joined else { return };
-                let (sockets, known) = (sockets.clone(), open.joined.known.clone());
-                self.work.push(Box::pin(async move { Done::Verified(renew(&sockets, &known, &token).await) }));
-            }
-            Action::Renewed(grant) => {
-                if let Some(open) = &mut self.joined {
-                    open.client = Client::from(&grant);
-                }
-            }
-            Action::Request { request, http } => {
-                if let Some(open) = &self.joined {
-                    let answering = requests::answer(sockets.router.clone(), open.client.clone(), http);
-                    self.work.push(Box::pin(async move { Done::Answered(request, answering.await) }));
-                }
-            }
-            Action::Subscribe { request, maps } => self.subscribe(request, maps),
-            Action::Unsubscribe { maps } => {
-                for map in maps {
-                    if let Some(user) = watched_user(&map) {
-                        self.unwatch(user);
-                    }
-                }
-            }
-            Action::Goodbye => self.leave(EndReason::ClientClosed),
-            Action::Close { code, reason } => {
-                // 1001: the client does not answer, or the server stops.
-                self.leave(if code == 1001 { EndReason::ConnectionLost } else { EndReason::ServerClosed });
-                self.close(&Frame::close(code, reason));
-            }
-        }
-    }
-
-    /// Watches first, then reads: no change in between is missed.
-    fn subscribe(&mut self, request: RequestNumber, maps: Vec<Asked>) {
-        let Some(open) = &mut self.joined else { return };
-        let service = open.client.user.service;
-        let (mut asked, mut begun) = (Vec::with_capacity(maps.len()), vec![]);
-        for map in maps {
-            let user = watched_user(&map.object_sid);
-            let is_known = user.is_none_or(|user| open.watches.contains(&user));
-            let has_room = is_known || open.watches.len() < MAX_WATCHES;
-            if let Some(user) = user.filter(|_| !is_known && has_room) {
-                self.sockets.hub.watch(Watched { service, user }, &self.wire);
-                self.sockets.metrics.add(Counter::WatchesBegun);
-                open.watches.push(user);
-                begun.push(user);
-            }
-            asked.push((map, has_room));
-        }
-        let reading = requests::read(self.sockets.app.clone(), open.client.clone(), asked);
-        self.work.push(Box::pin(async move { Done::Subscribed(request, reading.await, begun) }));
-    }
-
-    fn unwatch(&mut self, user: UserSid) {
-        let Some(open) = &mut self.joined else { return };
-        let Some(place) = open.watches.iter().position(|watched| *watched == user) else { return };
-        open.watches.swap_remove(place);
-        self.sockets.hub.unwatch(Watched { service: open.client.user.service, user }, &self.wire);
-        self.sockets.metrics.add(Counter::WatchesEnded);
-    }
-
     /// Sends the last frame.
     fn close(&mut self, frame: &Frame) {
         self.leave(EndReason::ConnectionLost);
@@ -418,33 +266,13 @@ impl Driver {
             self.stage = Stage::Closing(Instant::now() + CLOSE_WITHIN);
         }
     }
-
-    /// Ends the session's connection and its watches, for this reason unless there is another one already.
-    fn leave(&mut self, reason: EndReason) {
-        self.work.clear();
-        let Some(mut open) = self.joined.take() else { return };
-        for user in &open.watches {
-            self.sockets.hub.unwatch(Watched { service: open.client.user.service, user: *user }, &self.wire);
-            self.sockets.metrics.add(Counter::WatchesEnded);
-        }
-        if open.joined.reason == Some(EndReason::ConnectionLost) {
-            open.joined.reason = Some(reason);
-        }
-    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
         self.leave(EndReason::ConnectionLost);
+        // Nobody waits for it, and nothing is sent to it any more.
+        self.wire.cut();
         self.sockets.metrics.add(Counter::SocketsClosed);
-    }
-}
-
-/// The user whose map has this name. A name that means the client's own conversations is taken for that of a user who does not
-/// exist.
-fn watched_user(map: &str) -> Option<UserSid> {
-    match UserMap::asked_for(map, UserSid::from_bits(0))? {
-        UserMap::Info(user) => Some(user),
-        UserMap::Conversations(_) => None,
     }
 }

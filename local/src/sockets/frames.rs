@@ -3,6 +3,8 @@
 //! The usual libraries keep a read buffer for each socket. Here whoever reads brings the buffer, and a [`Reader`] keeps only
 //! what is incomplete: of an idle socket, nothing. A frame to send is encoded once, however many sockets it is sent to.
 
+mod incomplete;
+
 use std::io::Cursor;
 use std::ops::Range;
 
@@ -11,8 +13,13 @@ use reachability_gateway::twilsock::settings::MAX_FRAME;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use self::incomplete::Incomplete;
+
 /// The longest header of a frame to send, in bytes.
 const MAX_HEADER: usize = 10;
+
+/// How much more than it needs a buffer may grow at a time, in bytes.
+const MAX_SPARE: usize = 16 * 1024;
 
 /// A frame to send, with its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +69,8 @@ pub(super) enum Received<'a> {
     },
     /// A ping, which is answered with a pong of the same payload.
     Ping(&'a [u8]),
+    /// A pong, or a part of a message.
+    Other,
     /// The client closes the socket: nothing follows.
     Close,
 }
@@ -74,7 +83,7 @@ pub(super) enum Next {
     Pause,
 }
 
-/// Why a socket is closed: the client does not keep to the rules.
+/// Why a socket is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Violation {
     #[error("a frame breaks the rules of WebSocket")]
@@ -83,6 +92,8 @@ pub(super) enum Violation {
     NotUtf8,
     #[error("a message is too long")]
     TooLong,
+    #[error("the incomplete messages of all clients are too long")]
+    NoRoom,
 }
 
 impl Violation {
@@ -92,6 +103,8 @@ impl Violation {
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
             Self::TooLong => 1009,
+            // Try again later.
+            Self::NoRoom => 1013,
         }
     }
 }
@@ -103,6 +116,8 @@ pub(super) struct Reader {
     rest: Vec<u8>,
     /// The beginning of a message that comes in several frames.
     begun: Option<Box<Begun>>,
+    /// How much all that is.
+    kept: Incomplete,
 }
 
 #[derive(Debug)]
@@ -115,7 +130,7 @@ impl Reader {
     /// Hands over what is complete with these new bytes, which are unmasked in place.
     ///
     /// # Errors
-    /// If the client broke a rule. The socket is to be closed.
+    /// If the client broke a rule, or there is no room for what is incomplete. The socket is to be closed.
     pub(super) fn read(
         &mut self,
         new: &mut [u8],
@@ -123,17 +138,16 @@ impl Reader {
     ) -> Result<(), Violation> {
         if self.rest.is_empty() {
             let used = self.frames(new, &mut handle)?;
-            self.rest.extend_from_slice(&new[used..]);
+            self.rest = new[used..].to_vec();
         } else {
             let mut bytes = std::mem::take(&mut self.rest);
-            bytes.extend_from_slice(new);
+            append(&mut bytes, new);
             let used = self.frames(&mut bytes, &mut handle)?;
-            if used < bytes.len() {
-                bytes.drain(..used);
-                self.rest = bytes;
-            }
+            // What was handled leaves no room behind.
+            self.rest = if used == 0 { bytes } else { bytes[used..].to_vec() };
         }
-        Ok(())
+        let begun = self.begun.as_ref().map_or(0, |begun| begun.payload.capacity());
+        if self.kept.is_now(self.rest.capacity() + begun) { Ok(()) } else { Err(Violation::NoRoom) }
     }
 
     /// Handles complete frames. Returns how many bytes they had.
@@ -160,13 +174,13 @@ impl Reader {
         let is_text = match header.opcode {
             OpCode::Control(Control::Close) => return Ok(handle(Received::Close)),
             OpCode::Control(Control::Ping) => return Ok(handle(Received::Ping(payload))),
-            OpCode::Control(_) => return Ok(Next::GoOn),
+            OpCode::Control(_) => return Ok(handle(Received::Other)),
             OpCode::Data(Data::Continue) => {
                 let mut begun = self.begun.take().ok_or(Violation::Protocol)?;
-                begun.payload.extend_from_slice(payload);
+                append(&mut begun.payload, payload);
                 if !header.is_final {
                     self.begun = Some(begun);
-                    return Ok(Next::GoOn);
+                    return Ok(handle(Received::Other));
                 }
                 return message(begun.is_text, &begun.payload, handle);
             }
@@ -177,7 +191,7 @@ impl Reader {
         }
         if !header.is_final {
             self.begun = Some(Box::new(Begun { is_text, payload: payload.to_vec() }));
-            return Ok(Next::GoOn);
+            return Ok(handle(Received::Other));
         }
         message(is_text, payload, handle)
     }
@@ -185,6 +199,14 @@ impl Reader {
     fn begun_length(&self) -> usize {
         self.begun.as_ref().map_or(0, |begun| begun.payload.len())
     }
+}
+
+/// Appends bytes with little room to spare: what is incomplete may stay so.
+fn append(bytes: &mut Vec<u8>, new: &[u8]) {
+    if bytes.capacity() - bytes.len() < new.len() {
+        bytes.reserve_exact(new.len().max(bytes.len().min(MAX_SPARE)));
+    }
+    bytes.extend_from_slice(new);
 }
 
 fn message(is_text: bool, payload: &[u8], handle: &mut impl FnMut(Received<'_>) -> Next) -> Result<Next, Violation> {
@@ -249,12 +271,13 @@ mod tests {
                 found.push(match received {
                     Received::Message { is_text, payload } => (if is_text { b't' } else { b'b' }, payload.to_vec()),
                     Received::Ping(payload) => (b'p', payload.to_vec()),
+                    Received::Other => (b'-', vec![]),
                     Received::Close => (b'c', vec![]),
                 });
                 Next::GoOn
             })?;
         }
-        assert!(reader.rest.is_empty() && reader.begun.is_none(), "nothing is kept");
+        assert!(reader.rest.capacity() == 0 && reader.begun.is_none(), "nothing is kept");
         Ok(found)
     }
 
@@ -267,8 +290,8 @@ mod tests {
             masked(0x01, "zw\u{f6}".as_bytes()),
             masked(0x89, b"are you there"),
             masked(0x00, b"lf"),
-            masked(0x80, b""),
             masked(0x8A, b"an answer to nothing"),
+            masked(0x80, b""),
             masked(0x81, long.as_bytes()),
             masked(0x82, &longer),
             masked(0x88, &1000_u16.to_be_bytes()),
@@ -276,7 +299,10 @@ mod tests {
         .concat();
         let expected = vec![
             (b'b', b"one".to_vec()),
+            (b'-', vec![]),
             (b'p', b"are you there".to_vec()),
+            (b'-', vec![]),
+            (b'-', vec![]),
             (b't', "zw\u{f6}lf".into()),
             (b't', long.clone().into()),
             (b'b', longer),
@@ -301,6 +327,21 @@ mod tests {
             reader.read(&mut std::mem::take(&mut new), pause).unwrap();
         }
         assert_eq!(found, [&b"one"[..], b"two", b"three"]);
+    }
+
+    #[test]
+    fn a_buffer_has_little_room_to_spare() {
+        let message = masked(0x82, &[7; 70_000]);
+        for piece in [1_000, 16_384] {
+            let mut reader = Reader::default();
+            for piece in message[..message.len() - 1].chunks(piece) {
+                reader.read(&mut piece.to_vec(), |received| panic!("{received:?}")).unwrap();
+                assert!(reader.rest.capacity() <= 2 * reader.rest.len().min(MAX_SPARE) + reader.rest.len());
+            }
+            // The end, and the beginning of the next one.
+            reader.read(&mut [message[message.len() - 1], 0x82], |_| Next::GoOn).unwrap();
+            assert_eq!((reader.rest.len(), reader.rest.capacity()), (1, 1));
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ enum What {
 #[derive(Debug)]
 enum Other {
     SwitchedOn(ServiceSid),
-    Deleted(UserKey),
+    Deleted(UserKey, Timestamp),
 }
 
 /// What the hub's tasks receive.
@@ -126,7 +126,7 @@ impl Hub {
                         let registry = registry.clone();
                         presence.renew(move || registry.of_service(service));
                     }
-                    Other::Deleted(user) => registry.end_user(&user),
+                    Other::Deleted(user, at) => registry.end_user(&user, at),
                 }
             }
         });
@@ -279,7 +279,7 @@ impl AtCommit for Hub {
             }
             match notice {
                 Some(Notice::User(change)) if change.before.exists && !change.after.exists => {
-                    let _ = self.others.send(Other::Deleted(change.user));
+                    let _ = self.others.send(Other::Deleted(change.user, change.at));
                 }
                 Some(Notice::User(_)) | None => {}
                 Some(Notice::Profile(change)) => {

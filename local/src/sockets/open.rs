@@ -9,6 +9,7 @@ use reachability_domain::presence::sockets::Socket;
 use reachability_domain::secret::Secret;
 use reachability_functions::access_token::{self, VerifyError};
 use reachability_gateway::twilsock::{Cause, Opened, Refusal};
+use reachability_infra::clock;
 use tracing::{debug, warn};
 
 use super::Sockets;
@@ -68,7 +69,7 @@ pub(super) async fn open(
         let (grant, deletions) = verify(&sockets, &token).await?;
         let socket = Socket { user: grant.user.clone(), connection: sockets.presence.new_connection() };
         let token = sockets.ids.random();
-        let known = Known { wire: wire.clone(), socket, key: grant.key, token };
+        let known = Known { wire: wire.clone(), socket, key: grant.key, token, since: clock::now() };
         match sockets.registry.add(known.clone(), continues, deletions) {
             Ok(superseded) => {
                 let superseded = superseded.map(|known| Superseded { known, is_replaced: false });

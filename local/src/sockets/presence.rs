@@ -1,7 +1,6 @@
 //! Makes the users of open sockets online: what the sockets say goes to the worker directly, without the queue.
 //!
-//! A row says that a socket is open. It is written before the socket's connection is, and removed after its end is. So
-//! whatever was lost with the process or the machine, the next run knows every connection that nobody else would end.
+//! A row says that a socket is open. It is written with the socket's connection, and removed after its end is. So whatever was lost with the process or the machine, the next run knows every connection that nobody else would end.
 
 mod task;
 #[cfg(test)]

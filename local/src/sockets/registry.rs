@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
+use reachability_domain::time::Timestamp;
 use reachability_gateway::twilsock::Cause;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,6 +28,8 @@ pub(crate) struct Limits {
     pub(crate) per_user: usize,
     /// Of those who did not say yet who they are.
     pub(crate) strangers: usize,
+    /// Of those from one address.
+    pub(crate) strangers_per_address: usize,
 }
 
 /// There are as many sockets already as there may be.
@@ -45,6 +48,8 @@ pub(super) struct Known {
     /// The API key that signed the client's token.
     pub(super) key: KeySid,
     pub(super) token: ContinuationToken,
+    /// When it was added. Its connection begins right after that.
+    pub(super) since: Timestamp,
 }
 
 /// All sockets.
@@ -59,13 +64,22 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Sockets {
     all: usize,
-    strangers: usize,
-    addresses: HashMap<IpAddr, usize>,
+    /// The places of those who did not say yet who they are, by number, with their sockets once these are open.
+    strangers: HashMap<u64, Option<Arc<Wire>>>,
+    places: u64,
+    addresses: HashMap<IpAddr, FromAddress>,
     services: HashMap<ServiceSid, usize>,
     users: HashMap<UserKey, Vec<Known>>,
     /// How often keys or services were deleted.
     deletions: u64,
     is_draining: bool,
+}
+
+/// How many sockets there are from an address.
+#[derive(Debug, Default)]
+struct FromAddress {
+    all: usize,
+    strangers: usize,
 }
 
 /// What was deleted before a moment.
@@ -92,29 +106,36 @@ impl Registry {
     /// # Errors
     /// If there is none.
     pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Result<Place, TooMany> {
-        let Limits { all, per_address, strangers, .. } = self.limits;
+        let Limits { all, per_address, strangers, strangers_per_address, .. } = self.limits;
+        let address = network(address);
         let file = Arc::clone(&self.files).try_acquire_owned();
         let mut sockets = self.lock();
-        let from_address = sockets.addresses.get(&address).copied().unwrap_or_default();
+        let (from_address, strangers_from_address) =
+            sockets.addresses.get(&address).map_or((0, 0), |from| (from.all, from.strangers));
         if sockets.is_draining {
             return Err(TooMany("for a server that stops"));
         }
         if sockets.all >= all {
             return Err(TooMany("in all"));
         }
-        if sockets.strangers >= strangers {
+        if sockets.strangers.len() >= strangers {
             return Err(TooMany("that did not say who they are"));
         }
         if per_address.is_some_and(|limit| from_address >= limit) {
             return Err(TooMany("from one address"));
         }
+        if strangers_from_address >= strangers_per_address {
+            return Err(TooMany("from one address that did not say who they are"));
+        }
         let Ok(file) = file else { return Err(TooMany("for the open files that the system allows")) };
         sockets.all += 1;
-        sockets.strangers += 1;
-        if per_address.is_some() {
-            *sockets.addresses.entry(address).or_default() += 1;
-        }
-        Ok(Place { registry: self.clone(), address, is_stranger: true, _file: file })
+        let from_address = sockets.addresses.entry(address).or_default();
+        from_address.all += 1;
+        from_address.strangers += 1;
+        sockets.places += 1;
+        let number = sockets.places;
+        sockets.strangers.insert(number, None);
+        Ok(Place { registry: self.clone(), address, number, _file: file })
     }
 
     /// What was deleted until now. A token that is verified after this is good as long as nothing more is deleted.
@@ -193,9 +214,9 @@ impl Registry {
         sockets.end(cause, |known| known.socket.user.service == service);
     }
 
-    /// The user was deleted: ends its sockets.
-    pub(super) fn end_user(&self, user: &UserKey) {
-        for known in self.lock().users.get(user).into_iter().flatten() {
+    /// The user was deleted at this time: ends its sockets. Not those that were added later: with them it exists again.
+    pub(super) fn end_user(&self, user: &UserKey, at: Timestamp) {
+        for known in self.lock().users.get(user).into_iter().flatten().filter(|known| known.since <= at) {
             known.wire.end(Cause::UserDeleted);
         }
     }
@@ -211,16 +232,12 @@ impl Registry {
     pub(super) fn drain(&self) -> Vec<Arc<Wire>> {
         let mut sockets = self.lock();
         sockets.is_draining = true;
-        sockets.users.values().flatten().map(|known| known.wire.clone()).collect()
+        let known = sockets.users.values().flatten().map(|known| &known.wire);
+        known.chain(sockets.strangers.values().flatten()).cloned().collect()
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.lock().is_draining
-    }
-
-    /// How many sockets are open.
-    pub(super) fn count(&self) -> usize {
-        self.lock().users.values().map(Vec::len).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Sockets> {
@@ -240,10 +257,27 @@ impl Sockets {
         subtract(&mut self.services, user.service);
     }
 
+    /// The client of this place is no stranger any more.
+    fn know(&mut self, place: &Place) {
+        if self.strangers.remove(&place.number).is_some()
+            && let Some(from_address) = self.addresses.get_mut(&place.address)
+        {
+            from_address.strangers -= 1;
+        }
+    }
+
     fn end(&self, cause: Cause, is_meant: impl Fn(&Known) -> bool) {
         for known in self.users.values().flatten().filter(|known| is_meant(known)) {
             known.wire.end(cause);
         }
+    }
+}
+
+/// Who counts as one: an address, or a network of one subscriber in IPv6, who has 2^64 addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 
@@ -262,16 +296,25 @@ fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
 pub(super) struct Place {
     registry: Arc<Registry>,
     address: IpAddr,
-    is_stranger: bool,
+    number: u64,
     _file: OwnedSemaphorePermit,
 }
 
 impl Place {
-    /// The client said who it is.
-    pub(super) fn know(&mut self) {
-        if std::mem::take(&mut self.is_stranger) {
-            self.registry.lock().strangers -= 1;
+    /// The socket is open.
+    pub(super) fn open(&self, wire: &Arc<Wire>) {
+        let mut sockets = self.registry.lock();
+        if sockets.is_draining {
+            wire.end(Cause::Draining);
         }
+        if let Some(stranger) = sockets.strangers.get_mut(&self.number) {
+            *stranger = Some(wire.clone());
+        }
+    }
+
+    /// The client said who it is.
+    pub(super) fn know(&self) {
+        self.registry.lock().know(self);
     }
 }
 
@@ -279,8 +322,13 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut sockets = self.registry.lock();
         sockets.all -= 1;
-        sockets.strangers -= usize::from(self.is_stranger);
-        subtract(&mut sockets.addresses, self.address);
+        sockets.know(self);
+        if let Entry::Occupied(mut from_address) = sockets.addresses.entry(self.address) {
+            from_address.get_mut().all -= 1;
+            if from_address.get().all == 0 {
+                from_address.remove();
+            }
+        }
     }
 }
 
@@ -291,7 +339,14 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { all: 5, per_address: Some(4), per_service: Some(3), per_user: 2, strangers: 3 };
+    const LIMITS: Limits = Limits {
+        all: 5,
+        per_address: Some(4),
+        per_service: Some(3),
+        per_user: 2,
+        strangers: 3,
+        strangers_per_address: 2,
+    };
 
     async fn known(number: u64, service: u128, identity: &str) -> Known {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -299,24 +354,60 @@ mod tests {
         let (_, wire) = Wire::of(stream, number);
         let user = UserKey { service: Sid::from_bits(service), identity: identity.parse().unwrap() };
         let socket = Socket { user, connection: format!("run-{number}").parse().unwrap() };
-        Known { wire, socket, key: Sid::from_bits(service), token: number.into() }
+        Known {
+            wire,
+            socket,
+            key: Sid::from_bits(service),
+            token: number.into(),
+            since: Timestamp::from_millis(i64::try_from(number).unwrap()),
+        }
     }
 
     #[tokio::test]
     async fn there_is_room_for_so_many() {
         let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
         let [here, there]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
-        let mut places: Vec<Place> = (0..3).map(|_| registry.place(here).unwrap()).collect();
-        assert_eq!(registry.place(here).unwrap_err(), TooMany("that did not say who they are"));
-        places.iter_mut().for_each(Place::know);
-        places.push(registry.place(here).unwrap());
+        let mut places: Vec<Place> = (0..2).map(|_| registry.place(here).unwrap()).collect();
+        let many_strangers = TooMany("from one address that did not say who they are");
+        assert_eq!(registry.place(here).unwrap_err(), many_strangers);
+        places.push(registry.place(there).unwrap());
+        assert_eq!(registry.place(there).unwrap_err(), TooMany("that did not say who they are"));
+        places.iter().for_each(Place::know);
+        places.iter().for_each(Place::know);
+        places.pop();
+        places.extend([registry.place(here).unwrap(), registry.place(here).unwrap()]);
         assert_eq!(registry.place(here).unwrap_err(), TooMany("from one address"));
         places.push(registry.place(there).unwrap());
         assert_eq!(registry.place(there).unwrap_err(), TooMany("in all"));
         places.clear();
         assert_eq!(registry.lock().all, 0);
-        assert!(registry.lock().addresses.is_empty());
+        assert!(registry.lock().addresses.is_empty() && registry.lock().strangers.is_empty());
         registry.place(here).unwrap();
+    }
+
+    #[test]
+    fn a_network_counts_as_one() {
+        for (one, other, is_one) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8::1", "2001:db8::ffff:0:0:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ] {
+            let [one, other] = [one, other].map(|address| network(address.parse().unwrap()));
+            assert_eq!(one == other, is_one, "{one} {other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_are_told_when_the_server_stops() {
+        let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
+        let [early, late] = [known(1, 1, "alice").await.wire, known(2, 1, "alice").await.wire];
+        let places = [registry.place([127, 0, 0, 1].into()).unwrap(), registry.place([127, 0, 0, 1].into()).unwrap()];
+        places[0].open(&early);
+        assert_eq!(registry.drain().len(), 1);
+        assert_eq!(early.take_end(), None, "who drains them asks for their end");
+        places[1].open(&late);
+        assert_eq!(late.take_end(), Some(Cause::Draining));
     }
 
     #[tokio::test]
@@ -352,12 +443,16 @@ mod tests {
             registry.add(known.clone(), None, registry.deletions()).unwrap();
         }
         let before = registry.deletions();
-        registry.end_user(&c.socket.user);
+        let again = known(4, 1, "bob").await;
+        registry.add(again.clone(), None, before).unwrap();
+        registry.end_user(&c.socket.user, c.since);
+        assert_eq!(again.wire.take_end(), None, "it came after the deletion");
+        registry.remove(&again);
         registry.end_key(Sid::from_bits(1), Cause::KeyDeleted);
         registry.end_service(Sid::from_bits(2), Cause::ServiceDeleted);
         let ends = [&a, &b, &c].map(|known| known.wire.take_end());
         assert_eq!(ends, [Some(Cause::KeyDeleted), Some(Cause::ServiceDeleted), Some(Cause::UserDeleted)]);
-        let late = known(4, 1, "carol").await;
+        let late = known(5, 1, "carol").await;
         assert_eq!(registry.add(late.clone(), None, before).unwrap_err(), NotAdded::Outdated);
         assert!(registry.add(late.clone(), None, registry.deletions()).is_ok());
         assert!(!registry.renew(&late, Sid::from_bits(7), before));
@@ -366,7 +461,7 @@ mod tests {
         assert_eq!(late.wire.take_end(), Some(Cause::Doubtful));
         assert_eq!(registry.drain().len(), 4);
         assert_eq!(
-            registry.add(known(5, 1, "dave").await, None, registry.deletions()).unwrap_err(),
+            registry.add(known(6, 1, "dave").await, None, registry.deletions()).unwrap_err(),
             NotAdded::Draining
         );
         assert!(Arc::new(registry).place([127, 0, 0, 1].into()).is_err());

@@ -4,9 +4,10 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
+use reachability_domain::presence::map::FoundMap;
 use reachability_functions::app::App;
-use reachability_functions::client::{self, Client, read_maps};
-use reachability_gateway::twilsock::{Asked, FoundMap, Response, UpstreamRequest};
+use reachability_functions::client::{Client, read_maps};
+use reachability_gateway::twilsock::{Asked, Response, UpstreamRequest};
 use tower::ServiceExt;
 use tracing::warn;
 
@@ -46,14 +47,7 @@ pub(super) async fn read(app: App, client: Client, asked: Vec<(Asked, bool)>) ->
     let names: Vec<String> = watched.map(|(asked, _)| asked.object_sid.clone()).collect();
     let mut found = read_maps(&app, &client, &names).await.into_iter();
     let found = |(asked, is_watched)| {
-        let map = if is_watched { found.next() } else { Some(client::FoundMap::Unavailable) };
-        let map = match map {
-            _ if !is_watched => FoundMap::TooMany,
-            Some(client::FoundMap::User(view)) => FoundMap::User(view),
-            Some(client::FoundMap::Conversations) => FoundMap::Conversations,
-            Some(client::FoundMap::Missing) => FoundMap::Missing,
-            Some(client::FoundMap::Unavailable) | None => FoundMap::Unavailable,
-        };
+        let map = if is_watched { found.next().unwrap_or(FoundMap::Unavailable) } else { FoundMap::TooMany };
         (asked, map)
     };
     asked.into_iter().map(found).collect()

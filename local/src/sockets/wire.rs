@@ -168,6 +168,12 @@ impl Wire {
         self.lock().bytes > MAX_WAITING
     }
 
+    /// Whether nothing more is sent.
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.lock();
+        state.is_finished || state.is_cut
+    }
+
     /// Until when the client must have read something, if anything waits for it.
     pub(super) fn blocked_until(&self) -> Option<Instant> {
         self.lock().blocked_since.map(|since| since + MAX_BLOCKED)

@@ -77,6 +77,27 @@ async fn a_token_is_made_beside_a_server_and_without_one() {
 }
 
 #[tokio::test]
+async fn runs_at_once_make_one_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path();
+    let server = Server::start(data, &[]);
+    let client = Client::of(&server);
+    let service = client.enabled_service().await;
+    let runs: Vec<_> = (0..8)
+        .map(|_| {
+            let (data, service) = (data.to_owned(), service.clone());
+            std::thread::spawn(move || token(&data, &["--service", &service, "--identity", "alice"]))
+        })
+        .collect();
+    for run in runs {
+        printed(&run.join().unwrap());
+    }
+    let keys = client.get(&format!("/2010-04-01/Accounts/{}/Keys.json", server.account)).await;
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+    stop(server);
+}
+
+#[tokio::test]
 async fn a_token_is_of_the_account_that_the_server_is_given() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path();

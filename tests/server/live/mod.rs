@@ -9,6 +9,7 @@ mod pushes;
 mod reads;
 mod restarts;
 mod tokens;
+mod watches;
 
 use std::panic::AssertUnwindSafe;
 

@@ -57,6 +57,8 @@ pub(super) enum End {
 /// A connection of a user, on the driver's clock.
 #[derive(Debug, Clone, Copy)]
 struct Connection {
+    /// A gateway reports it over REST.
+    is_reported: bool,
     /// It was not open before.
     began: Instant,
     /// It was open by then.
@@ -96,18 +98,33 @@ impl Truth {
 
     /// A client begins to open a connection.
     pub(super) fn begin(&mut self, user: usize) -> Number {
-        self.users[user].push(Connection { began: Instant::now(), joined: None, ended: None, replaced: None });
+        self.add(user, false)
+    }
+
+    /// A gateway begins to report a connection.
+    pub(super) fn begin_reported(&mut self, user: usize) -> Number {
+        self.add(user, true)
+    }
+
+    fn add(&mut self, user: usize, is_reported: bool) -> Number {
+        let began = Instant::now();
+        self.users[user].push(Connection { is_reported, began, joined: None, ended: None, replaced: None });
         Number { user, index: self.users[user].len() - 1 }
     }
 
-    /// Its `init` was accepted.
+    /// Its `init`, or the report of it, was accepted.
     pub(super) fn joined(&mut self, number: Number) {
         self.connection(number).joined = Some(Instant::now());
     }
 
     /// It ends. Only the first end counts.
     pub(super) fn ended(&mut self, number: Number, end: End) {
-        self.connection(number).ended.get_or_insert((Instant::now(), end));
+        self.ended_at(number, end, Instant::now());
+    }
+
+    /// The same, at this time.
+    pub(super) fn ended_at(&mut self, number: Number, end: End, at: Instant) {
+        self.connection(number).ended.get_or_insert((at, end));
     }
 
     /// A connection takes the place of an earlier one. If it never came to that, the server may have done so all the same.
@@ -171,13 +188,16 @@ impl Truth {
     /// Whether the user must have been online all this time: no pause between two connections was longer than is promised.
     /// Reachability is on since then: a connection that had ended before does not count.
     pub(super) fn was_held(&self, user: usize, from: Instant, to: Instant, enabled: Instant) -> bool {
-        // What ends then may have ended before.
-        let enabled = enabled + Duration::from_secs(1);
-        let counts = |connection: &&Connection| connection.ended.is_none_or(|(ended, _)| enabled < ended);
+        let counts = |connection: &&Connection| {
+            // What ends then may have ended before.
+            let ends_later = connection.ended.is_none_or(|(ended, _)| enabled + Duration::from_secs(1) < ended);
+            // One that is reported is known again only when it is renewed.
+            ends_later && (!connection.is_reported || enabled < connection.began)
+        };
         let mut spans: Vec<(Instant, Instant)> = self.users[user]
             .iter()
             .filter(counts)
-            .filter_map(|connection| Some((connection.joined?, self.holds_until(connection, to))))
+            .filter_map(|connection| Some((self.holds_from(connection)?, self.holds_until(connection, to))))
             .collect();
         spans.sort_unstable();
         let mut reached = from;
@@ -188,6 +208,17 @@ impl Truth {
         }
         // A pause that ends exactly then.
         reached >= to
+    }
+
+    fn holds_from(&self, connection: &Connection) -> Option<Instant> {
+        let mut from = connection.joined?;
+        // What is accepted over REST waits in a queue, also while the server is away.
+        for restart in self.restarts.iter().filter(|_| connection.is_reported) {
+            if restart.stopped <= from + Duration::from_secs(1) {
+                from = from.max(restart.ready? + Duration::from_secs(1));
+            }
+        }
+        Some(from)
     }
 
     fn holds_until(&self, connection: &Connection, now: Instant) -> Instant {

@@ -1,7 +1,9 @@
 //! What ends the sockets of others.
 
+use futures_util::future::join;
 use reachability_tests::tokens::Signer;
 use reachability_tests::twilsock::{Ended, Twilsock};
+use reqwest::Method;
 
 use super::Setup;
 
@@ -38,4 +40,32 @@ async fn sockets_end_with_their_key_service_and_user() {
     let mut socket = Twilsock::connect(setup.server.address()).await.unwrap_or_else(|status| panic!("{status}"));
     let reply = socket.init(&doomed.token(&setup.service, "bob"), None).await;
     assert_eq!((reply.status(), reply.error_code()), (401, 20103));
+}
+
+/// Nobody knows whether it was deleted, so its clients may come back and see.
+#[tokio::test]
+async fn a_deletion_that_fails_sends_nobody_away() {
+    let setup = Setup::new(&[]).await;
+    let key = Signer::new(&setup.client, &setup.server.account).await;
+    let token_of_key = key.token(&setup.service, "bob");
+    let other = setup.client.enabled_service().await;
+    let token_of_service = setup.signer.token(&other, "carol");
+    let address = setup.server.address();
+    let mut sockets = [Twilsock::open(address, &token_of_key).await, Twilsock::open(address, &token_of_service).await];
+    // Until the server gives it up.
+    let held = setup.hold();
+    let (key, service) = (key.path(), format!("/v1/Services/{other}"));
+    let (key, service) = join(
+        setup.client.send(Method::DELETE, &key, &[]), //
+        setup.client.send(Method::DELETE, &service, &[]),
+    )
+    .await;
+    drop(held);
+    assert_eq!((key.0, service.0), (503, 503), "{key:?} {service:?}");
+    for socket in &mut sockets {
+        assert_eq!(socket.next().await, None, "no reason to stay away");
+        assert_eq!(socket.end().await, Ended::Closed(1000, "come-back".into()));
+    }
+    Twilsock::open(address, &token_of_key).await;
+    Twilsock::open(address, &token_of_service).await;
 }

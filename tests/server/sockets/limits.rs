@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::Setup;
 
 /// A connection from this address.
-async fn from(setup: &Setup, address: &str, buffer: Option<u32>) -> TcpStream {
+pub(super) async fn from(setup: &Setup, address: &str, buffer: Option<u32>) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(buffer) = buffer {
         socket.set_recv_buffer_size(buffer).unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use reachability_tests::twilsock::{Ended, Twilsock};
+use reachability_tests::twilsock::{Ended, frame, packet};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
 
 use super::{Setup, text};
 
@@ -62,6 +65,22 @@ async fn a_frozen_client_is_offline_within_the_bound() {
 }
 
 #[tokio::test]
+async fn a_client_with_a_slow_network_is_not_lost() {
+    let setup = Setup::new(&QUICK).await;
+    let mut alice = setup.open("alice").await;
+    let http = json!({"host": "x", "path": "/Client/v2/Users/alice", "method": "GET", "params": {}, "headers": {}});
+    let header = json!({"method": "message", "id": "TM9", "payload_type": "application/json", "http_request": http});
+    let message = frame(2, &packet(&header, &"x".repeat(40_000)));
+    // Longer than it may be silent. Meanwhile it cannot answer pings.
+    for part in message.chunks(message.len() / 35) {
+        alice.stream().write_all(part).await.unwrap();
+        sleep(BOUND / 30).await;
+    }
+    let reply = alice.next().await.expect("it was not closed");
+    assert_eq!((&reply.header["id"], reply.status()), (&json!("TM9"), 200), "{reply:?}");
+}
+
+#[tokio::test]
 async fn nobody_hears_of_a_reconnect_in_time() {
     let setup = Setup::new(&["--grace-seconds", "2"]).await;
     let mut alice = setup.watcher("alice").await;
@@ -82,31 +101,27 @@ async fn nobody_hears_of_a_reconnect_in_time() {
 async fn a_client_that_comes_back_takes_the_place_of_its_older_socket() {
     let setup = Setup::new(&["--grace-seconds", "3600", "--max-connections-per-user", "1"]).await;
     let mut alice = setup.watcher("alice").await;
-    let mut older = connect(&setup).await;
+    let mut older = setup.connect().await;
     let reply = older.init(&setup.token("bob"), None).await;
     assert_eq!((reply.status(), &reply.header["continuation_token_status"]["reissued"]), (200, &true.into()));
     let token = text(&reply.header, "continuation_token");
     alice.watch("bob").await;
     // It means nothing to others.
-    let reply = connect(&setup).await.init(&setup.token("carol"), Some(&token)).await;
+    let reply = setup.connect().await.init(&setup.token("carol"), Some(&token)).await;
     assert_eq!((reply.status(), &reply.header["continuation_token_status"]["reissued"]), (200, &true.into()));
 
-    let mut newer = connect(&setup).await;
+    let mut newer = setup.connect().await;
     let reply = newer.init(&setup.token("bob"), Some(&token)).await;
     assert_eq!((reply.status(), &reply.header["continuation_token_status"]["reissued"]), (200, &false.into()));
     assert_eq!(older.end().await, Ended::Closed(1000, "superseded".into()));
     let token = text(&reply.header, "continuation_token");
-    let mut newest = connect(&setup).await;
+    let mut newest = setup.connect().await;
     assert_eq!(newest.init(&setup.token("bob"), Some(&token)).await.status(), 200);
     assert_eq!(newer.end().await, Ended::Closed(1000, "superseded".into()));
     assert!(alice.changes_within(Duration::from_millis(500)).await.is_empty());
     // The older ones have no grace period.
     newest.goodbye().await;
     assert_eq!(alice.until("bob", Some(false)).await, 1);
-}
-
-async fn connect(setup: &Setup) -> Twilsock {
-    Twilsock::connect(setup.server.address()).await.unwrap_or_else(|status| panic!("{status}"))
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn nobody_hears_of_a_restart() {
                 assert_eq!(socket.end().await, Ended::Closed(1001, "server-stops".into()));
             }
             let (status, logs) = stopped.await.unwrap();
-            assert!(status.success() && !logs.contains("did not close"), "{status} {logs}");
+            assert!(status.success() && !logs.contains("not closed in time"), "{status} {logs}");
         }
         let started = Instant::now();
         server = Server::start(directory.path(), &ARGUMENTS);
@@ -50,6 +50,21 @@ async fn nobody_hears_of_a_restart() {
         assert_eq!((change.identity.as_str(), change.reachability.0), ("dave", Some(true)));
         assert!(alice.changes_within(Duration::from_millis(200)).await.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_closes_the_sockets_of_strangers() {
+    let setup = Setup::new(&[]).await;
+    let mut silent = setup.connect().await;
+    let mut refused = setup.connect().await;
+    assert_eq!(refused.init("nonsense", None).await.status(), 401);
+    let server = setup.server;
+    let stopped = tokio::task::spawn_blocking(move || server.stop());
+    for stranger in [&mut silent, &mut refused] {
+        assert_eq!(stranger.end().await, Ended::Closed(1001, "server-stops".into()));
+    }
+    let (status, logs) = stopped.await.unwrap();
+    assert!(status.success() && !logs.contains("not closed in time"), "{status} {logs}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,6 +29,10 @@ const RENEWAL_RETRY: Duration = Duration::from_secs(1);
 /// The longest time until what failed is tried again.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
+/// After how long the rows of sockets that have ended are removed, together. If the process is killed before, the next start
+/// ends these sockets again, which makes nobody online or offline.
+const REMOVE_AFTER: Duration = Duration::from_millis(100);
+
 /// How many messages wait for a retry until no more sockets are opened.
 const MAX_RETRIES: usize = 10_000;
 
@@ -80,11 +84,21 @@ pub(super) struct Task {
     retries: BTreeMap<Instant, Vec<Pending>>,
     /// Sockets whose rows can be removed.
     ended: Vec<Socket>,
+    /// When they are removed; `None` if there are none.
+    remove_at: Option<Instant>,
 }
 
 impl Task {
     pub(super) fn new(sockets: Arc<dyn Sockets>, worker: Worker) -> Self {
-        Self { sockets, worker, renewals: BTreeMap::new(), renewals_at: None, retries: BTreeMap::new(), ended: vec![] }
+        Self {
+            sockets,
+            worker,
+            renewals: BTreeMap::new(),
+            renewals_at: None,
+            retries: BTreeMap::new(),
+            ended: vec![],
+            remove_at: None,
+        }
     }
 
     /// Handles what is said, until it is told to finish.
@@ -106,8 +120,9 @@ impl Task {
             self.take_retries(&mut batch, is_finished);
             self.take_renewals(&mut batch);
             self.handle(batch).await;
-            // No more than can be written at once, and nothing that somebody waits for is behind it.
-            if is_finished || waiting.is_empty() || self.ended.len() >= BATCH {
+            // Many in one write, but no more than can be written at once.
+            let is_due = self.remove_at.is_some_and(|at| at <= Instant::now());
+            if is_finished || is_due || self.ended.len() >= BATCH {
                 self.remove_ended().await;
             }
         }
@@ -116,7 +131,7 @@ impl Task {
     /// Waits until there is something to do besides what is said.
     async fn due(&self) {
         let renewals = (!self.renewals.is_empty()).then(|| self.renewals_at.unwrap_or_else(Instant::now));
-        match self.retries.keys().next().copied().into_iter().chain(renewals).min() {
+        match self.retries.keys().next().copied().into_iter().chain(renewals).chain(self.remove_at).min() {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
@@ -161,9 +176,9 @@ impl Task {
     }
 
     async fn handle(&mut self, mut batch: Vec<Pending>) {
-        if let Err(failure) = self.open(&batch).await {
+        if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
             for connect in batch.extract_if(.., |pending| pending.answer.is_some()) {
-                answer(connect.answer, Err(failure.clone()));
+                answer(connect.answer, Err(unavailable("too much is to be stored first")));
             }
         }
         if batch.is_empty() {
@@ -183,22 +198,9 @@ impl Task {
         }
     }
 
-    /// Writes the rows of the sockets that are opened.
-    async fn open(&self, batch: &[Pending]) -> Result<(), Failure> {
-        let opened: Vec<Socket> =
-            batch.iter().filter(|pending| pending.answer.is_some()).map(Pending::socket).collect();
-        if opened.is_empty() {
-            return Ok(());
-        }
-        if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
-            return Err(unavailable("too much is to be stored first"));
-        }
-        Ok(self.sockets.opened(&opened).await?)
-    }
-
     fn stored(&mut self, pending: Pending) {
         if let EventKind::Disconnect { .. } = pending.event.kind {
-            self.ended.push(pending.socket());
+            self.ended(pending.socket());
         }
         answer(pending.answer, Ok(()));
     }
@@ -227,8 +229,13 @@ impl Task {
             self.retries.entry(Instant::now() + backoff).or_default().push(again);
         } else {
             // There is no such service any more, or no retry could read the user's record.
-            self.ended.push(socket);
+            self.ended(socket);
         }
+    }
+
+    fn ended(&mut self, socket: Socket) {
+        self.ended.push(socket);
+        self.remove_at.get_or_insert_with(|| Instant::now() + REMOVE_AFTER);
     }
 
     /// Removes the rows of the sockets that have ended. If that fails, it is done later, or by the next start, for which they
@@ -238,8 +245,14 @@ impl Task {
             return;
         }
         match self.sockets.closed(&self.ended).await {
-            Ok(()) => self.ended.clear(),
-            Err(error) => warn!(error = %ErrorChain(&error), "the rows of closed sockets could not be removed"),
+            Ok(()) => {
+                self.ended.clear();
+                self.remove_at = None;
+            }
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "the rows of closed sockets could not be removed");
+                self.remove_at = Some(Instant::now() + REMOVE_AFTER);
+            }
         }
     }
 }

@@ -200,23 +200,26 @@ async fn sockets_are_online_in_the_generation_that_is_switched_on() {
     assert_ne!(server.online(&closed.user, clock::now()).await, Some(true), "nothing reopens what is closed");
 }
 
-/// More sockets than a record remembers when they have ended.
+/// Of each user more sockets than a record remembers when they have ended, and in all more than are stored at once.
 #[tokio::test]
 async fn a_renewal_does_not_come_after_the_end_of_its_socket() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path()).await;
+    let users: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
     let mut sockets = vec![];
-    for _ in 0..40 {
-        sockets.push(server.connected("alice").await);
+    for user in users.iter().flat_map(|user| std::iter::repeat_n(user, 40)) {
+        sockets.push(server.connected(user).await);
     }
     let open = sockets.clone();
     server.presence.renew(|| open);
     for socket in sockets {
         server.presence.disconnect(socket, EndReason::ClientClosed);
     }
-    server.connected("bob").await;
+    server.connected("witness").await;
     wait("the rows are removed", async || (server.open().await.len() == 1).then_some(())).await;
-    assert_eq!(server.online(&user("alice"), clock::now()).await, Some(false));
+    for name in users {
+        assert_eq!(server.online(&user(&name), clock::now()).await, Some(false), "{name}");
+    }
 }
 
 /// In the same millisecond as the ends of so many others that some are forgotten.

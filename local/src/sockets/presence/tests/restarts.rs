@@ -48,7 +48,10 @@ async fn sockets_of_an_earlier_run_end_after_the_restart_grace() {
         let end = server.state(&alice.user).await.presence.live_until();
         assert!(before.plus(RESTART_GRACE) <= end && end <= clock::now().plus(RESTART_GRACE));
         // Killed before the rows were removed: the next start ends them again, and not later.
-        server.store.opened(&[alice.clone(), bob.clone()]).await.unwrap();
+        for socket in [&alice, &bob] {
+            server.presence.connect(socket.clone()).await.unwrap();
+        }
+        assert_eq!(server.open().await.len(), 2);
         server.kill().await;
         let server = Server::start(directory.path()).await;
         assert_eq!(server.state(&alice.user).await.presence.live_until(), end);

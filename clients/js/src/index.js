@@ -1,0 +1,2 @@
+export { ReachabilityClient } from "./client.js";
+export { ReachabilityError } from "./error.js";
