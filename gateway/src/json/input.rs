@@ -22,6 +22,9 @@ pub enum Input<'a> {
     Binary,
     /// The client began a WebSocket message that is larger than [`Session::max_message`](super::Session::max_message).
     TooLarge,
+    /// The client sent a WebSocket frame that says nothing here: a ping, a pong, or a part of a message. It counts all the
+    /// same.
+    NoMessage,
     /// What came of [`Action::Open`](super::Action::Open).
     Opened(Result<Connected<'a>, Refusal>),
     /// What came of [`Action::Verify`](super::Action::Verify).

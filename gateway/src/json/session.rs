@@ -57,6 +57,7 @@ impl Session {
         match (input, &mut self.phase) {
             (_, Phase::Closed) => vec![],
             (Input::Text(message), _) => self.message(settings, message, now),
+            (Input::NoMessage, _) => self.no_message(now),
             (Input::Binary, _) => self.close(Closing::NotText),
             (Input::TooLarge, _) => self.close(Closing::TooLarge),
             (Input::Opened(result), Phase::Opening { connect, said_goodbye, .. }) => {
@@ -74,7 +75,8 @@ impl Session {
         }
     }
 
-    /// A part of a message came: the client is alive, however slow its network is. A whole one is an [`Input::Text`].
+    /// A part of a frame came: the client is alive, however slow its network is. A whole one is an [`Input::Text`] or an
+    /// [`Input::NoMessage`].
     pub fn hear(&mut self, now: Timestamp) {
         self.not_after(now);
         if let Phase::Open(open) = &mut self.phase {
@@ -134,8 +136,21 @@ impl Session {
         }
     }
 
+    /// Whether the client may send one more message.
+    fn allows(&mut self, now: Timestamp) -> bool {
+        self.messages.take(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, now)
+    }
+
+    fn no_message(&mut self, now: Timestamp) -> Vec<Action> {
+        if !self.allows(now) {
+            return self.close(Closing::TooManyMessages);
+        }
+        self.hear(now);
+        vec![]
+    }
+
     fn message(&mut self, settings: &Settings, bytes: &[u8], now: Timestamp) -> Vec<Action> {
-        if !self.messages.take(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, now) {
+        if !self.allows(now) {
             return self.close(Closing::TooManyMessages);
         }
         if bytes.len() > self.max_message() {

@@ -17,7 +17,8 @@ pub const MAX_REQUESTS: usize = 4;
 pub const REQUESTS_AT_ONCE: u32 = 1_000;
 /// How many requests a second a session may make in the long run. Those over it are refused.
 pub const REQUESTS_PER_SECOND: u32 = 50;
-/// How many messages a client may send at once, after a while without any.
+/// How many messages a client may send at once, after a while without any. WebSocket's own pings, pongs and parts of messages
+/// count as well.
 pub const MESSAGES_AT_ONCE: u32 = 2_000;
 /// How many messages a second a client may send in the long run. One that sends more is cut.
 pub const MESSAGES_PER_SECOND: u32 = 200;

@@ -253,7 +253,7 @@ fn the_document_has_the_limits() {
         format!("at most {MAX_MESSAGE} bytes, a `restore` {MAX_RESTORE}"),
         format!("before `connected` that is {MAX_MESSAGE} bytes"),
         format!("| `restore` | {MAX_RESTORE} bytes |"),
-        format!("| messages of a socket | {MESSAGES_AT_ONCE} at once, then {MESSAGES_PER_SECOND} a second |"),
+        format!("parts of messages | {MESSAGES_AT_ONCE} at once, then {MESSAGES_PER_SECOND} a second |"),
         format!(
             "| requests of a socket, without `ping` | {REQUESTS_AT_ONCE} at once, then {REQUESTS_PER_SECOND} a second |"
         ),

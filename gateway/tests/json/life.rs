@@ -108,6 +108,10 @@ fn whatever_the_client_sends_is_a_sign_of_life() {
         socket.send(&message);
         assert_eq!(socket.run(14 * SECOND - Duration::from_millis(1)), []);
     }
+    let mut socket = Socket::open();
+    socket.run(19 * SECOND);
+    assert_eq!(socket.step(Input::NoMessage), []);
+    assert_eq!(socket.run(13 * SECOND), []);
     // So is a part of a message.
     let mut socket = Socket::open();
     socket.run(19 * SECOND);
@@ -242,5 +246,14 @@ fn a_flood_ends_the_session() {
             assert_eq!(socket.send(&pong()), []);
         }
         socket.wait(SECOND);
+    }
+}
+
+#[test]
+fn what_is_no_message_counts_among_the_messages() {
+    for mut socket in [Socket::open(), Socket::new()] {
+        let mut frames = (1..=2 * MESSAGES_AT_ONCE).map(|_| socket.step(Input::NoMessage));
+        let last = frames.find(|actions| !actions.is_empty());
+        assert_eq!(last, Some(vec![close(Closing::TooManyMessages)]));
     }
 }

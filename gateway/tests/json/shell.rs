@@ -197,6 +197,7 @@ impl Shell {
             Happening::Ping => self.send(r#"{"type":"ping"}"#),
             Happening::Pong => self.text(br#"{"type":"pong"}"#),
             Happening::Close => self.text(br#"{"type":"close"}"#),
+            Happening::NoMessage => self.step(Input::NoMessage),
             Happening::Binary => self.step(Input::Binary),
             Happening::Opened(how) => self.opened(how),
             Happening::Verified(how) => {

@@ -25,7 +25,7 @@ fn the_document_has_the_limits() {
         format!("| header of a packet | {MAX_HEADER} bytes |"),
         format!("| payload of a packet | {MAX_PAYLOAD} bytes |"),
         format!("| `id` of a packet | {MAX_ID} bytes |"),
-        format!("| packets of a session | {FRAMES_AT_ONCE} at once, then {FRAMES_PER_SECOND} a second |"),
+        format!("parts of messages | {FRAMES_AT_ONCE} at once, then {FRAMES_PER_SECOND} a second |"),
         format!("| requests of a session under way | {MAX_REQUESTS} |"),
         format!(
             "| requests and new tokens of a session | {REQUESTS_AT_ONCE} at once, then {REQUESTS_PER_SECOND} a second |"
