@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The store is unreachable or failed. A retry may help; the operation may have succeeded.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// This store cannot do it, and no retry will help.
+    #[error("this store does not support it")]
+    NotSupported,
     /// A stored record cannot be parsed.
     #[error("a stored record cannot be read")]
     Corrupt(#[source] Box<dyn Error + Send + Sync>),

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
+use reachability_domain::channel::ports::Channels;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
+use reachability_domain::presence::search::UserSearch;
 use reachability_domain::presence::snapshot::UserSnapshots;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
@@ -72,6 +74,12 @@ impl FromRef<App> for Clock {
     }
 }
 
+impl FromRef<App> for Option<Arc<dyn Channels>> {
+    fn from_ref(app: &App) -> Self {
+        app.ports().channels.clone()
+    }
+}
+
 impl FromRef<App> for ServiceDirectory {
     fn from_ref(app: &App) -> Self {
         let ports = app.ports();
@@ -101,6 +109,8 @@ macro_rules! ports {
         #[derive(Clone)]
         pub struct Ports {
             $($(#[$doc])* pub $name: Arc<$port>,)*
+            /// Channels and their members; `None` where they are not built: on AWS.
+            pub channels: Option<Arc<dyn Channels>>,
         }
 
         $(impl FromRef<App> for Arc<$port> {
@@ -124,6 +134,8 @@ ports! {
     states: dyn States,
     /// Users with their service and their state.
     snapshots: dyn UserSnapshots,
+    /// Users in the order of their identities, and those who are online.
+    search: dyn UserSearch,
     /// Push registrations.
     bindings: dyn Bindings,
     /// Credentials of push providers.
@@ -141,7 +153,7 @@ ports! {
 }
 
 impl Ports {
-    /// The ports of a deployment that keeps everything in one store.
+    /// The ports of a deployment that keeps everything in one store, without channels.
     pub fn of<S>(
         store: Arc<S>,
         events: Arc<dyn Queue<PresenceMessage>>,
@@ -156,6 +168,7 @@ impl Ports {
             + Users
             + States
             + UserSnapshots
+            + UserSearch
             + Bindings
             + Credentials
             + Notifications
@@ -168,6 +181,7 @@ impl Ports {
             users: store.clone(),
             states: store.clone(),
             snapshots: store.clone(),
+            search: store.clone(),
             bindings: store.clone(),
             credentials: store.clone(),
             notifications: store,
@@ -175,6 +189,7 @@ impl Ports {
             pushes,
             vault,
             ids,
+            channels: None,
         }
     }
 }

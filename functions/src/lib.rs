@@ -12,7 +12,7 @@ pub mod client;
 pub mod event_stream;
 mod http;
 mod routes;
-mod use_cases;
+pub mod use_cases;
 
 use axum::Router;
 use axum::extract::FromRef;
@@ -33,22 +33,22 @@ use crate::use_cases::services::ServiceDirectory;
 /// All routes, and `/healthz`, which needs no authentication. Those of the log of changes are there if there is a log.
 pub fn router(app: App, changes: Option<Changes>) -> Router {
     let routes = configuration_routes()
-        .merge(routes::users::routes())
+        .merge(users_routes())
         .merge(routes::events::routes())
         .merge(bindings_routes())
         .merge(changes.map(routes::changes::routes).unwrap_or_default());
     serve(app, routes)
 }
 
-/// The function `configuration`: services with their settings and roles, the account with its keys and credentials, and
-/// lists that are always empty. It also answers requests for unknown paths.
+/// The function `configuration`: services with their settings and roles, the account with its keys and credentials,
+/// channels, and lists that are always empty. It also answers requests for unknown paths.
 pub fn configuration(app: App) -> Router {
     serve(app, configuration_routes())
 }
 
-/// The function `users`: users with their reachability.
+/// The function `users`: users with their reachability, and their presence.
 pub fn users(app: App) -> Router {
-    serve(app, routes::users::routes())
+    serve(app, users_routes())
 }
 
 /// The function `events`: takes events from the owner's gateway.
@@ -64,6 +64,7 @@ pub fn bindings(app: App) -> Router {
 fn configuration_routes() -> Router<App> {
     Router::new()
         .merge(routes::account::routes())
+        .merge(routes::channels::routes())
         .merge(routes::chat::routes())
         .merge(routes::configuration::routes())
         .merge(routes::credentials::routes())
@@ -72,6 +73,10 @@ fn configuration_routes() -> Router<App> {
         .merge(routes::roles::routes())
         .merge(routes::services::routes())
         .route("/healthz", get(async || "ok\n"))
+}
+
+fn users_routes() -> Router<App> {
+    routes::users::routes().merge(routes::presence::routes())
 }
 
 fn bindings_routes() -> Router<App> {

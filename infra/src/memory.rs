@@ -1,6 +1,7 @@
 //! An in-memory store: for tests and replays.
 
 mod channels;
+mod search;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

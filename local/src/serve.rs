@@ -98,6 +98,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let ports = Ports {
         api_keys: directory.clone(),
         services: directory,
+        channels: Some(store.clone()),
         ..Ports::of(store.clone(), waiting_events, waiting_pushes, vault, ids.clone())
     };
     let auth_token = watch::channel(data_dir.account.auth_token.clone()).1;

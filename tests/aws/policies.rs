@@ -383,6 +383,9 @@ async fn everything(recording: &Recording) {
     users.get(&at("Users/alice")).await;
     users.get(&at("Users?Reachability=true")).await;
     users.post(&at("Users/alice"), "FriendlyName=Alice").await;
+    users.get(&at("Presence?Identity=alice")).await;
+    users.get(&at("Presence/alice")).await;
+    users.post(&at("Presence/alice"), "Status=Here").await;
     users.get("/v1/Users").await;
     first_writes_of_the_default_service(recording).await;
 

@@ -43,7 +43,7 @@ mod memory {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
-    reachability_tests::channel_store_contract!(fresh());
+    reachability_tests::local_store_contract!(fresh());
     reachability_tests::contract_tests!(fresh(); snapshots: a_snapshot_is_of_one_moment;);
 
     #[test]
@@ -61,7 +61,7 @@ mod in_sqlite {
 
     reachability_tests::store_contract!(fresh());
     reachability_tests::push_store_contract!(fresh());
-    reachability_tests::channel_store_contract!(fresh());
+    reachability_tests::local_store_contract!(fresh());
     reachability_tests::contract_tests!(fresh();
         snapshots: a_snapshot_is_of_one_moment;
         sockets: sockets_are_remembered_until_they_close;

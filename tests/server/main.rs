@@ -4,6 +4,7 @@
 mod acceptance;
 mod bad_input;
 mod changes;
+mod channels;
 mod command;
 mod default_service;
 mod existence;
@@ -12,6 +13,7 @@ mod flood;
 mod kill;
 mod live;
 mod mass;
+mod presence;
 mod push_server;
 mod queue;
 mod readme;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use reachability_domain::channel::ports::Channels;
 use reachability_domain::presence::message::PresenceMessage;
-use reachability_domain::presence::snapshot::UserSnapshots;
+use reachability_domain::presence::search::UserSearch;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::Queue;
 use reachability_domain::secret::Secret;
@@ -18,15 +19,30 @@ use tokio::sync::watch;
 
 use crate::store::PushStore;
 
+/// The ports over a store and its queues.
+pub fn ports<S: PushStore + UserSearch + Channels + 'static>(
+    store: Arc<S>,
+    events: Arc<dyn Queue<PresenceMessage>>,
+    pushes: Arc<dyn Queue<PushMessage>>,
+) -> Ports {
+    let vault = Arc::new(SealingVault::new(None));
+    Ports { channels: Some(store.clone()), ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) }
+}
+
+/// The settings, and the header `Authorization` of the owner.
+pub fn settings() -> (Settings, String) {
+    let account_sid = AccountSid::from_bits(1);
+    let auth_token = watch::channel(Secret::new("token")).1;
+    let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token")));
+    (Settings { account_sid, auth_token, public_url: None, clock: clock::now }, authorization)
+}
+
 /// The state of the router over a store and its queues, and the header `Authorization` of its owner.
-pub fn app<S: PushStore + UserSnapshots + 'static>(
+pub fn app<S: PushStore + UserSearch + Channels + 'static>(
     store: Arc<S>,
     events: Arc<dyn Queue<PresenceMessage>>,
     pushes: Arc<dyn Queue<PushMessage>>,
 ) -> (App, String) {
-    let ports = Ports::of(store, events, pushes, Arc::new(SealingVault::new(None)), Arc::new(Uuids));
-    let account_sid = AccountSid::from_bits(1);
-    let auth_token = watch::channel(Secret::new("token")).1;
-    let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token")));
-    (App::new(ports, Settings { account_sid, auth_token, public_url: None, clock: clock::now }), authorization)
+    let (settings, authorization) = settings();
+    (App::new(ports(store, events, pushes), settings), authorization)
 }

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod public_user;
 pub mod reachability;
 pub mod reasons;
+pub mod search;
 pub mod sequence;
 pub mod sink;
 pub mod snapshot;

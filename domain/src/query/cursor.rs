@@ -75,6 +75,11 @@ struct Contents {
 }
 
 impl Position {
+    /// That of the row with this key, in the order of keys.
+    pub fn of_key(key: &str) -> Self {
+        Self { values: Vec::new(), key: key.to_owned() }
+    }
+
     /// The row's key: that after which the next page begins if the rows are sorted by it.
     pub fn key(&self) -> &str {
         &self.key

@@ -144,6 +144,16 @@ impl ApiError {
         Self { source: Some(source.into()), ..error }
     }
 
+    /// 501/20500: this deployment does not have it.
+    pub(crate) fn not_supported(message: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, ErrorCode::Internal, message)
+    }
+
+    /// 409/50307: there is such a channel.
+    pub(crate) fn channel_exists() -> Self {
+        Self::new(StatusCode::CONFLICT, ErrorCode::ChannelExists, "Channel already exists")
+    }
+
     /// 503/20503: the store or a queue is not available.
     fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
@@ -190,6 +200,7 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, ErrorCode::ConflictingModification, "Conflicting modification")
             }
             StoreError::Unavailable(_) => Self::unavailable(error),
+            StoreError::NotSupported => Self::not_supported("On AWS, users are found by their identities only"),
             // A handler that expects one of these answers it itself.
             StoreError::Exists | StoreError::Missing | StoreError::Corrupt(_) => Self::internal(error),
         }

@@ -16,7 +16,7 @@ pub(crate) enum ErrorCode {
     NotFound = 20404,
     /// Too much waits already. Trying again later helps.
     TooManyRequests = 20429,
-    /// An internal error. Trying again may not help.
+    /// An internal error, or something that this deployment does not have. Trying again may not help.
     Internal = 20500,
     /// The store or a queue is not available, or too much is going on. Trying again helps.
     Unavailable = 20503,
@@ -50,6 +50,8 @@ pub(crate) enum ErrorCode {
     AttributesTooLong = 50303,
     /// A user's attributes are not JSON.
     AttributesNotJson = 50304,
+    /// Another channel of the service has the type and id.
+    ChannelExists = 50307,
     /// Sync: there is no such map.
     MapNotFound = 54200,
 }

@@ -1,11 +1,14 @@
 //! Lists in pages. The vendor's helper libraries get from page to page by absolute URLs, which they follow unchanged.
 
+mod cursor;
+
 use axum::response::{IntoResponse, Response};
 use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::sid::Sid;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+pub(crate) use self::cursor::CursorListing;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::params::Params;

@@ -1,5 +1,7 @@
 //! The request as handlers get it.
 
+use std::str::FromStr;
+
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
@@ -119,8 +121,13 @@ impl ApiRequest {
         found.map(|(_, value)| value).ok_or_else(|| self.not_found())
     }
 
-    /// The sid in a segment of the path. Text that is not a sid names nothing.
+    /// The sid in a segment of the path.
     fn sid<S: Sid>(&self, name: &str) -> Result<S, ApiError> {
+        self.named(name)
+    }
+
+    /// What a segment of the path names. Text that is not valid there names nothing.
+    pub(crate) fn named<T: FromStr>(&self, name: &str) -> Result<T, ApiError> {
         self.segment(name)?.parse().map_err(|_| self.not_found())
     }
 
@@ -139,7 +146,7 @@ impl ApiRequest {
 
     /// The user that the path names.
     pub(crate) fn user(&self) -> Result<UserRef, ApiError> {
-        self.segment("user")?.parse().map_err(|_| self.not_found())
+        self.named("user")
     }
 
     /// The binding that the path names.

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::known::Known;
 use super::readers::Readers;
+use super::snapshots::index_online;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
@@ -29,6 +30,9 @@ const SCHEMA: [&str; 8] = [
 
 /// The latest version of the schema.
 const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
+
+/// The version of the schema since which there is an index of who is online.
+const ONLINE_SINCE: i32 = 8;
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -197,8 +201,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
     }
     if !missing.is_empty() {
         let missing = missing.concat();
-        connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {missing}"))?;
+        if found < ONLINE_SINCE {
+            index_online(connection)?;
+        }
+        connection.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     }
     // Flushes what an earlier process may have written without a flush before it was killed.
     touch(connection)?;

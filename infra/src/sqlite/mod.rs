@@ -29,6 +29,7 @@ mod queue;
 mod readers;
 mod records;
 mod rows;
+mod snapshots;
 mod sockets;
 mod states;
 mod store;

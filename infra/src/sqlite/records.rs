@@ -5,6 +5,7 @@ use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::change_reason::{ChangeReason, InvalidChangeReason};
 use reachability_domain::presence::disclosure::Disclosure;
 use reachability_domain::presence::feed::FeedEntry;
+use reachability_domain::presence::search::looks_online;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::registration::Registrations;
@@ -74,6 +75,25 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<User
     Ok(parse())
 }
 
+/// Writes a state. With `$more`, it sets more columns of one that is there already.
+macro_rules! write_state {
+    ($more:literal) => {
+        concat!(
+            "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at,
+             webhook_enabled, disclosure, shown_online) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of,
+             presence = excluded.presence, registrations = excluded.registrations, user = excluded.user,
+             created_by = excluded.created_by, deleted_at = excluded.deleted_at,
+             webhook_enabled = excluded.webhook_enabled, disclosure = excluded.disclosure",
+            $more
+        )
+    };
+}
+
+/// It leaves the index of who is online as it is, unless the state is new.
+const WRITE_STATE: &str = write_state!("");
+const WRITE_STATE_AND_INDEX: &str = write_state!(", shown_online = excluded.shown_online");
+
 /// Writes a user's state, with what that leads to.
 pub(super) fn write_state(
     writer: &Writer<'_>,
@@ -86,14 +106,13 @@ pub(super) fn write_state(
     let registrations = registrations.map(write_document).transpose()?;
     let disclosure = (after.disclosure != Disclosure::default()).then_some(&after.disclosure);
     let disclosure = disclosure.map(write_document).transpose()?;
+    // Most writes renew a lease: for them, the index of who is online is not written, and the service is not read.
+    let is_possible = FeedEntry::is_possible(before, after);
+    let is_online = is_possible && looks_online(after);
+    let comes_or_goes = is_possible && looks_online(before) != is_online;
     execute(
         writer,
-        "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at,
-         webhook_enabled, disclosure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of, presence = excluded.presence,
-         registrations = excluded.registrations, user = excluded.user, created_by = excluded.created_by,
-         deleted_at = excluded.deleted_at, webhook_enabled = excluded.webhook_enabled,
-         disclosure = excluded.disclosure",
+        if comes_or_goes { WRITE_STATE_AND_INDEX } else { WRITE_STATE },
         params![
             Key(user.service),
             user.identity.as_str(),
@@ -106,10 +125,10 @@ pub(super) fn write_state(
             after.deleted_at.map(Timestamp::as_millis),
             after.webhook_enabled.then_some(true),
             disclosure,
+            is_online.then_some(1),
         ],
     )?;
-    // Most writes renew a lease: for them, the service is not read.
-    if FeedEntry::is_possible(before, after)
+    if is_possible
         && let Some(configuration) = writer.configuration(user.service)?
         && let Some(entry) = FeedEntry::of_state(user, &configuration, before, after)
     {

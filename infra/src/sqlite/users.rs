@@ -1,24 +1,19 @@
-//! Users: their profiles, alone and with the rest of what is known of them.
-
-use std::sync::LazyLock;
+//! Users' profiles.
 
 use async_trait::async_trait;
-use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Users;
-use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::feed::FeedEntry;
-use reachability_domain::presence::snapshot::{UserSnapshot, UserSnapshots};
 use reachability_domain::presence::writes::DeletionWrites;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::records::{STATE, delete_binding, insert_user, read_state, state, write_state};
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::ToSql;
 
-use super::rows::{Key, Rows, document, find, write_document};
+use super::records::{delete_binding, insert_user, read_state, write_state};
+use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
 
 /// Selects a user by its sid.
@@ -92,78 +87,5 @@ impl Users for SqliteStore {
             Ok(true)
         })
         .await
-    }
-}
-
-static SNAPSHOT_BY_SID: LazyLock<String> = LazyLock::new(|| select("users.sid"));
-static SNAPSHOT_BY_IDENTITY: LazyLock<String> = LazyLock::new(|| select("states.identity"));
-
-/// Selects a user with its state and the version of its service, by the column in the condition.
-fn select(condition: &str) -> String {
-    // The state names the user, which spares the look into the index of identities.
-    format!(
-        "SELECT services.version, users.version, users.document, {STATE}
-         FROM services INDEXED BY services_by_version JOIN states ON states.service = services.sid
-         JOIN users ON users.service = services.sid AND users.sid = states.user AND users.identity = states.identity
-         WHERE services.sid = ?1 AND {condition} = ?2"
-    )
-}
-
-#[async_trait]
-impl UserSnapshots for SqliteStore {
-    async fn user_snapshot(&self, service: ServiceSid, user: &UserRef) -> Result<Option<UserSnapshot>, StoreError> {
-        let (select, named): (&str, &dyn ToSql) = match user {
-            UserRef::Sid(sid) => (&SNAPSHOT_BY_SID, &Key(*sid)),
-            UserRef::Identity(identity) => (&SNAPSHOT_BY_IDENTITY, &identity.as_str()),
-        };
-        self.database.look_up(|connection| {
-            let snapshot = |row: &Row<'_>| {
-                let of_service: u64 = row.get(0)?;
-                let known = self.database.services.get(&service).ok();
-                let known = known.filter(|known| known.version == of_service).map(|known| known.configuration);
-                let (version, user, state) = (row.get(1)?, document(row, 2)?, state(row, 3)?);
-                let parse = || {
-                    // As of the same moment, since the row is still being read.
-                    let configuration = known.map_or_else(|| read_configuration(connection, service), Ok)?;
-                    Ok(UserSnapshot { configuration, user: User { version, ..user? }, state: (&state?).into() })
-                };
-                Ok(parse())
-            };
-            find(connection, select, [&Key(service), named], snapshot)?.transpose()
-        })
-    }
-}
-
-fn read_configuration(connection: &Connection, service: ServiceSid) -> Result<Configuration, StoreError> {
-    let found: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(service)]).find(connection)?;
-    found.map(|service| service.configuration).ok_or(StoreError::Missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sqlite::database::Database;
-
-    #[tokio::test]
-    async fn a_snapshot_is_looked_up_by_keys_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("test.db")).unwrap();
-        for condition in ["users.sid", "states.identity"] {
-            let explain = format!("EXPLAIN QUERY PLAN {}", select(condition));
-            let plan = database.look_up(|connection| {
-                let mut statement = connection.prepare(&explain).unwrap();
-                let steps = statement.query_map([[0_u8; 16], [0_u8; 16]], |row| row.get::<_, String>(3)).unwrap();
-                Ok(steps.collect::<Result<Vec<_>, _>>().unwrap())
-            });
-            let plan = plan.unwrap();
-            assert_eq!(plan.len(), 3, "{plan:?}");
-            for step in [
-                "SEARCH services USING COVERING INDEX services_by_version (sid=?)",
-                "SEARCH users USING PRIMARY KEY (service=? AND sid=?)",
-                "SEARCH states USING PRIMARY KEY (service=? AND identity=?)",
-            ] {
-                assert!(plan.iter().any(|known| known == step), "{plan:?}");
-            }
-        }
     }
 }

@@ -13,10 +13,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use reachability_domain::channel::ports::Channels;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::presence::snapshot::UserSnapshots;
+use reachability_domain::presence::search::UserSearch;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::sid::{ServiceSid, Sid};
@@ -80,7 +81,7 @@ fn client(n: u128, identity: &str) -> Client {
 }
 
 impl Door {
-    async fn new<S: PushStore + UserSnapshots + 'static>(store: Arc<S>) -> Self {
+    async fn new<S: PushStore + UserSearch + Channels + 'static>(store: Arc<S>) -> Self {
         let pushes = Arc::new(Kept::default());
         let (app, authorization) = app(store.clone(), Arc::new(Kept::default()), pushes.clone());
         let harness = Harness::new(store.clone(), SETTINGS);

@@ -362,6 +362,8 @@ fn an_empty_update_changes_nothing() {
         "/v1/Services/{IS}/Configuration",
         "/v1/Services/{IS}/Configuration/Notifications",
         "/v1/Services/{IS}/Configuration/Webhooks",
+        "/v1/Services/{IS}/Channels/messaging/general",
+        "/v1/Services/{IS}/Presence/alice",
         "/v1/Services/{IS}/Users/alice",
         "/v1/Users/alice",
         "/v1/Credentials/{CR}",

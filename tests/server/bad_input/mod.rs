@@ -43,6 +43,10 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Services/{IS}/Bindings", &["GET", "POST"]),
     ("/v1/Services/{IS}/Bindings/{BS}", &["GET", "DELETE"]),
     ("/v1/Services/{IS}/Changes", &["GET"]),
+    ("/v1/Services/{IS}/Channels", &["GET", "POST"]),
+    ("/v1/Services/{IS}/Channels/messaging/general", &["GET", "POST", "DELETE"]),
+    ("/v1/Services/{IS}/Channels/messaging/general/Members", &["GET", "POST"]),
+    ("/v1/Services/{IS}/Channels/messaging/general/Members/john", &["DELETE"]),
     ("/v1/Services/{IS}/Configuration", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Notifications", &["GET", "POST"]),
     ("/v1/Services/{IS}/Configuration/Webhooks", &["GET", "POST"]),
@@ -52,6 +56,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Services/{IS}/Notifications/{NT}", &["GET"]),
     ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", &["GET"]),
     ("/v1/Services/{IS}/ParticipantConversations", &["GET"]),
+    ("/v1/Services/{IS}/Presence", &["GET"]),
+    ("/v1/Services/{IS}/Presence/alice", &["GET", "POST"]),
     ("/v1/Services/{IS}/Roles", &["GET"]),
     ("/v1/Services/{IS}/Roles/{RL}", &["GET"]),
     ("/v1/Services/{IS}/Users", &["GET", "POST"]),
@@ -86,9 +92,12 @@ const LISTS: &[(&str, u64)] = &[
     ("/v1/Roles", 100),
     ("/v1/Services", 100),
     ("/v1/Services/{IS}/Bindings", 100),
+    ("/v1/Services/{IS}/Channels", 100),
+    ("/v1/Services/{IS}/Channels/messaging/general/Members", 1000),
     ("/v1/Services/{IS}/Conversations", 100),
     ("/v1/Services/{IS}/Notifications/{NT}/Deliveries", 100),
     ("/v1/Services/{IS}/ParticipantConversations", 50),
+    ("/v1/Services/{IS}/Presence", 100),
     ("/v1/Services/{IS}/Roles", 100),
     ("/v1/Services/{IS}/Users", 50),
     ("/v1/Services/{IS}/Users/alice/Conversations", 50),
@@ -183,6 +192,8 @@ impl Fixture {
         let form = "Identity=alice&BindingType=fcm&Address=token&Endpoint=phone";
         fixture.binding = sid(fixture.post("/v1/Services/{IS}/Bindings", form));
         fixture.notification = sid(fixture.post("/v1/Services/{IS}/Notifications", "Identity=nobody&Body=x"));
+        let channel = fixture.post("/v1/Services/{IS}/Channels", "Type=messaging&Id=general&Identity=john");
+        assert_eq!(channel.status, 201);
         let role = |answer: Answer| answer.json()["role_sid"].as_str().unwrap().to_owned();
         fixture.role = role(fixture.get("/v1/Services/{IS}/Users/alice"));
         fixture.default_role = role(fixture.get("/v1/Users/alice"));
@@ -263,6 +274,7 @@ impl Fixture {
                     "/Configuration/Webhooks",
                     "/Users?Reachability=true",
                     "/Bindings",
+                    "/Channels",
                     "/Roles",
                 ]
                 .map(|part| format!("/v1/Services/{sid}{part}")),

@@ -1,7 +1,7 @@
 //! The contracts of the ports of a store, one file for each port: what every store must do.
 //!
 //! The signature of a check names the ports that the check uses. [`crate::store_contract`],
-//! [`crate::push_store_contract`] and [`crate::channel_store_contract`] make a test of each check, for one kind of store.
+//! [`crate::push_store_contract`] and [`crate::local_store_contract`] make a test of each check, for one kind of store.
 
 pub mod accounts;
 pub mod api_keys;
@@ -10,6 +10,7 @@ pub mod channels;
 pub mod credentials;
 pub mod notifications;
 pub mod older_documents;
+pub mod search;
 pub mod services;
 pub mod snapshots;
 pub mod sockets;
@@ -102,9 +103,9 @@ macro_rules! push_store_contract {
     };
 }
 
-/// Like [`crate::store_contract`], for channels.
+/// Like [`crate::store_contract`], for what only the stores of one process have: channels, and finding users.
 #[macro_export]
-macro_rules! channel_store_contract {
+macro_rules! local_store_contract {
     ($fresh:expr) => {
         $crate::contract_tests!($fresh;
             channels:
@@ -114,6 +115,10 @@ macro_rules! channel_store_contract {
                 channels_are_listed,
                 channels_belong_to_their_service,
                 concurrent_members_are_counted;
+            search:
+                users_are_found_by_identity,
+                users_are_listed_by_identity,
+                those_online_are_found;
         );
     };
 }

@@ -44,6 +44,9 @@ fn matches(filter: &Json, row: &Row) -> bool {
     Filter::parse(filter, Kind::Channels).unwrap_or_else(|error| panic!("{filter}: {error}")).matches(row)
 }
 
+/// A field, and which values of a list match `$eq`, `$gt` and `$lt` of it, by their numbers.
+type Matching = (&'static str, &'static [usize], &'static [usize], &'static [usize]);
+
 /// Each operator with each kind of field, with values of each kind: which of them match.
 #[test]
 fn every_operator_with_every_kind_of_field() {
@@ -61,8 +64,8 @@ fn every_operator_with_every_kind_of_field() {
         json!("2026-11-20T10:00:00.000Z"),
         json!("2026-11-20T11:00:01+01:00"),
     ];
-    // The values, as numbers of the list, that match `$eq`, `$gt` and `$lt`; the other operators follow.
-    let rows: [(&str, &[usize], &[usize], &[usize]); 11] = [
+    // The other operators follow from these.
+    let rows: [Matching; 11] = [
         ("id", &[8], &[7, 10, 11], &[9]),
         ("text", &[7], &[10, 11], &[8, 9]),
         ("number", &[4], &[3], &[5, 6]),

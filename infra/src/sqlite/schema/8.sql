@@ -1,4 +1,4 @@
--- Channels. Their key is type:id.
+-- Channels, whose key is type:id, and who is online.
 CREATE TABLE channels (
     service      BLOB NOT NULL,
     cid          TEXT NOT NULL,
@@ -20,3 +20,9 @@ CREATE TABLE members (
 ) WITHOUT ROWID;
 
 CREATE INDEX members_by_identity ON members (service, identity, cid);
+
+-- Who is online for others, as of the last write: 1, or none. Apart from the rest of the state, so that the index is written
+-- only when it changes. The leases of some have run out since.
+ALTER TABLE states ADD COLUMN shown_online INTEGER;
+
+CREATE INDEX states_online ON states (service, identity) WHERE shown_online = 1;
