@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use reachability_domain::channel::Channel;
+use reachability_domain::channel::key::{ChannelId, ChannelType, Cid};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
+use reachability_domain::query::cursor::InvalidCursor;
 use reachability_domain::time::{Timestamp, rfc3339};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The answer to a [`Command`](super::Command). All users are as the client's user sees them.
@@ -50,41 +53,58 @@ pub enum Answer<'a> {
     Restored {
         /// The users that the client does not know as they are now, each once.
         users: Vec<PublicUser<'a>>,
-        /// The members of each channel, which is named `type:id`.
-        channels: Vec<(&'a str, &'a [Identity])>,
+        /// The members of each channel.
+        channels: Vec<(&'a Cid, &'a [Identity])>,
         /// The channels that are not there any more, or not for this user.
-        gone: Vec<&'a str>,
+        gone: Vec<&'a Cid>,
     },
 }
 
 /// A channel, as its members see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct PublicChannel<'a> {
-    /// The type.
-    #[serde(rename = "type")]
-    pub kind: &'a str,
-    /// The id.
-    pub id: &'a str,
-    /// The name: `type:id`.
-    pub cid: &'a str,
-    /// The members; `None` where they are not told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The channel.
+    pub channel: &'a Channel,
+    /// Its members; `None` where they are not told.
     pub members: Option<&'a [Identity]>,
-    /// How many members it has.
-    pub member_count: u64,
-    /// What the app keeps with it.
-    pub custom: &'a Map<String, Value>,
-    /// Who created it; `null`: the owner.
-    pub created_by: Option<&'a Identity>,
-    /// When it was created.
-    #[serde(with = "rfc3339")]
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    #[serde(with = "rfc3339")]
-    pub updated_at: Timestamp,
-    /// When its last message came, which the app says; `null`: never.
-    #[serde(with = "rfc3339::option")]
-    pub last_message_at: Option<Timestamp>,
+}
+
+impl Serialize for PublicChannel<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            r#type: &'a ChannelType,
+            id: &'a ChannelId,
+            cid: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            members: Option<&'a [Identity]>,
+            member_count: usize,
+            custom: &'a Map<String, Value>,
+            created_by: Option<&'a Identity>,
+            #[serde(with = "rfc3339")]
+            created_at: Timestamp,
+            #[serde(with = "rfc3339")]
+            updated_at: Timestamp,
+            #[serde(with = "rfc3339::option")]
+            last_message_at: Option<Timestamp>,
+        }
+
+        let Channel { key, custom, created_by, created_at, updated_at, last_message_at, member_count, .. } =
+            self.channel;
+        let written = Written {
+            r#type: &key.cid.kind,
+            id: &key.cid.id,
+            cid: key.cid.to_string(),
+            members: self.members,
+            member_count: *member_count,
+            custom,
+            created_by: created_by.as_ref(),
+            created_at: *created_at,
+            updated_at: *updated_at,
+            last_message_at: *last_message_at,
+        };
+        written.serialize(serializer)
+    }
 }
 
 /// Why a client's request failed.
@@ -96,15 +116,9 @@ pub enum CommandError {
     /// There is no such channel.
     #[error("There is no such channel")]
     NotFound,
-    /// The filter is none, or over a limit; the text says why.
-    #[error("{0}")]
-    InvalidFilter(String),
-    /// The sort is none, or over a limit; the text says why.
-    #[error("{0}")]
-    InvalidSort(String),
-    /// The cursor is none, or one of another query.
-    #[error("The cursor is not one of this query")]
-    InvalidCursor,
+    /// The cursor is one of another query.
+    #[error(transparent)]
+    InvalidCursor(#[from] InvalidCursor),
     /// No index can answer the query, and there are too many to look at all of them.
     #[error("The filter cannot be answered from an index, and there are too many to look at all of them")]
     QueryTooBroad,
@@ -128,9 +142,6 @@ pub enum CommandError {
         /// The most.
         limit: u64,
     },
-    /// The type or the id of the channel, or what it is to be made of, is not possible; the text says why.
-    #[error("{0}")]
-    InvalidChannel(String),
     /// This deployment has no channels.
     #[error("This deployment has no channels")]
     NotSupported,

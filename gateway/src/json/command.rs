@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use reachability_domain::channel::key::Cid;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::query::Query;
 use serde_json::{Map, Value};
 
 use crate::json::input::RequestNumber;
@@ -14,15 +16,26 @@ use crate::json::input::RequestNumber;
 pub enum Command {
     /// Show something else of its user. Answered with [`Answer::User`](super::Answer::User).
     SetUser(Disclose),
-    /// Users that a filter matches. Answered with [`Answer::Users`](super::Answer::Users).
-    QueryUsers(Query),
-    /// Channels of which the user is a member, and that a filter matches. Answered with
+    /// Users that a query finds. Answered with [`Answer::Users`](super::Answer::Users).
+    QueryUsers {
+        /// The query.
+        query: Query,
+        /// Whether they are to be watched.
+        presence: bool,
+    },
+    /// Channels that a query finds, among those of which the user is a member. Answered with
     /// [`Answer::Channels`](super::Answer::Channels).
-    QueryChannels(Query),
+    QueryChannels {
+        /// The query.
+        query: Query,
+        /// Whether their members are to be watched, now and later ones. Otherwise at most
+        /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
+        presence: bool,
+    },
     /// A channel. Answered with [`Answer::Channel`](super::Answer::Channel).
     WatchChannel {
         /// The channel.
-        channel: ChannelName,
+        channel: Cid,
         /// What the channel is made of if it is not there yet; `None`: the user is its only member.
         data: Option<ChannelData>,
         /// Whether its members are to be watched, now and later ones. Otherwise at most
@@ -32,14 +45,14 @@ pub enum Command {
     /// New members of a channel. Answered with [`Answer::Members`](super::Answer::Members).
     AddMembers {
         /// The channel.
-        channel: ChannelName,
+        channel: Cid,
         /// At most [`MAX_MEMBERS`](super::settings::MAX_MEMBERS).
         members: Vec<Identity>,
     },
     /// Members of a channel who are none any more. Answered with [`Answer::Members`](super::Answer::Members).
     RemoveMembers {
         /// The channel.
-        channel: ChannelName,
+        channel: Cid,
         /// At most [`MAX_MEMBERS`](super::settings::MAX_MEMBERS).
         members: Vec<Identity>,
     },
@@ -58,37 +71,12 @@ pub enum Command {
     },
 }
 
-/// A query. The filter, the sort and the cursor are the domain's to read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Query {
-    /// The filter; an empty object if the client sent none.
-    pub filter: Value,
-    /// The sort; [`Value::Null`] if the client sent none.
-    pub sort: Value,
-    /// The cursor of an earlier answer.
-    pub cursor: Option<String>,
-    /// How many at most; from 1 to the limit of the query.
-    pub limit: usize,
-    /// Whether the users that are found, or the members of the channels, are to be watched. Otherwise at most
-    /// [`MAX_USERS`](super::settings::MAX_USERS) of them are told as users.
-    pub presence: bool,
-}
-
-/// A channel, as a client names it. The domain says whether it can be one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelName {
-    /// The type.
-    pub kind: String,
-    /// The id.
-    pub id: String,
-}
-
 /// What a new channel is made of.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChannelData {
     /// Its members, besides the user who creates it.
     pub members: Vec<Identity>,
-    /// All other fields.
+    /// All other fields. They are valid ([`custom`](reachability_domain::channel::data::custom)).
     pub custom: Map<String, Value>,
 }
 
@@ -106,6 +94,6 @@ pub struct RestoredWatch {
 pub enum Watched {
     /// These users.
     Users(Vec<Identity>),
-    /// The members of these channels, named `type:id`; at most [`MAX_CHANNELS`](super::settings::MAX_CHANNELS).
-    Channels(Vec<String>),
+    /// The members of these channels; at most [`MAX_CHANNELS`](super::settings::MAX_CHANNELS).
+    Channels(Vec<Cid>),
 }

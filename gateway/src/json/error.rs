@@ -4,7 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use reachability_domain::channel::data::InvalidCustom;
+use reachability_domain::channel::key::InvalidChannel;
 use reachability_domain::directory::access_token::TokenError;
+use reachability_domain::identity::InvalidIdentity;
+use reachability_domain::presence::status::{InvalidStatus, Status};
+use reachability_domain::query::cursor::InvalidCursor;
+use reachability_domain::query::filter::InvalidFilter;
+use reachability_domain::query::sort::InvalidSort;
 use serde::{Serialize, Serializer};
 
 use crate::json::answer::CommandError;
@@ -166,6 +173,33 @@ impl Failure {
     }
 }
 
+impl From<InvalidStatus> for Failure {
+    fn from(why: InvalidStatus) -> Self {
+        let limit = u64::try_from(Status::MAX_BYTES).unwrap_or(u64::MAX);
+        Self::new(Word::InvalidStatus, why.to_string()).with_limit(limit)
+    }
+}
+
+/// What the domain does not take, and the word for it.
+macro_rules! invalid {
+    ($($why:ty => $word:ident;)*) => {$(
+        impl From<$why> for Failure {
+            fn from(why: $why) -> Self {
+                Self::new(Word::$word, why.to_string())
+            }
+        }
+    )*};
+}
+
+invalid! {
+    InvalidChannel => InvalidChannel;
+    InvalidCursor => InvalidCursor;
+    InvalidCustom => InvalidChannel;
+    InvalidFilter => InvalidFilter;
+    InvalidIdentity => InvalidIdentity;
+    InvalidSort => InvalidSort;
+}
+
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         Self { twilio_code: Some(error.code()), ..Self::new(Word::InvalidToken, error.to_string()) }
@@ -188,14 +222,11 @@ impl From<CommandError> for Failure {
         match error {
             CommandError::Forbidden => new(Word::Forbidden),
             CommandError::NotFound => new(Word::NotFound),
-            CommandError::InvalidFilter(_) => new(Word::InvalidFilter),
-            CommandError::InvalidSort(_) => new(Word::InvalidSort),
-            CommandError::InvalidCursor => new(Word::InvalidCursor),
+            CommandError::InvalidCursor(_) => new(Word::InvalidCursor),
             CommandError::QueryTooBroad => new(Word::QueryTooBroad),
             CommandError::TooManyUsers { limit } => new(Word::TooManyUsers).with_limit(limit),
             CommandError::TooManyMembers { limit } => new(Word::TooManyMembers).with_limit(limit),
             CommandError::LimitReached { limit, .. } => new(Word::LimitReached).with_limit(limit),
-            CommandError::InvalidChannel(_) => new(Word::InvalidChannel),
             CommandError::NotSupported => new(Word::NotSupported),
             CommandError::TooManyRequests { retry_after } => new(Word::TooManyRequests).after(retry_after),
             CommandError::Unavailable => new(Word::Unavailable),

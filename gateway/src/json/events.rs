@@ -1,6 +1,7 @@
 //! What all who watch a user or a channel are sent: the same bytes for each of them.
 
 use bytes::Bytes;
+use reachability_domain::channel::key::Cid;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
@@ -38,34 +39,34 @@ pub fn user_deleted(id: &Identity, at: Timestamp) -> Bytes {
     event(ServerKind::UserDeleted, &Deleted { id, at })
 }
 
-/// A channel, named `type:id`, has a new member, who is watched from now on.
-pub fn member_added(cid: &str, user: &PublicUser<'_>) -> Bytes {
+/// A channel has a new member, who is watched from now on.
+pub fn member_added(cid: &Cid, user: &PublicUser<'_>) -> Bytes {
     #[derive(Serialize)]
     struct Added<'a> {
-        cid: &'a str,
+        cid: String,
         user: &'a PublicUser<'a>,
     }
 
-    event(ServerKind::MemberAdded, &Added { cid, user })
+    event(ServerKind::MemberAdded, &Added { cid: cid.to_string(), user })
 }
 
-/// A channel, named `type:id`, lost a member.
-pub fn member_removed(cid: &str, id: &Identity) -> Bytes {
+/// A channel lost a member.
+pub fn member_removed(cid: &Cid, id: &Identity) -> Bytes {
     #[derive(Serialize)]
     struct Removed<'a> {
-        cid: &'a str,
+        cid: String,
         id: &'a Identity,
     }
 
-    event(ServerKind::MemberRemoved, &Removed { cid, id })
+    event(ServerKind::MemberRemoved, &Removed { cid: cid.to_string(), id })
 }
 
-/// A channel, named `type:id`, was deleted; or it is for somebody who was removed from it.
-pub fn channel_deleted(cid: &str) -> Bytes {
+/// A channel was deleted; or it is for somebody who was removed from it.
+pub fn channel_deleted(cid: &Cid) -> Bytes {
     #[derive(Serialize)]
-    struct Deleted<'a> {
-        cid: &'a str,
+    struct Deleted {
+        cid: String,
     }
 
-    event(ServerKind::ChannelDeleted, &Deleted { cid })
+    event(ServerKind::ChannelDeleted, &Deleted { cid: cid.to_string() })
 }

@@ -28,7 +28,7 @@ pub mod settings;
 pub use action::Action;
 pub use answer::{Answer, CommandError, PublicChannel};
 pub use close::Closing;
-pub use command::{ChannelData, ChannelName, Command, Query, RestoredWatch, Watched};
+pub use command::{ChannelData, Command, RestoredWatch, Watched};
 pub use error::Word;
 pub use fields::FIELDS;
 pub use input::{Connected, Input, RequestNumber};

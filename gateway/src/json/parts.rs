@@ -1,6 +1,7 @@
 //! Answers to requests: users and members in parts of a limited size, then `ok`.
 
 use bytes::Bytes;
+use reachability_domain::channel::key::Cid;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
 use serde::Serialize;
@@ -38,8 +39,8 @@ struct OfChannel<'a> {
 }
 
 #[derive(Serialize)]
-struct OfRestore<'a> {
-    gone: Vec<&'a str>,
+struct OfRestore {
+    gone: Vec<String>,
 }
 
 /// The messages that answer a request.
@@ -71,7 +72,7 @@ pub(crate) fn answer(request: RequestNumber, answer: Answer<'_>) -> Vec<Bytes> {
                 parts.members(cid, members);
             }
             parts.users(&users);
-            ok(request, &OfRestore { gone })
+            ok(request, &OfRestore { gone: gone.into_iter().map(Cid::to_string).collect() })
         }
     };
     parts.messages.push(ok);
@@ -93,17 +94,16 @@ impl Parts {
     }
 
     /// Tells the members of a channel, also if there are none.
-    fn members(&mut self, cid: &str, members: &[Identity]) {
-        // A text cannot fail to be written.
-        let cid = serde_json::to_string(cid).unwrap_or_default();
-        self.list(&format!("\"channel\":{cid},\"members\":["), members, MEMBERS_IN_PART);
+    fn members(&mut self, cid: &Cid, members: &[Identity]) {
+        // There is nothing to escape in a name.
+        self.list(&format!("\"channel\":\"{cid}\",\"members\":["), members, MEMBERS_IN_PART);
     }
 
     /// Tells the members of a channel first if they are many.
     fn channel<'a>(&mut self, channel: PublicChannel<'a>) -> PublicChannel<'a> {
         match channel.members {
             Some(members) if members.len() > MEMBERS_IN_CHANNEL => {
-                self.members(channel.cid, members);
+                self.members(&channel.channel.key.cid, members);
                 PublicChannel { members: None, ..channel }
             }
             _ => channel,

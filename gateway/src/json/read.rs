@@ -2,15 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
+use reachability_domain::channel::data;
+use reachability_domain::channel::key::Cid;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::status::Status;
+use reachability_domain::query::Query;
+use reachability_domain::query::cursor::Position;
+use reachability_domain::query::fields::Kind;
+use reachability_domain::query::filter::Filter;
+use reachability_domain::query::sort::Sort;
 use reachability_domain::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::json::close::Closing;
-use crate::json::command::{ChannelData, ChannelName, Command, Query, RestoredWatch, Watched};
+use crate::json::command::{ChannelData, Command, RestoredWatch, Watched};
 use crate::json::error::{Failure, Word};
 use crate::json::fields::{Fields, Object, required};
 use crate::json::input::RequestNumber;
@@ -94,11 +101,16 @@ pub(crate) fn command(
 ) -> Result<Option<Command>, Failure> {
     Ok(Some(match kind {
         ClientKind::SetUser => Command::SetUser(disclose(fields)?),
-        ClientKind::QueryUsers => Command::QueryUsers(query_users(fields, settings)?),
-        ClientKind::QueryChannels => Command::QueryChannels(query_channels(fields)?),
-        ClientKind::WatchChannel => {
-            Command::WatchChannel { channel: channel(fields)?, data: data(fields)?, presence: presence(fields)? }
+        ClientKind::QueryUsers => query_users(fields, settings)?,
+        ClientKind::QueryChannels => {
+            let query = query(fields, Kind::Channels, DEFAULT_CHANNELS, MAX_CHANNELS)?;
+            Command::QueryChannels { query, presence: presence(fields)? }
         }
+        ClientKind::WatchChannel => Command::WatchChannel {
+            channel: channel(fields)?,
+            data: channel_data(fields)?,
+            presence: presence(fields)?,
+        },
         ClientKind::AddMembers => Command::AddMembers { channel: channel(fields)?, members: members(fields)? },
         ClientKind::RemoveMembers => Command::RemoveMembers { channel: channel(fields)?, members: members(fields)? },
         ClientKind::Unwatch => Command::Unwatch { watch: RequestNumber(required("watch", fields.number("watch")?)?) },
@@ -111,10 +123,7 @@ pub(crate) fn command(
 
 fn disclose(fields: &Fields<'_>) -> Result<Disclose, Failure> {
     let status = fields.read::<String>("status", "a text or null")?.unwrap_or_default();
-    let status = Status::set_to(&status).map_err(|why| {
-        Failure::new(Word::InvalidStatus, why.to_string())
-            .with_limit(u64::try_from(Status::MAX_BYTES).unwrap_or(u64::MAX))
-    })?;
+    let status = Status::set_to(&status)?;
     Ok(Disclose { status: fields.has("status").then_some(status), invisible: fields.flag("invisible")? })
 }
 
@@ -122,48 +131,46 @@ fn presence(fields: &Fields<'_>) -> Result<bool, Failure> {
     Ok(fields.flag("presence")?.unwrap_or_default())
 }
 
-fn query_users(fields: &Fields<'_>, settings: &Settings) -> Result<Query, Failure> {
-    if !presence(fields)? {
-        return query(fields, DEFAULT_USERS, MAX_USERS);
+fn query_users(fields: &Fields<'_>, settings: &Settings) -> Result<Command, Failure> {
+    let presence = presence(fields)?;
+    let watched = u64::from(settings.users_per_watch);
+    if presence && fields.number("limit")?.is_some_and(|limit| limit > watched) {
+        return Err(Failure::too_many_users(watched));
     }
-    let most = u64::from(settings.users_per_watch);
-    match fields.number("limit")? {
-        Some(limit) if limit > most => Err(Failure::too_many_users(most)),
-        _ => query(fields, DEFAULT_USERS.min(most), most),
-    }
+    let most = if presence { watched } else { MAX_USERS };
+    Ok(Command::QueryUsers { query: query(fields, Kind::Users, DEFAULT_USERS.min(most), most)?, presence })
 }
 
-fn query_channels(fields: &Fields<'_>) -> Result<Query, Failure> {
-    query(fields, DEFAULT_CHANNELS, MAX_CHANNELS)
-}
-
-fn query(fields: &Fields<'_>, default: u64, most: u64) -> Result<Query, Failure> {
+fn query(fields: &Fields<'_>, kind: Kind, default: u64, most: u64) -> Result<Query, Failure> {
     let limit = fields.number("limit")?.unwrap_or(default);
     if !(1..=most).contains(&limit) {
         return Err(Failure::field("limit", format_args!("must be from 1 to {most}")));
     }
+    let filter: Option<Value> = fields.read("filter", "JSON that can be read")?;
+    let sort: Option<Value> = fields.read("sort", "JSON that can be read")?;
+    let sort = Sort::parse(&sort.unwrap_or_default(), kind)?;
     Ok(Query {
-        filter: fields.read("filter", "JSON that can be read")?.unwrap_or_else(|| Value::Object(Map::new())),
-        sort: fields.read("sort", "JSON that can be read")?.unwrap_or_default(),
-        cursor: fields.text("cursor")?,
+        filter: filter.map_or_else(|| Ok(Filter::everything(kind)), |filter| Filter::parse(&filter, kind))?,
+        after: fields.text("cursor")?.map(|cursor| Position::parse(&cursor, &sort)).transpose()?,
+        sort,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
-        presence: presence(fields)?,
     })
 }
 
-fn channel(fields: &Fields<'_>) -> Result<ChannelName, Failure> {
+fn channel(fields: &Fields<'_>) -> Result<Cid, Failure> {
     let text = |name| required(name, fields.text(name)?);
-    Ok(ChannelName { kind: text("channel_type")?, id: text("channel_id")? })
+    let (kind, id) = (text("channel_type")?, text("channel_id")?);
+    Ok(Cid { kind: kind.parse()?, id: id.parse()? })
 }
 
-fn data(fields: &Fields<'_>) -> Result<Option<ChannelData>, Failure> {
+fn channel_data(fields: &Fields<'_>) -> Result<Option<ChannelData>, Failure> {
     let Some(mut custom) = fields.read::<Map<String, Value>>("data", "an object")? else { return Ok(None) };
     let members = match custom.shift_remove("members") {
         None | Some(Value::Null) => vec![],
         Some(members) => serde_json::from_value(members)
             .map_err(|_| Failure::field("data", "must have a list of texts as `members`"))?,
     };
-    Ok(Some(ChannelData { members: identities(&members)?, custom }))
+    Ok(Some(ChannelData { members: identities(&members)?, custom: data::custom(Value::Object(custom))? }))
 }
 
 fn members(fields: &Fields<'_>) -> Result<Vec<Identity>, Failure> {
@@ -176,11 +183,7 @@ fn members(fields: &Fields<'_>) -> Result<Vec<Identity>, Failure> {
 }
 
 fn identities(texts: &[String]) -> Result<Vec<Identity>, Failure> {
-    texts.iter().map(|text| identity(text)).collect()
-}
-
-fn identity(text: &str) -> Result<Identity, Failure> {
-    text.parse().map_err(|why| Failure::new(Word::InvalidIdentity, format!("{why}")))
+    texts.iter().map(|text| Ok(text.parse()?)).collect()
 }
 
 /// A watch in `restore`.
@@ -218,7 +221,9 @@ fn restore(request: RequestNumber, fields: &Fields<'_>, settings: &Settings) -> 
                 few(users.len(), settings.watched_users)?;
                 Watched::Users(list)
             }
-            (None, Some(channels)) if channels.len() as u64 <= MAX_CHANNELS => Watched::Channels(channels),
+            (None, Some(channels)) if channels.len() as u64 <= MAX_CHANNELS => {
+                Watched::Channels(channels.iter().map(|cid| cid.parse()).collect::<Result<_, _>>()?)
+            }
             (None, Some(_)) => {
                 return Err(Failure::field("watches", format_args!("must have at most {MAX_CHANNELS} channels each")));
             }
@@ -237,5 +242,5 @@ fn known(fields: &Fields<'_>, settings: &Settings) -> Result<HashMap<Identity, u
     }
     // Whoever is left out is told anyway.
     let few = known.iter().take(usize::try_from(settings.watched_users).unwrap_or(usize::MAX));
-    few.map(|(id, revision)| Ok((identity(id)?, *revision))).collect()
+    few.map(|(id, revision)| Ok((id.parse()?, *revision))).collect()
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use reachability_domain::channel::data::MAX_CUSTOM;
 use reachability_domain::presence::status::Status;
+use reachability_domain::query::fields::{FieldKind, Kind};
+use reachability_domain::query::filter::{Filter, MAX_CONDITIONS, MAX_LEVELS, MAX_VALUES};
+use reachability_domain::query::sort::{MAX_FIELDS, Sort};
 use reachability_gateway::json::kinds::{ClientKind, ServerKind};
 use reachability_gateway::json::settings::*;
 use reachability_gateway::json::{Action, Closing, FIELDS, Word};
@@ -212,6 +216,35 @@ fn the_document_has_every_close() {
 }
 
 #[test]
+fn the_document_has_filters_that_are_some() {
+    let examples = names(&table("Filters", &["", ""]));
+    let filters: Vec<_> = examples.into_iter().filter(|text| !text.contains('…')).collect();
+    assert!(filters.len() >= 5);
+    for filter in &filters {
+        let filter = serde_json::from_str(filter).unwrap();
+        assert_eq!(Filter::parse(&filter, Kind::Users).err(), None, "{filter}");
+    }
+    let (_, section) = DOCUMENT.split_once("\n## Filters\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "exists", "autocomplete", "and", "or", "nor"];
+    for operator in operators {
+        assert!(section.contains(&format!("${operator}")), "{operator}");
+    }
+    let sort = section.split_once("A sort is an object such as `").unwrap().1.split_once('`').unwrap().0;
+    assert!(Sort::parse(&serde_json::from_str(sort).unwrap(), Kind::Users).is_ok());
+    assert_eq!(MAX_FIELDS, 3, "the document says: three");
+
+    // The fields that are no one's own.
+    let (users, channels) = section.split_once("Users have ").unwrap().1.split_once("Channels have ").unwrap();
+    let channels = channels.split_once("Values are").unwrap().0;
+    for (kind, text) in [(Kind::Users, users), (Kind::Channels, channels)] {
+        let fields: Vec<_> = codes(text).filter(|field| *field != "custom" && !field.starts_with('$')).collect();
+        assert!(fields.iter().all(|field| kind.field(field) != FieldKind::Custom), "{fields:?}");
+        assert_eq!(fields.len(), if kind == Kind::Users { 5 } else { 9 });
+    }
+}
+
+#[test]
 fn the_document_has_the_limits() {
     let Settings { timing, users_per_watch, watched_users } = Settings::default();
     for row in [
@@ -232,6 +265,9 @@ fn the_document_has_the_limits() {
         format!("| users in an answer without `presence` | {MAX_USERS} |"),
         format!("all of them with `presence`, up to {MAX_USERS} without"),
         format!("| members that a request adds or removes | {MAX_MEMBERS} |"),
+        format!("up to {MAX_LEVELS} levels deep, with up to {MAX_CONDITIONS} conditions"),
+        format!("up to {MAX_VALUES} values in one `$in`"),
+        format!("up to {MAX_CUSTOM} bytes of JSON"),
         format!("| status | {} bytes |", Status::MAX_BYTES),
         format!("at most {} bytes; `null` or empty: none", Status::MAX_BYTES),
         format!("| device | {MAX_DEVICE} bytes |"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reachability_domain::directory::access_token::TokenError;
+use reachability_domain::query::cursor::InvalidCursor;
 use reachability_domain::sid::Sid;
 use reachability_gateway::json::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
 use reachability_gateway::json::{Action, Closing, Command, CommandError, Input, Refusal, RequestNumber};
@@ -60,14 +61,15 @@ pub(crate) fn all_errors() -> Vec<Value> {
         failed(CommandError::Forbidden),
         failed(CommandError::NotFound),
         open(json!({"type": "set_user", "id": 2, "status": "x".repeat(257)})),
-        failed(CommandError::InvalidFilter("why".to_owned())),
-        failed(CommandError::InvalidSort("why".to_owned())),
-        failed(CommandError::InvalidCursor),
+        open(json!({"type": "query_users", "id": 2, "filter": []})),
+        open(json!({"type": "query_channels", "id": 2, "sort": 5})),
+        open(json!({"type": "query_users", "id": 2, "cursor": "x"})),
+        failed(CommandError::InvalidCursor(InvalidCursor)),
         failed(CommandError::QueryTooBroad),
         open(json!({"type": "query_users", "id": 2, "limit": 1_001, "presence": true})),
         failed(CommandError::TooManyUsers { limit: 1_000 }),
         failed(CommandError::TooManyMembers { limit: 10_000 }),
-        failed(CommandError::InvalidChannel("why".to_owned())),
+        open(json!({"type": "watch_channel", "id": 2, "channel_type": "a b", "channel_id": "c"})),
         open(json!({
             "type": "add_members", "id": 2, "channel_type": "messaging", "channel_id": "general", "members": [""],
         })),
@@ -96,7 +98,6 @@ fn every_error_names_its_request_and_says_when_to_try_again() {
     for (error, limit) in limits {
         assert_eq!(error["limit"], limit, "{error}");
     }
-    assert_eq!(failed(CommandError::InvalidSort("There is no field x".to_owned()))["message"], "There is no field x");
 }
 
 #[test]

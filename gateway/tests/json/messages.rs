@@ -1,11 +1,17 @@
 //! What clients send, and what it is taken for.
 
+use reachability_domain::channel::key::Cid;
 use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::query::Query;
+use reachability_domain::query::cursor::Position;
+use reachability_domain::query::fields::{Fields, Kind};
+use reachability_domain::query::filter::Filter;
+use reachability_domain::query::sort::Sort;
 use reachability_gateway::json::settings::{MAX_MESSAGE, MAX_RESTORE};
-use reachability_gateway::json::{Action, ChannelData, ChannelName, Closing, Command, Query, Settings};
+use reachability_gateway::json::{Action, ChannelData, Closing, Command, Settings};
 use serde_json::{Value, json};
 
-use crate::people::{id, ids, object};
+use crate::people::{cid, id, ids, object};
 use crate::support::{Socket, close, command, connect, only};
 
 /// The command that a message is taken for.
@@ -26,8 +32,8 @@ pub(crate) fn invalid(message: &Value) -> String {
     text
 }
 
-fn general() -> ChannelName {
-    ChannelName { kind: "messaging".to_owned(), id: "general".to_owned() }
+fn general() -> Cid {
+    cid("messaging:general")
 }
 
 #[test]
@@ -133,7 +139,11 @@ fn queries_have_limits() {
         socket.settings = settings;
         let actions = socket.send(&json!({"type": kind, "id": 2, "presence": presence, "limit": limit}));
         match &actions[..] {
-            [Action::Do { command: Command::QueryUsers(query) | Command::QueryChannels(query), .. }] => Ok(query.limit),
+            [
+                Action::Do {
+                    command: Command::QueryUsers { query, .. } | Command::QueryChannels { query, .. }, ..
+                },
+            ] => Ok(query.limit),
             actions => Err(only(actions)),
         }
     };
@@ -169,18 +179,54 @@ fn queries_have_limits() {
 }
 
 #[test]
-fn a_query_is_handed_on_as_it_is() {
-    let filter = json!({"$or": [{"name": {"$autocomplete": "jo"}}, {"a": {"b": [1, null]}}]});
-    let sort = json!([{"name": 1}, {"id": -1}]);
-    let message =
-        json!({"type": "query_users", "id": 2, "filter": filter, "sort": sort, "cursor": "c", "presence": false});
-    let query = Query { filter, sort, cursor: Some("c".to_owned()), limit: 30, presence: false };
-    assert_eq!(taken(&message), Command::QueryUsers(query));
-    // What is no filter is told by who reads it.
-    for strange in [json!(5), json!([]), json!("x")] {
-        let query = Query { filter: strange.clone(), sort: strange.clone(), cursor: None, limit: 10, presence: false };
-        let message = json!({"type": "query_channels", "id": 2, "filter": strange, "sort": strange});
-        assert_eq!(taken(&message), Command::QueryChannels(query));
+fn a_query_is_what_it_says() {
+    let filter = json!({"$or": [{"name": {"$autocomplete": "jo"}}, {"color": "green"}]});
+    let sort = Sort::parse(&json!([{"name": 1}, {"last_active": -1}]), Kind::Users).unwrap();
+    let place = Position::parse(&sort.position(&Nothing).cursor(&sort), &sort).unwrap();
+    let query = Query {
+        filter: Filter::parse(&filter, Kind::Users).unwrap(),
+        after: Some(place.clone()),
+        sort: sort.clone(),
+        limit: 30,
+    };
+    let message = json!({
+        "type": "query_users", "id": 2, "filter": filter, "sort": [{"name": 1}, {"last_active": -1}],
+        "cursor": place.cursor(&sort), "presence": true,
+    });
+    assert_eq!(taken(&message), Command::QueryUsers { query, presence: true });
+
+    let everything =
+        |kind, limit| Query { filter: Filter::everything(kind), sort: Sort::by_key(kind), limit, after: None };
+    let message = |kind| json!({"type": kind, "id": 2});
+    let users = Command::QueryUsers { query: everything(Kind::Users, 30), presence: false };
+    assert_eq!(taken(&message("query_users")), users);
+    let channels = Command::QueryChannels { query: everything(Kind::Channels, 10), presence: false };
+    assert_eq!(taken(&message("query_channels")), channels);
+}
+
+/// A row without any value.
+struct Nothing;
+
+impl Fields for Nothing {
+    fn field(&self, _: &str) -> reachability_domain::query::fields::Value<'_> {
+        reachability_domain::query::fields::Value::Absent
+    }
+}
+
+#[test]
+fn a_query_that_is_none_is_refused() {
+    for kind in ["query_users", "query_channels"] {
+        for (field, value, code) in [
+            ("filter", json!(5), "invalid_filter"),
+            ("filter", json!({"id": {"$like": "j"}}), "invalid_filter"),
+            ("sort", json!("id"), "invalid_sort"),
+            ("sort", json!({"id": 2}), "invalid_sort"),
+            ("cursor", json!("x"), "invalid_cursor"),
+        ] {
+            let mut message = json!({"type": kind, "id": 2});
+            message[field] = value;
+            assert_eq!(refused(&message).0, code, "{message}");
+        }
     }
     // What is too deep to be read ends nothing.
     let deep =
@@ -206,6 +252,16 @@ fn a_channel_is_named_and_made_of_data() {
     for members in [json!(5), json!("john"), json!([5]), json!({"john": true})] {
         let message = watch(json!({"data": {"members": members}}));
         assert_eq!(invalid(&message), "`data` must have a list of texts as `members`");
+    }
+    for (data, text) in [
+        (json!({"id": 1}), "the name id is reserved"),
+        (json!({"x": "y".repeat(5_000)}), "the fields have more than 4096 bytes as JSON"),
+    ] {
+        assert_eq!(refused(&watch(json!({"data": data}))), ("invalid_channel".to_owned(), text.to_owned()));
+    }
+    for name in ["", "a b", "a:b", "ü"] {
+        assert_eq!(refused(&watch(json!({"channel_id": name}))).0, "invalid_channel", "{name}");
+        assert_eq!(refused(&watch(json!({"channel_type": name}))).0, "invalid_channel", "{name}");
     }
     let (code, text) = refused(&watch(json!({"data": {"members": ["john", "x".repeat(257)]}})));
     assert_eq!((code.as_str(), text.as_str()), ("invalid_identity", "identity is longer than 256 characters"));

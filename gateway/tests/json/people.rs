@@ -2,9 +2,12 @@
 
 use std::sync::OnceLock;
 
+use reachability_domain::channel::Channel;
+use reachability_domain::channel::key::{ChannelKey, Cid};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::presence::status::Status;
+use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use reachability_gateway::json::PublicChannel;
 use serde_json::value::RawValue;
@@ -24,7 +27,7 @@ pub(crate) fn at(time: &str) -> Timestamp {
 }
 
 /// Something that is there as long as the tests run.
-fn kept<T>(value: T) -> &'static T {
+pub(crate) fn kept<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
@@ -95,32 +98,37 @@ pub(crate) fn joe() -> PublicUser<'static> {
     PublicUser::nobody(kept(id("joe")))
 }
 
+pub(crate) fn cid(text: &str) -> Cid {
+    text.parse().unwrap()
+}
+
+/// A channel with these members, changed at this time.
+fn channel(
+    name: &str,
+    color: &str,
+    members: &[&str],
+    created_at: Timestamp,
+    updated_at: Timestamp,
+) -> PublicChannel<'static> {
+    let channel = Channel {
+        key: ChannelKey { service: ServiceSid::from_bits(1), cid: cid(name) },
+        custom: object(json!({"color": color})),
+        created_by: Some(id("jane")),
+        created_at,
+        updated_at,
+        last_message_at: None,
+        member_count: members.len(),
+        version: 1,
+    };
+    PublicChannel { channel: kept(channel), members: Some(kept(ids(members))) }
+}
+
 pub(crate) fn general() -> PublicChannel<'static> {
     let created_at = "2026-11-02T12:00:00.000Z".parse().unwrap();
-    PublicChannel {
-        kind: "messaging",
-        id: "general",
-        cid: "messaging:general",
-        members: Some(kept(ids(&["jane", "joe"]))),
-        member_count: 2,
-        custom: kept(object(json!({"color": "green"}))),
-        created_by: Some(kept(id("jane"))),
-        created_at,
-        updated_at: created_at,
-        last_message_at: None,
-    }
+    channel("messaging:general", "green", &["jane", "joe"], created_at, created_at)
 }
 
 /// Another channel, with these members, changed at this time.
 pub(crate) fn lunch(members: &[&str], updated_at: &str) -> PublicChannel<'static> {
-    PublicChannel {
-        id: "lunch",
-        cid: "messaging:lunch",
-        members: Some(kept(ids(members))),
-        member_count: members.len() as u64,
-        custom: kept(object(json!({"color": "red"}))),
-        created_at: at("10:02:00"),
-        updated_at: at(updated_at),
-        ..general()
-    }
+    channel("messaging:lunch", "red", members, at("10:02:00"), at(updated_at))
 }

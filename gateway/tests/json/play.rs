@@ -8,15 +8,19 @@ use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::presence::status::Status;
+use reachability_domain::query::Query;
+use reachability_domain::query::fields::Kind;
+use reachability_domain::query::filter::Filter;
+use reachability_domain::query::sort::Sort;
 use reachability_domain::secret::Secret;
 use reachability_gateway::json::events::*;
 use reachability_gateway::json::{
-    Action, Answer, ChannelData, ChannelName, Closing, Command, CommandError, Connected, Input, Query, Refusal,
-    RequestNumber, RestoredWatch, Session, Watched,
+    Action, Answer, ChannelData, Closing, Command, CommandError, Connected, Input, Refusal, RequestNumber,
+    RestoredWatch, Session, Watched,
 };
 use serde_json::{Value, json};
 
-use crate::people::{at, general, id, ids, jack, jane, joe, john, john_eating, john_gone, lunch, object};
+use crate::people::{at, cid, general, id, ids, jack, jane, joe, john, john_eating, john_gone, kept, lunch, object};
 use crate::support::{MINUTE, Socket, close};
 
 pub(crate) const DOCUMENT: &str = include_str!("../../../docs/socket.md");
@@ -102,24 +106,32 @@ fn script() -> Script {
         ),
     ];
 
-    let query = |filter, sort, limit, presence| Query { filter, sort, cursor: None, limit, presence };
+    let query = |kind, filter, sort, limit| Query {
+        filter: Filter::parse(&filter, kind).unwrap(),
+        sort: Sort::parse(&sort, kind).unwrap(),
+        limit,
+        after: None,
+    };
     let users = |users: Vec<PublicUser<'static>>, cursor: Option<&str>, index| {
         Ok(Answer::Users { users, cursor: cursor.map(str::to_owned), index: Some(index) })
     };
     let invisible_jane = || jane("", true, "10:00:00", 1_127_627_633_417);
-    let lunch_name = || ChannelName { kind: "messaging".to_owned(), id: "lunch".to_owned() };
+    let lunch_name = || cid("messaging:lunch");
     let unwatch = |watch| Command::Unwatch { watch: RequestNumber(watch) };
     let data = ChannelData { members: ids(&["jane", "jack"]), custom: object(json!({"color": "red"})) };
     let restored = [
         (2, Watched::Users(ids(&["john", "jack"]))),
-        (7, Watched::Channels(vec!["messaging:general".to_owned(), "messaging:old".to_owned()])),
+        (7, Watched::Channels(vec![cid("messaging:general"), cid("messaging:old")])),
     ];
     let known = [("john", john_eating()), ("jack", jack()), ("jane", jane("", false, "10:04:00", 1_127_627_867_776))];
     let known = known.into_iter().map(|(name, user)| (id(name), user.revision)).chain([(id("joe"), 0)]);
     let commands = [
         (
             2,
-            Command::QueryUsers(query(json!({"id": {"$in": ["john", "jack"]}}), Value::Null, 30, true)),
+            Command::QueryUsers {
+                query: query(Kind::Users, json!({"id": {"$in": ["john", "jack"]}}), Value::Null, 30),
+                presence: true,
+            },
             users(vec![jack(), john()], None, "id"),
         ),
         (3, unwatch(2), Ok(Answer::Unwatched)),
@@ -130,17 +142,18 @@ fn script() -> Script {
         ),
         (
             6,
-            Command::QueryUsers(query(
-                json!({"online": true, "color": "green"}),
-                json!([{"last_active": -1}]),
-                1,
-                false,
-            )),
+            Command::QueryUsers {
+                query: query(Kind::Users, json!({"online": true, "color": "green"}), json!([{"last_active": -1}]), 1),
+                presence: false,
+            },
             users(vec![john_eating()], Some("WyJqb2huIl0"), "online"),
         ),
         (
             7,
-            Command::QueryChannels(query(json!({"color": "green"}), Value::Null, 10, true)),
+            Command::QueryChannels {
+                query: query(Kind::Channels, json!({"color": "green"}), Value::Null, 10),
+                presence: true,
+            },
             Ok(Answer::Channels {
                 channels: vec![general()],
                 users: vec![invisible_jane(), joe()],
@@ -176,14 +189,9 @@ fn script() -> Script {
             },
             Ok(Answer::Restored {
                 users: vec![john_gone()],
-                channels: vec![("messaging:general", general().members.unwrap())],
-                gone: vec!["messaging:old"],
+                channels: vec![(&general().channel.key.cid, general().members.unwrap())],
+                gone: vec![kept(cid("messaging:old"))],
             }),
-        ),
-        (
-            18,
-            Command::QueryUsers(query(json!({"id": {"$like": "j"}}), Value::Null, 30, false)),
-            Err(CommandError::InvalidFilter("There is no operator $like".to_owned())),
         ),
     ];
     Script { opens: opens.into(), commands: commands.into() }
@@ -196,9 +204,9 @@ fn event(kind: &str) -> Vec<u8> {
         "user.presence.changed" => presence_changed(&john_eating(), at("10:01:02.311")),
         "user.updated" => user_updated(&jack_the_lad, at("10:01:13")),
         "user.deleted" => user_deleted(&id("jack"), at("10:05:00")),
-        "member.added" => member_added("messaging:general", &john_gone()),
-        "member.removed" => member_removed("messaging:general", &id("john")),
-        "channel.deleted" => channel_deleted("messaging:general"),
+        "member.added" => member_added(&cid("messaging:general"), &john_gone()),
+        "member.removed" => member_removed(&cid("messaging:general"), &id("john")),
+        "channel.deleted" => channel_deleted(&cid("messaging:general")),
         kind => panic!("{kind} is no event"),
     };
     bytes.into()

@@ -130,7 +130,7 @@ fn an_identity_of_the_longest_kind_is_all_that_makes_a_session_larger() {
     let token = json!({"type": "token", "id": MAX_NUMBER - 50, "token": "x".repeat(60_000)});
     session.step(&settings, Input::Text(token.to_string().as_bytes()), now);
     for n in 0..MAX_REQUESTS as u64 {
-        let query = json!({"type": "query_users", "id": MAX_NUMBER - 10 + n, "filter": {"name": "x".repeat(60_000)}});
+        let query = json!({"type": "query_users", "id": MAX_NUMBER - 10 + n, "x": "x".repeat(60_000)});
         session.step(&settings, Input::Text(query.to_string().as_bytes()), now);
     }
     assert_eq!(session.requests(), MAX_REQUESTS);

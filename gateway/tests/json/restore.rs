@@ -7,7 +7,7 @@ use reachability_gateway::json::{Command, CommandError, RequestNumber, RestoredW
 use serde_json::{Value, json};
 
 use crate::messages::{invalid, refused, taken};
-use crate::people::{id, ids};
+use crate::people::{cid, id, ids};
 use crate::support::{Socket, command, only};
 
 fn restore(id: u64, watches: &Value, known: &Value) -> Value {
@@ -23,7 +23,7 @@ fn watches_are_restored_as_they_were() {
     let restored = [
         (2, Watched::Users(ids(&["john", "john"]))),
         (0, Watched::Users(vec![])),
-        (19, Watched::Channels(vec!["a:b".to_owned()])),
+        (19, Watched::Channels(vec![cid("a:b")])),
     ];
     let watches = (
         watches,
@@ -73,6 +73,7 @@ fn what_cannot_be_restored_is_refused() {
     }
     assert_eq!(refused(&restore(20, &json!([{"watch": 1, "users": [""]}]), &json!({}))).0, "invalid_identity");
     assert_eq!(refused(&restore(20, &json!([]), &json!({"": 1}))).0, "invalid_identity");
+    assert_eq!(refused(&restore(20, &json!([{"watch": 1, "channels": ["a"]}]), &json!({}))).0, "invalid_channel");
     let channels: Vec<_> = (0..=MAX_CHANNELS).map(|n| format!("a:{n}")).collect();
     let watches = json!([{"watch": 1, "channels": channels}]);
     assert_eq!(invalid(&restore(20, &watches, &json!({}))), "`watches` must have at most 30 channels each");

@@ -8,13 +8,13 @@ use reachability_domain::time::Timestamp;
 use reachability_gateway::json::kinds::ServerKind;
 use reachability_gateway::json::settings::*;
 use reachability_gateway::json::{
-    Action, Answer, Cause, Closing, Command, CommandError, Connected, Input, Query, Refusal, RequestNumber, Session,
-    Settings, Watched, Word,
+    Action, Answer, Cause, Closing, Command, CommandError, Connected, Input, Refusal, RequestNumber, Session, Settings,
+    Watched, Word,
 };
 use serde_json::Value;
 
 use crate::happening::{Happening, REQUESTS, mutated};
-use crate::people::{general, jack, jane, joe, john};
+use crate::people::{cid, general, jack, jane, joe, john};
 use crate::properties::corpus;
 use crate::support::{SECOND, Socket};
 
@@ -141,11 +141,11 @@ impl Shell {
     fn check_command(&self, request: RequestNumber, command: &Command) {
         let Settings { users_per_watch, watched_users, .. } = self.settings;
         match command {
-            Command::QueryUsers(Query { limit, presence, .. }) => {
+            Command::QueryUsers { query, presence } => {
                 let most = if *presence { u64::from(users_per_watch) } else { MAX_USERS };
-                assert!((1..=most).contains(&(*limit as u64)));
+                assert!((1..=most).contains(&(query.limit as u64)));
             }
-            Command::QueryChannels(Query { limit, .. }) => assert!((1..=MAX_CHANNELS).contains(&(*limit as u64))),
+            Command::QueryChannels { query, .. } => assert!((1..=MAX_CHANNELS).contains(&(query.limit as u64))),
             Command::AddMembers { members, .. } | Command::RemoveMembers { members, .. } => {
                 assert!(members.len() as u64 <= MAX_MEMBERS);
             }
@@ -273,16 +273,17 @@ impl Shell {
 
     fn done(&mut self, request: RequestNumber, how: u8) {
         let members: Vec<Identity> = (0..u32::from(how) * 5).map(|n| n.to_string().parse().unwrap()).collect();
+        let names = (cid("a:b"), cid("a:c"));
         let users = || vec![john(), jack(), joe()];
         let result = match how % 10 {
             0 => Err(CommandError::Unavailable),
             1 => Err(CommandError::TooManyUsers { limit: 10 }),
-            2 => Err(CommandError::InvalidFilter("ü".to_owned())),
+            2 => Err(CommandError::LimitReached { what: "watches", limit: 7 }),
             3 => Ok(Answer::User(jane("x", true, "10:00:00", 7))),
             4 => Ok(Answer::Unwatched),
             5 => Ok(Answer::Members(general())),
             6 => Ok(Answer::Channel { channel: general(), users: users(), created: true }),
-            7 => Ok(Answer::Restored { users: users(), channels: vec![("a:b", &members)], gone: vec!["a:c"] }),
+            7 => Ok(Answer::Restored { users: users(), channels: vec![(&names.0, &members)], gone: vec![&names.1] }),
             8 => {
                 let channels = vec![general(); 3];
                 Ok(Answer::Channels { channels, users: users(), cursor: None, index: None })
