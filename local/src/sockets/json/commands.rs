@@ -6,7 +6,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use reachability_domain::channel::data::{InvalidCustom, custom};
 use reachability_domain::channel::key::{ChannelKey, Cid};
 use reachability_domain::channel::ports::Channels;
 use reachability_domain::directory::user::UserRef;
@@ -14,19 +13,15 @@ use reachability_domain::identity::Identity;
 use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::view::UserView;
-use reachability_domain::query;
-use reachability_domain::query::fields::Kind;
+use reachability_domain::query::Query;
 use reachability_domain::store::StoreError;
 use reachability_functions::app::Ports;
 use reachability_functions::use_cases::asker::Asker;
 use reachability_functions::use_cases::channels::{self, CreateChannel};
 use reachability_functions::use_cases::presence::{query_users, set_presence};
 use reachability_gateway::json::settings::{MAX_USERS, REQUEST_WITHIN};
-use reachability_gateway::json::{
-    ChannelData, ChannelName, Command, CommandError, Query, RequestNumber, RestoredWatch, Watched,
-};
+use reachability_gateway::json::{ChannelData, Command, CommandError, RequestNumber, RestoredWatch, Watched};
 use reachability_infra::clock;
-use serde_json::Value;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -52,8 +47,9 @@ impl Request {
     /// Whether it begins a watch.
     fn watches(&self) -> bool {
         match &self.command {
-            Command::QueryUsers(query) | Command::QueryChannels(query) => query.presence,
-            Command::WatchChannel { presence, .. } => *presence,
+            Command::QueryUsers { presence, .. }
+            | Command::QueryChannels { presence, .. }
+            | Command::WatchChannel { presence, .. } => *presence,
             _ => false,
         }
     }
@@ -83,11 +79,11 @@ impl Request {
         let asked = Asked { ports, watches, number };
         match command {
             Command::SetUser(wish) => asked.set_user(&wish).await,
-            Command::QueryUsers(query) => asked.query_users(&query).await,
-            Command::QueryChannels(query) => asked.query_channels(&query).await,
-            Command::WatchChannel { channel, data, presence } => asked.watch_channel(&channel, data, presence).await,
-            Command::AddMembers { channel, members } => asked.change_members(&channel, &members, true).await,
-            Command::RemoveMembers { channel, members } => asked.change_members(&channel, &members, false).await,
+            Command::QueryUsers { query, presence } => asked.query_users(&query, presence).await,
+            Command::QueryChannels { query, presence } => asked.query_channels(&query, presence).await,
+            Command::WatchChannel { channel, data, presence } => asked.watch_channel(channel, data, presence).await,
+            Command::AddMembers { channel, members } => asked.change_members(channel, &members, true).await,
+            Command::RemoveMembers { channel, members } => asked.change_members(channel, &members, false).await,
             Command::Unwatch { watch } => {
                 asked.watches.end(watch);
                 Ok(Outcome::Unwatched)
@@ -117,9 +113,8 @@ impl Asked {
         self.ports.channels.clone().ok_or(CommandError::NotSupported)
     }
 
-    fn channel(&self, ChannelName { kind, id }: &ChannelName) -> Result<ChannelKey, Failure> {
-        let cid = Cid { kind: kind.parse()?, id: id.parse()? };
-        Ok(ChannelKey { service: self.watches.user().service, cid })
+    fn channel(&self, cid: Cid) -> ChannelKey {
+        ChannelKey { service: self.watches.user().service, cid }
     }
 
     async fn set_user(&self, wish: &Disclose) -> Result<Outcome, Failure> {
@@ -132,12 +127,11 @@ impl Asked {
         Ok(Outcome::User(set.view(now, Viewer::User)))
     }
 
-    async fn query_users(&self, asked: &Query) -> Result<Outcome, Failure> {
-        let query = read(Kind::Users, asked)?;
+    async fn query_users(&self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
         let service = self.watches.user().service;
-        let found = query_users(&*self.ports.search, service, &query, &self.asker(), clock::now()).await?;
+        let found = query_users(&*self.ports.search, service, query, &self.asker(), clock::now()).await?;
         let (cursor, index) = (found.cursor, found.index);
-        let users = if asked.presence {
+        let users = if presence {
             let users: Vec<Identity> = found.users.into_iter().map(|(view, _)| view.user.identity).collect();
             self.watches.watch(self.number, &users)?;
             let shown = self.read(&users).await?;
@@ -149,13 +143,13 @@ impl Asked {
         Ok(Outcome::Users { users, cursor, index })
     }
 
-    async fn query_channels(&self, asked: &Query) -> Result<Outcome, Failure> {
-        let (store, query) = (self.channels()?, read(Kind::Channels, asked)?);
+    async fn query_channels(&self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
+        let store = self.channels()?;
         let service = self.watches.user().service;
-        let found = channels::query_channels(&*store, service, &query, &self.asker()).await?;
+        let found = channels::query_channels(&*store, service, query, &self.asker()).await?;
         let (mut shown, mut count) = (Vec::with_capacity(found.channels.len()), 0);
         for channel in found.channels {
-            let members = if asked.presence {
+            let members = if presence {
                 // Whoever is no member any more does not see it any more.
                 let Some(members) = self.watches.watch_channel(self.number, &channel.key, &*store).await? else {
                     continue;
@@ -171,26 +165,19 @@ impl Asked {
         let mut seen = HashSet::new();
         let members = shown.iter().flat_map(|channel: &Watchable| channel.members.iter().flatten());
         let members: Vec<Identity> = members.filter(|member| seen.insert(*member)).cloned().collect();
-        let users = self.read_some(&members, asked.presence).await?;
+        let users = self.read_some(&members, presence).await?;
         Ok(Outcome::Channels { channels: shown, users, cursor: found.cursor, index: found.index })
     }
 
-    async fn watch_channel(
-        &self,
-        name: &ChannelName,
-        data: Option<ChannelData>,
-        presence: bool,
-    ) -> Result<Outcome, Failure> {
-        let (store, key, now) = (self.channels()?, self.channel(name)?, clock::now());
-        let ChannelData { members, custom: fields } = data.unwrap_or_default();
-        let fields = custom(Value::Object(fields))
-            .map_err(|error: InvalidCustom| CommandError::InvalidChannel(error.to_string()))?;
+    async fn watch_channel(&self, channel: Cid, data: Option<ChannelData>, presence: bool) -> Result<Outcome, Failure> {
+        let (store, key, now) = (self.channels()?, self.channel(channel), clock::now());
+        let ChannelData { members, custom } = data.unwrap_or_default();
         if presence && members.len() >= self.watches.users_per_watch() && store.channel(&key).await?.is_none() {
             // Nothing is created for a watch that is not possible.
             let distinct: HashSet<&Identity> = members.iter().chain([self.own()]).collect();
             self.check(distinct.len())?;
         }
-        let command = CreateChannel { key: key.clone(), custom: fields, last_message_at: None, members };
+        let command = CreateChannel { key: key.clone(), custom, last_message_at: None, members };
         let (channel, created) = channels::watch_channel(&*store, command, self.own(), now).await?;
         let members = if presence {
             let members = self.watches.watch_channel(self.number, &key, &*store).await?;
@@ -205,8 +192,8 @@ impl Asked {
         Ok(Outcome::Channel { channel: Watchable::new(channel, Some(members)), users, created })
     }
 
-    async fn change_members(&self, name: &ChannelName, members: &[Identity], adds: bool) -> Result<Outcome, Failure> {
-        let (store, key, asker) = (self.channels()?, self.channel(name)?, self.asker());
+    async fn change_members(&self, channel: Cid, members: &[Identity], adds: bool) -> Result<Outcome, Failure> {
+        let (store, key, asker) = (self.channels()?, self.channel(channel), self.asker());
         let (_, channel) = if adds {
             channels::add_members(&*store, &key, members, &asker).await?
         } else {
@@ -243,24 +230,17 @@ impl Asked {
                 }
                 Watched::Channels(cids) => {
                     let store = self.channels()?;
-                    for name in cids {
-                        let members = match name.parse::<Cid>() {
-                            Ok(cid) => {
-                                let key = ChannelKey { service: self.watches.user().service, cid };
-                                self.watches.watch_channel(watch, &key, &*store).await?
-                            }
-                            // There is no such channel.
-                            Err(_) => None,
-                        };
-                        if !asked_for.insert(name.clone()) {
+                    for cid in cids {
+                        let members = self.watches.watch_channel(watch, &self.channel(cid.clone()), &*store).await?;
+                        if !asked_for.insert(cid.clone()) {
                             continue;
                         }
                         match members {
                             Some(members) => {
                                 all.extend(members.iter().cloned());
-                                shown.push((name, members));
+                                shown.push((cid, members));
                             }
-                            None => gone.push(name),
+                            None => gone.push(cid),
                         }
                     }
                 }
@@ -305,10 +285,6 @@ impl Asked {
         }
         Ok(shown)
     }
-}
-
-fn read(kind: Kind, asked: &Query) -> Result<query::Query, Failure> {
-    Ok(query::Query::parse(kind, &asked.filter, &asked.sort, asked.limit, asked.cursor.as_deref())?)
 }
 
 async fn all_members(channels: &dyn Channels, key: &ChannelKey) -> Result<Vec<Identity>, Failure> {

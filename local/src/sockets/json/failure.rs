@@ -1,10 +1,8 @@
 //! Why commands fail, as the protocol says it.
 
-use reachability_domain::channel::MAX_MEMBERS;
 use reachability_domain::channel::ports::OverLimit;
-use reachability_domain::channel::{MAX_CREATED, key::InvalidChannel};
+use reachability_domain::channel::{MAX_CREATED, MAX_MEMBERS};
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::query::InvalidQuery;
 use reachability_domain::store::StoreError;
 use reachability_functions::use_cases::channels::ChannelError;
 use reachability_functions::use_cases::scan::QueryError;
@@ -41,29 +39,13 @@ impl From<MembersError> for Failure {
     }
 }
 
-impl From<InvalidQuery> for Failure {
-    fn from(error: InvalidQuery) -> Self {
-        Self(match error {
-            InvalidQuery::Filter(error) => CommandError::InvalidFilter(error.to_string()),
-            InvalidQuery::Sort(error) => CommandError::InvalidSort(error.to_string()),
-            InvalidQuery::Cursor(_) => CommandError::InvalidCursor,
-        })
-    }
-}
-
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::TooBroad => Self(CommandError::QueryTooBroad),
-            QueryError::Cursor(_) => Self(CommandError::InvalidCursor),
+            QueryError::Cursor(error) => Self(error.into()),
             QueryError::Store(error) => error.into(),
         }
-    }
-}
-
-impl From<InvalidChannel> for Failure {
-    fn from(error: InvalidChannel) -> Self {
-        Self(CommandError::InvalidChannel(error.to_string()))
     }
 }
 

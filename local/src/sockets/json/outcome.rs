@@ -1,6 +1,7 @@
 //! What came of commands, from which answers are made.
 
 use reachability_domain::channel::Channel;
+use reachability_domain::channel::key::Cid;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::public_user::PublicUser;
@@ -22,33 +23,21 @@ impl Shown {
     }
 }
 
-/// A channel with its name and its members.
+/// A channel, with its members where they are told.
 pub(in crate::sockets) struct Watchable {
-    pub(super) channel: Channel,
-    pub(super) cid: String,
+    channel: Channel,
     pub(super) members: Option<Vec<Identity>>,
 }
 
 impl Watchable {
     pub(super) fn new(channel: Channel, members: Option<Vec<Identity>>) -> Self {
-        Self { cid: channel.key.cid.to_string(), channel, members }
+        // Whoever is told the members counts them.
+        let member_count = members.as_ref().map_or(channel.member_count, Vec::len);
+        Self { channel: Channel { member_count, ..channel }, members }
     }
 
     fn public(&self) -> PublicChannel<'_> {
-        let Self { channel, cid, members } = self;
-        PublicChannel {
-            kind: channel.key.cid.kind.as_str(),
-            id: channel.key.cid.id.as_str(),
-            cid,
-            members: members.as_deref(),
-            // Whoever is told the members counts them.
-            member_count: members.as_ref().map_or(channel.member_count, Vec::len) as u64,
-            custom: &channel.custom,
-            created_by: channel.created_by.as_ref(),
-            created_at: channel.created_at,
-            updated_at: channel.updated_at,
-            last_message_at: channel.last_message_at,
-        }
+        PublicChannel { channel: &self.channel, members: self.members.as_deref() }
     }
 }
 
@@ -60,7 +49,7 @@ pub(in crate::sockets) enum Outcome {
     Channel { channel: Watchable, users: Vec<Shown>, created: bool },
     Members(Watchable),
     Unwatched,
-    Restored { users: Vec<Shown>, channels: Vec<(String, Vec<Identity>)>, gone: Vec<String> },
+    Restored { users: Vec<Shown>, channels: Vec<(Cid, Vec<Identity>)>, gone: Vec<Cid> },
 }
 
 impl Outcome {
@@ -84,8 +73,8 @@ impl Outcome {
             Self::Unwatched => Answer::Unwatched,
             Self::Restored { users, channels, gone } => Answer::Restored {
                 users: public(users),
-                channels: channels.iter().map(|(cid, members)| (cid.as_str(), members.as_slice())).collect(),
-                gone: gone.iter().map(String::as_str).collect(),
+                channels: channels.iter().map(|(cid, members)| (cid, members.as_slice())).collect(),
+                gone: gone.iter().collect(),
             },
         }
     }

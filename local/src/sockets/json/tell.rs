@@ -189,7 +189,7 @@ impl Task {
 
     /// Tells who came and who went. Returns how many messages that were.
     async fn members(&self, channel: &Arc<Channel>, changed: Changed) -> u64 {
-        let cid = &channel.cid;
+        let cid = &channel.key.cid;
         let Changed { added, removed, gone, over } = changed;
         tell(&gone, &events::channel_deleted(cid)).await;
         let mut heard = gone.len() as u64;

@@ -14,8 +14,6 @@ use crate::sockets::wire::Wire;
 #[derive(Debug)]
 pub(in crate::sockets::json) struct Channel {
     pub(in crate::sockets::json) key: ChannelKey,
-    /// Its name: `type:id`.
-    pub(in crate::sockets::json) cid: String,
     /// Whoever reads the members holds this.
     pub(super) loading: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -53,8 +51,7 @@ pub(in crate::sockets::json) struct Changed {
 
 impl Channel {
     pub(super) fn new(key: ChannelKey) -> Self {
-        let cid = key.cid.to_string();
-        Self { key, cid, loading: tokio::sync::Mutex::default(), state: Mutex::default() }
+        Self { key, loading: tokio::sync::Mutex::default(), state: Mutex::default() }
     }
 
     /// A watch of this socket has the channel from now on. Returns whether the socket did not watch it before; `None` if it is
