@@ -1,7 +1,9 @@
-const PRESENCE = ["online", "notifiable", "status"];
+/** Only this client's own user has `invisible`. */
+const PRESENCE = ["online", "notifiable", "status", "invisible"];
 const PROFILE = ["name", "custom"];
 
-const differs = (before, after) => (field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]);
+const differs = (before, after) => (field) =>
+  field in after && JSON.stringify(before[field]) !== JSON.stringify(after[field]);
 
 /** A member of a channel for whom there is no user. */
 const nobody = (id) => ({

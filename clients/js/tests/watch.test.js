@@ -75,6 +75,20 @@ test("the tick of last_active is no event", async (t) => {
   assert.deepEqual(await eventsUntilNow(events, socket), []);
 });
 
+test("whether the own user is invisible is told, whatever of the answer and the event comes first", async (t) => {
+  const { client, events, socket } = await connectedPair(t);
+  const online = { ...user("me", { online: true }), invisible: false };
+  await watchUsers({ client, socket }, online);
+  const setting = client.setUser({ invisible: true });
+  const { id } = await socket.take("set_user");
+  const hidden = { ...online, invisible: true, revision: 2 };
+  socket.send({ type: "ok", id, user: hidden }, changed(hidden));
+  assert.equal((await setting).invisible, true);
+  socket.send(changed({ ...online, revision: 3 }));
+  const told = await eventsUntilNow(events, socket);
+  assert.deepEqual(told.map(short), ["user.presence.changed me 2", "user.presence.changed me 3"]);
+});
+
 test("what is heard before the answer to a watch is not lost", async (t) => {
   const { client, events, socket } = await connectedPair(t);
   const querying = client.queryUsers({}, {}, { presence: true });

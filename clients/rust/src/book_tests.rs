@@ -107,6 +107,21 @@ proptest! {
 }
 
 #[test]
+fn the_time_of_the_last_activity_moves_on_without_an_event() {
+    let at = |online: bool, minute: u64| {
+        let last_active = Some(format!("2026-06-01T00:{minute}:00.000Z"));
+        User { online: Some(online), last_active, ..user("john", minute) }
+    };
+    let mut book = Book::new(user("me", 1));
+    watch(&mut book, 1, [at(true, 10)]);
+    assert_eq!(watch(&mut book, 2, [at(true, 15)]), []);
+    assert_eq!(book.known("john").unwrap().user.last_active, at(true, 15).last_active);
+    // The end of an activity is a change.
+    assert_eq!(watch(&mut book, 3, [at(false, 16)]).len(), 1);
+    assert_eq!(watch(&mut book, 4, [at(false, 20)]).len(), 1);
+}
+
+#[test]
 fn a_user_is_known_as_long_as_a_watch_has_it() {
     let mut book = Book::new(user("me", 1));
     watch(&mut book, 1, [user("john", 1), user("jack", 1)]);

@@ -57,13 +57,14 @@ impl User {
         }
     }
 
-    /// Whether one of the fields differs of which `user.presence.changed` tells.
-    pub(crate) fn presence_differs(&self, other: &Self) -> bool {
-        self.online != other.online
-            || self.notifiable != other.notifiable
-            || self.status != other.status
-            || self.last_active != other.last_active
-            || self.invisible != other.invisible
+    /// Whether one of the fields differs of which `user.presence.changed` tells. While a user is online, the time of the last
+    /// activity moves on, and that is no change.
+    pub(crate) fn presence_differs(&self, newer: &Self) -> bool {
+        self.online != newer.online
+            || self.notifiable != newer.notifiable
+            || self.status != newer.status
+            || (newer.online != Some(true) && self.last_active != newer.last_active)
+            || self.invisible != newer.invisible
     }
 
     /// Whether one of the fields differs of which `user.updated` tells.
