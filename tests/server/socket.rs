@@ -3,8 +3,11 @@
 mod channels;
 mod ends;
 mod invisible;
+mod javascript;
 mod limits;
 mod restore;
+mod rust_client;
+mod story;
 mod users;
 
 use std::time::Duration;
