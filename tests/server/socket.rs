@@ -1,5 +1,6 @@
 //! `/v1/Socket`: the JSON protocol, as its clients meet it.
 
+mod both;
 mod channels;
 mod ends;
 mod invisible;
