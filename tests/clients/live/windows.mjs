@@ -1,5 +1,6 @@
-// Windows of a browser, which a test tells what to open and close. Reads `{"open": NAME, "url": …}` and `{"close": NAME}`
-// from its standard input, and writes what the rosters in the windows show, whenever that is new.
+// Windows of a browser, which a test tells what to open and close. Reads `{"open": NAME, "url": …}`, `{"close": NAME}` and, of a
+// window in which the own user can be set, `{"set": NAME, "status": …, "invisible": …}` from its standard input. Writes what the
+// tables in the windows show, each by its id, whenever that is new.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -13,9 +14,10 @@ function watch() {
   let last;
   const look = () => {
     const text = (element) => element.textContent;
-    const roster = [...document.querySelectorAll("#roster tr")].map((row) => [...row.cells].map(text));
+    const rows = (table) => [...table.rows].map((row) => [...row.cells].map(text));
+    const tables = Object.fromEntries([...document.querySelectorAll("tbody")].map((table) => [table.id, rows(table)]));
     const log = [...document.querySelectorAll("#log li")].map((line) => text(line).replace(/^.*[0-9]:[0-9]+( [AP]M)? /, ""));
-    const now = JSON.stringify({ roster, log, me: text(document.getElementById("me")) });
+    const now = JSON.stringify({ ...tables, log, me: text(document.getElementById("me")) });
     if (now !== last) shown((last = now));
   };
   const all = { childList: true, subtree: true, characterData: true, attributes: true };
@@ -29,8 +31,14 @@ const browser = await chromium.launch({
 });
 const windows = new Map();
 for await (const line of createInterface({ input: process.stdin })) {
-  const { open, close, url } = JSON.parse(line);
+  const { open, close, set, url, status, invisible } = JSON.parse(line);
   if (close) await windows.get(close).close();
+  if (set) {
+    const own = windows.get(set).locator("#own");
+    await own.locator("[name=status]").fill(status);
+    await own.locator("[name=invisible]").setChecked(invisible);
+    await own.locator("button").click();
+  }
   if (open) {
     const page = await (await browser.newContext()).newPage();
     page.on("pageerror", (error) => emit({ window: open, fault: String(error) }));

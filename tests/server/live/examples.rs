@@ -11,15 +11,19 @@ use reachability_tests::server::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A copy of the examples with the clients that they need.
+/// A directory with a copy of the `examples`, and the clients that they need.
 fn examples() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    assert!(Command::new("cp").arg("-r").arg(source.join(".")).arg(directory.path()).status().unwrap().success());
-    let installed = clients::home().join("node_modules").canonicalize().unwrap();
-    std::os::unix::fs::symlink(installed, directory.path().join("node_modules")).unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (source, copy) = (tests.join("../examples"), directory.path().join("examples"));
+    assert!(Command::new("cp").arg("-r").arg(&source).arg(&copy).status().unwrap().success());
+    for (installed, name) in
+        [(clients::home().join("node_modules"), "examples/node_modules"), (tests.join("../clients"), "clients")]
+    {
+        std::os::unix::fs::symlink(installed.canonicalize().unwrap(), directory.path().join(name)).unwrap();
+    }
     let pins = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
-    let ours = pins(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/package.json"));
+    let ours = pins(&tests.join("clients/package.json"));
     for (name, version) in pins(&source.join("package.json"))["dependencies"].as_object().unwrap() {
         assert_eq!(ours["dependencies"][name], *version, "{name} is tested as it is pinned");
     }
@@ -48,6 +52,13 @@ impl Drop for Running {
     }
 }
 
+/// A browser, which is told which windows to open.
+fn browser() -> Running {
+    let mut command = clients::node("live/windows.mjs");
+    command.env("REACHABILITY_CHROMIUM", clients::home().join("bin/chromium"));
+    Running::start(command)
+}
+
 fn address(place: &Place) -> String {
     format!("{}/v3/wsconnect", place.url.replacen("http", "ws", 1))
 }
@@ -64,7 +75,11 @@ async fn what_is_told_of_a_user() {
     for script in ["conversations", "chat"] {
         let token = place.token(program, &format!("watcher-{script}")).await;
         let mut command = Command::new(clients::home().join("bin/node"));
-        command.arg(examples.path().join(format!("updated/{script}.mjs"))).arg(token).arg("bob").arg(address(&place));
+        command
+            .arg(examples.path().join(format!("examples/updated/{script}.mjs")))
+            .arg(token)
+            .arg("bob")
+            .arg(address(&place));
         watching.push((script, Running::start(command)));
     }
     let all_say = async |what: &str| {
@@ -94,14 +109,12 @@ async fn two_windows_show_a_roster() {
     let place = Place::new(&server).await;
     let program = Program::shared(Library::Conversations).await;
     let examples = examples();
-    let mut command = clients::node("live/windows.mjs");
-    command.env("REACHABILITY_CHROMIUM", clients::home().join("bin/chromium"));
-    let mut browser = Running::start(command);
+    let mut browser = browser();
     let said = browser.said.clone();
     let mut tell = |command: Value| writeln!(browser.input, "{command}").unwrap();
     let url = async |identity: &str| {
         let token = place.token(program, identity).await;
-        let page = examples.path().join("roster/index.html");
+        let page = examples.path().join("examples/roster/index.html");
         format!("file://{}#server={}&users=alice,bob&token={token}", page.display(), address(&place))
     };
     let shows = async |window: &str, field: &str, expected: Value| {
@@ -131,4 +144,60 @@ async fn two_windows_show_a_roster() {
     tell(json!({ "close": "bob" }));
     shows("alice", "roster", json!([alice, ["bob", "no", "yes"]])).await;
     shows("alice", "log", log(&["bob: reachabilityNotifiable", "bob: reachabilityOnline"])).await;
+}
+
+/// Both clients' rosters side by side.
+#[tokio::test]
+async fn two_windows_show_who_is_present() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--grace-seconds", "1"]);
+    let place = Place::new(&server).await;
+    let program = Program::shared(Library::Conversations).await;
+    let examples = examples();
+    let mut command = Command::new(clients::home().join("bin/node"));
+    command.arg(examples.path().join("examples/presence/serve.mjs")).arg("0");
+    let pages = Running::start(command);
+    let page = pages.said.find("the pages are served", |lines| Some(lines.first()?.as_str()?.to_owned())).await;
+    let mut browser = browser();
+    let said = browser.said.clone();
+    let mut tell = |command: Value| writeln!(browser.input, "{command}").unwrap();
+    let url = async |identity: &str| {
+        let token = place.token(program, identity).await;
+        format!("{page}#server={}&me={identity}&users=alice,bob&token={token}", place.url)
+    };
+    // What our client knows of the users, but for the time of their last activity; the vendor's knows the first three.
+    let shows = async |window: &str, expected: [[&str; 4]; 2]| {
+        let columns = |rows: &Value, count: usize| {
+            let rows = rows.as_array().unwrap().iter();
+            rows.map(|row| row.as_array().unwrap().iter().take(count).cloned().collect()).collect::<Vec<Value>>()
+        };
+        let is_shown = |lines: &[Value]| {
+            let last = lines.iter().rev().find(|line| line["window"] == window)?;
+            assert!(last["fault"].is_null(), "{last}");
+            let is_ours = columns(&last["ours"], 4) == expected.map(|row| json!(row));
+            (is_ours && columns(&last["theirs"], 3) == expected.map(|row| json!(row[..3]))).then_some(())
+        };
+        said.find(&format!("{window} shows {expected:?}"), is_shown).await;
+    };
+    let alice = ["alice", "yes", "unknown", ""];
+
+    place.post("Users", "Identity=bob").await;
+    tell(json!({ "open": "alice", "url": url("alice").await }));
+    shows("alice", [alice, ["bob", "unknown", "unknown", ""]]).await;
+    tell(json!({ "open": "bob", "url": url("bob").await }));
+    for window in ["alice", "bob"] {
+        shows(window, [alice, ["bob", "yes", "unknown", ""]]).await;
+    }
+    tell(json!({ "set": "bob", "status": "At lunch", "invisible": false }));
+    for window in ["alice", "bob"] {
+        shows(window, [alice, ["bob", "yes", "unknown", "At lunch"]]).await;
+    }
+    tell(json!({ "set": "bob", "status": "Hiding", "invisible": true }));
+    shows("alice", [alice, ["bob", "no", "unknown", "At lunch"]]).await;
+    tell(json!({ "set": "bob", "status": "Back", "invisible": false }));
+    for window in ["alice", "bob"] {
+        shows(window, [alice, ["bob", "yes", "unknown", "Back"]]).await;
+    }
+    tell(json!({ "close": "bob" }));
+    shows("alice", [alice, ["bob", "no", "unknown", "Back"]]).await;
 }
