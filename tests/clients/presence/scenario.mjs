@@ -79,6 +79,27 @@ export async function play({ ReachabilityClient, url, tokens, owner, passed }) {
   equal("with her status", seen.status, "Eating a veggie burger...");
   await hears("she watches herself, as a member", ["jane", true, "Eating a veggie burger..."]);
 
+  // Who joins a watched channel is watched from then on, until leaving it.
+  const moved = [];
+  channel.on("member.added", ({ user }) => moved.push(["added", user.id]));
+  channel.on("member.removed", ({ id }) => moved.push(["removed", id]));
+  await channel.addMembers(["joe"]);
+  await until("joe is a member", () => moved.length > 0);
+  await joe.connectUser({ id: "joe" }, tokens.joe);
+  await hears("joe comes", ["joe", true, "Not in the team"]);
+  await channel.removeMembers(["joe"]);
+  await until("joe is no member", () => moved.length > 1);
+  await joe.disconnectUser();
+  equal("members come and go", moved, [["added", "joe"], ["removed", "joe"]]);
+  equal("as the channel says", ids(channel.members), ids(members));
+
+  const online = await client.queryUsers({ online: true }, { id: -1 }, { limit: 1 });
+  equal("a query is answered in pages, from an index", [ids(online), online.index], [["john"], "online"]);
+  const next = await client.queryUsers({ online: true }, { id: -1 }, { limit: 2, cursor: online.cursor });
+  equal("the next page is the rest", [ids(next), next.cursor], [["jack", "jane"], null]);
+  const tooMany = await client.queryUsers({}, {}, { limit: 1_001, presence: true }).catch((error) => error);
+  equal("a watch has so many users", [tooMany.code, tooMany.limit], ["too_many_users", 1_000]);
+
   await jack.setUser({ status: "Lunch" });
   await hears("jack is at lunch", ["jack", true, "Lunch"]);
   subscription.unsubscribe();

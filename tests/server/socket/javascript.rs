@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::story::{ARGUMENTS, begin, go_on};
 
 /// How many checks the story has.
-const CHECKS: usize = 26;
+const CHECKS: usize = 32;
 
 /// A process that is killed when dropped.
 struct Running(Child);
