@@ -79,6 +79,13 @@ export async function play({ ReachabilityClient, url, tokens, owner, passed }) {
   equal("with her status", seen.status, "Eating a veggie burger...");
   await hears("she watches herself, as a member", ["jane", true, "Eating a veggie burger..."]);
 
+  const online = await client.queryUsers({ online: true }, { id: -1 }, { limit: 1 });
+  equal("a query is answered in pages, from an index", [ids(online), online.index], [["john"], "online"]);
+  const next = await client.queryUsers({ online: true }, { id: -1 }, { limit: 2, cursor: online.cursor });
+  equal("the next page is the rest", [ids(next), next.cursor], [["jack", "jane"], null]);
+  const tooMany = await client.queryUsers({}, {}, { limit: 1_001, presence: true }).catch((error) => error);
+  equal("a watch has so many users", [tooMany.code, tooMany.limit], ["too_many_users", 1_000]);
+
   // Who joins a watched channel is watched from then on, until leaving it.
   const moved = [];
   channel.on("member.added", ({ user }) => moved.push(["added", user.id]));
@@ -92,13 +99,6 @@ export async function play({ ReachabilityClient, url, tokens, owner, passed }) {
   await joe.disconnectUser();
   equal("members come and go", moved, [["added", "joe"], ["removed", "joe"]]);
   equal("as the channel says", ids(channel.members), ids(members));
-
-  const online = await client.queryUsers({ online: true }, { id: -1 }, { limit: 1 });
-  equal("a query is answered in pages, from an index", [ids(online), online.index], [["john"], "online"]);
-  const next = await client.queryUsers({ online: true }, { id: -1 }, { limit: 2, cursor: online.cursor });
-  equal("the next page is the rest", [ids(next), next.cursor], [["jack", "jane"], null]);
-  const tooMany = await client.queryUsers({}, {}, { limit: 1_001, presence: true }).catch((error) => error);
-  equal("a watch has so many users", [tooMany.code, tooMany.limit], ["too_many_users", 1_000]);
 
   await jack.setUser({ status: "Lunch" });
   await hears("jack is at lunch", ["jack", true, "Lunch"]);

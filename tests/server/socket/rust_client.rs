@@ -114,16 +114,6 @@ async fn users_are_watched() {
     hears(&mut of_john, "jane", true, Some(BURGER)).await;
     hears(&mut events, "jane", true, Some(BURGER)).await;
 
-    // Who joins a watched channel is watched from then on, until leaving it.
-    let general = client.channel("messaging", "general", Value::Null);
-    general.add_members(["joe"]).await.unwrap();
-    assert!(matches!(next(&mut events).await, Event::MemberAdded { user, .. } if &*user.id == "joe"));
-    let joe = connect(&setup, &relay, "joe", UserChange::default()).await;
-    hears(&mut events, "joe", true, Some("Not in the team")).await;
-    general.remove_members(["joe"]).await.unwrap();
-    assert!(matches!(next(&mut events).await, Event::MemberRemoved { id, .. } if &*id == "joe"));
-    joe.goodbye().await;
-
     let ask = async |limit, cursor, presence| {
         let options = QueryOptions { presence, limit: Some(limit), cursor };
         client.query_users(json!({"online": true}), json!({"id": -1}), options).await
@@ -134,6 +124,16 @@ async fn users_are_watched() {
     assert_eq!((ids(&rest.users), rest.cursor), (BTreeSet::from(["jack", "jane"]), None));
     let too_many = ask(1_001, None, true).await.unwrap_err();
     assert_eq!(too_many.code(), Some(&ErrorCode::TooManyUsers));
+
+    // Who joins a watched channel is watched from then on, until leaving it.
+    let general = client.channel("messaging", "general", Value::Null);
+    general.add_members(["joe"]).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::MemberAdded { user, .. } if &*user.id == "joe"));
+    let joe = connect(&setup, &relay, "joe", UserChange::default()).await;
+    hears(&mut events, "joe", true, Some("Not in the team")).await;
+    general.remove_members(["joe"]).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::MemberRemoved { id, .. } if &*id == "joe"));
+    joe.goodbye().await;
 
     // The server is restarted.
     let (ended, logs) = setup.server.stop();
