@@ -8,6 +8,7 @@ pub mod api_keys;
 pub mod bindings;
 pub mod channels;
 pub mod credentials;
+pub mod disclosures;
 pub mod notifications;
 pub mod older_documents;
 pub mod search;
@@ -73,6 +74,10 @@ macro_rules! store_contract {
                 every_write_of_a_user_has_a_revision,
                 a_connect_while_reachability_is_off_creates_the_user,
                 states_are_in_the_order_of_the_keys;
+            disclosures:
+                a_wish_creates_the_user,
+                wishes_are_kept_beside_all_else,
+                concurrent_wishes_lose_nothing;
         );
     };
 }
