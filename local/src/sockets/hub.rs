@@ -64,7 +64,7 @@ struct Shard {
 type Watchers = HashMap<u64, Arc<Wire>>;
 
 /// Something to tell.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Told {
     what: What,
     sequence: u64,
@@ -72,7 +72,7 @@ struct Told {
     committed: Instant,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum What {
     Reachability(Watched, Box<Seen>),
     Profile(Watched, Box<ProfileChange>),
@@ -224,8 +224,8 @@ impl Shard {
         for (sight, is_own) in [(&seen.by_others, false), (&seen.by_user, true)] {
             if sight.is_reachability_changed {
                 let items = [Item::Reachability(sight.appearance.reachability)];
-                let told = Told { sequence: sight.sequence, ..told.clone() };
-                heard += self.tell_some(watched, &items, &told, |wire| wire.is_of(&seen.user.identity) == is_own).await;
+                let hears = |wire: &Wire| wire.is_of(&seen.user.identity) == is_own;
+                heard += self.tell_some(watched, &items, sight.sequence, told.at, hears).await;
             }
         }
         heard
@@ -233,10 +233,17 @@ impl Shard {
 
     /// Tells the watchers of a user what changed. Returns how many there are.
     async fn tell(&self, watched: Watched, items: &[Item<'_>], told: &Told) -> u64 {
-        self.tell_some(watched, items, told, |_| true).await
+        self.tell_some(watched, items, told.sequence, told.at, |_| true).await
     }
 
-    async fn tell_some(&self, watched: Watched, items: &[Item<'_>], told: &Told, hears: impl Fn(&Wire) -> bool) -> u64 {
+    async fn tell_some(
+        &self,
+        watched: Watched,
+        items: &[Item<'_>],
+        sequence: u64,
+        at: Timestamp,
+        hears: impl Fn(&Wire) -> bool,
+    ) -> u64 {
         // Who comes later reads it.
         let watchers: Vec<Arc<Wire>> = self
             .lock()
@@ -249,7 +256,7 @@ impl Shard {
         if watchers.is_empty() {
             return 0;
         }
-        let payload = changed(UserMap::Info(watched.user).sid(), told.sequence, items, told.at);
+        let payload = changed(UserMap::Info(watched.user).sid(), sequence, items, at);
         let mut frames = [None, None];
         let tell = |wire: &Wire| {
             let is_text = wire.is_text();
