@@ -13,7 +13,7 @@ use crate::presence::appearance::{Appearance, Viewer};
 use crate::presence::change::{Change, Notice, ProfileChange, Switch};
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::sequence::{self, sequence};
-use crate::presence::state::{StateSummary, UserState};
+use crate::presence::state::UserState;
 use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
 use crate::sid::{ServiceSid, UserSid};
 use crate::time::Timestamp;
@@ -102,8 +102,8 @@ impl Seen {
         } else {
             to_others
         };
+        let sid = after.sid.or(before.sid).filter(|_| to_others[1] || to_user[1])?;
         let (by_others, by_user) = (by(Viewer::Other, to_others), by(Viewer::User, to_user));
-        let sid = after.sid.or(before.sid).filter(|_| by_others.is_changed || by_user.is_changed)?;
         Some(Box::new(Self { user: user.clone(), sid, at: after.as_of, by_others, by_user }))
     }
 }
@@ -113,8 +113,8 @@ impl FeedEntry {
     /// renew a lease, and cannot.
     pub fn is_possible(before: &UserState, after: &UserState) -> bool {
         let visible = |state: &UserState| {
-            let StateSummary { live_until, online_generation, as_of, .. } = state.into();
-            (state.sid.is_some(), online_generation, as_of < live_until)
+            let presence = &state.presence;
+            (state.sid.is_some(), presence.online_generation, state.as_of < presence.live_until())
         };
         visible(before) != visible(after)
             || before.disclosure != after.disclosure
