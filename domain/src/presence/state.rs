@@ -130,13 +130,12 @@ impl UserState {
             (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::OwnProfile));
         }
         let before = self.disclosure.clone();
-        let was_visible = |disclosure: &Disclosure| !disclosure.invisible;
         if let Some(status) = &wish.status {
             self.disclosure.status = status.clone();
         }
         let mut is_seen = creates_user;
         match wish.invisible {
-            Some(true) if was_visible(&before) => {
+            Some(true) if !before.invisible => {
                 // Those who were last told that the user is online must hear of it.
                 is_seen |= before.hidden.is_none() && self.as_of < self.presence.live_until();
                 let live_until = self.presence.live_until();
@@ -159,7 +158,7 @@ impl UserState {
                 }
                 is_seen |= self.disclosure.hidden.is_none() || status != self.disclosure.status;
             }
-            Some(_) | None => is_seen |= was_visible(&self.disclosure) && before.status != self.disclosure.status,
+            Some(_) | None => is_seen |= !self.disclosure.invisible && before.status != self.disclosure.status,
         }
         self.written(now, is_seen);
         true
