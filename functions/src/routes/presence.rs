@@ -51,7 +51,7 @@ async fn list(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
-    let sees_invisible = request.query.boolean(INCLUDE_INVISIBLE)?.unwrap_or(false);
+    let sees_invisible = sees_invisible(&request)?;
     let repeated = ["Identity", "Online", "Filter", "Sort", INCLUDE_INVISIBLE];
     let listing = CursorListing::of(&request.query, MAX_PAGE_SIZE, &repeated)?;
     let query = queries::query(Kind::Users, &filter(&request.query)?, &request.query, &listing)?;
@@ -106,9 +106,12 @@ async fn update(
     }
 }
 
+fn sees_invisible(request: &ApiRequest) -> Result<bool, ApiError> {
+    Ok(request.query.boolean(INCLUDE_INVISIBLE)?.unwrap_or(false))
+}
+
 fn viewer(request: &ApiRequest) -> Result<Viewer, ApiError> {
-    let sees_invisible = request.query.boolean(INCLUDE_INVISIBLE)?.unwrap_or(false);
-    Ok(if sees_invisible { Viewer::Owner } else { Viewer::Other })
+    Ok(if sees_invisible(request)? { Viewer::Owner } else { Viewer::Other })
 }
 
 fn show(request: &ApiRequest, found: &UserPresence, now: Timestamp, viewer: Viewer) -> Response {
