@@ -23,6 +23,7 @@ pub mod error_chain;
 pub mod fair_queue;
 pub mod identity;
 pub mod ids;
+pub mod json_depth;
 pub mod metrics;
 pub mod paging;
 pub mod presence;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::json_depth::{MAX_DEPTH, is_shallow};
 use crate::query::fields::{FieldKind, Kind};
 
 /// How many bytes the fields may have, as JSON.
@@ -19,6 +20,9 @@ pub enum InvalidCustom {
     /// More than [`MAX_CUSTOM`].
     #[error("the fields have more than {MAX_CUSTOM} bytes as JSON")]
     TooLong,
+    /// More than [`MAX_DEPTH`].
+    #[error("the fields have more than {MAX_DEPTH} levels")]
+    TooDeep,
     /// The name of a field is reserved: it is one of the channel's own, or begins with `$`.
     #[error("the name {name} is reserved")]
     Reserved {
@@ -27,15 +31,19 @@ pub enum InvalidCustom {
     },
 }
 
-/// The app's own fields of a channel, if they are valid: a JSON object of at most [`MAX_CUSTOM`] bytes without the names of
-/// the channel's own fields.
+/// The app's own fields of a channel, if they are valid: a JSON object of at most [`MAX_CUSTOM`] bytes and [`MAX_DEPTH`] levels,
+/// without the names of the channel's own fields.
 ///
 /// # Errors
 /// If they are not.
 pub fn custom(fields: Value) -> Result<Map<String, Value>, InvalidCustom> {
     let Value::Object(fields) = fields else { return Err(InvalidCustom::NotAnObject) };
-    if serde_json::to_string(&fields).is_ok_and(|json| json.len() > MAX_CUSTOM) {
+    let json = serde_json::to_string(&fields).unwrap_or_default();
+    if json.len() > MAX_CUSTOM {
         return Err(InvalidCustom::TooLong);
+    }
+    if !is_shallow(&json) {
+        return Err(InvalidCustom::TooDeep);
     }
     let is_reserved = |name: &&String| {
         name.starts_with('$') || RESERVED.contains(&name.as_str()) || Kind::Channels.field(name) != FieldKind::Custom
@@ -59,6 +67,9 @@ mod tests {
         }
         assert_eq!(custom(json!({"x": "y".repeat(MAX_CUSTOM - 7)})), Err(InvalidCustom::TooLong));
         assert_eq!(custom(json!([])), Err(InvalidCustom::NotAnObject));
+        let deep = (0..MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
+        assert_eq!(custom(json!({ "x": deep })), Err(InvalidCustom::TooDeep));
+        assert!(custom(json!({ "x": deep[0] })).is_ok());
         for name in [
             "type",
             "id",
