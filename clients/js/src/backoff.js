@@ -1,6 +1,9 @@
-/** Before the n-th attempt (from 0), at most FIRST_MS · 2^n, and never more than MOST_MS. */
+/**
+ * Before the n-th attempt (from 0), at most FIRST_MS · 2^n, and never more than MOST_MS: a server that was restarted shows who
+ * is not back after 30 s as offline, and may refuse an attempt while everybody comes back at once.
+ */
 export const FIRST_MS = 1_000;
-export const MOST_MS = 30_000;
+export const MOST_MS = 15_000;
 
 /** How long to wait before the next attempt: exponential, with full jitter. */
 export class Backoff {

@@ -238,7 +238,7 @@ export class ReachabilityClient {
         this.#users.take(message.user, message);
         break;
       case "user.deleted":
-        this.#users.delete(message.id, message.at);
+        this.#users.delete(message.id, message);
         break;
       case "member.added":
         this.#watches.added(message);

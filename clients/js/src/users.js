@@ -18,6 +18,9 @@ const nobody = (id) => ({
   revision: 0,
 });
 
+/** Whether what an answer says of a user may have been so before it was deleted. */
+const isBefore = (data, heard) => heard?.isDeleted === true && data.revision < heard.below;
+
 /**
  * The users who are watched, each by one object that is kept up to date, and this client's own. What is told of a user is
  * ordered by its revision: what is older, or known, changes nothing and is told to nobody.
@@ -106,16 +109,22 @@ export class Users {
     else this.#answered(request, data);
   }
 
-  /** Its id stays watched, and its revision stays the least that a user of the same id can have. */
-  delete(id, at = null) {
+  /**
+   * Its id stays watched, and its revision stays the least that a user of the same id can have. Without the revision of the
+   * deletion, nothing in an answer that is still to come is known to be newer.
+   */
+  delete(id, { at = null, revision } = {}) {
     const entry = this.#entries.get(id);
-    const before = entry ?? this.#heard.get(id, 0);
-    const none = { ...nobody(id), revision: before?.user.revision ?? 0 };
-    this.#heard.set(id, { user: none, isDeleted: true, after: this.#heard.now });
-    if (!entry || entry.isDeleted) return;
+    const known = (entry ?? this.#heard.get(id, 0))?.user.revision ?? 0;
+    // There is a new one already.
+    if (revision < known) return;
+    const none = { ...nobody(id), revision: revision ?? known };
+    this.#heard.set(id, { user: none, isDeleted: true, below: revision ?? Infinity, after: this.#heard.now });
+    if (!entry) return;
+    const isNews = !entry.isDeleted && entry.holds > 0;
     Object.assign(entry.user, none, { stale: false });
     Object.assign(entry, { connection: this.#connections, isDeleted: true });
-    if (entry.holds > 0) this.#tell({ type: "user.deleted", id, at });
+    if (isNews) this.#tell({ type: "user.deleted", id, at });
   }
 
   /** What the server needs to tell only what is new of these. */
@@ -130,7 +139,7 @@ export class Users {
   }
 
   #add(data, after, heard) {
-    const isOlder = heard && (heard.isDeleted || heard.user.revision > data.revision);
+    const isOlder = heard && (heard.isDeleted ? isBefore(data, heard) : heard.user.revision > data.revision);
     const latest = isOlder ? heard : { user: data, isDeleted: false, after };
     const user = { ...latest.user, stale: false };
     const entry = { ...latest, user, holds: 0, connection: this.#connections };
@@ -141,7 +150,7 @@ export class Users {
 
   #answered(request, data) {
     const entry = this.#entries.get(data.id);
-    if (entry && !this.#heard.get(data.id, request)?.isDeleted) this.#apply(entry, data, request);
+    if (entry && !isBefore(data, this.#heard.get(data.id, request))) this.#apply(entry, data, request);
   }
 
   #apply(entry, data, after, { type = null, at = null } = {}) {

@@ -3,9 +3,9 @@ import test from "node:test";
 import { Backoff } from "../src/backoff.js";
 
 /** The ceilings of the first attempts, as a draw of (almost) 1 shows them. */
-const CEILINGS = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000];
+const CEILINGS = [1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000];
 
-test("waits are drawn from 0 to a ceiling that doubles up to 30 s", (t) => {
+test("waits are drawn from 0 to a ceiling that doubles up to 15 s", (t) => {
   for (const draw of [0, 0.25, 0.999]) {
     t.mock.method(Math, "random", () => draw);
     const backoff = new Backoff();

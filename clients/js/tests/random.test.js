@@ -23,6 +23,8 @@ function random(seed) {
 
 class Model {
   #revision = 1;
+  /** What is still to be told, in the order in which it happened. */
+  #events = [];
   users = new Map(IDS.map((id) => [id, user(id)]));
   channels = new Map(CHANNELS.map((name) => [`messaging:${name}`, new Set(["me", "a"])]));
   /** The connection: what is on its way to the client, answers that are not made yet, and watches. */
@@ -51,7 +53,8 @@ class Model {
     const before = this.users.get(id);
     if (before && id !== "me" && this.draw() < 0.2) {
       this.users.delete(id);
-      if (this.isWatched(id)) this.say({ type: "user.deleted", id, at: null });
+      const deleted = { type: "user.deleted", id, revision: (this.#revision += 1), at: null };
+      this.#events.push([deleted, () => this.isWatched(id)]);
       return;
     }
     const isRenamed = before && this.draw() < 0.3;
@@ -60,20 +63,25 @@ class Model {
       : { online: !before?.online, status: `status ${this.#revision}` };
     const after = { ...(before ?? user(id)), ...change, revision: (this.#revision += 1) };
     this.users.set(id, after);
-    if (this.isWatched(id))
-      this.say({ type: isRenamed ? "user.updated" : "user.presence.changed", user: this.shown(id), at: null });
+    const type = isRenamed ? "user.updated" : "user.presence.changed";
+    this.#events.push([{ type, user: this.shown(id), at: null }, () => this.isWatched(id)]);
   }
 
   changeMembers() {
     const [cid, id] = [this.pick([...this.channels.keys()]), this.pick(IDS.slice(1))];
     if (!cid) return;
     const members = this.channels.get(cid);
-    const isTold = [...this.socket.watches.values()].some(({ channels }) => channels?.has(cid));
-    if (members.delete(id)) isTold && this.say({ type: "member.removed", cid, id });
+    const isTold = () => [...this.socket.watches.values()].some(({ channels }) => channels?.has(cid));
+    if (members.delete(id)) this.#events.push([{ type: "member.removed", cid, id }, isTold]);
     else {
       members.add(id);
-      if (isTold) this.say({ type: "member.added", cid, user: this.shown(id) });
+      this.#events.push([{ type: "member.added", cid, user: this.shown(id) }, isTold]);
     }
+  }
+
+  /** Tells the oldest changes: whoever watches by now hears of them, in an answer perhaps for the second time. */
+  tell(count) {
+    for (const [message, isTold] of this.#events.splice(0, count)) if (this.socket && isTold()) this.say(message);
   }
 
   say(...messages) {
@@ -162,6 +170,7 @@ const turn = () => new Promise(setImmediate);
 /** Gives everything its time, until the client is connected and nothing is on its way. */
 async function settle(model, client) {
   for (let quiet = 0; quiet < 3;) {
+    model.tell(100);
     model.answer();
     model.deliver(100);
     await turn();
@@ -216,6 +225,7 @@ async function live(model, client, draw) {
     () => model.changeUser(),
     () => model.socket && model.changeMembers(),
     () => model.answer(),
+    () => model.tell(1 + Math.floor(draw() * 3)),
     () => model.deliver(1 + Math.floor(draw() * 4)),
     () => model.deliver(100),
     () => draw() < 0.3 && model.cut(),

@@ -176,6 +176,32 @@ test("a user who is deleted is told of once, and can come again", async (t) => {
   assert.deepEqual((await eventsUntilNow(events, socket)).map(short), ["user.presence.changed john 6"]);
 });
 
+test("a deletion is older than the user who is there again", async (t) => {
+  const { client, events, socket } = await connectedPair(t);
+  const deleted = { type: "user.deleted", id: "john", revision: 6, at: null };
+  const [john] = await watchUsers({ client, socket }, user("john", { revision: 5 }));
+  // An answer overtakes it,
+  const online = user("john", { online: true, revision: 8 });
+  await watchUsers({ client, socket }, online);
+  socket.send(deleted, changed(online));
+  assert.deepEqual((await eventsUntilNow(events, socket)).map(short), ["user.presence.changed john 8"]);
+  assert.equal(john.online, true);
+  // or it overtakes one.
+  const querying = client.queryUsers({}, {}, { presence: true });
+  const { id } = await socket.take("query_users");
+  const jack = (revision) => user("jack", { online: true, revision });
+  const users = [user("jane", { revision: 5 }), jack(8)];
+  socket.send({ ...deleted, id: "jane" }, { ...deleted, id: "jack" }, { type: "part", id, users });
+  socket.send({ type: "ok", id, count: 2, cursor: null, index: null });
+  assert.deepEqual(
+    (await querying).map(({ online, created_at }) => [online, created_at === null]),
+    [
+      [null, true],
+      [true, false],
+    ],
+  );
+});
+
 test("a listener hears until it unsubscribes, and one that throws keeps nothing from others", async (t) => {
   const { client, events, socket } = await connectedPair(t);
   await watchUsers({ client, socket }, user("john"));
