@@ -33,6 +33,8 @@ pub(crate) struct Book {
     awaited: usize,
     /// Members that came (or went) while one was awaited: the lists in it may be older.
     moved: Vec<Moved>,
+    /// Of whom was told meanwhile. An answer that says that there is no such user may be older.
+    told: HashSet<Arc<str>>,
     is_fresh: bool,
 }
 
@@ -52,6 +54,7 @@ impl Book {
             watches: Watches::default(),
             awaited: 0,
             moved: Vec::new(),
+            told: HashSet::new(),
             is_fresh: true,
         }
     }
@@ -94,6 +97,7 @@ impl Book {
     fn settle(&mut self) {
         if self.awaited == 0 {
             self.moved.clear();
+            self.told.clear();
             self.forget_unwatched();
         }
     }
@@ -106,6 +110,9 @@ impl Book {
         at: Option<&Arc<str>>,
         events: &mut Vec<Event>,
     ) -> Arc<User> {
+        if self.awaited > 0 && source != Source::Answer {
+            self.told.insert(Arc::clone(&user.id));
+        }
         let old = match self.known.get(&user.id) {
             Some(old) if user.revision <= old.revision => return Arc::clone(old),
             old => old.cloned(),
@@ -138,12 +145,30 @@ impl Book {
         self.known.get(&user.id).filter(|known| known.revision > user.revision).cloned().unwrap_or(user)
     }
 
-    /// Learns that a user was deleted.
-    pub(crate) fn user_deleted(&mut self, id: &Arc<str>, at: Option<Arc<str>>, events: &mut Vec<Event>) {
-        let Some(known) = self.known.get_mut(id) else { return };
-        if known.created_at.is_some() {
-            // What was told before it stays outdated; what it is when it is there again is newer.
-            *known = Arc::new(User::absent(Arc::clone(&known.id), known.revision));
+    /// Learns that a user was deleted, and the revision of that; `None` if it is found out by an answer.
+    pub(crate) fn user_deleted(
+        &mut self,
+        id: &Arc<str>,
+        revision: Option<u64>,
+        at: Option<Arc<str>>,
+        events: &mut Vec<Event>,
+    ) {
+        // What was told before it stays outdated; what it is when it is there again is newer.
+        let absent = |revision| Arc::new(User::absent(Arc::clone(id), revision));
+        let Some(known) = self.known.get_mut(id) else {
+            if let Some(revision) = revision.filter(|_| self.awaited > 0) {
+                self.known.insert(Arc::clone(id), absent(revision));
+            }
+            return;
+        };
+        let revision = revision.unwrap_or(known.revision);
+        if revision < known.revision {
+            // There is a new one already.
+            return;
+        }
+        let is_news = known.created_at.is_some();
+        *known = absent(revision);
+        if is_news {
             events.push(Event::UserDeleted { id: Arc::clone(id), at });
         }
     }
@@ -152,6 +177,7 @@ impl Book {
     pub(crate) fn member_added(&mut self, cid: Arc<str>, user: User, events: &mut Vec<Event>) {
         if self.awaited > 0 {
             self.moved.push(Moved { cid: Arc::clone(&cid), id: Arc::clone(&user.id), is_added: true });
+            self.told.extend(user.created_at.is_some().then(|| Arc::clone(&user.id)));
         }
         let is_new = self.watches.add_member(&cid, &user.id);
         let user = self.learn(user, Source::Answer, None, events);
@@ -252,8 +278,8 @@ impl Book {
 
     /// Learns of a user in the answer to `restore`, where one with revision 0 is not there any more.
     pub(crate) fn restored_user(&mut self, user: User, events: &mut Vec<Event>) {
-        if user.revision == 0 && user.created_at.is_none() {
-            self.user_deleted(&user.id, None, events);
+        if user.revision == 0 && user.created_at.is_none() && !self.told.contains(&user.id) {
+            self.user_deleted(&user.id, None, None, events);
         }
         self.learn(user, Source::Answer, None, events);
     }

@@ -53,7 +53,7 @@ fn answer_channel(book: &mut Book, number: u64, cid: &str, members: &[&str]) -> 
 enum Step {
     Heard(usize, u64, Source),
     Watched(Vec<(usize, u64)>),
-    Deleted(usize),
+    Deleted(usize, u64),
     Restored(usize, u64),
 }
 
@@ -61,8 +61,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let source = prop_oneof![Just(Source::Answer), Just(Source::Presence), Just(Source::Profile)];
     let heard = (0..3_usize, 1..30_u64, source).prop_map(|(id, revision, source)| Step::Heard(id, revision, source));
     let watched = vec((0..3_usize, 1..30_u64), 0..4).prop_map(Step::Watched);
+    let deleted = (0..3_usize, 1..30_u64).prop_map(|(id, revision)| Step::Deleted(id, revision));
     let restored = (0..3_usize, 0..30_u64).prop_map(|(id, revision)| Step::Restored(id, revision));
-    vec(prop_oneof![8 => heard, 1 => watched, 1 => (0..3_usize).prop_map(Step::Deleted), 2 => restored], 0..60)
+    vec(prop_oneof![8 => heard, 1 => watched, 1 => deleted, 2 => restored], 0..60)
 }
 
 proptest! {
@@ -87,7 +88,10 @@ proptest! {
                     users.iter().for_each(|&(id, revision)| seen(IDS[id], revision));
                     events = watch(&mut book, number, users.into_iter().map(|(id, revision)| user(IDS[id], revision)));
                 }
-                Step::Deleted(id) => book.user_deleted(&IDS[id].into(), None, &mut events),
+                Step::Deleted(id, revision) => {
+                    seen(IDS[id], revision);
+                    book.user_deleted(&IDS[id].into(), Some(revision), None, &mut events);
+                }
                 Step::Restored(id, revision) => {
                     seen(IDS[id], revision);
                     book.restored_user(user(IDS[id], revision), &mut events);
@@ -207,7 +211,7 @@ fn a_deleted_user_is_told_once_and_is_a_new_one_afterwards() {
     let mut book = Book::new(user("me", 1));
     watch(&mut book, 1, [user("john", 5)]);
     let mut events = Vec::new();
-    book.user_deleted(&"john".into(), None, &mut events);
+    book.user_deleted(&"john".into(), None, None, &mut events);
     book.restored_user(User::absent("john".into(), 0), &mut events);
     assert_eq!(ids(&events, |_| true), ["john"]);
     assert_eq!(book.known("john").map(|known| (known.user.created_at.clone(), known.user.online)), Some((None, None)));
@@ -215,6 +219,34 @@ fn a_deleted_user_is_told_once_and_is_a_new_one_afterwards() {
     assert_eq!(events.len(), 1);
     book.learn(user("john", 6), Source::Presence, None, &mut events);
     assert_eq!(events.len(), 2);
+}
+
+/// What is told may overtake an answer, and an answer what is told.
+#[test]
+fn a_deletion_is_older_than_the_user_who_is_there_again() {
+    let (john, deleted) = (Arc::from("john"), Some(6));
+    let online = |book: &Book| book.known("john").and_then(|known| known.user.online);
+    let mut book = Book::new(user("me", 1));
+    watch(&mut book, 1, [user("john", 5)]);
+    let mut events = watch(&mut book, 2, [user("john", 8)]);
+    book.user_deleted(&john, deleted, None, &mut events);
+    book.learn(user("john", 8), Source::Presence, None, &mut events);
+    assert_eq!((ids(&events, |_| true), online(&book)), (vec!["john"], Some(true)));
+
+    // An answer that was made before the deletion.
+    let mut book = Book::new(user("me", 1));
+    let mut events = Vec::new();
+    book.awaits();
+    book.user_deleted(&john, deleted, None, &mut events);
+    watch(&mut book, 1, [user("john", 4)]);
+    assert_eq!((events.len(), online(&book)), (0, None));
+    // One that is older than what was told of the new user.
+    book.connection_lost();
+    book.awaits();
+    book.learn(user("john", 8), Source::Presence, None, &mut events);
+    book.restored_user(User::absent(john, 0), &mut events);
+    book.awaits_no_more();
+    assert_eq!((events.len(), online(&book)), (1, Some(true)));
 }
 
 #[test]

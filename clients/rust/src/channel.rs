@@ -20,7 +20,8 @@ pub struct Channel {
     pub id: String,
     /// Its name among all channels: `type:id`.
     pub cid: Arc<str>,
-    /// The identities of its members; empty in the answer to a change of them.
+    /// The identities of its members: only the first 100 in the answer to a query without `presence`, none in that to a change of
+    /// them.
     #[serde(default)]
     pub members: Vec<Arc<str>>,
     /// How many members it has.

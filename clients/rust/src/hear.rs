@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::answers::Reply;
 use crate::book::Source;
 use crate::error::{Error, ErrorCode, Refusal};
-use crate::incoming::{Done, Incoming, Part};
+use crate::incoming::{Deleted, Done, Incoming, Part};
 use crate::pending::Purpose;
 use crate::request::PONG;
 use crate::session::{End, Session};
@@ -55,7 +55,7 @@ impl Session<'_> {
             Incoming::UserUpdated(changed) => {
                 book.learn(changed.user, Source::Profile, changed.at.as_ref(), &mut events);
             }
-            Incoming::UserDeleted { id, at } => book.user_deleted(&id, at, &mut events),
+            Incoming::UserDeleted(Deleted { id, revision, at }) => book.user_deleted(&id, revision, at, &mut events),
             Incoming::MemberAdded { cid, user } => book.member_added(cid, user, &mut events),
             Incoming::MemberRemoved { cid, id } => book.member_removed(cid, id, &mut events),
             Incoming::ChannelDeleted { cid } => book.channel_deleted(cid, &mut events),

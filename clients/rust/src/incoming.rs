@@ -28,10 +28,7 @@ pub(crate) enum Incoming {
     Ping,
     PresenceChanged(Changed),
     UserUpdated(Changed),
-    UserDeleted {
-        id: Arc<str>,
-        at: Option<Arc<str>>,
-    },
+    UserDeleted(Deleted),
     MemberAdded {
         cid: Arc<str>,
         user: User,
@@ -111,11 +108,15 @@ struct Refused {
     refusal: Refusal,
 }
 
-#[derive(Deserialize)]
-struct Deleted {
-    id: Arc<str>,
+/// A user that was deleted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Deleted {
+    pub(crate) id: Arc<str>,
+    /// What has a higher one is a new user.
     #[serde(default)]
-    at: Option<Arc<str>>,
+    pub(crate) revision: Option<u64>,
+    #[serde(default)]
+    pub(crate) at: Option<Arc<str>>,
 }
 
 #[derive(Deserialize)]
@@ -152,10 +153,7 @@ impl Incoming {
             "ping" => Self::Ping,
             "user.presence.changed" => Self::PresenceChanged(from_str(text)?),
             "user.updated" => Self::UserUpdated(from_str(text)?),
-            "user.deleted" => {
-                let Deleted { id, at } = from_str(text)?;
-                Self::UserDeleted { id, at }
-            }
+            "user.deleted" => Self::UserDeleted(from_str(text)?),
             "member.added" => {
                 let Added { cid, user } = from_str(text)?;
                 Self::MemberAdded { cid, user }

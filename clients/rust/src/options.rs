@@ -83,8 +83,10 @@ pub struct Backoff {
 }
 
 impl Default for Backoff {
+    /// One second, up to 15: a server that was restarted shows who is not back after 30 seconds as offline, and may refuse an
+    /// attempt while everybody comes back at once.
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), most: Duration::from_secs(30) }
+        Self { first: Duration::from_secs(1), most: Duration::from_secs(15) }
     }
 }
 
