@@ -4,6 +4,7 @@ pub mod data;
 pub mod fields;
 pub mod key;
 pub mod ports;
+pub mod public_channel;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -160,6 +160,11 @@ impl Filter {
         Ok(Self { kind, all: parse::filter(filter, kind)? })
     }
 
+    /// About how many values a row is compared with; at least one.
+    pub fn weight(&self) -> usize {
+        weight(&self.all).max(1)
+    }
+
     /// What it is a filter of.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -234,6 +239,22 @@ fn name_members<'a>(all: &'a [Clause], named: &mut Vec<&'a str>) {
             }
         }
     }
+}
+
+fn weight(all: &[Clause]) -> usize {
+    let of = |clause: &Clause| match clause {
+        Clause::Condition(condition) => match &condition.test {
+            Test::In(operands) => operands.len(),
+            Test::HasOneOf(members) | Test::HasNoneOf(members) => members.len(),
+            // It looks for a word's beginning at many places.
+            Test::Autocomplete(_) => 20,
+            _ => 1,
+        },
+        Clause::And(filters) | Clause::Or(filters) | Clause::Nor(filters) => {
+            filters.iter().map(|all| weight(all)).sum()
+        }
+    };
+    all.iter().map(of).sum()
 }
 
 fn all_match(all: &[Clause], row: &impl Fields) -> bool {

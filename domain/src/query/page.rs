@@ -9,6 +9,9 @@ use crate::query::fields::Fields;
 /// After how many rows over the limit those that are not on the page are dropped.
 const SPARE: usize = 1_024;
 
+/// With how many values a row is compared for what it counts.
+pub const WEIGHT: usize = 50;
+
 /// The rows that a query asks for, among those that it is offered. It keeps not many more than the page has.
 #[derive(Debug)]
 pub struct Selection<'a, R> {
@@ -16,6 +19,7 @@ pub struct Selection<'a, R> {
     chosen: Vec<(Position, R)>,
     /// Whether a row was dropped that is after all chosen ones.
     more: bool,
+    offered: usize,
 }
 
 /// A page.
@@ -25,16 +29,19 @@ pub struct Found<R> {
     pub rows: Vec<R>,
     /// The cursor of the rows after them; `None` if there are none.
     pub cursor: Option<String>,
+    /// How many rows were looked at. With a filter of more than [`WEIGHT`] values each counts as several.
+    pub looked_at: usize,
 }
 
 impl<'a, R: Fields> Selection<'a, R> {
     /// Of this query.
     pub fn of(query: &'a Query) -> Self {
-        Self { query, chosen: Vec::new(), more: false }
+        Self { query, chosen: Vec::new(), more: false, offered: 0 }
     }
 
     /// Takes a row, if the query asks for it. Each row must be offered once.
     pub fn offer(&mut self, row: R) {
+        self.offered += 1;
         if !self.query.filter.matches(&row) {
             return;
         }
@@ -58,7 +65,11 @@ impl<'a, R: Fields> Selection<'a, R> {
         self.cut();
         let last = self.chosen.last().filter(|_| self.more);
         let cursor = last.map(|(position, _)| position.cursor(&self.query.sort));
-        Found { rows: self.chosen.into_iter().map(|(_, row)| row).collect(), cursor }
+        Found {
+            rows: self.chosen.into_iter().map(|(_, row)| row).collect(),
+            cursor,
+            looked_at: self.offered * self.query.filter.weight().div_ceil(WEIGHT),
+        }
     }
 
     /// The page, if all rows up to `last` were offered, in the order of the sort, and others may follow.

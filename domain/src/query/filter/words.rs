@@ -1,5 +1,8 @@
 //! Words of a text.
 
+/// How much of a text is looked at, in bytes: otherwise one of many words takes long.
+const MAX_LOOKED_AT: usize = 256;
+
 /// How a word of a text must begin, whatever the case of letters. It may go on over the end of the word: `john s` is the
 /// beginning of a word of `John Smith`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +14,9 @@ impl Beginning {
         Self(lower_case(text).collect())
     }
 
-    /// Whether a word of the text begins so. The text itself counts as a word.
+    /// Whether a word in the first [`MAX_LOOKED_AT`] bytes of the text begins so. The text itself counts as a word.
     pub(super) fn is_in(&self, text: &str) -> bool {
+        let text = &text[..text.floor_char_boundary(MAX_LOOKED_AT)];
         let mut is_in_word = false;
         text.char_indices().any(|(at, char)| {
             let starts = at == 0 || (!is_in_word && char.is_alphanumeric());
@@ -55,6 +59,7 @@ mod tests {
             ("", "", true),
             ("", "a", false),
             ("anything", "", true),
+            (&format!("{} late", "a".repeat(256)), "late", false),
         ] {
             assert_eq!(Beginning::of(beginning).is_in(text), is_in, "{beginning:?} in {text:?}");
         }
