@@ -1,4 +1,4 @@
-//! Twilsock in WebSocket frames, from the client's side: no more of it than a benchmark needs.
+//! WebSocket frames, and Twilsock in them, from the client's side: no more of it than a benchmark needs.
 
 use serde::Deserialize;
 
@@ -59,15 +59,20 @@ pub(crate) fn masked(kind: u8, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first frame, with its length, if it is complete.
-pub(crate) fn split(received: &[u8]) -> Option<(Frame<'_>, usize)> {
+/// The kind of the first frame and the bytes in it, with the length of all of it, if it is complete.
+pub(crate) fn first(received: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (head, length) = match received.get(1)? & 127 {
         126 => (4, usize::from(u16::from_be_bytes(received.get(2..4)?.try_into().ok()?))),
         127 => (10, u64::from_be_bytes(received.get(2..10)?.try_into().ok()?) as usize),
         length => (2, usize::from(length)),
     };
-    let (bytes, end) = (received.get(head..head + length)?, head + length);
-    let frame = match received[0] & 15 {
+    Some((received[0] & 15, received.get(head..head + length)?, head + length))
+}
+
+/// The first frame, with its length, if it is complete.
+pub(crate) fn split(received: &[u8]) -> Option<(Frame<'_>, usize)> {
+    let (kind, bytes, length) = first(received)?;
+    let frame = match kind {
         8 => Frame::Close,
         9 => Frame::Ping(bytes),
         _ => {
@@ -75,7 +80,7 @@ pub(crate) fn split(received: &[u8]) -> Option<(Frame<'_>, usize)> {
             Frame::Packet { header, payload }
         }
     };
-    Some((frame, end))
+    Some((frame, length))
 }
 
 fn parse(packet: &[u8]) -> (Header<'_>, &[u8]) {

@@ -53,3 +53,43 @@ impl Hearing {
         self.online.values().filter(|online| **online).count()
     }
 }
+
+/// Counts what is heard of changes that each of some watchers is to hear once.
+pub(crate) struct Tally {
+    hearing: Hearing,
+    heard: usize,
+    unseen: usize,
+    /// Changes that were heard twice, or by somebody else.
+    strays: usize,
+}
+
+impl Tally {
+    pub(crate) fn of(hearing: Hearing) -> Self {
+        Self { hearing, heard: 0, unseen: 0, strays: 0 }
+    }
+
+    /// Waits until a change was heard so often as is wanted, by those of whom `is_wanted` says so.
+    pub(crate) async fn hear(&mut self, wanted: usize, mut is_wanted: impl FnMut(&Change) -> bool) {
+        let mut count = 0;
+        while count < wanted {
+            let Some(change) = self.hearing.next(Instant::now() + Duration::from_secs(5)).await else {
+                self.unseen += wanted - count;
+                break;
+            };
+            if is_wanted(&change) {
+                count += 1;
+            } else {
+                self.strays += 1;
+            }
+        }
+        self.heard += count;
+    }
+
+    /// The last cells of a table's row: what was heard of so much, and what was not, or not wanted, also if that comes late.
+    pub(crate) async fn end(mut self, wanted: usize) -> String {
+        while self.hearing.next(Instant::now() + Duration::from_secs(2)).await.is_some() {
+            self.strays += 1;
+        }
+        format!("{} of {wanted} | {}, {}", self.heard, self.unseen, self.strays)
+    }
+}

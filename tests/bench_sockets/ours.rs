@@ -64,6 +64,11 @@ impl Ours {
         self.signer.token(&self.service, identity)
     }
 
+    /// Who owns the account, and the service.
+    pub(crate) fn owner(&self) -> (Owner, &str) {
+        (Owner::of(&self.server), &self.service)
+    }
+
     /// The sid of the map of a user that was created.
     pub(crate) fn map(&self, user: usize) -> &str {
         &self.maps.sids[user]
@@ -116,7 +121,7 @@ impl Peer for Ours {
             Who::Watcher { number, .. } => format!("watcher-{number}"),
             Who::Device { user, .. } => format!("user-{user}"),
         };
-        upgrade(line).await?;
+        upgrade(line, PATH).await?;
         init(line, &self.token(&identity), None).await?;
         match who {
             Who::Watcher { users, .. } => {
@@ -132,9 +137,14 @@ impl Peer for Ours {
     }
 }
 
-pub(crate) async fn upgrade(line: &mut Line) -> io::Result<()> {
-    let request = "GET /v3/wsconnect HTTP/1.1\r\nHost: chat.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// Where the vendor's clients open their sockets.
+pub(crate) const PATH: &str = "/v3/wsconnect";
+
+pub(crate) async fn upgrade(line: &mut Line, path: &str) -> io::Result<()> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: chat.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     line.send(request.as_bytes()).await?;
     let answer = line.read_until(b"\r\n\r\n").await?;
     let switched = answer.starts_with(b"HTTP/1.1 101 ");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, interval_at};
 
@@ -41,8 +41,12 @@ pub(crate) trait Peer {
     async fn connect(&self, who: Who, heard: Option<&Heard>) -> io::Result<Client> {
         let mut line = Line::open(self.address()).await?;
         let session = tokio::time::timeout(PATIENCE, self.open(&mut line, &who)).await??;
-        let (order, orders) = oneshot::channel();
-        let heard = heard.map(|heard| heard.0.clone());
+        let (order, orders) = mpsc::unbounded_channel();
+        let number = match who {
+            Who::Watcher { number, .. } => number,
+            Who::Device { device, .. } => device,
+        };
+        let heard = heard.map(|heard| (number, heard.0.clone()));
         Ok(Client { task: tokio::spawn(run(line, session, heard, orders)), order })
     }
 
@@ -67,16 +71,26 @@ pub(crate) trait Session: Send + 'static {
     /// What the client sends on its own, and how often.
     const KEEPALIVE: Option<(Duration, &'static [u8])> = None;
 
+    /// Whether a user can say what it is doing.
+    const HAS_STATUS: bool = false;
+
     /// Handles what is complete of the received bytes, and adds what it answers. Returns how many bytes those were.
     fn receive(&mut self, received: &[u8], answer: &mut Vec<u8>, hear: &mut dyn FnMut(usize, bool)) -> usize;
 
     /// Says goodbye.
     fn goodbye(&self) -> Vec<u8>;
+
+    /// Says what its user is doing, if users can.
+    fn status(&mut self, _: &str) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// A change of a user, as a watcher heard it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Change {
+    /// The number of the watcher.
+    pub(crate) watcher: usize,
     pub(crate) user: usize,
     pub(crate) online: bool,
     pub(crate) at: Instant,
@@ -95,18 +109,24 @@ impl Heard {
 enum Order {
     Goodbye,
     Freeze,
+    Status(String),
 }
 
 /// An open connection. If dropped, it is cut.
 pub(crate) struct Client {
     task: JoinHandle<()>,
-    order: oneshot::Sender<Order>,
+    order: mpsc::UnboundedSender<Order>,
 }
 
 impl Client {
     /// Says goodbye and closes the connection.
     pub(crate) fn goodbye(self) {
         let _ = self.order.send(Order::Goodbye);
+    }
+
+    /// Says what its user is doing.
+    pub(crate) fn status(&self, text: String) {
+        let _ = self.order.send(Order::Status(text));
     }
 
     /// Closes the connection without a word, as the system does for a killed process.
@@ -123,14 +143,14 @@ impl Client {
 async fn run<S: Session>(
     mut line: Line,
     mut session: S,
-    heard: Option<mpsc::UnboundedSender<Change>>,
-    mut orders: oneshot::Receiver<Order>,
+    heard: Option<(usize, mpsc::UnboundedSender<Change>)>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut keepalive = S::KEEPALIVE.map(|(every, _)| interval_at((Instant::now() + every).into(), every));
     let mut answer = Vec::new();
     let mut hear = |user, online| {
-        if let Some(heard) = &heard {
-            let _ = heard.send(Change { user, online, at: Instant::now() });
+        if let Some((watcher, heard)) = &heard {
+            let _ = heard.send(Change { watcher: *watcher, user, online, at: Instant::now() });
         }
     };
     let mut listening = true;
@@ -150,14 +170,15 @@ async fn run<S: Session>(
                 return;
             },
             () = tick(&mut keepalive) => answer.extend_from_slice(S::KEEPALIVE.map_or(&[], |(_, frame)| frame)),
-            order = &mut orders, if listening => match order {
-                Ok(Order::Goodbye) => {
+            order = orders.recv(), if listening => match order {
+                Some(Order::Goodbye) => {
                     let _ = line.stream.write_all(&session.goodbye()).await;
                     return;
                 }
-                Ok(Order::Freeze) => return std::future::pending().await,
+                Some(Order::Freeze) => return std::future::pending().await,
+                Some(Order::Status(text)) => answer.extend(session.status(&text)),
                 // Nobody has it any more.
-                Err(_) => listening = false,
+                None => listening = false,
             },
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, sleep_until};
 
 use crate::frames::{Frame, acknowledgement, split};
-use crate::ours::{Ours, changes, init, subscribe, upgrade};
+use crate::ours::{Ours, PATH, changes, init, subscribe, upgrade};
 use crate::peer::{Line, Peer};
 
 const CLIENTS: usize = 15_000;
@@ -82,7 +82,7 @@ impl World {
         is_present: &mut bool,
     ) -> io::Result<()> {
         let mut line = Line::open(self.address.get()).await?;
-        upgrade(&mut line).await?;
+        upgrade(&mut line, PATH).await?;
         let started = Instant::now();
         if let Some(token) = init(&mut line, token, continuation.as_deref()).await? {
             *continuation = Some(token);
