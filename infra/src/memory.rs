@@ -254,17 +254,14 @@ impl States for MemoryStore {
         Ok(joined)
     }
 
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
         let mut contents = self.contents();
-        let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
-        let state = scope.states.entry(user.identity.clone()).or_default();
-        let creates_user = state.sid.is_none();
-        state.disclose(wish, user.sid, now);
-        let state = state.clone();
-        if creates_user {
-            scope.create_user(user);
-        }
-        Ok(state)
+        let scope = contents.services.get_mut(&user.service_sid);
+        let state = scope.and_then(|scope| scope.states.get_mut(&user.identity));
+        Ok(state.filter(|state| state.sid == Some(user.sid)).map(|state| {
+            state.disclose(wish, now);
+            state.clone()
+        }))
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

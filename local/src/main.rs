@@ -34,14 +34,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     }
-    // What does not fit into a thread's own queue waits in a common one, at which a busy thread looks seldom: what waits there
-    // when all clients come back at once would wait until all are back.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .global_queue_interval(8)
-        .max_io_events_per_tick(128)
-        .build();
-    let runtime = match runtime {
+    let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };

@@ -106,8 +106,7 @@ pub(crate) async fn run(settings: ReplaySettings) -> Result<(), ReplayError> {
     };
     let worker = Worker::new(ports, rules, Duration::ZERO, clock::now);
     let progress = progress(log.events.len() as u64, "{bar:40} {human_pos} of {human_len} events, {eta} left");
-    let accepted =
-        |event| PresenceMessage::Event(Accepted { event, acceptance: Some(Acceptance::now(&configuration)) });
+    let accepted = |event| PresenceMessage::Event(Accepted::new(event, Some(Acceptance::now(&configuration))));
     let mut events = log.events.into_iter().map(accepted);
     loop {
         let batch: Vec<PresenceMessage> = events.by_ref().take(BATCH).collect();

@@ -110,7 +110,7 @@ impl States for Fickle<Arc<dyn Store>> {
         self.inner.states(users).await
     }
 
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
         self.call(self.inner.disclose(user, wish, now), no_store).await
     }
 

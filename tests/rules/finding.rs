@@ -1,6 +1,7 @@
 //! Finding users and channels, for each who may ask, and the limits of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use reachability_domain::channel::key::ChannelKey;
 use reachability_domain::channel::ports::{Channels, OverLimit};
 use reachability_domain::channel::{MAX_CREATED, MAX_MEMBERS};
 use reachability_domain::directory::ports::Users;
-use reachability_domain::directory::user::User;
+use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::disclosure::Disclose;
@@ -74,6 +75,35 @@ fn names(found: &FoundUsers) -> String {
     found.users.iter().map(|(view, _)| view.user.identity.as_str()).collect::<Vec<_>>().join(" ")
 }
 
+/// A query that compares many values lets others go on, and counts as several.
+#[tokio::test]
+async fn a_long_query_lets_others_go_on() {
+    let (store, _) = store().await;
+    for n in 0..300 {
+        store.create_user(&user(n, &format!("user-{n}"))).await.unwrap();
+    }
+    let values: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let filter = json!({ "$or": vec![json!({"team": {"$in": values}}); 50] });
+    let (is_done, turns) = (Cell::new(false), Cell::new(0));
+    let query = async {
+        let found = users(&store, &OWNER, filter).await;
+        is_done.set(true);
+        found
+    };
+    let others = async {
+        while !is_done.get() {
+            turns.set(turns.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let (found, ()) = tokio::join!(query, others);
+    assert_eq!((names(&found).as_str(), found.looked_at), ("", 300 * 100));
+    assert!(turns.get() >= 300, "{turns:?}");
+    // Those that are not there are looked for as well.
+    let found = users(&store, &OWNER, json!({"id": {"$in": ["a", "b", "user-1"]}})).await;
+    assert_eq!((names(&found).as_str(), found.looked_at), ("user-1", 3));
+}
+
 /// Each asker finds by what others see, but for the owner who asks for invisible users, and sees its own user as it is.
 #[tokio::test]
 async fn an_invisible_user_is_found_as_one_who_is_offline() {
@@ -84,7 +114,8 @@ async fn an_invisible_user_is_found_as_one_who_is_offline() {
     let end = EventKind::Disconnect { reason: reachability_domain::presence::event::EndReason::ClientClosed };
     harness.deliver(&[event_of("gone", "c", START, end)], START).await;
     let wish = Disclose { invisible: Some(true), ..Disclose::default() };
-    store.disclose(&user(0, "hidden"), &wish, NOW).await.unwrap();
+    let hidden = store.user(service(1), &UserRef::Identity(identity("hidden"))).await.unwrap().unwrap();
+    assert!(store.disclose(&hidden, &wish, NOW).await.unwrap().is_some());
 
     let sees_all = Asker::Owner { sees_invisible: true };
     for asker in [OWNER, client("here"), client("hidden"), client("nobody")] {

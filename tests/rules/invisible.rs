@@ -23,6 +23,9 @@ use reachability_tests::harness::{SETTINGS, rules};
 
 const START: i64 = 1_795_132_800_000;
 
+/// In milliseconds: longer than a registration lasts.
+const YEAR: i64 = 366 * 86_400_000;
+
 /// What happens to a user.
 #[derive(Debug, Clone)]
 enum Step {
@@ -59,7 +62,8 @@ fn step() -> impl Strategy<Value = (Step, i64)> {
         1 => Just(Step::Rename),
         1 => Just(Step::Switch),
     ];
-    (step, 1..200_000_i64)
+    // Now and then registrations expire meanwhile.
+    (step, prop_oneof![19 => 1..200_000_i64, 1 => Just(YEAR)])
 }
 
 /// A user in a service.
@@ -101,9 +105,25 @@ impl World {
             let event = Event { user: self.key.clone(), connection, occurred_at: now, kind };
             news.add(&event, Acceptance::now(&self.configuration), now);
         }
+        self.join_news(&news, now);
+    }
+
+    fn join_news(&mut self, news: &News, now: Timestamp) {
         self.write(|state| {
-            state.join(&news, Sid::from_bits(7), now);
+            state.join(news, Sid::from_bits(7), now);
         });
+    }
+
+    /// A new connection, with a wish. Returns what was joined.
+    fn connect_with(&mut self, number: u8, wish: &Disclose, now: Timestamp) -> News {
+        self.opened[usize::from(number)] += 1;
+        let connection = format!("c-{number}-{}", self.latest(number).1).parse().unwrap();
+        let kind = EventKind::Connect { lease: None, device: None };
+        let event = Event { user: self.key.clone(), connection, occurred_at: now, kind };
+        let mut news = News::new(rules(SETTINGS));
+        news.add_with(&event, Acceptance::now(&self.configuration), wish.clone(), now);
+        self.join_news(&news, now);
+        news
     }
 
     /// Every connection says goodbye, in one write.
@@ -115,7 +135,7 @@ impl World {
 
     fn disclose(&mut self, wish: &Disclose, now: Timestamp) {
         self.write(|state| {
-            state.disclose(wish, Sid::from_bits(7), now);
+            state.disclose(wish, now);
         });
     }
 
@@ -175,6 +195,7 @@ proptest! {
         before in vec(step(), 0..12),
         after in vec(step(), 0..24),
         with_status in any::<bool>(),
+        with_connect in any::<bool>(),
     ) {
         let mut hidden = World::new();
         let mut now = START;
@@ -188,7 +209,12 @@ proptest! {
         // Where an end has passed of which nobody was told yet, both tell it now.
         let (from, live_until) = (hidden.entries.len(), hidden.state.presence.live_until());
         let status = with_status.then(|| Some(Status::set_to("secret").unwrap().unwrap()));
-        hidden.disclose(&Disclose { status, ..INVISIBLE }, at);
+        let wish = Disclose { status, ..INVISIBLE };
+        if with_connect {
+            hidden.connect_with(0, &wish, at);
+        } else {
+            hidden.disclose(&wish, at);
+        }
         if at < live_until {
             gone.leave(at);
         } else {
@@ -222,6 +248,56 @@ proptest! {
             prop_assert_eq!((seen.reachability, seen.last_active), (last_seen.reachability, last_seen.last_active));
         }
         prop_assert_eq!(&seen.status, &hidden.state.disclosure.status);
+    }
+
+    /// What is wished with a connect is so before it, and others hear of both at once.
+    #[test]
+    fn a_wish_with_a_connect_is_one_change(
+        before in vec((step(), proptest::option::weighted(0.2, any::<bool>())), 0..16),
+        status in proptest::option::of(prop_oneof![Just("away"), Just("eating"), Just("")]),
+        invisible in any::<Option<bool>>(),
+        number in 0..3_u8,
+        later in 0..400_000_i64,
+    ) {
+        let mut one = World::new();
+        let mut now = START;
+        for ((step, later), invisible) in &before {
+            now += later;
+            one.step(step, Timestamp::from_millis(now));
+            one.disclose(&Disclose { status: None, invisible: *invisible }, Timestamp::from_millis(now));
+        }
+        now += 1_000;
+        let at = Timestamp::from_millis(now);
+        let wish = Disclose { status: status.map(|text| Status::set_to(text).unwrap()), invisible };
+        let (mut two, from, seen) = (one.clone(), one.entries.len(), one.seen(at, Viewer::Other));
+        let was_gone = one.state.disclosure.hidden.is_some() || one.state.presence.live_until() <= one.state.as_of;
+        let news = one.connect_with(number, &wish, at);
+        two.disclose(&wish, at);
+        two.step(&Step::Connect(number), at);
+
+        for at in [at, Timestamp::from_millis(now + later)] {
+            for viewer in [Viewer::Other, Viewer::User, Viewer::Owner] {
+                let plain = |world: &World| Appearance { revision: 0, ..world.seen(at, viewer) };
+                prop_assert_eq!(plain(&one), plain(&two));
+            }
+        }
+        let changes = |world: &World| -> Vec<_> {
+            let notices = world.told(from).into_iter().filter_map(|entry| entry.notice);
+            notices.map(|it| if let Notice::User(change) = it { (change.before, change.after) } else { panic!() }).collect()
+        };
+        let (told, in_two) = (changes(&one), changes(&two));
+        let both = in_two.first().zip(in_two.last()).map(|(first, last)| (first.0.clone(), last.1.clone()));
+        prop_assert_eq!(told, Vec::from_iter(both));
+        if one.state.disclosure.invisible && was_gone {
+            prop_assert_eq!(one.seen(at, Viewer::Other), seen, "nothing tells that somebody came");
+        }
+        // If it is repeated, it does not undo what the user set since.
+        if one.configuration.reachability_enabled {
+            one.disclose(&Disclose { invisible: Some(!one.state.disclosure.invisible), status: None }, at);
+            let since = one.state.clone();
+            one.join_news(&news, at);
+            prop_assert_eq!(&one.state, &since);
+        }
     }
 
     /// The truth is for the user, and for the owner who asks for it.
@@ -308,4 +384,23 @@ fn an_invisible_connect_shows_nothing() {
     world.step(&Step::Connect(1), at(6));
     let seen = world.seen(at(7), Viewer::Other);
     assert_eq!((seen.reachability.online, seen.last_active), (Some(true), Some(at(6))));
+}
+
+/// What time alone does to an invisible user is told no sooner than it would be if the user were gone.
+#[test]
+fn an_expiry_is_not_told_because_an_invisible_user_does_something() {
+    let at = |seconds: i64| Timestamp::from_millis(START + seconds * 1_000);
+    let later = |seconds: i64| Timestamp::from_millis(START + YEAR + seconds * 1_000);
+    let mut world = World::new();
+    world.step(&Step::Register(0), at(1));
+    world.step(&Step::Connect(0), at(2));
+    world.disclose(&INVISIBLE, at(3));
+    let told = world.told(0).len();
+    world.step(&Step::Connect(1), later(0));
+    world.step(&Step::Say(Some("away")), later(1));
+    world.step(&Step::Disconnect(1, EndReason::ClientClosed), later(2));
+    assert_eq!(world.told(told), []);
+    world.step(&Step::Rename, later(3));
+    let Some(Notice::User(change)) = world.entries.last().unwrap().notice.clone() else { panic!("nobody was told") };
+    assert_eq!((change.after.reachability.notifiable, change.at), (Some(false), later(3)));
 }

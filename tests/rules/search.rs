@@ -76,7 +76,10 @@ async fn check(store: &Arc<SqliteStore>, steps: Vec<(Step, i64)>) {
                 let sid = now as u128 * 10 + users().iter().position(|user| *user == key).unwrap() as u128;
                 let new = User::new(Sid::from_bits(sid), key.clone(), None, at);
                 let wish = Disclose { invisible: Some(invisible), ..Disclose::default() };
-                store.disclose(&user(&key).await.unwrap_or(new), &wish, at).await.unwrap();
+                if user(&key).await.is_none() {
+                    store.create_user(&new).await.unwrap();
+                }
+                store.disclose(&user(&key).await.unwrap(), &wish, at).await.unwrap();
             }
             Step::Delete(key) => {
                 if let Some(user) = user(&key).await {

@@ -104,7 +104,7 @@ impl World {
             Step::Delete => self.state.delete(now),
             Step::Disclose(invisible) => {
                 let wish = Disclose { invisible: Some(invisible), ..Disclose::default() };
-                self.state.disclose(&wish, self.profile.sid, now);
+                self.state.disclose(&wish, now);
             }
             Step::Connect | Step::Disconnect => {
                 let kind = if matches!(step, Step::Connect) {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn events(connections: &[Connection]) -> Vec<Event> {
     for (n, (opened, renewals, end)) in connections.iter().enumerate() {
         let mut event =
             |second: i64, kind| events.push(event_of("alice", &format!("c-{n}"), START + second * 1_000, kind));
-        event(*opened, EventKind::Connect { lease: None, device: None });
+        event(*opened, EventKind::Connect { lease: None, device: Some(format!("device {n}").into()) });
         let ended = end.map_or(i64::MAX, |(after, _)| opened + after);
         for renewal in renewals.iter().map(|after| opened + after).filter(|renewal| *renewal <= ended) {
             event(renewal, EventKind::Renew { lease: None });
@@ -118,6 +118,10 @@ fn order_matters_only_to_what_was_overtaken() {
         events.iter().for_each(|event| model.arrive(event));
         let state = joined(UserState::default(), &events, batch, END);
         prop_assert!(state.presence.connections.len() <= 60);
+        let (openings, all) = (&state.presence.openings, model.openings(&events[0].user));
+        prop_assert!(openings.iter().all(|(key, opening)| all.get(key) == Some(opening)));
+        let connections: BTreeSet<&str> = events.iter().map(|event| event.connection.as_str()).collect();
+        prop_assert!(connections.len() > Limits::DEFAULT.ended || *openings == all, "nothing was dropped");
         let is_overtaken = is_overtaken(&events);
         let seen = if is_overtaken { &overtaken } else { &in_order };
         seen.set(seen.get() + 1);

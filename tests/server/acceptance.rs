@@ -22,7 +22,7 @@ async fn switch(client: &Client, service: &str, on: bool) {
 
 fn message(service: &str, identity: &str, kind: &str, acceptance: Option<Acceptance>) -> PresenceMessage {
     let event = Event::parse(event(service, identity, kind).to_string().as_bytes()).unwrap();
-    PresenceMessage::Event(Accepted { event, acceptance })
+    PresenceMessage::Event(Accepted::new(event, acceptance))
 }
 
 /// A service that was switched on this often, and is now on or off.

@@ -10,6 +10,7 @@ mod default_service;
 mod existence;
 mod feed;
 mod flood;
+mod invisible;
 mod kill;
 mod live;
 mod mass;

@@ -53,6 +53,7 @@ impl Place {
         let path = format!("/v1/Services/{}/Events", self.service);
         let mut event = event(&self.service, identity, kind);
         event["connection_id"] = json!(connection);
+        event["device"] = json!("Chrome on Android");
         self.client.post(&path, event.to_string()).await;
         let user = format!("/v1/Services/{}/Users/{identity}", self.service);
         let is_online = Value::from(kind == "connect");
@@ -117,6 +118,8 @@ async fn presence_is_read_and_set() {
     let connections = john["connections"].as_array().unwrap();
     assert_eq!(connections.len(), 1);
     assert!(time(&connections[0]["until"]) > before);
+    assert_eq!(connections[0]["device"], "Chrome on Android");
+    assert!((before..=clock::now()).contains(&time(&connections[0]["since"])), "{john}");
     assert!(time(&john["last_active"]) <= clock::now());
     assert!(john["revision"].as_u64().unwrap() < 1 << 53);
     assert_eq!(place.client.get(john["url"].as_str().unwrap()).await["id"], "john");

@@ -3,9 +3,12 @@
 mod both;
 mod channels;
 mod ends;
+mod errors;
+mod faults;
 mod invisible;
 mod javascript;
 mod limits;
+mod races;
 mod restore;
 mod rust_client;
 mod story;

@@ -365,7 +365,7 @@ impl<'a> Case<'a> {
         match act {
             Act::Events(_, events) => {
                 let stamped = |(event, acceptance): &(Event, Acceptance)| {
-                    PresenceMessage::Event(Accepted { event: event.clone(), acceptance: Some(*acceptance) })
+                    PresenceMessage::Event(Accepted::new(event.clone(), Some(*acceptance)))
                 };
                 self.handle(events.iter().map(stamped).collect(), now).await;
             }

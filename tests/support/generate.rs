@@ -42,8 +42,9 @@ pub fn event_of(identity: &str, connection: &str, at: i64, kind: EventKind) -> E
 /// disconnects without a connect.
 pub fn event() -> impl Strategy<Value = Event> {
     let lease = proptest::option::weighted(0.3, (1..200u64).prop_map(Duration::from_secs));
+    let device = proptest::option::of(prop_oneof![Just("laptop".into()), Just("phone".into())]);
     let kind = prop_oneof![
-        4 => lease.clone().prop_map(|lease| EventKind::Connect { lease, device: None }),
+        4 => (lease.clone(), device).prop_map(|(lease, device)| EventKind::Connect { lease, device }),
         2 => lease.prop_map(|lease| EventKind::Renew { lease }),
         3 => prop_oneof![
             Just(EndReason::ClientClosed),

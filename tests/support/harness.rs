@@ -128,7 +128,7 @@ pub fn worker(
 
 /// An event that came straight to the queue.
 pub fn unstamped(event: &Event) -> PresenceMessage {
-    PresenceMessage::Event(Accepted { event: event.clone(), acceptance: None })
+    PresenceMessage::Event(Accepted::new(event.clone(), None))
 }
 
 /// A worker and its store.
@@ -172,7 +172,7 @@ impl Harness {
     pub async fn accept(&self, event: &Event) -> PresenceMessage {
         let service = self.store.service(event.user.service).await.unwrap().unwrap();
         let acceptance = Some(Acceptance::now(&service.configuration));
-        PresenceMessage::Event(Accepted { event: event.clone(), acceptance })
+        PresenceMessage::Event(Accepted::new(event.clone(), acceptance))
     }
 
     /// Delivers events. Returns the indices of those that were not handled.

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use reachability_domain::identity::UserKey;
+use reachability_domain::identity::{ConnectionKey, UserKey};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::opening::Opening;
 use reachability_domain::sid::ServiceSid;
 
 /// The settings of the model, in milliseconds.
@@ -79,6 +80,23 @@ impl Model {
     /// not.
     pub fn exists(&self, user: &UserKey) -> bool {
         self.arrived.iter().any(|arrival| self.is_of(user, &arrival.event) && is_opening(&arrival.event))
+    }
+
+    /// How the connections of a user began that are not known to have ended: the earliest connect of each.
+    pub fn openings(&self, user: &UserKey) -> BTreeMap<ConnectionKey, Opening> {
+        let mut openings = BTreeMap::new();
+        let of_user = || self.arrived.iter().filter(|arrival| self.is_of(user, &arrival.event));
+        for Arrival { event, .. } in of_user().filter(|arrival| arrival.enabled) {
+            if let EventKind::Connect { device, .. } = &event.kind {
+                let opening = Opening { at: event.occurred_at, device: device.as_deref().map(Into::into) };
+                let first = openings.entry(event.connection.key()).or_insert_with(|| opening.clone());
+                *first = opening.min(first.clone());
+            }
+        }
+        for Arrival { event, .. } in of_user().filter(|arrival| !is_opening(&arrival.event)) {
+            openings.remove(&event.connection.key());
+        }
+        openings
     }
 
     /// What is true of a user at this time, in milliseconds.

@@ -77,8 +77,10 @@ pub fn order_and_repetition_do_not_matter(store: &Arc<dyn Store>, cases: u32) {
                 let truth = model.truth(&user, now);
                 prop_assert_eq!(harness.read(&user, now).await.online, truth.online, "{:?} at {}", user, now - end);
             }
-            let last_active = harness.state(&user).await.presence.last_active.map(Timestamp::as_millis);
+            let presence = harness.state(&user).await.presence;
+            let last_active = presence.last_active.map(Timestamp::as_millis);
             prop_assert_eq!(last_active, model.truth(&user, end).last_active);
+            prop_assert_eq!(presence.openings, model.openings(&user));
             let found = harness.store.user(user.service, &UserRef::Identity(user.identity.clone())).await.unwrap();
             prop_assert_eq!(found.is_some(), model.exists(&user));
         }
@@ -259,7 +261,9 @@ pub fn acceptance_decides_and_not_handling(store: &Arc<dyn Store>, cases: u32) {
             let by_identity = UserRef::Identity(user.identity.clone());
             let found = harness.store.user(user.service, &by_identity).await.unwrap();
             prop_assert_eq!(found.is_some(), model.exists(user), "{:?} exists", user);
-            prop_assert_eq!(found.map(|user| user.sid), harness.state(user).await.sid);
+            let state = harness.state(user).await;
+            prop_assert_eq!(found.map(|user| user.sid), state.sid);
+            prop_assert_eq!(state.presence.openings, model.openings(user));
         }
         Ok(())
     });

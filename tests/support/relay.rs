@@ -72,6 +72,11 @@ impl Relay {
     pub fn freeze(&self) {
         self.flows.send_replace(false);
     }
+
+    /// Forwards again, also what came meanwhile.
+    pub fn thaw(&self) {
+        self.flows.send_replace(true);
+    }
 }
 
 impl Drop for Relay {

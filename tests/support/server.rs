@@ -61,7 +61,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it in this directory, with more arguments, and waits until it answers.
+    /// Starts it in this directory, with more arguments, and waits until it answers. Without `--listen` it takes a free port.
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
         Self::start_with(data_dir, arguments, |_| {})
     }
@@ -82,8 +82,9 @@ impl Server {
         let mut command = Command::new(words.next().unwrap());
         command
             .args(words)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--data-dir"])
             .arg(data_dir)
+            .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(arguments)
             // Nothing leaves this machine.
             .env("REACHABILITY_APNS_URL", NOWHERE)
@@ -133,11 +134,16 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Ends it with this signal, `TERM` or `KILL`. Returns how it ended.
+    pub fn end(&mut self, signal: &str) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+
     /// Ends it with `SIGTERM`. Returns how it ended and what it logged.
     pub fn stop(mut self) -> (ExitStatus, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let status = self.child.wait().unwrap();
+        let status = self.end("TERM");
         let logs = self.logs.take().unwrap().join().unwrap();
         (status, String::from_utf8_lossy(&logs).into_owned())
     }

@@ -43,9 +43,10 @@ impl Change {
     /// changed.
     ///
     /// Each state is evaluated at the time of its own write. So if a connection's end passes between two writes, the
-    /// change is neither lost nor published twice. Registrations are not visible until they are announced in this
-    /// generation: after reachability was switched on, [`States::announce`](crate::presence::ports::States::announce)
-    /// does that for one user after the other.
+    /// change is neither lost nor published twice. That of a user who is invisible is evaluated at the last write that others
+    /// could see: nothing is told because an invisible user does something. Registrations are not visible until they are
+    /// announced in this generation: after reachability was switched on,
+    /// [`States::announce`](crate::presence::ports::States::announce) does that for one user after the other.
     pub fn between(
         user: &UserKey,
         configuration: &Configuration,
@@ -71,7 +72,7 @@ fn visible(configuration: &Configuration, state: &UserState) -> (Visible, u64) {
     let summary = StateSummary::from(state);
     let is_announced = summary.announced_in == Some(configuration.generation);
     let Appearance { reachability, status, revision, .. } =
-        Appearance::of(configuration, summary, state.as_of, Viewer::Other);
+        Appearance::of(configuration, summary, state.as_of_for_others(), Viewer::Other);
     let reachability = Reachability { notifiable: reachability.notifiable.filter(|_| is_announced), ..reachability };
     (Visible { exists: state.sid.is_some(), reachability, status }, revision)
 }

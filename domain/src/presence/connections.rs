@@ -25,6 +25,7 @@ use crate::directory::configuration::Generation;
 use crate::identity::ConnectionKey;
 use crate::presence::connection::{Connection, Ending};
 use crate::presence::event::{EndReason, Event, EventKind};
+use crate::presence::opening::Opening;
 use crate::time::Timestamp;
 
 /// How long a connection counts as live without a renewal.
@@ -112,6 +113,8 @@ pub struct Presence {
     pub floor: Option<Timestamp>,
     /// When the latest connect occurred; `None` if there was none. A renewal is none.
     pub connected_at: Option<Timestamp>,
+    /// How connections began of which no end is known. One of which only renewals are known is missing.
+    pub openings: BTreeMap<ConnectionKey, Opening>,
 }
 
 /// How many connections were dropped from a record to keep it small.
@@ -126,13 +129,40 @@ pub struct Dropped {
 impl Presence {
     /// Merges what an event that occurred at this time says about a connection. Returns whether anything changed.
     pub fn join(&mut self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
-        if said.may_be_forgotten(occurred_at, self.floor) && !self.connections.contains_key(&key) {
+        if self.may_have_forgotten(key, occurred_at, said) {
             return false;
         }
         let known = self.connections.entry(key).or_default();
         let before = *known;
         known.join(said);
+        if known.ended.is_some() {
+            // Nobody asks for it any more, and a record should stay small.
+            self.openings.remove(&key);
+        }
         before != *known
+    }
+
+    /// Merges how a connection began that is joined already. Returns whether anything changed.
+    pub fn join_opening(&mut self, key: ConnectionKey, opening: &Opening) -> bool {
+        let is_open = self.connections.get(&key).is_some_and(|known| known.ended.is_none());
+        if !is_open || self.openings.get(&key).is_some_and(|known| known <= opening) {
+            return false;
+        }
+        self.openings.insert(key, opening.clone());
+        true
+    }
+
+    /// Whether a connect that occurred at this time, and says this, is the first that is known of a connection. A renewal may
+    /// have come before it.
+    pub fn begins(&self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
+        // How it began is kept until its end is known.
+        let has_ended = |known: &Connection| known.leased_until.is_some() && known.ended.is_some();
+        let is_known = self.openings.contains_key(&key) || self.connections.get(&key).is_some_and(has_ended);
+        said.leased_until.is_some() && !is_known && !self.may_have_forgotten(key, occurred_at, said)
+    }
+
+    fn may_have_forgotten(&self, key: ConnectionKey, occurred_at: Timestamp, said: &Connection) -> bool {
+        said.may_be_forgotten(occurred_at, self.floor) && !self.connections.contains_key(&key)
     }
 
     /// When the user goes offline if no further event arrives. [`Timestamp::MIN`] if there was never a connect.
@@ -188,6 +218,7 @@ impl Presence {
         }
         among.sort_unstable();
         for (_, key) in among.into_iter().take(many) {
+            self.openings.remove(&key);
             let ending = self.connections.remove(&key).and_then(|connection| connection.ended);
             self.floor = self.floor.max(ending.map(|ending| ending.occurred_at));
         }
@@ -299,6 +330,39 @@ mod tests {
         }
         assert_eq!(presence.prune(LIMITS, at(2_001)).live, 10, "those that somebody renews make room");
         assert!((5_000..5_150).all(|n| presence.connection(key(n)).is_unending()));
+    }
+
+    #[test]
+    fn an_opening_is_known_until_its_connection_ends_or_is_dropped() {
+        let opening = |second, device| Opening::new(at(second), Some(device));
+        let parts: [(i64, Connection, Option<Opening>); 4] = [
+            (5, live(125), Some(opening(5, "laptop"))),
+            (3, live(123), Some(opening(3, "phone"))),
+            (3, live(123), Some(opening(3, "watch"))),
+            (9, live(129), None),
+        ];
+        for first in 0..parts.len() {
+            let mut presence = Presence::default();
+            for (second, connection, opening) in parts.iter().cycle().skip(first).take(7) {
+                presence.join(key(1), at(*second), connection);
+                if let Some(opening) = opening {
+                    presence.join_opening(key(1), opening);
+                }
+            }
+            assert_eq!(presence.openings, BTreeMap::from([(key(1), opening(3, "phone"))]), "{first}");
+            assert!(!presence.join_opening(key(1), &opening(4, "tablet")));
+            presence.join(key(1), at(10), &ended(10));
+            assert_eq!(presence.openings, BTreeMap::new());
+            assert!(!presence.join_opening(key(1), &opening(1, "late")), "it has ended");
+        }
+        let mut presence = Presence::default();
+        assert!(!presence.join_opening(key(1), &opening(1, "refused")));
+        for n in 0..150 {
+            presence.join(key(n), at(0), &live(1_000 + n));
+            presence.join_opening(key(n), &opening(0, "phone"));
+        }
+        presence.prune(LIMITS, at(1));
+        assert!(presence.connections.keys().eq(presence.openings.keys()));
     }
 
     #[test]

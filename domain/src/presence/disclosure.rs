@@ -32,6 +32,14 @@ pub struct Hidden {
     pub status: Option<Status>,
     /// The revision of the last write that others could see. Later ones of the user's record say nothing to them.
     pub revision: u64,
+    /// Time of that write. What has changed since by time alone, others hear with the next write that they can see.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub as_of: Timestamp,
+}
+
+/// A record of an earlier version has no such time, and is written as it was read.
+fn is_unknown(as_of: &Timestamp) -> bool {
+    *as_of == Timestamp::default()
 }
 
 /// A wish to show something else. What is `None` stays as it is.

@@ -32,7 +32,7 @@ pub enum EventKind {
     Connect {
         /// How long it counts as live without a renewal; `None` for the deployment's setting.
         lease: Option<Duration>,
-        /// The kind of device, as named by the gateway. Stored in the message; no rule reads it.
+        /// What the client or the gateway calls the device.
         device: Option<Box<str>>,
     },
     /// It is still alive.

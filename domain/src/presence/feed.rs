@@ -80,7 +80,8 @@ impl Seen {
         change: Option<&Change>,
     ) -> Option<Box<Self>> {
         let by = |viewer, is_changed: [bool; 2]| {
-            let appearance = Appearance::of(configuration, after, after.as_of, viewer);
+            let as_of = if viewer == Viewer::Other { after.as_of_for_others() } else { after.as_of };
+            let appearance = Appearance::of(configuration, after, as_of, viewer);
             let [is_reachability_changed, is_changed] = is_changed;
             Sight {
                 sequence: sequence(configuration, appearance.revision),

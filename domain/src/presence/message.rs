@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::directory::configuration::Generation;
 use crate::identity::{ConnectionId, UserKey};
 use crate::presence::acceptance::Acceptance;
+use crate::presence::disclosure::Disclose;
 use crate::presence::event::{Event, InvalidEvent};
 use crate::queue::{InvalidMessage, Message};
 use crate::sid::ServiceSid;
@@ -29,6 +30,9 @@ pub struct Accepted {
     pub event: Event,
     /// What the service's reachability was then; `None` if it came straight to the queue.
     pub acceptance: Option<Acceptance>,
+    /// What its user wants to show from then on. Only a socket of our own says so, with its connect, and what that says is in
+    /// no queue: no message has it.
+    pub wish: Disclose,
 }
 
 /// An [`Accepted`] event with its stamp, as JSON.
@@ -44,14 +48,19 @@ struct Stamped<'a> {
 const STAMPED: &[u8] = br#"{"generation":"#;
 
 impl Accepted {
+    /// An event that says nothing of what its user wants to show.
+    pub fn new(event: Event, acceptance: Option<Acceptance>) -> Self {
+        Self { event, acceptance, wish: Disclose::default() }
+    }
+
     fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
         if !body.starts_with(STAMPED) {
-            return Ok(Self { event: Event::parse(body)?, acceptance: None });
+            return Ok(Self::new(Event::parse(body)?, None));
         }
         let stamped: Stamped<'_> =
             serde_json::from_slice(body).map_err(|error| InvalidMessage::Json(error.to_string()))?;
         let acceptance = stamped.generation.map_or(Acceptance::Off, Acceptance::In);
-        Ok(Self { event: Event::parse(stamped.event.get().as_bytes())?, acceptance: Some(acceptance) })
+        Ok(Self::new(Event::parse(stamped.event.get().as_bytes())?, Some(acceptance)))
     }
 
     fn to_json(&self) -> String {
@@ -154,7 +163,7 @@ mod tests {
             (Some(Acceptance::Off), format!(r#"{{"generation":null,"event":{json}}}"#)),
             (Some(Acceptance::In(Generation(3))), format!(r#"{{"generation":3,"event":{json}}}"#)),
         ] {
-            let message = PresenceMessage::Event(Accepted { event: event.clone(), acceptance });
+            let message = PresenceMessage::Event(Accepted::new(event.clone(), acceptance));
             assert_eq!(message.to_json(), expected);
             assert_eq!(PresenceMessage::parse(expected.as_bytes()).unwrap(), message);
         }

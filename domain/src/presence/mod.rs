@@ -14,6 +14,7 @@ pub mod feed;
 pub mod map;
 pub mod message;
 pub mod news;
+pub mod opening;
 pub mod outcome;
 pub mod ports;
 pub mod public_user;

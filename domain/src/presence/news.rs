@@ -5,7 +5,9 @@ use crate::identity::{ConnectionId, ConnectionKey};
 use crate::presence::acceptance::Acceptance;
 use crate::presence::connection::Connection;
 use crate::presence::connections::{Presence, Rules};
+use crate::presence::disclosure::Disclose;
 use crate::presence::event::{Event, EventKind};
+use crate::presence::opening::Opening;
 use crate::time::Timestamp;
 
 /// What events say about one user. Each event is kept apart, since a deletion undoes some of them and not others.
@@ -24,12 +26,14 @@ pub struct Said {
     pub occurred_at: Timestamp,
     /// Whether it is a connect or a renewal.
     pub renews_lease: bool,
-    /// Whether it is a connect.
-    pub connects: bool,
+    /// How a connect opens its connection; `None` if it is none.
+    pub opening: Option<Opening>,
     /// What it says of its connection; `None` if nothing, since it is a connect or renewal from a time when reachability was off.
     pub connection: Option<(ConnectionKey, Connection)>,
     /// The generation in which a connect or renewal was accepted; the default value for a disconnect.
     pub generation: Generation,
+    /// What its user wants to show from then on.
+    pub wish: Disclose,
 }
 
 impl News {
@@ -63,6 +67,17 @@ impl News {
         acceptance: Acceptance,
         now: Timestamp,
     ) -> Option<(ConnectionKey, Connection)> {
+        self.add_with(event, acceptance, Disclose::default(), now)
+    }
+
+    /// The same of a connect with which its user wants to show something else.
+    pub fn add_with(
+        &mut self,
+        event: &Event,
+        acceptance: Acceptance,
+        wish: Disclose,
+        now: Timestamp,
+    ) -> Option<(ConnectionKey, Connection)> {
         let renews_lease = event.renews_lease();
         // A disconnect counts while reachability is off too, or its user would be online later.
         let (counts, generation) = match acceptance {
@@ -72,8 +87,12 @@ impl News {
         };
         let connection = counts.then(|| (event.connection.key(), self.rules.connection(event, now)));
         let id = event.connection.clone();
-        let connects = matches!(event.kind, EventKind::Connect { .. });
-        self.said.push(Said { id, occurred_at: event.occurred_at, renews_lease, connects, connection, generation });
+        let occurred_at = event.occurred_at;
+        let opening = match &event.kind {
+            EventKind::Connect { device, .. } => Some(Opening::new(occurred_at, device.as_deref())),
+            EventKind::Renew { .. } | EventKind::Disconnect { .. } => None,
+        };
+        self.said.push(Said { id, occurred_at, renews_lease, opening, connection, generation, wish });
         connection
     }
 
@@ -93,7 +112,10 @@ impl News {
             is_changed |= presence.join(*key, said.occurred_at, connection);
             presence.online_generation = presence.online_generation.max(said.generation);
             presence.last_active = presence.last_active.max(Some(said.occurred_at));
-            presence.connected_at = presence.connected_at.max(said.connects.then_some(said.occurred_at));
+            if let Some(opening) = &said.opening {
+                is_changed |= presence.join_opening(*key, opening);
+                presence.connected_at = presence.connected_at.max(Some(opening.at));
+            }
         }
         is_changed || before != (presence.online_generation, presence.last_active, presence.connected_at)
     }
@@ -102,6 +124,20 @@ impl News {
     /// from after the deletion does, even if its connection has ended, or if reachability was off.
     pub fn creates_user(&self, deleted_at: Option<Timestamp>) -> bool {
         self.after(deleted_at).any(|said| said.renews_lease)
+    }
+
+    /// Whether a user wants to show something else.
+    pub fn has_wishes(&self) -> bool {
+        self.said.iter().any(|said| said.wish != Disclose::default())
+    }
+
+    /// What a user with these connections, who was last deleted at this time, wants to show now. A wish counts when its
+    /// connection begins, and not again if the event is repeated: the user may have set something else since. (While
+    /// reachability is off no connection begins, and it always counts.)
+    pub fn wishes(&self, presence: &Presence, deleted_at: Option<Timestamp>) -> Vec<&Disclose> {
+        let begins = |said: &&Said| said.connection.is_none_or(|(key, it)| presence.begins(key, said.occurred_at, &it));
+        let wished = self.after(deleted_at).filter(|said| said.wish != Disclose::default());
+        wished.filter(begins).map(|said| &said.wish).collect()
     }
 
     fn after(&self, deleted_at: Option<Timestamp>) -> impl Iterator<Item = &Said> {

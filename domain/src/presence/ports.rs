@@ -115,10 +115,9 @@ pub trait States: Send + Sync {
         results
     }
 
-    /// Shows others what a user wants to show ([`UserState::disclose`]), in one write, or none if it is shown already. Creates the
-    /// user from `user` if it does not exist. Returns the state after it. As with [`States::join`], the caller has checked that the
-    /// service exists.
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError>;
+    /// Shows others what a user wants to show ([`UserState::disclose`]), in one write, or none if it is shown already. Returns the
+    /// state after it; `None`, and nothing is written, if there is no user with this sid any more.
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError>;
 
     /// Announces a user's registrations in a generation ([`UserState::announce`]), in one write, or none if the user never
     /// had one, or if they are announced already.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::identity::Identity;
+use crate::json_depth::is_shallow;
 use crate::presence::appearance::Viewer;
 use crate::presence::status::Status;
 use crate::presence::view::UserView;
@@ -72,9 +73,9 @@ impl<'a> PublicUser<'a> {
     }
 }
 
-/// The text if it is a JSON object, or else an empty one.
+/// The text if it is a JSON object that every client can read, or else an empty one.
 fn object(text: &str) -> &RawValue {
-    let object = Some(text.trim()).filter(|text| text.starts_with('{'));
+    let object = Some(text.trim()).filter(|text| text.starts_with('{') && is_shallow(text));
     let parsed = object.and_then(|text| serde_json::from_str(text).ok());
     parsed.or_else(|| serde_json::from_str("{}").ok()).unwrap_or(RawValue::NULL)
 }
@@ -112,7 +113,8 @@ mod tests {
         });
         assert_eq!(shown(&view, Viewer::Other), expected);
         assert_eq!(shown(&view, Viewer::Owner)["invisible"], true);
-        for attributes in ["[1]", "null", "\"{}\"", "", "{"] {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(64), "]".repeat(64));
+        for attributes in ["[1]", "null", "\"{}\"", "", "{", &deep] {
             view.user.attributes = attributes.to_owned();
             assert_eq!(shown(&view, Viewer::Other)["custom"], json!({}), "{attributes}");
         }

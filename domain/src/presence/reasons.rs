@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::presence::change_reason::ChangeReason;
+use crate::presence::connections::Presence;
 use crate::presence::reachability::Reachability;
 use crate::presence::state::UserState;
 use crate::presence::status::Status;
@@ -70,18 +71,24 @@ fn of_existence(after: &UserState) -> ChangeReason {
 fn of_online(before: &UserState, after: &UserState, online: Option<bool>) -> ChangeReason {
     match online {
         Some(true) => ChangeReason::Connect,
-        // It looks like a goodbye, and so does the reason.
-        Some(false) if after.disclosure.invisible && after.as_of < after.presence.live_until() => {
-            ChangeReason::ClientClosed
+        // It became invisible, which looks like a goodbye, and so does the reason. What came with that is not seen.
+        Some(false) if after.disclosure.hidden.is_some() => {
+            if after.as_of < before.presence.live_until() {
+                ChangeReason::ClientClosed
+            } else {
+                of_end(&before.presence)
+            }
         }
-        // The last connection of all is the one whose end ended the user's presence. It is never pruned.
-        Some(false) => match after.presence.last().and_then(|(_, connection)| connection.end_reason()) {
-            Some(reason) => reason.into(),
-            None => ChangeReason::LeaseEnded,
-        },
+        Some(false) => of_end(&after.presence),
         None if before.sid.is_some() && after.sid.is_none() => ChangeReason::Deleted,
         None => ChangeReason::Switched,
     }
+}
+
+/// Why the last connection of all ended. It is the one whose end ended the user's presence, and is never pruned.
+fn of_end(presence: &Presence) -> ChangeReason {
+    let reason = presence.last().and_then(|(_, connection)| connection.end_reason());
+    reason.map_or(ChangeReason::LeaseEnded, ChangeReason::from)
 }
 
 /// Why `is_notifiable` has a new value.

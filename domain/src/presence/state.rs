@@ -97,14 +97,25 @@ impl UserState {
         let live_until = self.presence.live_until();
         let end_has_come = self.as_of < live_until && live_until <= now;
         let creates_user = self.sid.is_none() && news.creates_user(self.deleted_at);
+        // Before the connects that they came with: nobody sees somebody come who is invisible from then on.
+        let (mut is_disclosed, mut is_seen) = (false, creates_user);
+        for wish in news.wishes(&self.presence, self.deleted_at) {
+            is_disclosed |= !wish.is_already(&self.disclosure);
+            is_seen |= self.show(wish, now);
+        }
         let has_news = news.join_to(&mut self.presence, self.deleted_at);
         if creates_user {
-            (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::Connect));
+            self.sid = Some(sid);
+            // Others see one who is invisible come as if the owner had created it.
+            (self.created_by, self.webhook_enabled) = match self.disclosure.invisible {
+                true => (Some(ChangeReason::Profile), true),
+                false => (Some(ChangeReason::Connect), false),
+            };
         }
-        let is_changed = has_news || creates_user || end_has_come;
+        let is_changed = has_news || creates_user || end_has_come || is_disclosed;
         if is_changed {
-            let is_seen = self.is_seen_online(now);
-            self.written(now, creates_user || is_seen);
+            is_seen |= self.is_seen_online(now);
+            self.written(now, is_seen);
         }
         is_changed
     }
@@ -119,35 +130,39 @@ impl UserState {
         is_seen
     }
 
-    /// Shows others what the user wants to show. Creates the user with this sid if it does not exist. Returns whether a write is
-    /// needed.
-    pub fn disclose(&mut self, wish: &Disclose, sid: UserSid, now: Timestamp) -> bool {
-        let creates_user = self.sid.is_none();
-        if !creates_user && wish.is_already(&self.disclosure) {
+    /// Shows others what the user wants to show. Returns whether a write is needed: not if it is shown already, or if there is no
+    /// such user.
+    pub fn disclose(&mut self, wish: &Disclose, now: Timestamp) -> bool {
+        if self.sid.is_none() || wish.is_already(&self.disclosure) {
             return false;
         }
-        if creates_user {
-            (self.sid, self.created_by) = (Some(sid), Some(ChangeReason::OwnProfile));
-        }
+        let is_seen = self.show(wish, now);
+        self.written(now, is_seen);
+        true
+    }
+
+    /// Takes a wish up, in a write at this time. Returns whether others see it.
+    fn show(&mut self, wish: &Disclose, now: Timestamp) -> bool {
         let before = self.disclosure.clone();
         if let Some(status) = &wish.status {
             self.disclosure.status = status.clone();
         }
-        let mut is_seen = creates_user;
         match wish.invisible {
             Some(true) if !before.invisible => {
-                // Those who were last told that the user is online must hear of it.
-                is_seen |= before.hidden.is_none() && self.as_of < self.presence.live_until();
                 let live_until = self.presence.live_until();
+                // Those who were last told that the user is online must hear of it.
+                let is_seen = before.hidden.is_none() && self.as_of < live_until;
                 let last_active = StateSummary::from(&*self).last_active(now);
                 let hidden = before.hidden.unwrap_or(Hidden {
                     online_generation: self.presence.online_generation,
                     last_active: if now < live_until { Some(now) } else { last_active },
                     status: None,
                     revision: self.revision,
+                    as_of: self.as_of,
                 });
                 self.disclosure.hidden = Some(Hidden { status: before.status, ..hidden });
                 self.disclosure.invisible = true;
+                is_seen
             }
             Some(false) if before.invisible => {
                 self.disclosure.invisible = false;
@@ -156,17 +171,20 @@ impl UserState {
                     // For others this is a connect.
                     self.presence.connected_at = self.presence.connected_at.max(Some(now));
                 }
-                is_seen |= self.disclosure.hidden.is_none() || status != self.disclosure.status;
+                self.disclosure.hidden.is_none() || status != self.disclosure.status
             }
-            Some(_) | None => is_seen |= !self.disclosure.invisible && before.status != self.disclosure.status,
+            Some(_) | None => !self.disclosure.invisible && before.status != self.disclosure.status,
         }
-        self.written(now, is_seen);
-        true
     }
 
     /// The revision of the last write that others could see.
     pub fn revision_for_others(&self) -> u64 {
         self.disclosure.hidden.as_ref().map_or(self.revision, |hidden| hidden.revision)
+    }
+
+    /// Time of that write.
+    pub fn as_of_for_others(&self) -> Timestamp {
+        self.disclosure.hidden.as_ref().map_or(self.as_of, |hidden| hidden.as_of)
     }
 
     /// Creates the user whom a REST request describes.
@@ -224,10 +242,10 @@ impl UserState {
     /// A write at this time. `is_seen`: others can see it too, even of a user of whom they see something else.
     fn written(&mut self, now: Timestamp, is_seen: bool) {
         self.revision = next_revision(self.revision, now);
-        if let Some(hidden) = self.disclosure.hidden.as_mut().filter(|_| is_seen) {
-            hidden.revision = self.revision;
-        }
         self.as_of = self.as_of.max(now);
+        if let Some(hidden) = self.disclosure.hidden.as_mut().filter(|_| is_seen) {
+            (hidden.revision, hidden.as_of) = (self.revision, self.as_of);
+        }
         self.deleted_at = self.deleted_at.filter(|at| now < at.plus(KEEP_DELETION));
     }
 }

@@ -75,7 +75,9 @@ mod tests {
     use crate::presence::acceptance::Acceptance;
     use crate::presence::change_reason::ChangeReason;
     use crate::presence::connections::{KEEP_DELETION, LeasePolicy, Limits, Rules};
+    use crate::presence::disclosure::{Disclose, Disclosure, Hidden};
     use crate::presence::event::{EndReason, Event, EventKind};
+    use crate::presence::status::Status;
     use crate::push::registration::Registration;
     use crate::sid::Sid;
 
@@ -185,6 +187,64 @@ mod tests {
         }
         assert!(state.presence.live_until() <= later(400));
         assert!(state.presence.connections.len() <= 22);
+    }
+
+    /// A wish is written with its connect, and not again with a repetition of it.
+    #[test]
+    fn a_wish_counts_when_its_connection_begins() {
+        let status = |text| Some(Status::set_to(text).unwrap());
+        let wished = |before: &UserState, event: Event, acceptance, wish: &Disclose, now| {
+            let mut news = News::new(RULES);
+            news.add_with(&event, acceptance, wish.clone(), now);
+            JoinWrites::of(before, &news, Sid::from_bits(7), now)
+        };
+        let shy = Disclose { status: status("here"), invisible: Some(true) };
+        let writes = wished(&UserState::default(), connect("c-1", NOW), ON, &shy, NOW);
+        assert!(writes.creates_user);
+        let first = writes.state.unwrap();
+        assert_eq!((first.revision, first.revision_for_others()), (NOW.as_millis() as u64, first.revision));
+        let created_by = (first.created_by.clone(), first.webhook_enabled);
+        assert_eq!(created_by, (Some(ChangeReason::Profile), true), "it does not tell that somebody came");
+        let hidden = Hidden {
+            online_generation: Generation::default(),
+            last_active: None,
+            status: None,
+            revision: first.revision,
+            as_of: first.as_of,
+        };
+        let expected = Disclosure { status: status("here").unwrap(), invisible: true, hidden: Some(hidden) };
+        assert_eq!(first.disclosure, expected);
+
+        // The user sets something else. What comes again says nothing, also after the connection's end.
+        let mut since = first.clone();
+        assert!(since.disclose(&Disclose { status: status("away"), invisible: Some(false) }, later(1)));
+        assert_eq!(wished(&since, connect("c-1", NOW), ON, &shy, later(2)), JoinWrites::NONE);
+        let ended = write(&since, disconnect("c-1", later(3)), ON, later(3)).state.unwrap();
+        assert_eq!(wished(&ended, connect("c-1", NOW), ON, &shy, later(4)), JoinWrites::NONE);
+        // It counts as well if a renewal of the connection came before its connect.
+        let mut renewed = News::new(RULES);
+        let renew = Event { kind: EventKind::Renew { lease: None }, ..connect("c-2", later(2)) };
+        renewed.add(&renew, ON, later(2));
+        let renewed = JoinWrites::of(&since, &renewed, Sid::from_bits(7), later(2)).state.unwrap();
+        let begun = wished(&renewed, connect("c-2", later(1)), ON, &shy, later(2)).state.unwrap();
+        assert!(begun.disclosure.invisible);
+        assert_eq!(wished(&begun, connect("c-2", later(1)), ON, &Disclose::default(), later(2)), JoinWrites::NONE);
+
+        // The next connection's counts, also before its end is known, and while reachability is off.
+        let next = wished(&ended, connect("c-2", later(5)), ON, &shy, later(5)).state.unwrap();
+        assert_eq!((next.disclosure.invisible, &next.disclosure.status), (true, &expected.status));
+        let late = write(&ended, disconnect("c-3", later(6)), ON, later(6)).state.unwrap();
+        assert!(wished(&late, connect("c-3", later(5)), ON, &shy, later(6)).state.unwrap().disclosure.invisible);
+        assert!(
+            wished(&ended, connect("c-4", later(6)), Acceptance::Off, &shy, later(6))
+                .state
+                .unwrap()
+                .disclosure
+                .invisible
+        );
+        // One of before a deletion does not.
+        let deleted = DeletionWrites::of(&ended, later(7)).state;
+        assert_eq!(wished(&deleted, connect("c-5", later(7)), ON, &shy, later(8)), JoinWrites::NONE);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use reachability_domain::channel::Channel;
 use reachability_domain::channel::data::custom;
 use reachability_domain::channel::key::{ChannelId, ChannelKey, ChannelType, Cid};
 use reachability_domain::channel::ports::Channels;
+use reachability_domain::channel::public_channel::PublicChannel;
 use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::query::InvalidQuery;
@@ -18,7 +19,7 @@ use reachability_domain::query::cursor::{InvalidCursor, Position};
 use reachability_domain::query::fields::Kind;
 use reachability_domain::query::sort::Sort;
 use reachability_domain::sid::ServiceSid;
-use reachability_domain::time::{Clock, Timestamp, rfc3339};
+use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -236,15 +237,7 @@ fn show<'a>(request: &ApiRequest, channel: &'a Channel) -> ChannelResource<'a> {
     let url = url(request, channel);
     ChannelResource {
         service_sid: channel.key.service,
-        kind: &channel.key.cid.kind,
-        id: &channel.key.cid.id,
-        cid: channel.key.cid.to_string(),
-        member_count: channel.member_count,
-        custom: &channel.custom,
-        created_by: channel.created_by.as_ref(),
-        created_at: channel.created_at,
-        updated_at: channel.updated_at,
-        last_message_at: channel.last_message_at,
+        channel: PublicChannel::of(channel, None),
         links: ChannelLinks { members: format!("{url}/Members") },
         url,
     }
@@ -253,19 +246,8 @@ fn show<'a>(request: &ApiRequest, channel: &'a Channel) -> ChannelResource<'a> {
 #[derive(Serialize)]
 struct ChannelResource<'a> {
     service_sid: ServiceSid,
-    #[serde(rename = "type")]
-    kind: &'a ChannelType,
-    id: &'a ChannelId,
-    cid: String,
-    member_count: usize,
-    custom: &'a Map<String, Value>,
-    created_by: Option<&'a Identity>,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339")]
-    updated_at: Timestamp,
-    #[serde(with = "rfc3339::option")]
-    last_message_at: Option<Timestamp>,
+    #[serde(flatten)]
+    channel: PublicChannel<'a>,
     url: String,
     links: ChannelLinks,
 }

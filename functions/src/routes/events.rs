@@ -56,7 +56,7 @@ async fn take(
         let mut refused = Vec::new();
         for (index, json) in split(body, MAX_EVENTS, "events")?.into_iter().enumerate() {
             match check(json, sid, now) {
-                Ok(event) => messages.push(PresenceMessage::Event(Accepted { event, acceptance: Some(acceptance) })),
+                Ok(event) => messages.push(PresenceMessage::Event(Accepted::new(event, Some(acceptance)))),
                 Err(reason) => refused.push(RefusedEvent { index, reason }),
             }
         }

@@ -219,6 +219,8 @@ pub struct FoundChannels {
     pub cursor: Option<String>,
     /// The index that answered; `None` if all channels of the service were looked at.
     pub index: Option<&'static str>,
+    /// How many channels were looked at.
+    pub looked_at: usize,
 }
 
 /// Finds channels of a service: for a client, among those of which its user is a member.
@@ -248,11 +250,16 @@ pub async fn query_channels(
         Plan::Keys(cids) => {
             let rows = source.with_keys(cids).await?.into_iter();
             let seen = rows.filter(|row| own.is_none_or(|own| row.named.contains(own)));
-            (select(seen.collect(), query), plan.index(query))
+            (select(seen.collect(), cids.len(), query).await, plan.index(query))
         }
         _ => (scan(&source, query).await?, index),
     };
-    Ok(FoundChannels { channels: found.rows.into_iter().map(|row| row.channel).collect(), cursor: found.cursor, index })
+    Ok(FoundChannels {
+        channels: found.rows.into_iter().map(|row| row.channel).collect(),
+        cursor: found.cursor,
+        index,
+        looked_at: found.looked_at,
+    })
 }
 
 /// The channels of a service, or those of a member.

@@ -1,12 +1,14 @@
 //! The presence of users: finding, reading and setting it.
 
+use std::sync::Arc;
+
 use reachability_domain::directory::ports::Users;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::appearance::Viewer;
-use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::presence::opening::Opening;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::search::{UserRow, UserSearch};
 use reachability_domain::presence::snapshot::UserSnapshot;
@@ -33,6 +35,8 @@ pub struct FoundUsers {
     pub cursor: Option<String>,
     /// The index that answered; `None` if all users of the service were looked at.
     pub index: Option<&'static str>,
+    /// How many users were looked at.
+    pub looked_at: usize,
 }
 
 /// Finds users of a service. Filters and sorts see what others see, unless the asker is the owner and asks for invisible
@@ -58,7 +62,8 @@ pub async fn query_users(
             // What is not an identity names nobody.
             let identities: Vec<Identity> = ids.iter().filter_map(|id| id.parse().ok()).collect();
             let snapshots = search.users_by_identity(service, &identities).await?;
-            select(snapshots.into_iter().map(|snapshot| UserRow::of(snapshot, now, viewer)).collect(), query)
+            let rows = snapshots.into_iter().map(|snapshot| UserRow::of(snapshot, now, viewer)).collect();
+            select(rows, ids.len(), query).await
         }
         plan => {
             let only_online = *plan == Plan::Online;
@@ -69,7 +74,12 @@ pub async fn query_users(
         let viewer = asker.viewer_of(&snapshot.user.identity);
         (UserView::of(&snapshot, now, viewer), viewer)
     };
-    Ok(FoundUsers { users: found.rows.into_iter().map(show).collect(), cursor: found.cursor, index: plan.index(query) })
+    Ok(FoundUsers {
+        users: found.rows.into_iter().map(show).collect(),
+        cursor: found.cursor,
+        index: plan.index(query),
+        looked_at: found.looked_at,
+    })
 }
 
 /// The users of a service, or those who are online.
@@ -106,8 +116,8 @@ pub struct UserPresence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShownConnection {
     /// What the client says that it runs on; `null` if that is not known.
-    pub device: Option<String>,
-    /// Since when it is live; `null` if that is not known.
+    pub device: Option<Arc<str>>,
+    /// Since when it is there, by the clock of who reported it; `null` if that is not known.
     #[serde(with = "reachability_domain::time::rfc3339::option")]
     pub since: Option<Timestamp>,
     /// Until when it counts as live without a renewal; `null` for a socket of this server, which needs none.
@@ -131,11 +141,17 @@ impl UserPresence {
         if self.state.disclosure.hidden.is_some() && viewer == Viewer::Other {
             return Vec::new();
         }
-        let connections = self.state.presence.connections.values();
-        let mut ends: Vec<Timestamp> = connections.map(Connection::live_until).filter(|end| now < *end).collect();
-        ends.sort_unstable();
-        let until = |end| Some(end).filter(|end| *end < Timestamp::MAX);
-        ends.into_iter().map(|end| ShownConnection { device: None, since: None, until: until(end) }).collect()
+        let presence = &self.state.presence;
+        let live =
+            presence.connections.iter().map(|(key, connection)| (connection.live_until(), presence.openings.get(key)));
+        let mut live: Vec<(Timestamp, Option<&Opening>)> = live.filter(|(end, _)| now < *end).collect();
+        live.sort_unstable();
+        let shown = |(end, opening): (Timestamp, Option<&Opening>)| ShownConnection {
+            device: opening.and_then(|opening| opening.device.clone()),
+            since: opening.map(|opening| opening.at),
+            until: Some(end).filter(|end| *end < Timestamp::MAX),
+        };
+        live.into_iter().map(shown).collect()
     }
 }
 
@@ -167,6 +183,7 @@ pub async fn set_presence(
     now: Timestamp,
 ) -> Result<Option<UserPresence>, StoreError> {
     let Some(user) = users.user(service.sid, user).await? else { return Ok(None) };
+    // It may have been deleted since.
     let state = states.disclose(&user, wish, now).await?;
-    Ok(Some(UserPresence::of(service, user, state)))
+    Ok(state.map(|state| UserPresence::of(service, user, state)))
 }

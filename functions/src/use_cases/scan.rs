@@ -7,6 +7,7 @@ use reachability_domain::query::cursor::{InvalidCursor, Position};
 use reachability_domain::query::fields::Fields;
 use reachability_domain::query::page::{Found, Selection};
 use reachability_domain::store::StoreError;
+use tokio::task::yield_now;
 
 /// How many rows a query may look at. In the order of their keys it can go on from there; in any other order, all rows must
 /// be within it.
@@ -14,6 +15,9 @@ pub const MAX_SCANNED: usize = 10_000;
 
 /// How many rows are read at once.
 const AT_ONCE: usize = 1_000;
+
+/// With about how many values rows are compared before others go on.
+const COMPARED_AT_ONCE: usize = 5_000;
 
 /// Why a query is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +59,7 @@ pub(super) async fn scan<S: Source>(source: &S, query: &Query) -> Result<Found<S
         read += rows.len();
         let is_end = rows.len() < asked;
         last = rows.last().map(|row| query.sort.position(row)).or(last);
-        rows.into_iter().for_each(|row| selection.offer(row));
+        offer(&mut selection, rows, query).await;
         if is_end || (in_order && selection.is_full()) {
             return Ok(selection.page());
         }
@@ -67,9 +71,22 @@ pub(super) async fn scan<S: Source>(source: &S, query: &Query) -> Result<Found<S
     }
 }
 
-/// Answers a query from these rows.
-pub(super) fn select<R: Fields>(rows: Vec<R>, query: &Query) -> Found<R> {
+/// Answers a query from these rows, which were found under so many keys.
+pub(super) async fn select<R: Fields>(rows: Vec<R>, keys: usize, query: &Query) -> Found<R> {
     let mut selection = Selection::of(query);
-    rows.into_iter().for_each(|row| selection.offer(row));
-    selection.page()
+    offer(&mut selection, rows, query).await;
+    let found = selection.page();
+    // What is not there was looked for as well.
+    Found { looked_at: found.looked_at.max(keys), ..found }
+}
+
+/// Offers rows, and lets others go on now and then: to compare many takes long.
+async fn offer<R: Fields>(selection: &mut Selection<'_, R>, rows: Vec<R>, query: &Query) {
+    let at_once = (COMPARED_AT_ONCE / query.filter.weight()).max(1);
+    for (number, row) in rows.into_iter().enumerate() {
+        if number % at_once == at_once - 1 {
+            yield_now().await;
+        }
+        selection.offer(row);
+    }
 }

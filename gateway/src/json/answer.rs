@@ -2,46 +2,39 @@
 
 use std::time::Duration;
 
-use reachability_domain::channel::Channel;
-use reachability_domain::channel::key::{ChannelId, ChannelType, Cid};
-use reachability_domain::identity::Identity;
+use reachability_domain::channel::key::Cid;
+use reachability_domain::channel::public_channel::PublicChannel;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::query::cursor::InvalidCursor;
-use reachability_domain::time::{Timestamp, rfc3339};
-use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
 
-/// The answer to a [`Command`](super::Command). All users are as the client's user sees them.
+/// The answer to a [`Command`](super::Command), after its [`parts`](super::parts). All users are as the client's user sees them.
 #[derive(Debug, Clone)]
 pub enum Answer<'a> {
     /// The user, as it sees itself.
     User(PublicUser<'a>),
-    /// Users.
+    /// Users, who were told in parts, in the order of the query.
     Users {
-        /// The users, in the order of the query.
-        users: Vec<PublicUser<'a>>,
+        /// How many they are.
+        count: usize,
         /// The cursor of those after them; `None` if there are none.
         cursor: Option<String>,
         /// The index that found them; `None`: all users were looked at.
         index: Option<&'static str>,
     },
-    /// Channels.
+    /// Channels. Their members were told in parts as users, each once: all of them if they are watched.
     Channels {
-        /// The channels, in the order of the query, with their members.
+        /// The channels, in the order of the query, each with its members if they are at most
+        /// [`MEMBERS_IN_CHANNEL`](super::settings::MEMBERS_IN_CHANNEL).
         channels: Vec<PublicChannel<'a>>,
-        /// The members, each once: all of them if they are watched.
-        users: Vec<PublicUser<'a>>,
         /// The cursor of those after them; `None` if there are none.
         cursor: Option<String>,
         /// The index that found them; `None`: all channels of the user were looked at.
         index: Option<&'static str>,
     },
-    /// A channel.
+    /// A channel. Its members were told in parts as users: all of them if they are watched.
     Channel {
-        /// The channel, with its members.
+        /// The channel.
         channel: PublicChannel<'a>,
-        /// The members: all of them if they are watched.
-        users: Vec<PublicUser<'a>>,
         /// Whether it was not there before.
         created: bool,
     },
@@ -49,62 +42,12 @@ pub enum Answer<'a> {
     Members(PublicChannel<'a>),
     /// The watch is there no more.
     Unwatched,
-    /// The watches are there again.
+    /// The watches are there again. The members of each channel were told in parts, and the users that the client does not know
+    /// as they are now, each once.
     Restored {
-        /// The users that the client does not know as they are now, each once.
-        users: Vec<PublicUser<'a>>,
-        /// The members of each channel.
-        channels: Vec<(&'a Cid, &'a [Identity])>,
         /// The channels that are not there any more, or not for this user.
         gone: Vec<&'a Cid>,
     },
-}
-
-/// A channel, as its members see it.
-#[derive(Debug, Clone, Copy)]
-pub struct PublicChannel<'a> {
-    /// The channel.
-    pub channel: &'a Channel,
-    /// Its members; `None` where they are not told.
-    pub members: Option<&'a [Identity]>,
-}
-
-impl Serialize for PublicChannel<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Written<'a> {
-            r#type: &'a ChannelType,
-            id: &'a ChannelId,
-            cid: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            members: Option<&'a [Identity]>,
-            member_count: usize,
-            custom: &'a Map<String, Value>,
-            created_by: Option<&'a Identity>,
-            #[serde(with = "rfc3339")]
-            created_at: Timestamp,
-            #[serde(with = "rfc3339")]
-            updated_at: Timestamp,
-            #[serde(with = "rfc3339::option")]
-            last_message_at: Option<Timestamp>,
-        }
-
-        let Channel { key, custom, created_by, created_at, updated_at, last_message_at, member_count, .. } =
-            self.channel;
-        let written = Written {
-            r#type: &key.cid.kind,
-            id: &key.cid.id,
-            cid: key.cid.to_string(),
-            members: self.members,
-            member_count: *member_count,
-            custom,
-            created_by: created_by.as_ref(),
-            created_at: *created_at,
-            updated_at: *updated_at,
-            last_message_at: *last_message_at,
-        };
-        written.serialize(serializer)
-    }
 }
 
 /// Why a client's request failed.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reachability_domain::channel::key::Cid;
+use reachability_domain::channel::public_channel::PublicChannel;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::time::{Timestamp, rfc3339};
 use serde::{Serialize, Serializer};
 
+use crate::json::answer::Answer;
 use crate::json::error::Failure;
 use crate::json::input::{Connected, RequestNumber};
 use crate::json::kinds::ServerKind;
@@ -39,7 +42,7 @@ fn answer(kind: ServerKind, id: Option<RequestNumber>, body: &impl Serialize) ->
 
 /// What a message has that has nothing but its type, and its number.
 #[derive(Serialize)]
-pub(crate) struct Nothing {}
+struct Nothing {}
 
 /// Seconds, as a client reads them: a whole number if they are whole.
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -116,7 +119,53 @@ pub(crate) fn renewed(request: RequestNumber, expires_at: Timestamp) -> Bytes {
     ok(request, &Expiry { expires_at })
 }
 
+#[derive(Serialize)]
+struct OfUser<'a> {
+    user: PublicUser<'a>,
+}
+
+#[derive(Serialize)]
+struct OfUsers {
+    count: usize,
+    cursor: Option<String>,
+    index: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct OfChannels<'a> {
+    channels: Vec<PublicChannel<'a>>,
+    cursor: Option<String>,
+    index: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct OfChannel<'a> {
+    channel: PublicChannel<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct OfRestore {
+    gone: Vec<String>,
+}
+
 /// The answer to a request, after its parts.
-pub(crate) fn ok(request: RequestNumber, body: &impl Serialize) -> Bytes {
+pub(crate) fn answered(request: RequestNumber, answer: Answer<'_>) -> Bytes {
+    match answer {
+        Answer::User(user) => ok(request, &OfUser { user }),
+        Answer::Users { count, cursor, index } => ok(request, &OfUsers { count, cursor, index }),
+        Answer::Channels { channels, cursor, index } => ok(request, &OfChannels { channels, cursor, index }),
+        Answer::Channel { channel, created } => ok(request, &OfChannel { channel, created: Some(created) }),
+        Answer::Members(channel) => {
+            let channel = PublicChannel { members: None, ..channel };
+            ok(request, &OfChannel { channel, created: None })
+        }
+        Answer::Unwatched => ok(request, &Nothing {}),
+        Answer::Restored { gone } => ok(request, &OfRestore { gone: gone.into_iter().map(Cid::to_string).collect() }),
+    }
+}
+
+fn ok(request: RequestNumber, body: &impl Serialize) -> Bytes {
     answer(ServerKind::Ok, Some(request), body)
 }

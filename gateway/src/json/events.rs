@@ -27,16 +27,17 @@ pub fn user_updated(user: &PublicUser<'_>, at: Timestamp) -> Bytes {
     event(ServerKind::UserUpdated, &Changed { user, at })
 }
 
-/// A user was deleted.
-pub fn user_deleted(id: &Identity, at: Timestamp) -> Bytes {
+/// A user was deleted: all of a lower revision was said of it before.
+pub fn user_deleted(id: &Identity, revision: u64, at: Timestamp) -> Bytes {
     #[derive(Serialize)]
     struct Deleted<'a> {
         id: &'a Identity,
+        revision: u64,
         #[serde(with = "rfc3339")]
         at: Timestamp,
     }
 
-    event(ServerKind::UserDeleted, &Deleted { id, at })
+    event(ServerKind::UserDeleted, &Deleted { id, revision, at })
 }
 
 /// A channel has a new member, who is watched from now on.

@@ -33,8 +33,10 @@ pub enum Input<'a> {
     Done {
         /// The request.
         request: RequestNumber,
-        /// The answer to it.
+        /// The answer to it. The shell has sent its [`parts`](super::parts) already.
         result: Result<Answer<'a>, CommandError>,
+        /// How many users, channels and members were looked at for it.
+        looked_at: usize,
     },
     /// The time of [`Session::due_at`](super::Session::due_at) has come. Messages that arrived before are given first.
     Tick,

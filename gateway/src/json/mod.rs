@@ -4,6 +4,7 @@
 //! * [`input`], [`action`]: what a shell tells a session, and what a session tells its shell to do
 //! * [`command`], [`answer`]: what clients ask for, and what came of it
 //! * [`session`]: the steps
+//! * [`parts`]: what is told before an answer
 //! * [`events`]: what all who watch a user or a channel are sent
 //! * [`kinds`], [`error`], [`close`]: the types of messages, the words of errors, and why a socket is closed
 //!
@@ -20,13 +21,13 @@ mod fields;
 pub mod input;
 pub mod kinds;
 mod open;
-mod parts;
+pub mod parts;
 mod read;
 pub mod session;
 pub mod settings;
 
 pub use action::Action;
-pub use answer::{Answer, CommandError, PublicChannel};
+pub use answer::{Answer, CommandError};
 pub use close::Closing;
 pub use command::{ChannelData, Command, RestoredWatch, Watched};
 pub use error::Word;

@@ -13,9 +13,8 @@ use crate::json::error::Failure;
 use crate::json::fields::Fields;
 use crate::json::input::RequestNumber;
 use crate::json::kinds::ClientKind;
-use crate::json::parts;
 use crate::json::read;
-use crate::json::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};
+use crate::json::settings::{LOOKED_AT_PER_REQUEST, MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};
 use crate::session::Refusal;
 use crate::session::allowance::Allowance;
 use crate::session::life::Life;
@@ -71,7 +70,9 @@ impl Open {
         }
         let is_full =
             if kind == ClientKind::Token { self.renewal.is_some() } else { self.requests.len() >= MAX_REQUESTS };
-        if is_full || !self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now) {
+        // A client that asked for too much can still go on with another token, and stop a watch.
+        let is_free = matches!(kind, ClientKind::Token | ClientKind::Unwatch);
+        if is_full || !(is_free || self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now)) {
             return Err(Failure::too_many_requests(self.allowance.wait(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND)));
         }
         match read::command(kind, request, fields, settings)? {
@@ -111,19 +112,22 @@ impl Open {
         &mut self,
         request: RequestNumber,
         result: Result<Answer<'_>, CommandError>,
+        looked_at: usize,
         now: Timestamp,
-    ) -> Vec<Bytes> {
-        let Some(at) = self.requests.iter().position(|under_way| *under_way == request) else { return vec![] };
+    ) -> Option<Bytes> {
+        let at = self.requests.iter().position(|under_way| *under_way == request)?;
         self.requests.swap_remove(at);
         if self.requests.is_empty() {
             // An idle session holds no memory for requests.
             self.requests = vec![];
         }
         self.life.make_room(now);
-        match result {
-            Ok(answer) => parts::answer(request, answer),
-            Err(error) => vec![encode::error(Some(request), &error.into())],
-        }
+        let more = u32::try_from(looked_at / LOOKED_AT_PER_REQUEST).unwrap_or(u32::MAX);
+        self.allowance.charge(more, REQUESTS_PER_SECOND, now);
+        Some(match result {
+            Ok(answer) => encode::answered(request, answer),
+            Err(error) => encode::error(Some(request), &error.into()),
+        })
     }
 
     /// Whether the token has expired, and none is coming in its place.

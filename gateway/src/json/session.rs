@@ -65,8 +65,8 @@ impl Session {
                 self.opened(settings, result, connect, said_goodbye, now)
             }
             (Input::Verified(result), Phase::Open(open)) => open.verified(result, now),
-            (Input::Done { request, result }, Phase::Open(open)) => {
-                open.done(request, result, now).into_iter().map(Action::Send).collect()
+            (Input::Done { request, result, looked_at }, Phase::Open(open)) => {
+                Vec::from_iter(open.done(request, result, looked_at, now).map(Action::Send))
             }
             (Input::Tick, _) => self.tick(settings, now),
             (Input::End(cause), _) => self.close(closing(cause)),

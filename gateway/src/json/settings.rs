@@ -17,6 +17,9 @@ pub const MAX_REQUESTS: usize = 4;
 pub const REQUESTS_AT_ONCE: u32 = 1_000;
 /// How many requests a second a session may make in the long run. Those over it are refused.
 pub const REQUESTS_PER_SECOND: u32 = 50;
+/// For how many users, channels and members that are looked at a request counts as one more. That is known when it is answered, so
+/// those under way may use up more than there is.
+pub const LOOKED_AT_PER_REQUEST: usize = 100;
 /// How many messages a client may send at once, after a while without any. WebSocket's own pings, pongs and parts of messages
 /// count as well.
 pub const MESSAGES_AT_ONCE: u32 = 2_000;
@@ -42,7 +45,8 @@ pub const MAX_WATCHES: u64 = 1_000;
 pub const USERS_IN_PART: usize = 200;
 /// The most members in one part of an answer.
 pub const MEMBERS_IN_PART: usize = 1_000;
-/// The most members that a channel in an answer has itself. Longer lists come in parts.
+/// The most members that a channel in an answer has itself. Longer lists come in parts, or are cut off in answers to
+/// `query_channels` without `presence`.
 pub const MEMBERS_IN_CHANNEL: usize = 100;
 /// A part of an answer ends when it is so long, in bytes, however few users or members it has.
 pub const PART_SIZE: usize = 32 * 1024;

@@ -29,6 +29,12 @@ impl Allowance {
         is_allowed
     }
 
+    /// Uses up so many more, though they be more than are allowed: then it takes longer until one is.
+    pub(crate) fn charge(&mut self, count: u32, per_second: u32, now: Timestamp) {
+        self.used = self.used.saturating_sub(now.since(self.at)) + Duration::from_secs(1) / per_second * count;
+        self.at = now;
+    }
+
     /// How long it takes until one more is allowed; zero if it is now.
     pub(crate) fn wait(&self, at_once: u32, per_second: u32) -> Duration {
         let one = Duration::from_secs(1) / per_second;
@@ -48,6 +54,18 @@ mod tests {
         assert_eq!(allowance.wait(2, 20), Duration::from_millis(50));
         assert!(!allowance.take(2, 20, Timestamp::from_millis(49)));
         assert_eq!(allowance.wait(2, 20), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn what_costs_more_is_paid_for_later() {
+        let at = Timestamp::from_millis;
+        let mut allowance = Allowance::new(at(0));
+        allowance.charge(30, 20, at(0));
+        assert!(!allowance.take(10, 20, at(1_000)));
+        assert_eq!(allowance.wait(10, 20), Duration::from_millis(50));
+        assert!(allowance.take(10, 20, at(1_050)));
+        allowance.charge(u32::MAX, 20, at(1_050));
+        assert!(!allowance.take(10, 20, at(1_000_000)));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Action {
         token: Secret,
         /// The continuation token of an earlier socket of the same client.
         continuation_token: Option<String>,
+        /// What the client runs on.
+        device: Option<String>,
     },
     /// Verify the token. Then give [`Input::Verified`](super::Input::Verified).
     Verify {

@@ -73,8 +73,21 @@ pub struct Header<'a> {
     pub token: Option<Secret>,
     /// In `init`: what the client was given on an earlier socket.
     pub continuation_token: Option<String>,
+    /// In `init`: what the client tells of itself.
+    metadata: Option<Value>,
     /// The request, in `message`.
     pub http_request: Option<HttpRequest>,
+}
+
+impl Header<'_> {
+    /// In `init`: what the client runs on, as `Chrome on Windows`; `None` if it does not say.
+    pub fn device(&self) -> Option<String> {
+        let word = |name| self.metadata.as_ref()?.get(name)?.as_str().filter(|word| !["", "unknown"].contains(word));
+        match (word("env"), word("os")) {
+            (Some(env), Some(os)) => Some(format!("{env} on {os}")),
+            (one, other) => one.or(other).map(str::to_owned),
+        }
+    }
 }
 
 /// A request in the header of a `message`. The host is skipped: it is a label, and requests are routed by path.
@@ -161,6 +174,7 @@ mod tests {
         assert_eq!((packet.header.method.as_ref(), packet.payload), ("init", &b""[..]));
         assert_eq!(packet.header.id, "TM4b2f2a0e-6d7e-4f0b-9b6e-0c1d2e3f4a5b");
         assert!(packet.header.token.is_some() && packet.header.continuation_token.is_none());
+        assert_eq!(packet.header.device().as_deref(), Some("Node.js on Linux"));
 
         let read = |name| {
             let frame = seed(name);

@@ -193,12 +193,13 @@ impl Session {
 
     fn init(&mut self, packet: Packet<'_>, now: Timestamp) -> Vec<Action> {
         let header = packet.header;
+        let device = header.device();
         let Some(token) = header.token else {
             self.phase = Phase::Refused { since: now };
             return vec![reply(&header.id, &Status::unauthorized(TokenError::Malformed))];
         };
         self.phase = Phase::Opening { init: header.id.into_owned(), since: now, said_goodbye: false };
-        vec![Action::Open { token, continuation_token: header.continuation_token }]
+        vec![Action::Open { token, continuation_token: header.continuation_token, device }]
     }
 
     fn opened(

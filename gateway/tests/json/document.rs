@@ -255,7 +255,7 @@ fn the_document_has_the_limits() {
         format!("| `restore` | {MAX_RESTORE} bytes |"),
         format!("parts of messages | {MESSAGES_AT_ONCE} at once, then {MESSAGES_PER_SECOND} a second |"),
         format!(
-            "| requests of a socket, without `ping` | {REQUESTS_AT_ONCE} at once, then {REQUESTS_PER_SECOND} a second |"
+            "| requests of a socket, without `ping`, `token` and `unwatch` | {REQUESTS_AT_ONCE} at once, then {REQUESTS_PER_SECOND} a second. One more for each {LOOKED_AT_PER_REQUEST} users, channels and members"
         ),
         format!("| requests of a socket under way | {MAX_REQUESTS}, and one new token |"),
         format!("| watches of a socket | {MAX_WATCHES} |"),
@@ -278,6 +278,7 @@ fn the_document_has_the_limits() {
         format!("at most {USERS_IN_PART} users or {MEMBERS_IN_PART}"),
         format!("when it is longer than {PART_SIZE} bytes"),
         format!("If they are more than {MEMBERS_IN_CHANNEL}, they come in parts"),
+        format!("without `presence`, only the first {MEMBERS_IN_CHANNEL} are told"),
         format!("`connect` within {} s is closed", timing.init_within.as_secs()),
         format!("the session waits up to {} s for that", UPDATE_WITHIN.as_secs()),
     ] {

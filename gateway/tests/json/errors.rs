@@ -5,8 +5,10 @@ use std::time::Duration;
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::query::cursor::InvalidCursor;
 use reachability_domain::sid::Sid;
-use reachability_gateway::json::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
-use reachability_gateway::json::{Action, Closing, Command, CommandError, Input, Refusal, RequestNumber};
+use reachability_gateway::json::settings::{
+    LOOKED_AT_PER_REQUEST, MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
+};
+use reachability_gateway::json::{Action, Answer, Closing, Command, CommandError, Input, Refusal, RequestNumber};
 use serde_json::{Value, json};
 
 use crate::support::{MINUTE, SECOND, Socket, close, command, connect, only, sent, user};
@@ -149,6 +151,35 @@ fn unwatch(watch: u64) -> Command {
 }
 
 #[test]
+fn a_query_costs_what_it_looks_at() {
+    let mut socket = Socket::open();
+    let query = |id: u64| json!({"type": "query_users", "id": id});
+    // What fails costs the same.
+    let results = [|| Ok(Answer::Users { count: 0, cursor: None, index: None }), || Err(CommandError::QueryTooBroad)];
+    let mut asked = 0;
+    while asked < 9 {
+        command(&socket.send(&query(asked + 2)));
+        socket.done_after(10_000, asked + 2, results[asked as usize % 2]());
+        asked += 1;
+    }
+    // Nine of them count as 909.
+    for id in 100..191 {
+        command(&socket.send(&query(id)));
+        socket.done_after(LOOKED_AT_PER_REQUEST - 1, id, Err(CommandError::NotFound));
+    }
+    assert_eq!(socket.refused(&query(200))["code"], "too_many_requests");
+    // The last that is allowed may use up more than there is.
+    socket.wait(SECOND / REQUESTS_PER_SECOND);
+    command(&socket.send(&query(201)));
+    socket.done_after(10_000, 201, Err(CommandError::QueryTooBroad));
+    assert_eq!(socket.refused(&query(202))["retry_after"], 3);
+    socket.wait(2 * SECOND);
+    socket.refused(&query(203));
+    socket.wait(SECOND);
+    command(&socket.send(&query(204)));
+}
+
+#[test]
 fn too_many_requests_are_refused_for_a_while() {
     let mut socket = Socket::open();
     for id in 2..2 + u64::from(REQUESTS_AT_ONCE) {
@@ -157,8 +188,12 @@ fn too_many_requests_are_refused_for_a_while() {
     }
     let error = socket.refused(&json!({"type": "set_user", "id": 5_000}));
     assert_eq!((&error["code"], &error["retry_after"]), (&json!("too_many_requests"), &json!(1)));
-    assert_eq!(socket.refused(&json!({"type": "token", "id": 5_001, "token": "x"}))["code"], "too_many_requests");
-    assert_eq!(only(&socket.send(&json!({"type": "ping", "id": 5_002})))["type"], "pong");
+    // What keeps the socket alive, or relieves the server, is not.
+    assert_eq!(only(&socket.send(&json!({"type": "ping", "id": 5_001})))["type"], "pong");
+    command(&socket.send(&json!({"type": "unwatch", "id": 5_002, "watch": 2})));
+    socket.done(5_002, Ok(Answer::Unwatched));
+    let renewal = socket.send(&json!({"type": "token", "id": 5_003, "token": "x"}));
+    assert!(matches!(renewal[..], [Action::Verify { .. }]), "{renewal:?}");
     socket.wait(SECOND);
     for id in 6_000..6_000 + u64::from(REQUESTS_PER_SECOND) {
         command(&socket.send(&json!({"type": "set_user", "id": id})));

@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 
 use reachability_domain::channel::Channel;
 use reachability_domain::channel::key::{ChannelKey, Cid};
+use reachability_domain::channel::public_channel::PublicChannel;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::public_user::PublicUser;
 use reachability_domain::presence::status::Status;
 use reachability_domain::sid::{ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
-use reachability_gateway::json::PublicChannel;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -120,7 +120,7 @@ fn channel(
         member_count: members.len(),
         version: 1,
     };
-    PublicChannel { channel: kept(channel), members: Some(kept(ids(members))) }
+    PublicChannel::of(kept(channel), Some(kept(ids(members))))
 }
 
 pub(crate) fn general() -> PublicChannel<'static> {

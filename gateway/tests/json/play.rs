@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::identity::ConnectionId;
 use reachability_domain::presence::disclosure::Disclose;
@@ -15,8 +16,8 @@ use reachability_domain::query::sort::Sort;
 use reachability_domain::secret::Secret;
 use reachability_gateway::json::events::*;
 use reachability_gateway::json::{
-    Action, Answer, ChannelData, Closing, Command, CommandError, Connected, Input, Refusal, RequestNumber,
-    RestoredWatch, Session, Watched,
+    Action, Answer, ChannelData, Closing, Command, Connected, Input, Refusal, RequestNumber, RestoredWatch, Session,
+    Watched, parts,
 };
 use serde_json::{Value, json};
 
@@ -68,7 +69,8 @@ fn read_block(section: &'static str, lines: impl Iterator<Item = &'static str>, 
 /// What a shell is told to do, and what comes of it.
 struct Script {
     opens: VecDeque<(Action, Result<Connected<'static>, Refusal>)>,
-    commands: VecDeque<(u64, Command, Result<Answer<'static>, CommandError>)>,
+    /// With the parts that the shell sends, and the answer.
+    commands: VecDeque<(u64, Command, Vec<Bytes>, Answer<'static>)>,
 }
 
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.e30.abc";
@@ -112,8 +114,11 @@ fn script() -> Script {
         limit,
         after: None,
     };
-    let users = |users: Vec<PublicUser<'static>>, cursor: Option<&str>, index| {
-        Ok(Answer::Users { users, cursor: cursor.map(str::to_owned), index: Some(index) })
+    let users = |number, users: &[PublicUser<'_>]| parts::users(RequestNumber(number), users);
+    let found = |count, cursor: Option<&str>, index| Answer::Users {
+        count,
+        cursor: cursor.map(str::to_owned),
+        index: Some(index),
     };
     let invisible_jane = || jane("", true, "10:00:00", 1_127_627_633_417);
     let lunch_name = || cid("messaging:lunch");
@@ -132,13 +137,15 @@ fn script() -> Script {
                 query: query(Kind::Users, json!({"id": {"$in": ["john", "jack"]}}), Value::Null, 30),
                 presence: true,
             },
-            users(vec![jack(), john()], None, "id"),
+            users(2, &[jack(), john()]),
+            found(2, None, "id"),
         ),
-        (3, unwatch(2), Ok(Answer::Unwatched)),
+        (3, unwatch(2), vec![], Answer::Unwatched),
         (
             5,
             Command::SetUser(Disclose { status: Some(None), invisible: Some(true) }),
-            Ok(Answer::User(invisible_jane())),
+            vec![],
+            Answer::User(invisible_jane()),
         ),
         (
             6,
@@ -146,7 +153,8 @@ fn script() -> Script {
                 query: query(Kind::Users, json!({"online": true, "color": "green"}), json!([{"last_active": -1}]), 1),
                 presence: false,
             },
-            users(vec![john_eating()], Some("WyJqb2huIl0"), "online"),
+            users(6, &[john_eating()]),
+            found(1, Some("WyJqb2huIl0"), "online"),
         ),
         (
             7,
@@ -154,44 +162,40 @@ fn script() -> Script {
                 query: query(Kind::Channels, json!({"color": "green"}), Value::Null, 10),
                 presence: true,
             },
-            Ok(Answer::Channels {
-                channels: vec![general()],
-                users: vec![invisible_jane(), joe()],
-                cursor: None,
-                index: Some("members"),
-            }),
+            users(7, &[invisible_jane(), joe()]),
+            Answer::Channels { channels: vec![general()], cursor: None, index: Some("members") },
         ),
         (
             8,
             Command::WatchChannel { channel: lunch_name(), data: Some(data), presence: false },
-            Ok(Answer::Channel {
-                channel: lunch(&["jack", "jane"], "10:02:00"),
-                users: vec![jack(), invisible_jane()],
-                created: true,
-            }),
+            users(8, &[jack(), invisible_jane()]),
+            Answer::Channel { channel: lunch(&["jack", "jane"], "10:02:00"), created: true },
         ),
         (
             9,
             Command::AddMembers { channel: lunch_name(), members: ids(&["john"]) },
-            Ok(Answer::Members(lunch(&["jack", "jane", "john"], "10:02:30"))),
+            vec![],
+            Answer::Members(lunch(&["jack", "jane", "john"], "10:02:30")),
         ),
         (
             10,
             Command::RemoveMembers { channel: lunch_name(), members: ids(&["jack"]) },
-            Ok(Answer::Members(lunch(&["jane", "john"], "10:03:00"))),
+            vec![],
+            Answer::Members(lunch(&["jane", "john"], "10:03:00")),
         ),
-        (11, unwatch(7), Ok(Answer::Unwatched)),
+        (11, unwatch(7), vec![], Answer::Unwatched),
         (
             13,
             Command::Restore {
                 watches: restored.map(|(watch, of)| RestoredWatch { watch: RequestNumber(watch), of }).into(),
                 known: known.collect::<HashMap<_, _>>(),
             },
-            Ok(Answer::Restored {
-                users: vec![john_gone()],
-                channels: vec![(&general().channel.key.cid, general().members.unwrap())],
-                gone: vec![kept(cid("messaging:old"))],
-            }),
+            [
+                parts::members(RequestNumber(13), &cid(&general().cid), general().members.unwrap()),
+                users(13, &[john_gone()]),
+            ]
+            .concat(),
+            Answer::Restored { gone: vec![kept(cid("messaging:old"))] },
         ),
     ];
     Script { opens: opens.into(), commands: commands.into() }
@@ -203,7 +207,7 @@ fn event(kind: &str) -> Vec<u8> {
     let bytes = match kind {
         "user.presence.changed" => presence_changed(&john_eating(), at("10:01:02.311")),
         "user.updated" => user_updated(&jack_the_lad, at("10:01:13")),
-        "user.deleted" => user_deleted(&id("jack"), at("10:05:00")),
+        "user.deleted" => user_deleted(&id("jack"), 1_127_627_927_776, at("10:05:00")),
         "member.added" => member_added(&cid("messaging:general"), &john_gone()),
         "member.removed" => member_removed(&cid("messaging:general"), &id("john")),
         "channel.deleted" => channel_deleted(&cid("messaging:general")),
@@ -244,9 +248,10 @@ impl Player {
                     self.socket.step(Input::Opened(result))
                 }
                 Action::Do { request, command } => {
-                    let (number, expected, result) = self.script.commands.pop_front().unwrap();
+                    let (number, expected, parts, answer) = self.script.commands.pop_front().unwrap();
                     assert_eq!((request.0, command), (number, expected));
-                    self.socket.done(number, result)
+                    self.sent.extend(parts.iter().map(|part| String::from_utf8(part.to_vec()).unwrap()));
+                    self.socket.done(number, Ok(answer))
                 }
                 Action::Verify { token } => {
                     assert_eq!(token, Secret::new(NEW_TOKEN));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use reachability_domain::directory::access_token::{Grant, TokenError};
-use reachability_domain::identity::{Identity, UserKey};
+use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::json::kinds::ServerKind;
 use reachability_gateway::json::settings::*;
@@ -14,7 +14,7 @@ use reachability_gateway::json::{
 use serde_json::Value;
 
 use crate::happening::{Happening, REQUESTS, mutated};
-use crate::people::{cid, general, jack, jane, joe, john};
+use crate::people::{cid, general, jane};
 use crate::properties::corpus;
 use crate::support::{SECOND, Socket};
 
@@ -272,9 +272,7 @@ impl Shell {
     }
 
     fn done(&mut self, request: RequestNumber, how: u8) {
-        let members: Vec<Identity> = (0..u32::from(how) * 5).map(|n| n.to_string().parse().unwrap()).collect();
-        let names = (cid("a:b"), cid("a:c"));
-        let users = || vec![john(), jack(), joe()];
+        let gone = cid("a:c");
         let result = match how % 10 {
             0 => Err(CommandError::Unavailable),
             1 => Err(CommandError::TooManyUsers { limit: 10 }),
@@ -282,18 +280,12 @@ impl Shell {
             3 => Ok(Answer::User(jane("x", true, "10:00:00", 7))),
             4 => Ok(Answer::Unwatched),
             5 => Ok(Answer::Members(general())),
-            6 => Ok(Answer::Channel { channel: general(), users: users(), created: true }),
-            7 => Ok(Answer::Restored { users: users(), channels: vec![(&names.0, &members)], gone: vec![&names.1] }),
-            8 => {
-                let channels = vec![general(); 3];
-                Ok(Answer::Channels { channels, users: users(), cursor: None, index: None })
-            }
-            _ => {
-                let users = users().into_iter().cycle().take(usize::from(how)).collect();
-                Ok(Answer::Users { users, cursor: Some("c".to_owned()), index: Some("id") })
-            }
+            6 => Ok(Answer::Channel { channel: general(), created: true }),
+            7 => Ok(Answer::Restored { gone: vec![&gone] }),
+            8 => Ok(Answer::Channels { channels: vec![general(); 3], cursor: None, index: None }),
+            _ => Ok(Answer::Users { count: 7, cursor: Some("c".to_owned()), index: Some("id") }),
         };
-        self.step(Input::Done { request, result });
+        self.step(Input::Done { request, result, looked_at: usize::from(how) * 50 });
     }
 
     fn tick(&mut self) {

@@ -94,7 +94,17 @@ impl Socket {
     }
 
     pub(crate) fn done(&mut self, request: u64, result: Result<Answer<'_>, CommandError>) -> Vec<Action> {
-        self.step(Input::Done { request: RequestNumber(request), result })
+        self.done_after(0, request, result)
+    }
+
+    /// The same after so many users, channels and members were looked at.
+    pub(crate) fn done_after(
+        &mut self,
+        looked_at: usize,
+        request: u64,
+        result: Result<Answer<'_>, CommandError>,
+    ) -> Vec<Action> {
+        self.step(Input::Done { request: RequestNumber(request), result, looked_at })
     }
 
     /// Lets time pass, and nothing happen.

@@ -12,9 +12,26 @@ const CLOSED_BY_CLIENT: Action = Action::Close { code: 1000, reason: "closed-by-
 #[test]
 fn init_opens_a_session() {
     let mut socket = Socket::new();
-    let header = json!({"method": "init", "id": "TM1", "token": "a.b.c", "continuation_token": "CT-0", "tweaks": null});
-    let open = Action::Open { token: Secret::new("a.b.c"), continuation_token: Some("CT-0".to_owned()) };
-    assert_eq!(socket.frame(&frame(header, "")), [open]);
+    let header = |metadata: Value| {
+        let header = json!({"method": "init", "id": "TM1", "token": "a.b.c", "continuation_token": "CT-0",
+            "metadata": metadata, "tweaks": null});
+        frame(header, "")
+    };
+    let open = |device: Option<&str>| Action::Open {
+        token: Secret::new("a.b.c"),
+        continuation_token: Some("CT-0".to_owned()),
+        device: device.map(str::to_owned),
+    };
+    for (metadata, device) in [
+        (Value::Null, None),
+        (json!("Chrome"), None),
+        (json!({"env": 5, "os": "unknown"}), None),
+        (json!({"env": "Chrome", "os": ""}), Some("Chrome")),
+    ] {
+        assert_eq!(Socket::new().frame(&header(metadata)), [open(device)]);
+    }
+    let header = header(json!({"env": "Chrome", "os": "Windows"}));
+    assert_eq!(socket.frame(&header), [open(Some("Chrome on Windows"))]);
     assert_eq!(socket.session.user(), None);
 
     let opened = socket.opened(60 * MINUTE);

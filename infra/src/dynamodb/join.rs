@@ -15,6 +15,7 @@ use reachability_domain::identity::ConnectionKey;
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::news::{News, Said};
+use reachability_domain::presence::opening::Opening;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
@@ -50,6 +51,9 @@ impl JoinUpdate {
         update.write(now, &said, &UserState::default());
         for (key, connection) in &said.connections {
             update.take(*key, connection);
+        }
+        for (key, opening) in &said.openings {
+            update.open(*key, opening);
         }
         Some(update)
     }
@@ -87,7 +91,7 @@ impl JoinUpdate {
         }
         let named: BTreeSet<ConnectionKey> = news.said().iter().filter_map(named).collect();
         for key in named {
-            update.replace(key, &before.presence.connection(key), &after.presence.connection(key));
+            update.replace(key, &before.presence, &after.presence);
         }
         update
     }
@@ -95,9 +99,9 @@ impl JoinUpdate {
     /// Drops connections from a state, at most so many. Forgetting is no change, so there is no new revision.
     pub(super) fn of_forgetting(before: &Presence, after: &Presence, at_most: usize) -> Self {
         let mut update = Self::default();
-        let gone = before.connections.iter().filter(|(key, _)| !after.connections.contains_key(*key));
-        for (key, connection) in gone.take(at_most) {
-            update.replace(*key, connection, &Connection::default());
+        let gone = before.connections.keys().filter(|key| !after.connections.contains_key(*key));
+        for key in gone.take(at_most) {
+            update.replace(*key, before, after);
         }
         if let Some(floor) = &after.floor {
             update.greatest("floor", floor, false);
@@ -165,6 +169,7 @@ impl JoinUpdate {
                 let end = self.value(&ending.at);
                 self.conditions.push(format!("{live} >= {end}"));
                 self.remove.push(live);
+                self.remove(connection::opened(key));
                 self.put(&ended, key, &Connection { leased_until: Some(ending.at), ..*said });
             }
             _ => {
@@ -174,9 +179,36 @@ impl JoinUpdate {
         }
     }
 
-    /// Replaces a connection, if it is still as it was.
-    fn replace(&mut self, key: ConnectionKey, before: &Connection, after: &Connection) {
-        let (before, after) = (connection::write(key, before), connection::write(key, after));
+    /// Joins how a connection began, if nothing else is known of that: a connect is repeated as it was.
+    fn open(&mut self, key: ConnectionKey, opening: &Opening) {
+        let name = self.name(connection::opened(key));
+        let value = self.value_of(connection::write_opening(opening));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR {name} = {value})"));
+        self.set.push(format!("{name} = {value}"));
+    }
+
+    /// Replaces a connection, and how it began, if they are still as they were.
+    fn replace(&mut self, key: ConnectionKey, was: &Presence, is: &Presence) {
+        let is_open = is.connections.get(&key).is_some_and(|connection| connection.ended.is_none());
+        match (was.openings.get(&key), is.openings.get(&key)) {
+            (known, Some(opening)) if known != Some(opening) => {
+                let name = self.name(connection::opened(key));
+                match known.map(|known| self.value_of(connection::write_opening(known))) {
+                    Some(known) => self.conditions.push(format!("{name} = {known}")),
+                    None if was.connections.contains_key(&key) => {
+                        self.conditions.push(format!("attribute_not_exists({name})"));
+                    }
+                    // What is left of a forgotten one is replaced.
+                    None => {}
+                }
+                let value = self.value_of(connection::write_opening(opening));
+                self.set.push(format!("{name} = {value}"));
+            }
+            (_, None) if !is_open => self.remove(connection::opened(key)),
+            _ => {}
+        }
+        let (before, after) = (was.connection(key), is.connection(key));
+        let (before, after) = (connection::write(key, &before), connection::write(key, &after));
         match &before {
             Some((name, value)) => {
                 let (name, value) = (self.name(name.clone()), self.value_of(value.clone()));

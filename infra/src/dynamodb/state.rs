@@ -9,6 +9,7 @@
 //! | `gen`, `active`, `seen` | the latest generation online, the latest event's time, that of the latest connect |
 //! | `said`, `inv`, `hid` | [`UserState::disclosure`]: the status, whether the user is invisible, what others see instead |
 //! | `c` and a hash of an id | a live connection: the end of its lease |
+//! | `o` and a hash of an id | how a live connection began: the time of its connect, and the device |
 //! | `x` and a hash of an id | a connection with an end: its time, its reason and the disconnect, in binary |
 //! | `floor` | the latest disconnect of a connection that is forgotten |
 //! | `b#` and the digits of a binding's sid | a registration: `{a, c, d, w}`, when it was registered and confirmed,
@@ -26,6 +27,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::ConnectionKey;
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::{KEEP_DELETION, Presence};
+use reachability_domain::presence::opening::Opening;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid};
@@ -88,6 +90,7 @@ impl StoredState {
     pub(super) fn read(item: impl IntoIterator<Item = (String, AttributeValue)>) -> Result<Self, StateError> {
         let mut stored = Self::default();
         let mut connections: BTreeMap<ConnectionKey, Connection> = BTreeMap::new();
+        let mut openings: BTreeMap<ConnectionKey, Opening> = BTreeMap::new();
         let mut online_generation = Generation::default();
         let (mut last_active, mut connected_at, mut floor) = (None, None, None);
         let mut marks_of_deletion = Vec::new();
@@ -116,6 +119,8 @@ impl StoredState {
                         devices.insert(sid, read(&name, value)?);
                     } else if let Some((key, connection)) = connection::read(&name, &value)? {
                         connections.entry(key).or_default().join(&connection);
+                    } else if let Some((key, opening)) = connection::read_opening(&name, &value)? {
+                        openings.insert(key, opening);
                     } else if let Some(older) = older_connection::read(&name, &value)? {
                         stored.is_older = true;
                         marks_of_deletion.extend(older.marks_deletion.then_some(older.key));
@@ -131,7 +136,9 @@ impl StoredState {
             let ends = marks_of_deletion.iter().filter_map(|key| connections.get(key)?.ended);
             stored.state.deleted_at = stored.state.deleted_at.or(ends.map(|ending| ending.at).max());
         }
-        stored.state.presence = Presence { connections, online_generation, last_active, connected_at, floor };
+        // An earlier version that runs beside this one leaves them there when a connection ends.
+        openings.retain(|key, _| connections.get(key).is_some_and(|connection| connection.ended.is_none()));
+        stored.state.presence = Presence { connections, online_generation, last_active, connected_at, floor, openings };
         stored.state.registrations = Registrations::from_parts(announced_in, devices);
         Ok(stored)
     }
@@ -194,6 +201,9 @@ impl StoredState {
                 put(name, value);
             }
         }
+        for (key, opening) in &presence.openings {
+            put(connection::opened(*key), connection::write_opening(opening));
+        }
         if let Some(announced_in) = registrations.announced_in() {
             put("reg".to_owned(), write(&announced_in));
         }
@@ -211,9 +221,66 @@ pub(super) fn expires_at(as_of: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use reachability_domain::identity::ConnectionId;
+    use reachability_domain::presence::change_reason::ChangeReason;
+    use reachability_domain::presence::connection::Ending;
+    use reachability_domain::presence::connections::Limits;
+    use reachability_domain::presence::event::EndReason;
     use serde_json::json;
 
     use super::*;
+
+    /// What DynamoDB charges for: a number takes a byte for two digits and one more, a map three and one for each member.
+    fn size(name: &str, value: &AttributeValue) -> usize {
+        name.len()
+            + match value {
+                AttributeValue::S(text) => text.len(),
+                AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+                AttributeValue::B(bytes) => bytes.len(),
+                AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| 1 + size(name, value)).sum::<usize>(),
+                AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
+                other => panic!("{other:?}"),
+            }
+    }
+
+    /// A record of up to a kilobyte is written for one unit: that of a user with all the marks of connections that were lost.
+    #[test]
+    fn the_usual_record_is_under_a_kilobyte() {
+        let now = Timestamp::from_millis(1_795_132_800_123);
+        let key = |n: usize| format!("c-{n}").parse::<ConnectionId>().unwrap().key();
+        let registration =
+            Registration { registered_at: now, confirmed_at: Some(now), is_dead: false, death_reason: None };
+        for (live, devices) in [(5, 0), (2, 2)] {
+            let mut stored = StoredState::default();
+            let state = &mut stored.state;
+            (state.sid, state.created_by) = (Some(Sid::from_bits(1)), Some(ChangeReason::Connect));
+            (state.revision, state.as_of) = (1_795_132_800_123, now);
+            let presence = &mut state.presence;
+            presence.online_generation = Generation(3);
+            (presence.last_active, presence.connected_at, presence.floor) = (Some(now), Some(now), Some(now));
+            for n in 0..live {
+                presence.connections.insert(key(n), Connection { leased_until: Some(now), ended: None });
+                presence.openings.insert(key(n), Opening::new(now, Some("Android 15")));
+            }
+            let ending = Ending {
+                at: Timestamp::from_millis(now.as_millis() + 10_000),
+                reason: EndReason::ConnectionLost,
+                occurred_at: now,
+            };
+            for n in live..live + Limits::DEFAULT.ended + Limits::SPARE {
+                presence.connections.insert(key(n), Connection { leased_until: Some(ending.at), ended: Some(ending) });
+            }
+            for n in 0..devices {
+                let gone = state.registrations.insert(Sid::from_bits(n), registration.clone(), Some(Generation(3)));
+                assert_eq!(gone, None);
+            }
+            let item = stored.write();
+            // The key, of a service's sid and an identity of 36 bytes.
+            let key = "pkstate##skstate".len() + 34 + 36;
+            let bytes = key + item.iter().map(|(name, value)| size(name, value)).sum::<usize>();
+            assert!(bytes <= 1_024, "{bytes} bytes with {live} connections and {devices} devices");
+        }
+    }
 
     #[test]
     fn the_deletion_of_an_earlier_version_is_read() {

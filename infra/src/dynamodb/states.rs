@@ -15,6 +15,7 @@ use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
@@ -29,7 +30,7 @@ use super::table::{Attempts, Transacted, incomplete, unavailable, unless_refused
 const USERS_AT_ONCE: usize = 512;
 
 /// How many events one update may hold. The length of an expression is limited.
-const EVENTS_AT_ONCE: usize = 25;
+const EVENTS_AT_ONCE: usize = 20;
 
 /// How many updates follow each other without a pause. Each has read what the one before it was refused for.
 const TRIES_AT_ONCE: usize = 4;
@@ -88,6 +89,33 @@ impl DynamoStore {
         Ok(matches!(done, Transacted::Done))
     }
 
+    /// Replaces a state by what becomes of it, and creates the user's profile if that creates the user. Nothing is written
+    /// where there is no new state. Returns what comes of the last attempt.
+    async fn replace_state<T>(
+        &self,
+        user: &User,
+        change: impl Fn(&UserState) -> (Option<UserState>, T),
+    ) -> Result<T, StoreError> {
+        let key = Key::state(user.service_sid, &user.identity);
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.state(key.clone()).await?;
+            let (state, result) = change(&read.state);
+            let Some(state) = state else { return Ok(result) };
+            let creates_user = read.state.sid.is_none() && state.sid.is_some();
+            let mut next = read.clone();
+            next.state = state;
+            let mut put = vec![self.put_state(key.clone(), &read, &next)?];
+            if creates_user {
+                put.push(self.put_profile(user)?);
+            }
+            if matches!(self.table.transact(put).await?, Transacted::Done) {
+                return Ok(result);
+            }
+            attempts.again().await?;
+        }
+    }
+
     /// Joins events, no more than one update can hold.
     async fn join_part(
         &self,
@@ -96,6 +124,15 @@ impl DynamoStore {
         asked: &[ConnectionKey],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
+        if news.has_wishes() {
+            // What others see from then on depends on all that they saw before.
+            let change = |before: &UserState| {
+                let writes = JoinWrites::of(before, news, user.sid, now);
+                let joined = writes.joined(before, news, asked);
+                (writes.state, joined)
+            };
+            return self.replace_state(user, change).await;
+        }
         let key = Key::state(user.service_sid, &user.identity);
         let mut attempts = Attempts::default();
         let mut tries = 0;
@@ -180,24 +217,16 @@ impl States for DynamoStore {
         joins.buffered(USERS_AT_ONCE).collect().await
     }
 
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
-        let key = Key::state(user.service_sid, &user.identity);
-        let mut attempts = Attempts::default();
-        loop {
-            let read = self.state(key.clone()).await?;
-            let mut next = read.clone();
-            if !next.state.disclose(wish, user.sid, now) {
-                return Ok(next.state);
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
+        let change = |before: &UserState| {
+            if before.sid != Some(user.sid) {
+                return (None, None);
             }
-            let mut put = vec![self.put_state(key.clone(), &read, &next)?];
-            if read.state.sid.is_none() {
-                put.push(self.put_profile(user)?);
-            }
-            if matches!(self.table.transact(put).await?, Transacted::Done) {
-                return Ok(next.state);
-            }
-            attempts.again().await?;
-        }
+            let mut after = before.clone();
+            let is_changed = after.disclose(wish, now);
+            (is_changed.then(|| after.clone()), Some(after))
+        };
+        self.replace_state(user, change).await
     }
 
     async fn announce(&self, user: &UserKey, generation: Generation, now: Timestamp) -> Result<(), StoreError> {

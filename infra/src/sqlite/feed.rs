@@ -147,16 +147,9 @@ impl SqliteStore {
         self.write_on(Terms::PROMISED, write).await
     }
 
-    /// Runs such a write of what can be derived again: a power cut that takes it back also takes back that it was done.
-    pub(super) async fn write_unflushed<T, F>(&self, write: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.write_on(Terms::DERIVED, write).await
-    }
-
-    async fn write_on<T, F>(&self, terms: Terms, write: F) -> Result<T, StoreError>
+    /// Runs such a write on these terms. Of one that can be derived again, a power cut that takes it back also takes back that
+    /// it was done.
+    pub(super) async fn write_on<T, F>(&self, terms: Terms, write: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Writer<'_>) -> Result<T, StoreError> + Send + 'static,

@@ -1,6 +1,6 @@
 //! The column with what is known about a user's connections: binary, since every event reads and writes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::ConnectionId;
@@ -15,9 +15,12 @@ use super::rows::read_document;
 use crate::older_ending::OlderEnding;
 
 /// What a value in today's form begins with.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// What it began with before the time of the latest connect was stored, as the last field.
+/// What it began with before it was stored how connections began, as the last field.
+const WITHOUT_OPENINGS: u8 = 2;
+
+/// What it began with before the time of the latest connect was stored, as the field before.
 const WITHOUT_CONNECT: u8 = 1;
 
 /// Serializes the column.
@@ -27,14 +30,12 @@ pub(super) fn write(presence: &Presence) -> Result<Vec<u8>, StoreError> {
 
 /// Parses the column. Earlier versions wrote JSON, as a text.
 pub(super) fn read(value: ValueRef<'_>) -> Result<Presence, StoreError> {
+    let parse = |presence: &[u8]| postcard::from_bytes(presence).map_err(|error| StoreError::Corrupt(error.into()));
     match value {
-        ValueRef::Blob([VERSION, presence @ ..]) => {
-            postcard::from_bytes(presence).map_err(|error| StoreError::Corrupt(error.into()))
-        }
-        ValueRef::Blob([WITHOUT_CONNECT, presence @ ..]) => {
-            let with_none = [presence, &[0]].concat();
-            postcard::from_bytes(&with_none).map_err(|error| StoreError::Corrupt(error.into()))
-        }
+        ValueRef::Blob([VERSION, presence @ ..]) => parse(presence),
+        // Zero is a time that is missing, and a map that is empty.
+        ValueRef::Blob([WITHOUT_OPENINGS, presence @ ..]) => parse(&[presence, &[0]].concat()),
+        ValueRef::Blob([WITHOUT_CONNECT, presence @ ..]) => parse(&[presence, &[0, 0]].concat()),
         ValueRef::Text(text) => {
             let text = std::str::from_utf8(text).map_err(|error| StoreError::Corrupt(error.into()))?;
             read_document::<Older>(text).map(Presence::from)
@@ -82,6 +83,7 @@ impl From<Older> for Presence {
             last_active: older.last_active,
             floor: None,
             connected_at: None,
+            openings: BTreeMap::new(),
         }
     }
 }
@@ -90,6 +92,7 @@ impl From<Older> for Presence {
 mod tests {
     use reachability_domain::presence::connection::Ending;
     use reachability_domain::presence::event::EndReason;
+    use reachability_domain::presence::opening::Opening;
 
     use super::*;
 
@@ -107,22 +110,27 @@ mod tests {
         for n in 0..121 {
             let ended = (n > 99).then_some(Ending { at, reason: EndReason::ServerClosed, occurred_at: at });
             presence.connections.insert(id(n).key(), Connection { leased_until: Some(at), ended });
+            if ended.is_none() {
+                presence.openings.insert(id(n).key(), Opening::new(at, Some("Chrome on Android")));
+            }
         }
         let written = write(&presence).unwrap();
         assert_eq!(read(ValueRef::Blob(&written)).unwrap(), presence);
-        assert!(written.len() < 2_600, "{} bytes of a full record", written.len());
-        for broken in [&written[..1], &written[..100], b"", &[3, 0, 0, 0, 0, 0]] {
+        assert!(written.len() < 6_100, "{} bytes of a full record", written.len());
+        for broken in [&written[..1], &written[..100], b"", &[4, 0, 0, 0, 0, 0, 0]] {
             assert!(read(ValueRef::Blob(broken)).is_err());
         }
     }
 
     #[test]
-    fn what_was_written_without_the_latest_connect_is_read() {
+    fn what_was_written_without_the_last_fields_is_read() {
         let presence = Presence { floor: Some(Timestamp::from_millis(7)), ..Presence::default() };
         let mut written = write(&presence).unwrap();
-        assert_eq!(written.pop(), Some(0));
-        written[0] = WITHOUT_CONNECT;
-        assert_eq!(read(ValueRef::Blob(&written)).unwrap(), presence);
+        for version in [WITHOUT_OPENINGS, WITHOUT_CONNECT] {
+            assert_eq!(written.pop(), Some(0));
+            written[0] = version;
+            assert_eq!(read(ValueRef::Blob(&written)).unwrap(), presence);
+        }
     }
 
     #[test]

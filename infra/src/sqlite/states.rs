@@ -18,9 +18,16 @@ use super::feed::Writer;
 use super::records::{insert_user, read_state, write_state};
 use super::sockets::remember;
 use super::store::SqliteStore;
+use super::writer::Terms;
 
 /// How many users are joined in one write, so that others come in between.
 const USERS_PER_WRITE: usize = 512;
+
+/// What a user wants to show is promised to it. Connections are not: they end with the machine, or their events wait in the
+/// queue until they are flushed.
+fn terms(joins: &[Join]) -> Terms {
+    if joins.iter().any(|join| join.news.has_wishes()) { Terms::PROMISED } else { Terms::DERIVED }
+}
 
 fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined, StoreError> {
     let Join { user, news, asked } = join;
@@ -60,7 +67,7 @@ impl States for SqliteStore {
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         let join = Join { user: user.clone(), news: news.clone(), asked: asked.to_vec() };
-        self.write_unflushed(move |writer| write_join(writer, &join, now)).await
+        self.write_on(terms(std::slice::from_ref(&join)), move |writer| write_join(writer, &join, now)).await
     }
 
     async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
@@ -69,8 +76,9 @@ impl States for SqliteStore {
         for first in (0..joins.len()).step_by(USERS_PER_WRITE) {
             let chunk = first..joins.len().min(first + USERS_PER_WRITE);
             let (all, range) = (joins.clone(), chunk.clone());
-            let together = self
-                .write_unflushed(move |writer| all[range].iter().map(|join| write_join(writer, join, now)).collect());
+            let together = self.write_on(terms(&joins[chunk.clone()]), move |writer| {
+                all[range].iter().map(|join| write_join(writer, join, now)).collect()
+            });
             match together.await {
                 Ok(joined) => results.extend(Vec::into_iter(joined).map(Ok)),
                 // One of them failed, and so none was written. It is not to fail the others.
@@ -84,21 +92,18 @@ impl States for SqliteStore {
         results
     }
 
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
         let (user, wish) = (user.clone(), wish.clone());
         self.write(move |writer| {
-            if writer.configuration(user.service_sid)?.is_none() {
-                return Err(StoreError::Missing);
-            }
             let before = read_state(writer, user.service_sid, &user.identity)?;
+            if before.sid != Some(user.sid) {
+                return Ok(None);
+            }
             let mut after = before.clone();
-            if after.disclose(&wish, user.sid, now) {
+            if after.disclose(&wish, now) {
                 write_state(writer, &user.key(), &before, &after)?;
             }
-            if before.sid.is_none() {
-                insert_user(writer, &user)?;
-            }
-            Ok(after)
+            Ok(Some(after))
         })
         .await
     }

@@ -121,6 +121,10 @@ impl<P: Protocol> Driver<P> {
         let mut turns = 0;
         loop {
             let flushed = self.wire.poll_flush(context);
+            // While nothing of the client is read, this shows that it is there.
+            if !self.reads() && self.wire.has_taken() {
+                self.session.hear(self.sockets.now());
+            }
             if let Poll::Ready(Err(error)) = &flushed {
                 debug!(%error, "a socket broke");
                 self.leave(EndReason::ConnectionLost);
@@ -162,8 +166,10 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn session_due_at(&self) -> Timestamp {
-        // What the client sent is not read while it is behind, so it cannot be too late.
-        if self.wire.is_behind() { self.session.expires_at() } else { self.session.due_at(&self.sockets) }
+        // What the client sent is not read while it is behind, so it cannot be too late. Nor is it while as many answers as there may
+        // be wait for it to read.
+        let is_slow = self.wire.is_behind() || (self.session.is_busy() && !self.wire.has_room());
+        if is_slow { self.session.expires_at() } else { self.session.due_at(&self.sockets) }
     }
 
     fn tick(&mut self) {

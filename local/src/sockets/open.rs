@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use reachability_domain::directory::access_token::Grant;
-use reachability_domain::directory::user::User;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::secret::Secret;
-use reachability_domain::store::StoreError;
 use reachability_functions::access_token::{self, VerifyError};
 use reachability_gateway::session::{Cause, Opened, Refusal};
 use reachability_infra::clock;
 use tracing::{debug, warn};
 
 use super::Sockets;
+use super::presence::Hello;
 use super::registry::{Deletions, Known, NotAdded};
 use super::wire::Wire;
 
@@ -31,12 +30,6 @@ pub(super) struct Opening {
     pub(super) disclose: Disclose,
     /// What the client calls its device.
     pub(super) device: Option<String>,
-}
-
-impl Opening {
-    pub(super) fn of(token: Secret, continues: Option<String>) -> Self {
-        Self { token, continues, disclose: Disclose::default(), device: None }
-    }
 }
 
 /// An open session's place among the sockets, and its user's connection. Dropping it ends both.
@@ -102,15 +95,8 @@ pub(super) async fn open(
             Err(NotAdded::Draining) => return Err(Refusal::Unavailable),
         }
     };
-    // Before its user is online: of one that is invisible from now on, nobody sees that it comes.
-    if disclose != Disclose::default()
-        && let Err(error) = show(&sockets, &grant, &disclose).await
-    {
-        warn!(error = %ErrorChain(&error), "what a user wants to show could not be stored");
-        return Err(Refusal::Unavailable);
-    }
-    let connected = sockets.presence.connect(joined.known.socket.clone(), device).await;
-    if let Err(error) = connected {
+    let hello = Hello { socket: joined.known.socket.clone(), device, wish: disclose };
+    if let Err(error) = sockets.presence.connect(hello).await {
         warn!(error = %ErrorChain(&error), "a connection could not be stored");
         return Err(Refusal::Unavailable);
     }
@@ -121,15 +107,6 @@ pub(super) async fn open(
     }
     let continuation_token = format!("{CONTINUATION}{:032x}", joined.known.token);
     Ok((Opened { grant, continuation_token, reissued: superseded.is_none() }, joined))
-}
-
-/// Stores what a user wants to show. Creates the user if need be, as its connect would.
-async fn show(sockets: &Sockets, grant: &Grant, disclose: &Disclose) -> Result<(), StoreError> {
-    let ports = &sockets.ports;
-    let service = ports.services.service(grant.user.service).await?.ok_or(StoreError::Missing)?;
-    let (role, now) = (Some(service.default_roles.service_user), clock::now());
-    let user = User::new(sockets.ids.sid(), grant.user.clone(), role, now);
-    ports.states.disclose(&user, disclose, now).await.map(|_| ())
 }
 
 /// Verifies another token of an open socket, and counts the socket among those of the token's key.

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+pub(crate) use self::task::Hello;
 use self::task::{BATCH, Pending, Said, Task, unavailable};
 
 /// The rules for sockets of our own: the listener is there as long as they are, so nobody has to renew a lease. The worker of
@@ -54,15 +55,16 @@ impl Presence {
         ConnectionId::numbered(self.run, self.sockets.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The socket is open, on what the client calls this device: its user is online. Returns when that is committed, without a flush. Watchers were told by then.
-    /// If the caller does not wait for that, the socket counts as lost.
+    /// A socket is open: its user is online, and shows what it wants to show. Returns when that is committed, with a flush only
+    /// if there is such a wish. Watchers were told by then, in one change. If the caller does not wait for that, the socket counts
+    /// as lost.
     ///
     /// # Errors
     /// If it was not stored, or may not have been. The socket is to be closed, and nothing more to be said of it.
-    pub(crate) async fn connect(&self, socket: Socket, device: Option<String>) -> Result<(), Failure> {
+    pub(crate) async fn connect(&self, hello: Hello) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();
-        let mut waiting = Waiting { presence: self, socket: Some(socket.clone()) };
-        self.say(Said::Connected(socket, device.map(String::into_boxed_str), clock::now(), answer));
+        let mut waiting = Waiting { presence: self, socket: Some(hello.socket.clone()) };
+        self.say(Said::Connected(hello, clock::now(), answer));
         let answered = answered.await;
         waiting.socket = None;
         answered.unwrap_or_else(|_| Err(unavailable("the server stops")))
@@ -70,7 +72,7 @@ impl Presence {
 
     /// The socket is closed. Does not wait: it is tried until it is stored.
     pub(crate) fn disconnect(&self, socket: Socket, reason: EndReason) {
-        self.say(Said::Disconnected(socket, clock::now(), reason));
+        self.say(Said::Disconnected(socket, reason));
     }
 
     /// Reachability was switched on for a service: the users of its open sockets are online in the new generation. Does not

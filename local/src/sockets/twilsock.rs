@@ -2,6 +2,7 @@
 
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::metrics::Counter;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::map::{FoundMap, UserMap};
 use reachability_domain::sid::{Sid, UserSid};
@@ -122,8 +123,8 @@ impl Driver<Session> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(payload) => self.send(&payload),
-            Action::Open { token, continuation_token } => {
-                let opening = self.opening(Opening::of(token, continuation_token));
+            Action::Open { token, continuation_token: continues, device } => {
+                let opening = self.opening(Opening { token, continues, disclose: Disclose::default(), device });
                 self.begin(async move { Done::Opened(opening.await) });
             }
             Action::Verify { token } => {

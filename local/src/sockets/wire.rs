@@ -4,6 +4,7 @@
 //! and the task sends it on.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,6 +29,10 @@ pub(super) const MAX_WAITING: usize = 256 * 1024;
 
 /// How much may wait for a client with the answers to what it asked already, in bytes.
 const MAX_ANSWERS: usize = 16 * 1024 * 1024;
+
+/// With how much that waits a client is sent one more part of a long answer, in bytes. So most of [`MAX_WAITING`] is left for what
+/// changes meanwhile.
+const MAX_WAITING_FOR_PART: usize = 64 * 1024;
 
 /// How much may wait for all clients together, in bytes. Whoever would make it more is cut off.
 const MAX_WAITING_IN_ALL: usize = 256 * 1024 * 1024;
@@ -61,6 +66,8 @@ struct State {
     bytes: usize,
     /// Since when the client has read nothing of what waits.
     blocked_since: Option<Instant>,
+    /// The client has read something of what waited.
+    has_taken: bool,
     /// Nothing more is sent.
     is_finished: bool,
     /// The client is gone, or too slow.
@@ -168,6 +175,21 @@ impl Wire {
         self.lock().bytes > MAX_WAITING
     }
 
+    /// Whether so little waits that the client can be sent one more part of a long answer.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().bytes <= MAX_WAITING_FOR_PART
+    }
+
+    /// Waits for that. Only the socket's task may: it is woken when the client reads, and sends on what waits.
+    pub(super) async fn room(&self) {
+        poll_fn(|_| if self.has_room() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Whether the client has read something of what waited, since this was last asked.
+    pub(super) fn has_taken(&self) -> bool {
+        std::mem::take(&mut self.lock().has_taken)
+    }
+
     /// Whether nothing more is sent.
     pub(super) fn is_finished(&self) -> bool {
         let state = self.lock();
@@ -203,6 +225,7 @@ impl Wire {
                     state.bytes -= sent;
                     WAITING_IN_ALL.fetch_sub(sent, Ordering::Relaxed);
                     state.blocked_since = Some(Instant::now());
+                    state.has_taken = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drop(state);

@@ -1,24 +1,24 @@
-// Plays the story of `scenario.mjs`: `main.mjs URL TOKENS [browser]`. Writes a JSON object a line: `{"passed": …}` for each check,
-// `{"owner": COMMAND}` for what the owner has to do, who answers with a line, and `{"done": true}` or `{"fault": …}`.
+// Plays a story, `scenario` or `faults`: `main.mjs URL TOKENS STORY [browser]`. Writes a JSON object a line: `{"passed": …}` for each
+// check, `{"owner": COMMAND}` for what the owner has to do, who answers with a line, and `{"done": true}` or `{"fault": …}`.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
-import { play } from "./scenario.mjs";
 
-const [url, tokens, place = "node"] = process.argv.slice(2);
+const [url, tokens, story, place = "node"] = process.argv.slice(2);
 const sources = new URL("../../../clients/js/src/", import.meta.url);
 const emit = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const passed = (what) => emit({ passed: what });
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const owner = async (command) => {
   emit({ owner: command });
-  await answers.next();
+  return (await answers.next()).value;
 };
 
 async function inNode() {
   const { ReachabilityClient } = await import(new URL("index.js", sources));
+  const { play } = await import(`./${story}.mjs`);
   await play({ ReachabilityClient, url, tokens: JSON.parse(tokens), owner, passed });
 }
 
@@ -27,7 +27,7 @@ async function inBrowser() {
   const { chromium } = createRequire(import.meta.url)("playwright-core");
   const server = createServer(async (request, response) => {
     const path = new URL(request.url, "http://localhost").pathname;
-    const isModule = /^\/(scenario\.mjs|src\/\w+\.js)$/.test(path);
+    const isModule = /^\/(\w+\.mjs|src\/\w+\.js)$/.test(path);
     const file = path.startsWith("/src/") ? new URL(path.slice("/src/".length), sources) : new URL(`.${path}`, import.meta.url);
     response.setHeader("Content-Type", isModule ? "text/javascript" : "text/html");
     response.end(isModule ? await readFile(file) : "<!doctype html><title>Presence</title>");
@@ -44,11 +44,11 @@ async function inBrowser() {
     await page.exposeFunction("owner", owner);
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
     await page.evaluate(
-      async ([url, tokens]) => {
-        const [{ play }, { ReachabilityClient }] = await Promise.all([import("/scenario.mjs"), import("/src/index.js")]);
+      async ([url, tokens, story]) => {
+        const [{ play }, { ReachabilityClient }] = await Promise.all([import(`/${story}.mjs`), import("/src/index.js")]);
         await play({ ReachabilityClient, url, tokens, owner, passed });
       },
-      [url, JSON.parse(tokens)],
+      [url, JSON.parse(tokens), story],
     );
   } finally {
     await browser.close();

@@ -53,10 +53,8 @@ export async function play({ ReachabilityClient, url, tokens, owner, passed }) {
   await john.setUser({ status: "Here" });
   await hears("john says what he does", ["john", true, "Here"]);
   await joe.connectUser({ id: "joe", status: "Not in the team" }, tokens.joe);
-  await jack.connectUser({ id: "jack" }, tokens.jack);
-  await hears("jack comes, and joe is nobody's business", ["jack", true, null]);
-  await jack.setUser({ status: "At work" });
-  await hears("jack says what he does", ["jack", true, "At work"]);
+  await jack.connectUser({ id: "jack", status: "At work" }, tokens.jack);
+  await hears("jack comes, and says at once what he does; joe is nobody's business", ["jack", true, "At work"]);
   await john.setUser({ invisible: true });
   await hears("john becomes invisible", ["john", false, "Here"]);
   await john.setUser({ status: "Secret" });
@@ -66,8 +64,8 @@ export async function play({ ReachabilityClient, url, tokens, owner, passed }) {
   await hears("jack goes, and john had gone", ["jack", false, "At work"]);
   await john.connectUser({ id: "john" }, tokens.john);
   equal("john is invisible still", [john.user.online, john.user.invisible], [true, true]);
-  await jack.connectUser({ id: "jack", invisible: false }, tokens.jack);
-  await hears("only jack is back", ["jack", true, "At work"]);
+  await jack.connectUser({ id: "jack", invisible: false, status: "Back at work" }, tokens.jack);
+  await hears("only jack is back", ["jack", true, "Back at work"]);
   await john.setUser({ invisible: false });
   await hears("john is back too", ["john", true, "Secret"]);
 

@@ -29,7 +29,7 @@ const NO_CREDENTIAL: &str = "CR00000000000000000000000000000000";
 
 /// Every route that needs credentials, with its methods. A new route must be added here. A test checks that the methods
 /// are complete: the answer to a wrong method names the allowed ones.
-const ROUTES: &[(&str, &[&str])] = &[
+pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/Configuration", &["GET", "POST"]),
     ("/v1/Configuration/Webhooks", &["GET", "POST"]),
     ("/v1/Conversations", &["GET"]),

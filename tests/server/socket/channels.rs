@@ -2,6 +2,7 @@
 
 use reachability_tests::raw::encode;
 use serde_json::{Value, json};
+use tokio::join;
 
 use super::{QUIET, Setup, create, open};
 
@@ -91,6 +92,42 @@ async fn the_owner_changes_members_too() {
     jane.until("john", Some(true)).await;
     setup.client.delete(&format!("{path}/messaging/general/Members/{}", encode("john"))).await;
     assert_eq!(jane.event("member.removed").await["id"], "john");
+}
+
+/// Who joins is shown as it is by then: nothing that was told of it before is newer.
+#[tokio::test]
+async fn all_that_is_told_of_a_user_is_in_one_order() {
+    const ROUNDS: usize = 40;
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let path = format!("/v1/Services/{}/Channels", setup.service);
+    setup.client.post(&path, "Type=messaging&Id=general&Identity=jane").await;
+    let mut jane = open(&setup, "jane").await;
+    jane.ask("watch_channel", with(general(), "presence", true.into())).await.ok();
+    let mut john = open(&setup, "john").await;
+    jane.watch(&["john"]).await;
+    let members = format!("{path}/messaging/general/Members");
+    for round in 0..ROUNDS {
+        let joins = setup.client.post(&members, "Identity=john");
+        let says = john.ask("set_user", json!({"status": format!("{round}")}));
+        join!(joins, says).1.ok();
+        setup.client.delete(&format!("{members}/john")).await;
+    }
+    john.ask("set_user", json!({"status": "done"})).await.ok();
+    let (mut latest, mut moves) = (0, vec![]);
+    loop {
+        let event = jane.next().await.unwrap();
+        if let Some(revision) = event["user"]["revision"].as_u64() {
+            assert!(latest <= revision, "{event} after {latest}");
+            latest = revision;
+        }
+        if event["cid"].is_string() {
+            moves.push(event["type"].clone());
+        }
+        if event["user"]["status"] == "done" {
+            break;
+        }
+    }
+    assert_eq!(moves, ["member.added", "member.removed"].repeat(ROUNDS));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Invisible users.
 
+use reachability_tests::socket::JsonSocket;
 use serde_json::{Value, json};
 
 use super::{QUIET, Setup, create, open, open_with, presence};
@@ -30,6 +31,50 @@ async fn who_connects_invisible_is_seen_by_nobody() {
     let event = jane.event("user.presence.changed").await;
     assert_eq!((&event["user"]["online"], &event["user"]["status"]), (&json!(true), &json!("more secret")));
     assert_eq!(alice.until("john", Some(true)).await, 1);
+}
+
+/// What a client wants to show from its connect on comes in one change with it, or not at all.
+#[tokio::test]
+async fn what_is_set_with_a_connect_is_one_change() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    create(&setup, &["john"]).await;
+    let mut jane = open(&setup, "jane").await;
+    let mut alice = setup.watcher("alice").await;
+    alice.watch("john").await;
+    jane.watch(&["john"]).await;
+    let hears = async |jane: &mut JsonSocket, online: bool, status: &str| {
+        let event = jane.event("user.presence.changed").await;
+        assert_eq!((&event["user"]["online"], &event["user"]["status"]), (&json!(online), &json!(status)), "{event}");
+        assert_eq!(event["user"], presence(&setup, "john").await);
+        assert_eq!(jane.next_within(QUIET).await, None, "once");
+    };
+    let john = open_with(&setup, "john", json!({"status": "here"})).await;
+    assert_eq!(john.connected["user"]["status"], "here");
+    hears(&mut jane, true, "here").await;
+    assert_eq!(alice.until("john", Some(true)).await, 1);
+    john.goodbye().await;
+    hears(&mut jane, false, "here").await;
+    assert_eq!(alice.until("john", Some(false)).await, 1);
+
+    let before = presence(&setup, "john").await;
+    let hidden = open_with(&setup, "john", json!({"invisible": true, "status": "secret"})).await;
+    let own = &hidden.connected["user"];
+    assert_eq!((&own["online"], &own["invisible"], &own["status"]), (&json!(true), &json!(true), &json!("secret")));
+    assert_eq!(jane.next_within(QUIET).await, None);
+    hidden.goodbye().await;
+    assert_eq!(jane.next_within(QUIET).await, None);
+    assert_eq!(presence(&setup, "john").await, before, "nothing shows, not even a revision");
+
+    let john = open_with(&setup, "john", json!({"invisible": false, "status": "back"})).await;
+    let own = &john.connected["user"];
+    assert_eq!((&own["online"], &own["invisible"], &own["status"]), (&json!(true), &json!(false), &json!("back")));
+    hears(&mut jane, true, "back").await;
+    assert_eq!(alice.until("john", Some(true)).await, 1);
+    // Another device makes both invisible, and this is a goodbye.
+    let hidden = open_with(&setup, "john", json!({"invisible": true})).await;
+    hears(&mut jane, false, "back").await;
+    drop((john, hidden));
+    assert_eq!(jane.next_within(QUIET).await, None);
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 //! What clients can take is limited.
 
-use reachability_tests::socket::JsonSocket;
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
-use super::{Setup, create, open, presence};
+use futures_util::future::join_all;
+use reachability_tests::raw::encode;
+use reachability_tests::socket::JsonSocket;
+use reachability_tests::twilsock::Ended;
+use serde_json::json;
+
+use super::{Setup, create, open, presence, set};
 
 #[tokio::test]
 async fn users_and_watches_are_so_many() {
@@ -14,7 +19,7 @@ async fn users_and_watches_are_so_many() {
     let mut second = JsonSocket::connect(setup.server.address()).await.unwrap();
     let refused = second.init(&setup.token("jane"), json!({})).await;
     assert_eq!(refused["code"], "limit_reached", "{refused}");
-    assert_eq!(second.end().await, reachability_tests::twilsock::Ended::Closed(4429, "limit_reached".into()));
+    assert_eq!(second.end().await, Ended::Closed(4429, "limit_reached".into()));
 
     let too_many = jane.ask("query_users", json!({"limit": 3, "presence": true})).await;
     assert_eq!((too_many.code(), &too_many.last["limit"]), ("too_many_users", &json!(2)));
@@ -48,22 +53,87 @@ async fn a_socket_watches_so_many_users() {
     assert_eq!(jane.next_within(super::QUIET).await, None, "once, by two watches");
 }
 
+/// A client that has little room for what it does not read.
+async fn slow(setup: &Setup) -> JsonSocket {
+    let stream = crate::sockets::limits::from(setup, "127.0.0.1", Some(4_096)).await;
+    let mut slow = JsonSocket::over(stream).await.unwrap();
+    assert_eq!(slow.init(&setup.token("slow"), json!({})).await["type"], "connected");
+    slow
+}
+
+/// Sets attributes of so many bytes, and some.
+async fn write(setup: &Setup, identity: &str, n: usize, length: usize) {
+    let attributes = encode(&json!({"n": n, "x": "x".repeat(length)}).to_string());
+    set(setup, identity, &format!("Attributes={attributes}")).await;
+}
+
 #[tokio::test]
-async fn who_reads_too_slowly_is_cut_off() {
+async fn who_reads_too_slowly_is_cut_off_and_misses_nothing() {
     let setup = Setup::new(&["--grace-seconds", "0", "--ping-seconds", "3600"]).await;
     let mut john = open(&setup, "john").await;
-    let stream = crate::sockets::limits::from(&setup, "127.0.0.1", Some(4_096)).await;
-    let mut slow = JsonSocket::over(stream).await.unwrap();
-    slow.init(&setup.token("slow"), json!({})).await;
-    slow.watch(&["john"]).await;
+    let mut reader = slow(&setup).await;
+    let known = reader.watch(&["john"]).await.user("john")["revision"].clone();
+    let watch = reader.last_id();
     // From now on it reads nothing.
-    for n in 0..1_000 {
-        let path = format!("/v1/Services/{}/Users/john", setup.service);
-        setup.client.post(&path, format!("Attributes=%7B%22a%22%3A%22{}{n}%22%7D", "x".repeat(4_000))).await;
-        if presence(&setup, "slow").await["online"] == Value::Bool(false) {
-            john.ask("ping", json!({})).await;
-            return;
-        }
+    let mut written = 0;
+    while presence(&setup, "slow").await["online"] != false {
+        write(&setup, "john", written, 4_000).await;
+        written += 1;
+        assert!(written < 1_000, "a client that reads nothing is still there");
     }
-    panic!("a client that reads nothing is still there");
+    john.ask("ping", json!({})).await;
+    // What it has got by then is in order, and the rest it learns when it is back.
+    let mut last = 0;
+    while let Some(message) = reader.next().await {
+        let n = message["user"]["custom"]["n"].as_u64().unwrap_or_else(|| panic!("{message}"));
+        assert_eq!(n, last, "{message}");
+        last += 1;
+    }
+    assert_eq!(reader.ended, Some(Ended::Broken));
+    assert!((last as usize) < written, "{last} of {written}");
+    let mut reader = slow(&setup).await;
+    reader.count_from(watch);
+    let watches = json!([{"watch": watch, "users": ["john"]}]);
+    let restored = reader.ask("restore", json!({"watches": watches, "known": {"john": known}})).await.ok();
+    assert_eq!(restored.user("john")["custom"]["n"], written - 1);
+    write(&setup, "john", written, 10).await;
+    assert_eq!(reader.event("user.updated").await["user"]["custom"]["n"], written);
+}
+
+/// What changes is told while a long answer is on its way, and a client that takes its time for that is not cut off.
+#[tokio::test]
+async fn a_long_answer_waits_for_its_reader() {
+    const MANY: usize = 400;
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    let names: Vec<String> = (0..MANY).map(|n| format!("user-{n}")).chain(["john".into()]).collect();
+    for some in names.chunks(20) {
+        create(&setup, &some.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        join_all(some.iter().map(|name| write(&setup, name, 0, 4_000))).await;
+    }
+    let (mut john, mut jane) = (open(&setup, "john").await, open(&setup, "jane").await);
+    jane.watch(&["john"]).await;
+    let mut reader = slow(&setup).await;
+    let watches = json!([{"watch": 1, "users": names}]);
+    reader.send(&json!({"type": "restore", "id": 10, "watches": watches})).await;
+    let mut part = reader.event("part").await;
+    // There is far more than may wait for a client, and while nothing more is read, this happens.
+    for n in 0..20 {
+        john.ask("set_user", json!({"status": format!("status {n}")})).await.ok();
+        assert_eq!(jane.event("user.presence.changed").await["user"]["status"], format!("status {n}"));
+    }
+    let (mut told, mut statuses) = (BTreeSet::new(), vec![]);
+    loop {
+        match part["type"].as_str().unwrap() {
+            "part" => {
+                let users = part["users"].as_array().unwrap();
+                told.extend(users.iter().map(|user| user["id"].as_str().unwrap().to_owned()));
+            }
+            "user.presence.changed" => statuses.push(part["user"]["status"].as_str().unwrap().to_owned()),
+            "ok" => break,
+            other => panic!("{other}"),
+        }
+        part = reader.next().await.unwrap_or_else(|| panic!("{:?}", reader.ended));
+    }
+    assert_eq!(told, names.into_iter().collect());
+    assert_eq!(statuses, (0..20).map(|n| format!("status {n}")).collect::<Vec<_>>(), "in between");
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reachability_client::{
-    Backoff, Client, ConnectUser, Connection, ErrorCode, Event, Events, Options, QueryOptions, UserChange,
+    Backoff, Client, ConnectUser, Connection, ErrorCode, Event, Events, Options, QueryOptions, TokenProvider,
+    UserChange,
 };
 use reachability_tests::relay::Relay;
 use reachability_tests::server::{PATIENCE, Server};
@@ -18,15 +19,19 @@ use super::story::{ARGUMENTS, begin, go_on};
 const BURGER: &str = "Eating a veggie burger...";
 
 async fn connect(setup: &Setup, relay: &Relay, id: &str, change: UserChange) -> Client {
-    let url = format!("{}/v1/Socket", relay.url().replacen("http", "ws", 1));
     let user = ConnectUser { id: Some(id.to_owned()), status: change.status, invisible: change.invisible };
+    Client::connect(Options { user, ..options(&relay.url(), setup.token(id)) }).await.unwrap()
+}
+
+/// Of a client that connects to the server, or the relay, at this URL.
+pub(super) fn options(url: &str, token: impl Into<TokenProvider>) -> Options {
     // It tries often, since a relay that nobody is behind cuts it off.
     let most = Duration::from_secs(1);
     let reconnect = Some(Backoff { first: most, most });
-    Client::connect(Options { user, reconnect, ..Options::new(url, setup.token(id)) }).await.unwrap()
+    Options { reconnect, ..Options::new(format!("{}/v1/Socket", url.replacen("http", "ws", 1)), token) }
 }
 
-fn status(text: &str) -> UserChange {
+pub(super) fn status(text: &str) -> UserChange {
     UserChange { status: Some(text.to_owned()), ..UserChange::default() }
 }
 
@@ -34,16 +39,16 @@ fn invisible(is_invisible: bool) -> UserChange {
     UserChange { invisible: Some(is_invisible), ..UserChange::default() }
 }
 
-fn watching() -> QueryOptions {
+pub(super) fn watching() -> QueryOptions {
     QueryOptions { presence: true, ..QueryOptions::default() }
 }
 
-async fn next(events: &mut Events) -> Event {
+pub(super) async fn next(events: &mut Events) -> Event {
     timeout(PATIENCE, events.next()).await.expect("an event in time").expect("the client is there")
 }
 
 /// The next event, which must be of this change. Returns whether the client was there when it happened.
-async fn hears(events: &mut Events, id: &str, online: bool, status: Option<&str>) -> bool {
+pub(super) async fn hears(events: &mut Events, id: &str, online: bool, status: Option<&str>) -> bool {
     match next(events).await {
         Event::PresenceChanged { user, at } => {
             assert_eq!((&*user.id, user.online, user.status.as_deref()), (id, Some(online), status));
@@ -60,7 +65,7 @@ fn ids<'a>(users: impl IntoIterator<Item = &'a std::sync::Arc<reachability_clien
 /// The story of `tests/clients/presence`.
 #[tokio::test]
 async fn users_are_watched() {
-    let (mut setup, relay) = begin().await;
+    let (mut setup, relay) = begin(&ARGUMENTS).await;
     let hidden = UserChange { invisible: Some(true), ..status(BURGER) };
     let client = connect(&setup, &relay, "jane", hidden).await;
     let me = client.me().user;
@@ -87,9 +92,7 @@ async fn users_are_watched() {
     john.set_user(status("Here")).await.unwrap();
     hears(&mut events, "john", true, Some("Here")).await;
     let joe = connect(&setup, &relay, "joe", status("Not in the team")).await;
-    let jack = connect(&setup, &relay, "jack", UserChange::default()).await;
-    hears(&mut events, "jack", true, None).await;
-    jack.set_user(status("At work")).await.unwrap();
+    let jack = connect(&setup, &relay, "jack", status("At work")).await;
     hears(&mut events, "jack", true, Some("At work")).await;
     john.set_user(invisible(true)).await.unwrap();
     hears(&mut events, "john", false, Some("Here")).await;
@@ -100,8 +103,9 @@ async fn users_are_watched() {
     hears(&mut events, "jack", false, Some("At work")).await;
     let john = connect(&setup, &relay, "john", UserChange::default()).await;
     assert_eq!((john.me().user.online, john.me().user.invisible), (Some(true), Some(true)), "it stays so");
-    let jack = connect(&setup, &relay, "jack", invisible(false)).await;
-    hears(&mut events, "jack", true, Some("At work")).await;
+    let back = UserChange { invisible: Some(false), ..status("Back at work") };
+    let jack = connect(&setup, &relay, "jack", back).await;
+    hears(&mut events, "jack", true, Some("Back at work")).await;
     john.set_user(invisible(false)).await.unwrap();
     hears(&mut events, "john", true, Some("Secret")).await;
 

@@ -69,10 +69,14 @@ async fn a_watcher_hears_each_change_once() {
     let event = jane.event("user.presence.changed").await;
     assert_eq!((&event["user"]["online"], &event["user"]["name"]), (&json!(false), &json!("John")));
     setup.client.delete(&format!("/v1/Services/{}/Users/john", setup.service)).await;
-    assert_eq!(jane.event("user.deleted").await["id"], "john");
-    // Whoever comes back is watched still.
+    let deleted = jane.event("user.deleted").await;
+    assert_eq!(deleted["id"], "john");
+    // Whoever comes back is watched still, and is newer.
     let mut john = open(&setup, "john").await;
-    assert_eq!(jane.until("john", Some(true)).await["name"], Value::Null);
+    let again = jane.until("john", Some(true)).await;
+    assert_eq!(again["name"], Value::Null);
+    let revisions = [&event["user"], &deleted, &again].map(|it| it["revision"].as_u64().unwrap());
+    assert!(revisions.is_sorted_by(|one, next| one < next), "{revisions:?}");
 
     // The other watches have it still, and then none has.
     jane.ask("unwatch", json!({"watch": first})).await.ok();
@@ -95,6 +99,16 @@ async fn the_devices_of_a_user_are_one() {
     jane.watch(&["john"]).await;
     phone.watch(&["john"]).await;
     let mut laptop = open(&setup, "john").await;
+    // The owner sees them apart.
+    let shown = setup.client.get(&format!("/v1/Services/{}/Presence/john", setup.service)).await;
+    let shown = shown["connections"].as_array().unwrap();
+    assert_eq!(
+        (shown.len(), &shown[0]["device"], &shown[1]["device"]),
+        (2, &json!("phone"), &Value::Null),
+        "{shown:?}"
+    );
+    assert!(shown[0]["since"].as_str().unwrap() <= shown[1]["since"].as_str().unwrap(), "{shown:?}");
+    assert_eq!((&shown[0]["until"], &shown[1]["until"]), (&Value::Null, &Value::Null), "they need no renewal");
     laptop.ask("set_user", json!({"status": "here"})).await.ok();
     // Each device that watches its own user hears it, as it is; the second connect is no change.
     let own = phone.event("user.presence.changed").await;

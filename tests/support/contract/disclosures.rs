@@ -5,11 +5,17 @@ use std::sync::Arc;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::disclosure::Disclose;
+use reachability_domain::presence::event::Event;
+use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::status::Status;
+use reachability_domain::time::Timestamp;
 use tokio::join;
+
+use crate::harness::{SETTINGS, rules};
 
 use super::{NOW, by_identity, connect, disconnect, later, news, service, state, user};
 
@@ -20,17 +26,52 @@ fn status(text: &str) -> Option<Option<Status>> {
 const INVISIBLE: Disclose = Disclose { status: None, invisible: Some(true) };
 const VISIBLE: Disclose = Disclose { status: None, invisible: Some(false) };
 
-/// A wish creates the user it is about, as a connect does.
-pub async fn a_wish_creates_the_user(store: Arc<impl Services + Users + States>) {
+/// A connect creates its user, with what it wishes to show.
+pub async fn a_wish_comes_with_its_user(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
-    let (alice, again) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
-    let after = store.disclose(&alice, &INVISIBLE, NOW).await.unwrap();
-    assert_eq!((after.sid, after.disclosure.invisible), (Some(alice.sid), true));
-    assert_eq!(state(&*store, &alice).await, after);
-    assert_eq!(by_identity(&*store, &alice).await, Some(alice.clone()));
+    let (bob, again) = (user(service.sid, 3, "bob"), user(service.sid, 4, "bob"));
+    let mut hello = wished(&connect(&bob, "c-1", NOW), INVISIBLE, NOW);
+    let joined = store.join(&bob, &hello, &[], NOW).await.unwrap();
+    let stored = state(&*store, &bob).await;
+    assert!(stored.disclosure.invisible && stored.presence.live_until() > NOW, "{stored:?}");
+    assert_eq!((joined.before, joined.after), ((&UserState::default()).into(), (&stored).into()));
+    assert_eq!(by_identity(&*store, &bob).await, Some(bob.clone()));
+    for (id, at) in [("c-1", NOW), ("c-2", later(1))] {
+        hello = wished(&connect(&again, id, at), INVISIBLE, later(1));
+        store.join(&again, &hello, &[], later(1)).await.unwrap();
+        assert_eq!(state(&*store, &bob).await == stored, id == "c-1");
+    }
+    assert_eq!(by_identity(&*store, &bob).await, Some(bob));
+}
+
+/// A connect with which its user wants to show something.
+fn wished(event: &Event, wish: Disclose, now: Timestamp) -> News {
+    let mut news = News::new(rules(SETTINGS));
+    news.add_with(event, Acceptance::In(Generation(1)), wish, now);
+    news
+}
+
+/// A wish of a user who was deleted in the meantime brings nobody back, and is not that of the next user of this name.
+pub async fn a_wish_brings_nobody_back(store: Arc<impl Services + Users + States>) {
+    let service = service(&*store, 1).await;
+    let (alice, next) = (user(service.sid, 1, "alice"), user(service.sid, 2, "alice"));
+    assert_eq!(store.disclose(&alice, &INVISIBLE, NOW).await.unwrap(), None);
+    assert_eq!(state(&*store, &alice).await, UserState::default());
+    store.create_user(&alice).await.unwrap();
+    let say = Disclose { status: status("eating"), invisible: None };
+    let after = store.disclose(&alice, &say, later(1)).await.unwrap();
+    assert_eq!(after.as_ref().map(|after| after.disclosure.status.clone()), status("eating"));
+    assert_eq!(Some(state(&*store, &alice).await), after);
     // The same again is no write.
-    assert_eq!(store.disclose(&again, &INVISIBLE, later(1)).await.unwrap(), after);
-    assert_eq!(by_identity(&*store, &alice).await, Some(alice));
+    assert_eq!(store.disclose(&alice, &say, later(2)).await.unwrap(), after);
+
+    assert!(store.delete_user(service.sid, alice.sid, later(2)).await.unwrap());
+    let deleted = state(&*store, &alice).await;
+    assert_eq!(store.disclose(&alice, &INVISIBLE, later(3)).await.unwrap(), None);
+    assert_eq!((state(&*store, &alice).await, by_identity(&*store, &alice).await), (deleted, None));
+    store.create_user(&next).await.unwrap();
+    assert_eq!(store.disclose(&alice, &INVISIBLE, later(4)).await.unwrap(), None);
+    assert!(!state(&*store, &next).await.disclosure.invisible);
 }
 
 /// A store does what the domain does, whatever else is written of the user.
@@ -38,7 +79,7 @@ pub async fn wishes_are_kept_beside_all_else(store: Arc<impl Services + Users + 
     let service = service(&*store, 1).await;
     let alice = user(service.sid, 1, "alice");
     let mut model = UserState::default();
-    let steps = "cishvcdSixdvscidvwiwrvrxhsvidxcvd";
+    let steps = "cishvcdSixdvscidvwiwrvrxhsvidxcvdIdVdIrVSIdVhAdA";
     let mut connections = 0;
     for (n, step) in steps.chars().enumerate() {
         let now = later(n as u64 * 7);
@@ -51,8 +92,8 @@ pub async fn wishes_are_kept_beside_all_else(store: Arc<impl Services + Users + 
             _ => None,
         };
         if let Some(wish) = wish {
-            model.disclose(&wish, alice.sid, now);
-            assert_eq!(store.disclose(&alice, &wish, now).await.unwrap(), model, "step {n}: {step}");
+            model.disclose(&wish, now);
+            assert_eq!(store.disclose(&alice, &wish, now).await.unwrap().as_ref(), Some(&model), "step {n}: {step}");
             continue;
         }
         match step {
@@ -66,6 +107,14 @@ pub async fn wishes_are_kept_beside_all_else(store: Arc<impl Services + Users + 
                     _ => vec![],
                 };
                 let news = news(&events, now);
+                model.join(&news, alice.sid, now);
+                store.join(&alice, &news, &[], now).await.unwrap();
+            }
+            'I' | 'V' | 'A' => {
+                connections += 1;
+                let invisible = Some(step == 'I').filter(|_| step != 'A');
+                let wish = Disclose { status: status(&format!("at step {n}")), invisible };
+                let news = wished(&connect(&alice, &format!("c-{connections}"), now), wish, now);
                 model.join(&news, alice.sid, now);
                 store.join(&alice, &news, &[], now).await.unwrap();
             }
@@ -92,17 +141,21 @@ pub async fn concurrent_wishes_lose_nothing(store: Arc<impl Services + Users + S
         let alice = user(service.sid, u128::from(round) + 1, &format!("alice {round}"));
         let say = Disclose { status: status("eating"), invisible: None };
         let news = news(&[connect(&alice, "c-1", NOW)], NOW);
-        let (one, two, three) = join!(
+        let hello = wished(&connect(&alice, "c-2", NOW), say.clone(), NOW);
+        store.create_user(&alice).await.unwrap();
+        let (one, two, three, four) = join!(
             store.disclose(&alice, &INVISIBLE, NOW),
             store.disclose(&alice, &say, NOW),
-            store.join(&alice, &news, &[], NOW)
+            store.join(&alice, &news, &[], NOW),
+            store.join(&alice, &hello, &[], NOW)
         );
         one.unwrap();
         two.unwrap();
         three.unwrap();
+        four.unwrap();
         let after = state(&*store, &alice).await;
         assert!(after.disclosure.invisible && after.disclosure.status.is_some(), "{after:?}");
-        assert_eq!(after.presence.connections.len(), 1, "{after:?}");
+        assert_eq!(after.presence.connections.len(), 2, "{after:?}");
         assert_eq!(by_identity(&*store, &alice).await.map(|user| user.sid), after.sid);
     }
 }

@@ -66,6 +66,7 @@ macro_rules! store_contract {
                 an_end_alone_creates_nobody,
                 joining_again_changes_nothing,
                 joining_survives_every_order,
+                openings_survive_every_order,
                 concurrent_joins_lose_nothing,
                 the_end_of_a_lease_is_written_once,
                 revisions_grow,
@@ -75,7 +76,8 @@ macro_rules! store_contract {
                 a_connect_while_reachability_is_off_creates_the_user,
                 states_are_in_the_order_of_the_keys;
             disclosures:
-                a_wish_creates_the_user,
+                a_wish_comes_with_its_user,
+                a_wish_brings_nobody_back,
                 wishes_are_kept_beside_all_else,
                 concurrent_wishes_lose_nothing;
         );

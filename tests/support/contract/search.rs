@@ -89,7 +89,7 @@ pub async fn those_online_are_found(store: Arc<impl Services + Users + States + 
     };
     let invisible = async |user: &User, invisible, second| {
         let wish = Disclose { invisible: Some(invisible), ..Disclose::default() };
-        store.disclose(user, &wish, later(second)).await.unwrap();
+        assert!(store.disclose(user, &wish, later(second)).await.unwrap().is_some());
     };
     assert_eq!(online(&*store, sid).await, "");
     store.create_user(eve).await.unwrap();

@@ -1,8 +1,9 @@
 //! Presence states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{ConnectionId, ConnectionKey, UserKey};
@@ -11,6 +12,7 @@ use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::news::News;
+use reachability_domain::presence::opening::Opening;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::{StateSummary, UserState};
 use reachability_domain::sid::{ServiceSid, Sid};
@@ -79,29 +81,64 @@ pub async fn joining_again_changes_nothing(store: Arc<impl Services + States>) {
     assert_eq!(summary(&state(&*store, &alice).await), first.after);
 }
 
+/// The orders of five events.
+fn orders() -> BTreeSet<Vec<usize>> {
+    let mut found: BTreeSet<Vec<usize>> = BTreeSet::from([vec![]]);
+    for n in 0..5 {
+        found = found
+            .into_iter()
+            .flat_map(|order| {
+                (0..=order.len()).map(move |place| {
+                    let mut order = order.clone();
+                    order.insert(place, n);
+                    order
+                })
+            })
+            .collect();
+    }
+    assert_eq!(found.len(), 120);
+    found
+}
+
+/// Of a connection with two connects and a renewal, and of one that ends.
+pub async fn openings_survive_every_order(store: Arc<impl Services + States>) {
+    let service = service(&*store, 1).await;
+    let now = later(60);
+    for (n, order) in orders().iter().enumerate() {
+        let alice = user(service.sid, n as u128 + 1, &format!("alice {n}"));
+        let connect = |id, at, device: &str| {
+            event(&alice, id, at, EventKind::Connect { lease: None, device: Some(device.into()) })
+        };
+        let events = [
+            connect("c-1", later(5), "laptop"),
+            connect("c-1", later(3), "phone"),
+            event(&alice, "c-1", later(30), EventKind::Renew { lease: None }),
+            connect("c-2", later(7), "watch"),
+            disconnect(&alice, "c-2", later(40)),
+        ];
+        let ordered: Vec<Event> = order.iter().map(|index| events[*index].clone()).collect();
+        for piece in ordered.chunks(1 + n % 5) {
+            store.join(&alice, &news(piece, now), &[], now).await.unwrap();
+        }
+        let c_1 = events[0].connection.key();
+        let expected = BTreeMap::from([(c_1, Opening::new(later(3), Some("phone")))]);
+        assert_eq!(state(&*store, &alice).await.presence.openings, expected, "{order:?}");
+        // Writes of other things keep it.
+        store.announce(&alice.key(), Generation(2), now).await.unwrap();
+        let renewal = event(&alice, "c-1", later(60), EventKind::Renew { lease: None });
+        store.join(&alice, &news(&[renewal], now), &[], now).await.unwrap();
+        assert_eq!(state(&*store, &alice).await.presence.openings, expected);
+        store.join(&alice, &news(&[disconnect(&alice, "c-1", now)], now), &[], now).await.unwrap();
+        assert_eq!(state(&*store, &alice).await.presence.openings, BTreeMap::new());
+    }
+}
+
 /// Five events in every order, in pieces of every size.
 pub async fn joining_survives_every_order(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
-    let permutations = {
-        let mut found: BTreeSet<Vec<usize>> = BTreeSet::from([vec![]]);
-        for n in 0..5 {
-            found = found
-                .into_iter()
-                .flat_map(|order| {
-                    (0..=order.len()).map(move |place| {
-                        let mut order = order.clone();
-                        order.insert(place, n);
-                        order
-                    })
-                })
-                .collect();
-        }
-        found
-    };
-    assert_eq!(permutations.len(), 120);
     let now = later(60);
     let mut results = BTreeSet::new();
-    for (n, order) in permutations.iter().enumerate() {
+    for (n, order) in orders().iter().enumerate() {
         let alice = user(service.sid, n as u128 + 1, &format!("alice {n}"));
         let events = [
             connect(&alice, "c-1", NOW),

@@ -47,7 +47,7 @@ impl Worker {
         let asked = checks.iter().map(|check| check.connection.key()).collect();
         let mut news = News::new(self.rules);
         let mut said = Vec::with_capacity(batch.events.len());
-        for (index, Accepted { event, acceptance }, sent_at) in batch.events {
+        for (index, Accepted { event, acceptance, wish }, sent_at) in batch.events {
             // The receiver of the event has checked this too. A clock that was set back since must not refuse the
             // event, so the limit is doubled here.
             if let Err(error) = event.check_clock(now.plus(Event::MAX_AHEAD)) {
@@ -56,7 +56,7 @@ impl Worker {
             }
             taken.push(index);
             let acceptance = acceptance.unwrap_or_else(|| Acceptance::by_time(&service.configuration, sent_at));
-            match news.add(&event, acceptance, now) {
+            match news.add_with(&event, acceptance, wish, now) {
                 Some((key, connection)) => said.push((event, key, connection)),
                 None => self.ports.metrics.count(EventOutcome::Disabled),
             }

@@ -2,35 +2,38 @@
 //!
 //! Who is to be watched is watched first and read then, so that no change is missed in between. What is told before the answer
 //! has a revision, and the client keeps whatever is newer.
+//!
+//! Users and members are told in parts, which are read as the client takes them ([`super::telling`]): so an answer of any length
+//! holds little memory, and what changes meanwhile is told in between.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use reachability_domain::channel::Channel;
 use reachability_domain::channel::key::{ChannelKey, Cid};
 use reachability_domain::channel::ports::Channels;
 use reachability_domain::directory::user::UserRef;
 use reachability_domain::identity::Identity;
 use reachability_domain::presence::appearance::Viewer;
 use reachability_domain::presence::disclosure::Disclose;
-use reachability_domain::presence::view::UserView;
 use reachability_domain::query::Query;
 use reachability_domain::store::StoreError;
 use reachability_functions::app::Ports;
 use reachability_functions::use_cases::asker::Asker;
 use reachability_functions::use_cases::channels::{self, CreateChannel};
 use reachability_functions::use_cases::presence::{query_users, set_presence};
-use reachability_gateway::json::settings::{MAX_USERS, REQUEST_WITHIN};
+use reachability_functions::use_cases::scan::{MAX_SCANNED, QueryError};
+use reachability_gateway::json::settings::{MAX_USERS, MEMBERS_IN_CHANNEL};
 use reachability_gateway::json::{ChannelData, Command, CommandError, RequestNumber, RestoredWatch, Watched};
 use reachability_infra::clock;
-use tokio::task::yield_now;
-use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::outcome::{Outcome, Shown, Watchable};
+use super::telling::in_time;
 use super::watches::Watches;
 
-/// How many users are read at a time.
-const READ_AT_ONCE: usize = 200;
+/// As how many users a channel counts whose watch is restored, beside its members.
+const LOOKED_AT_PER_CHANNEL: usize = 10;
 
 /// How many members of a channel are read at a time.
 const MEMBERS_AT_ONCE: usize = 1_000;
@@ -54,53 +57,68 @@ impl Request {
         }
     }
 
-    /// Does what the client asks for.
+    /// Does what the client asks for. Returns what came of it, and how many users, channels and members were looked at.
     ///
-    /// # Errors
-    /// If that is not possible. Then nothing is watched for it.
-    pub(super) async fn answer(self) -> Result<Outcome, CommandError> {
-        let (number, watches, begins) = (self.number, self.watches.clone(), self.watches());
-        if begins {
-            watches.begin(number)?;
-        }
-        let done = match timeout(REQUEST_WITHIN, self.done()).await {
-            Ok(done) => done.map_err(|Failure(error)| error),
-            // A write that has begun is finished all the same.
-            Err(_) => Err(CommandError::Unavailable),
-        };
-        if begins && done.is_err() {
-            watches.end(number);
-        }
-        done
-    }
-
-    async fn done(self) -> Result<Outcome, Failure> {
+    /// It fails if that is not possible. Then nothing is watched for it.
+    pub(super) async fn answer(self) -> (Result<Outcome, CommandError>, usize) {
+        let begins = self.watches();
         let Self { ports, watches, number, command } = self;
-        let asked = Asked { ports, watches, number };
-        match command {
-            Command::SetUser(wish) => asked.set_user(&wish).await,
-            Command::QueryUsers { query, presence } => asked.query_users(&query, presence).await,
-            Command::QueryChannels { query, presence } => asked.query_channels(&query, presence).await,
-            Command::WatchChannel { channel, data, presence } => asked.watch_channel(channel, data, presence).await,
-            Command::AddMembers { channel, members } => asked.change_members(channel, &members, true).await,
-            Command::RemoveMembers { channel, members } => asked.change_members(channel, &members, false).await,
-            Command::Unwatch { watch } => {
-                asked.watches.end(watch);
-                Ok(Outcome::Unwatched)
-            }
-            Command::Restore { watches, known } => asked.restore(watches, &known).await,
+        let mut asked = Asked { ports, watches: watches.clone(), number, begun: vec![], looked_at: 0 };
+        if begins && let Err(error) = asked.begin(number) {
+            return (Err(error), 0);
         }
+        let done = match in_time(&watches, asked.done(command)).await {
+            Some(done) => done.map_err(|Failure(error)| error),
+            // A write that has begun is finished all the same.
+            None => Err(CommandError::Unavailable),
+        };
+        if done.is_err() {
+            asked.begun.into_iter().for_each(|watch| watches.end(watch));
+        }
+        (done, asked.looked_at)
     }
 }
 
 /// Who asks, and what for.
-struct Asked {
-    ports: Ports,
-    watches: Arc<Watches>,
-    number: RequestNumber,
+pub(super) struct Asked {
+    pub(super) ports: Ports,
+    pub(super) watches: Arc<Watches>,
+    pub(super) number: RequestNumber,
+    /// The watches that it has begun.
+    begun: Vec<RequestNumber>,
+    looked_at: usize,
 }
 
 impl Asked {
+    async fn done(&mut self, command: Command) -> Result<Outcome, Failure> {
+        match command {
+            Command::SetUser(wish) => self.set_user(&wish).await,
+            Command::QueryUsers { query, presence } => self.query_users(&query, presence).await,
+            Command::QueryChannels { query, presence } => self.query_channels(&query, presence).await,
+            Command::WatchChannel { channel, data, presence } => self.watch_channel(channel, data, presence).await,
+            Command::AddMembers { channel, members } => self.change_members(channel, &members, true).await,
+            Command::RemoveMembers { channel, members } => self.change_members(channel, &members, false).await,
+            Command::Unwatch { watch } => {
+                self.watches.end(watch);
+                Ok(Outcome::Unwatched)
+            }
+            Command::Restore { watches, known } => self.restore(watches, &known).await,
+        }
+    }
+
+    /// Begins a watch, unless there is one of this name.
+    fn begin(&mut self, watch: RequestNumber) -> Result<(), CommandError> {
+        if self.watches.begin(watch)? {
+            self.begun.push(watch);
+        }
+        Ok(())
+    }
+
+    /// So many users, channels or members more were looked at.
+    pub(super) fn looks_at(&mut self, count: usize) {
+        self.looked_at = self.looked_at.saturating_add(count);
+    }
+
     fn asker(&self) -> Asker {
         Asker::User(self.own().clone())
     }
@@ -127,49 +145,63 @@ impl Asked {
         Ok(Outcome::User(set.view(now, Viewer::User)))
     }
 
-    async fn query_users(&self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
+    async fn query_users(&mut self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
         let service = self.watches.user().service;
-        let found = query_users(&*self.ports.search, service, query, &self.asker(), clock::now()).await?;
+        let found = query_users(&*self.ports.search, service, query, &self.asker(), clock::now()).await;
+        let found = found.inspect_err(|error| self.failed(error))?;
+        self.looks_at(found.looked_at);
         let (cursor, index) = (found.cursor, found.index);
-        let users = if presence {
+        let count = if presence {
             let users: Vec<Identity> = found.users.into_iter().map(|(view, _)| view.user.identity).collect();
             self.watches.watch(self.number, &users)?;
-            let shown = self.read(&users).await?;
             // Of whom was deleted in between, nothing was promised.
-            shown.into_iter().filter(|shown| matches!(shown, Shown::User(..))).collect()
+            self.tell_users(&users, |shown| matches!(shown, Shown::User(..))).await?
         } else {
-            found.users.into_iter().map(|(view, viewer)| Shown::User(Box::new(view), viewer)).collect()
+            let users = found.users.into_iter().map(|(view, viewer)| Shown::User(Box::new(view), viewer));
+            self.tell(users.collect()).await
         };
-        Ok(Outcome::Users { users, cursor, index })
+        Ok(Outcome::Users { count, cursor, index })
     }
 
-    async fn query_channels(&self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
+    async fn query_channels(&mut self, query: &Query, presence: bool) -> Result<Outcome, Failure> {
         let store = self.channels()?;
         let service = self.watches.user().service;
-        let found = channels::query_channels(&*store, service, query, &self.asker()).await?;
-        let (mut shown, mut count) = (Vec::with_capacity(found.channels.len()), 0);
+        let found = channels::query_channels(&*store, service, query, &self.asker()).await;
+        let found = found.inspect_err(|error| self.failed(error))?;
+        self.looks_at(found.looked_at);
+        let (mut shown, mut all, mut seen) = (vec![], vec![], HashSet::new());
+        let mut count = 0;
         for channel in found.channels {
-            let members = if presence {
+            self.looks_at(channel.member_count);
+            let (members, member_count) = if presence {
                 // Whoever is no member any more does not see it any more.
                 let Some(members) = self.watches.watch_channel(self.number, &channel.key, &*store).await? else {
                     continue;
                 };
-                count += members.len();
+                let of_channel = members.len();
+                count += of_channel;
                 self.check(count)?;
-                members
+                (members, of_channel)
             } else {
-                all_members(&*store, &channel.key).await?
+                // There may be many channels, so only the first members are told of each.
+                let members = store.members(&channel.key, None, MEMBERS_IN_CHANNEL).await?;
+                let are_all = members.len() < MEMBERS_IN_CHANNEL;
+                let of_channel = if are_all { members.len() } else { channel.member_count.max(members.len()) };
+                (members, of_channel)
             };
-            shown.push(Watchable::new(channel, Some(members)));
+            all.extend(members.iter().filter(|member| seen.insert((*member).clone())).cloned());
+            shown.push(self.watchable(channel, members, member_count).await);
         }
-        let mut seen = HashSet::new();
-        let members = shown.iter().flat_map(|channel: &Watchable| channel.members.iter().flatten());
-        let members: Vec<Identity> = members.filter(|member| seen.insert(*member)).cloned().collect();
-        let users = self.read_some(&members, presence).await?;
-        Ok(Outcome::Channels { channels: shown, users, cursor: found.cursor, index: found.index })
+        self.tell_members(&all, presence).await?;
+        Ok(Outcome::Channels { channels: shown, cursor: found.cursor, index: found.index })
     }
 
-    async fn watch_channel(&self, channel: Cid, data: Option<ChannelData>, presence: bool) -> Result<Outcome, Failure> {
+    async fn watch_channel(
+        &mut self,
+        channel: Cid,
+        data: Option<ChannelData>,
+        presence: bool,
+    ) -> Result<Outcome, Failure> {
         let (store, key, now) = (self.channels()?, self.channel(channel), clock::now());
         let ChannelData { members, custom } = data.unwrap_or_default();
         if presence && members.len() >= self.watches.users_per_watch() && store.channel(&key).await?.is_none() {
@@ -179,6 +211,7 @@ impl Asked {
         }
         let command = CreateChannel { key: key.clone(), custom, last_message_at: None, members };
         let (channel, created) = channels::watch_channel(&*store, command, self.own(), now).await?;
+        self.looks_at(channel.member_count);
         let members = if presence {
             let members = self.watches.watch_channel(self.number, &key, &*store).await?;
             members.ok_or(CommandError::Forbidden)?
@@ -188,8 +221,20 @@ impl Asked {
         if presence {
             self.check(members.len())?;
         }
-        let users = self.read_some(&members, presence).await?;
-        Ok(Outcome::Channel { channel: Watchable::new(channel, Some(members)), users, created })
+        let count = members.len();
+        let channel = self.watchable(channel, members.clone(), count).await;
+        self.tell_members(&members, presence).await?;
+        Ok(Outcome::Channel { channel, created })
+    }
+
+    /// A channel with its members, which are told now if they are many.
+    async fn watchable(&mut self, channel: Channel, members: Vec<Identity>, member_count: usize) -> Watchable {
+        let channel = Channel { member_count, ..channel };
+        if members.len() <= MEMBERS_IN_CHANNEL {
+            return Watchable { channel, members: Some(members) };
+        }
+        self.tell_list(&channel.key.cid, &members).await;
+        Watchable { channel, members: None }
     }
 
     async fn change_members(&self, channel: Cid, members: &[Identity], adds: bool) -> Result<Outcome, Failure> {
@@ -199,30 +244,18 @@ impl Asked {
         } else {
             channels::remove_members(&*store, &key, members, &asker).await?
         };
-        Ok(Outcome::Members(Watchable::new(channel, None)))
+        Ok(Outcome::Members(Watchable { channel, members: None }))
     }
 
-    async fn restore(&self, watches: Vec<RestoredWatch>, known: &HashMap<Identity, u64>) -> Result<Outcome, Failure> {
-        let mut begun = vec![];
-        let restored = self.restored(watches, known, &mut begun).await;
-        if restored.is_err() {
-            begun.into_iter().for_each(|watch| self.watches.end(watch));
-        }
-        restored
-    }
-
-    async fn restored(
-        &self,
+    async fn restore(
+        &mut self,
         watches: Vec<RestoredWatch>,
         known: &HashMap<Identity, u64>,
-        begun: &mut Vec<RequestNumber>,
     ) -> Result<Outcome, Failure> {
         let (mut all, mut shown, mut gone) = (HashSet::new(), vec![], vec![]);
         let mut asked_for = HashSet::new();
         for RestoredWatch { watch, of } in watches {
-            if self.watches.begin(watch)? {
-                begun.push(watch);
-            }
+            self.begin(watch)?;
             match of {
                 Watched::Users(users) => {
                     self.watches.watch(watch, &users)?;
@@ -231,7 +264,10 @@ impl Asked {
                 Watched::Channels(cids) => {
                     let store = self.channels()?;
                     for cid in cids {
+                        // Also if it is not there, or not for this user.
+                        self.looks_at(LOOKED_AT_PER_CHANNEL);
                         let members = self.watches.watch_channel(watch, &self.channel(cid.clone()), &*store).await?;
+                        self.looks_at(members.as_ref().map_or(0, Vec::len));
                         if !asked_for.insert(cid.clone()) {
                             continue;
                         }
@@ -246,13 +282,16 @@ impl Asked {
                 }
             }
         }
+        for (cid, members) in &shown {
+            self.tell_list(cid, members).await;
+        }
         let all: Vec<Identity> = all.into_iter().collect();
         let is_news = |shown: &Shown| {
             let user = shown.public();
             known.get(user.id) != Some(&user.revision)
         };
-        let users = self.read(&all).await?.into_iter().filter(is_news).collect();
-        Ok(Outcome::Restored { users, channels: shown, gone })
+        self.tell_users(&all, is_news).await?;
+        Ok(Outcome::Restored { gone })
     }
 
     /// So many users of one watch.
@@ -261,29 +300,17 @@ impl Asked {
         if users > limit { Err(CommandError::TooManyUsers { limit: limit as u64 }) } else { Ok(()) }
     }
 
-    /// Members as users: all if they are watched, or else some.
-    async fn read_some(&self, members: &[Identity], presence: bool) -> Result<Vec<Shown>, Failure> {
-        let most = if presence { usize::MAX } else { usize::try_from(MAX_USERS).unwrap_or(usize::MAX) };
-        self.read(&members[..members.len().min(most)]).await
+    /// A query failed.
+    fn failed(&mut self, error: &QueryError) {
+        if let QueryError::TooBroad = error {
+            self.looks_at(MAX_SCANNED);
+        }
     }
 
-    /// Users as they are seen now, in this order.
-    async fn read(&self, users: &[Identity]) -> Result<Vec<Shown>, Failure> {
-        let mut shown = Vec::with_capacity(users.len());
-        for some in users.chunks(READ_AT_ONCE) {
-            let found = self.ports.search.users_by_identity(self.watches.user().service, some).await?;
-            let now = clock::now();
-            let mut found: HashMap<Identity, UserView> = found
-                .iter()
-                .map(|it| (it.user.identity.clone(), UserView::of(it, now, Viewer::at(&it.user.identity, self.own()))))
-                .collect();
-            shown.extend(some.iter().map(|user| match found.remove(user) {
-                Some(view) => Shown::User(Box::new(view), Viewer::at(user, self.own())),
-                None => Shown::Nobody(user.clone()),
-            }));
-            yield_now().await;
-        }
-        Ok(shown)
+    /// Tells members as users: all if they are watched, or else some.
+    async fn tell_members(&mut self, members: &[Identity], presence: bool) -> Result<usize, Failure> {
+        let most = if presence { usize::MAX } else { usize::try_from(MAX_USERS).unwrap_or(usize::MAX) };
+        self.tell_users(&members[..members.len().min(most)], |_| true).await
     }
 }
 

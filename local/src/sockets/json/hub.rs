@@ -29,7 +29,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::channel::{Changed, Channel};
+use self::channel::{Changed, Channel, Gone};
 use crate::sockets::wire::Wire;
 
 /// The number of tasks, and of parts of the index.
@@ -88,9 +88,16 @@ pub(super) enum What {
     },
     Deleted {
         user: UserKey,
+        sequence: u64,
         at: Timestamp,
     },
-    Members(Arc<Channel>, Changed),
+    /// A user became a member of a channel, or is none any more.
+    Member {
+        channel: Arc<Channel>,
+        user: Identity,
+        is_member: bool,
+    },
+    Gone(Arc<Channel>, Gone),
     /// All users of a service look otherwise.
     Switched {
         service: ServiceSid,
@@ -292,7 +299,7 @@ impl Hub {
             match notice {
                 Some(Notice::User(change)) if change.before.exists && !change.after.exists => {
                     let (user, at) = (&change.user, change.at);
-                    self.hand_over(user, committed, || What::Deleted { user: user.clone(), at });
+                    self.hand_over(user, committed, || What::Deleted { user: user.clone(), sequence, at });
                     continue;
                 }
                 Some(Notice::Profile(change)) => {
@@ -344,20 +351,36 @@ impl Hub {
         let Some(changed) = channel.change(change, |user, is_member| self.index(&channel, user, is_member)) else {
             return;
         };
-        self.free(changed.gone.len());
-        if changed.over.is_some() {
+        let Changed { added, removed, gone } = changed;
+        let committed = Instant::now();
+        self.free(gone.sockets.len());
+        if gone.over.is_some() {
             // Whoever comes next makes another one.
             self.forget(&channel);
+        } else {
+            let moved = removed.into_iter().map(|user| (user, false)).chain(added.into_iter().map(|user| (user, true)));
+            for (user, is_member) in moved {
+                // With all else of the user, so that nothing that is told before can be newer.
+                let key = UserKey { service: channel.key.service, identity: user.clone() };
+                let what = What::Member { channel: channel.clone(), user, is_member };
+                if self.shard(&key).changes.try_send(Told { what, committed }).is_err() {
+                    warn!("watchers of a channel are cut off, since too many changes wait for them");
+                    channel.sockets().iter().for_each(|wire| wire.cut());
+                    break;
+                }
+            }
         }
-        // Of one channel all goes through one task, in the order of the commits.
+        if gone.sockets.is_empty() && gone.over.is_none() {
+            return;
+        }
         let shard = &self.shards[self.hasher.hash_one(&channel.key) as usize % SHARDS];
-        let told = Told { what: What::Members(channel.clone(), changed), committed: Instant::now() };
+        let told = Told { what: What::Gone(channel.clone(), gone), committed };
         if let Err(refused) = shard.changes.try_send(told)
-            && let What::Members(_, changed) = refused.into_inner().what
+            && let What::Gone(_, Gone { sockets, over }) = refused.into_inner().what
         {
             warn!("watchers of a channel are cut off, since too many changes wait for them");
-            changed.gone.iter().chain(&channel.sockets()).for_each(|wire| wire.cut());
-            if let Some(members) = changed.over {
+            sockets.iter().for_each(|wire| wire.cut());
+            if let Some(members) = over {
                 self.end(&channel, &members);
             }
         }
@@ -392,3 +415,6 @@ pub(super) enum MembersError {
     #[error(transparent)]
     Limit(#[from] CommandError),
 }
+
+#[cfg(test)]
+mod tests;

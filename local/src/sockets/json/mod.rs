@@ -5,6 +5,7 @@ mod failure;
 mod hub;
 mod outcome;
 mod tell;
+mod telling;
 mod watches;
 
 use std::sync::Arc;
@@ -43,7 +44,8 @@ pub(crate) const PATH: &str = "/v1/Socket";
 pub(super) enum Done {
     Opened(Result<(Opened, Joined, Box<UserView>), Refusal>),
     Verified(Result<Grant, Refusal>),
-    Answered(RequestNumber, Result<Outcome, CommandError>),
+    /// With how much was looked at for it.
+    Answered(RequestNumber, Result<Outcome, CommandError>, usize),
 }
 
 impl Protocol for Session {
@@ -102,9 +104,9 @@ impl Protocol for Session {
             }
             Done::Opened(Err(refusal)) => driver.step(Input::Opened(Err(refusal))),
             Done::Verified(result) => driver.step(Input::Verified(result)),
-            Done::Answered(request, result) => {
+            Done::Answered(request, result, looked_at) => {
                 let result = result.as_ref().map(Outcome::answer).map_err(Clone::clone);
-                driver.step(Input::Done { request, result });
+                driver.step(Input::Done { request, result, looked_at });
             }
         }
     }
@@ -165,7 +167,10 @@ impl Driver<Session> {
             watches.end(watch);
         }
         let request = Request { ports: self.sockets.ports.clone(), watches, number, command };
-        self.begin(async move { Done::Answered(number, request.answer().await) });
+        self.begin(async move {
+            let (result, looked_at) = request.answer().await;
+            Done::Answered(number, result, looked_at)
+        });
     }
 }
 

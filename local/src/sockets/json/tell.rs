@@ -1,5 +1,6 @@
 //! The tasks of the hub: they encode what changed, once for others and once for the user's own sockets, and send it to whom it
-//! concerns. All of one user, and all of one channel, goes through the same task, in the order of the commits.
+//! concerns. All of one user goes through the same task, in the order of the commits, and so does of which channels it is a member:
+//! what is read to be told is never older than what was told before.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::yield_now;
 use tracing::warn;
 
-use super::hub::channel::{Changed, Channel};
+use super::hub::channel::{Channel, Gone};
 use super::hub::{Hub, Tasks, Told, What};
 use crate::sockets::fan_out::tell_each;
 use crate::sockets::frames::Frame;
@@ -96,11 +97,23 @@ impl Task {
                     let is_meant = |user: &User| user.sid == sid;
                     self.read(&user, is_meant, None, sequence, |user| events::user_updated(user, at)).await
                 }
-                What::Deleted { user, at } => {
+                What::Deleted { user, sequence, at } => {
                     let hearers = Hearers::of(self.hub.watchers(&user), &user.identity);
-                    hearers.tell(|_| events::user_deleted(&user.identity, at)).await
+                    hearers.tell(|_| events::user_deleted(&user.identity, sequence, at)).await
                 }
-                What::Members(channel, changed) => self.members(&channel, changed).await,
+                What::Member { channel, user, is_member: true } => self.added(&channel, user).await,
+                What::Member { channel, user, is_member: false } => {
+                    let sockets = channel.sockets();
+                    tell(&sockets, &events::member_removed(&channel.key.cid, &user)).await;
+                    sockets.len() as u64
+                }
+                What::Gone(channel, Gone { sockets, over }) => {
+                    tell(&sockets, &events::channel_deleted(&channel.key.cid)).await;
+                    if let Some(members) = over {
+                        self.hub.end(&channel, &members);
+                    }
+                    sockets.len() as u64
+                }
                 What::Switched { service, configuration, sequence, at } => {
                     let mut heard = 0;
                     for (count, user) in self.hub.watched_of(self.shard, service).iter().enumerate() {
@@ -187,42 +200,25 @@ impl Task {
         self.ports.snapshots.user_snapshot(user.service, &UserRef::Identity(user.identity.clone())).await
     }
 
-    /// Tells who came and who went. Returns how many messages that were.
-    async fn members(&self, channel: &Arc<Channel>, changed: Changed) -> u64 {
+    /// Tells who came to a channel. Returns how many hear of it.
+    async fn added(&self, channel: &Channel, user: Identity) -> u64 {
+        let hearers = Hearers::of(channel.sockets(), &user);
+        if hearers.is_empty() {
+            return 0;
+        }
+        let key = UserKey { service: channel.key.service, identity: user };
+        let snapshot = match self.snapshot(&key).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return hearers.cut(&error),
+        };
         let cid = &channel.key.cid;
-        let Changed { added, removed, gone, over } = changed;
-        tell(&gone, &events::channel_deleted(cid)).await;
-        let mut heard = gone.len() as u64;
-        if let Some(members) = over {
-            self.hub.end(channel, &members);
-        }
-        for user in removed {
-            let sockets = channel.sockets();
-            tell(&sockets, &events::member_removed(cid, &user)).await;
-            heard += sockets.len() as u64;
-        }
-        for (count, user) in added.into_iter().enumerate() {
-            if count % READ_AT_ONCE == READ_AT_ONCE - 1 {
-                yield_now().await;
+        let encode = |viewer| match &snapshot {
+            Some(snapshot) => {
+                let view = UserView::of(snapshot, clock::now(), viewer);
+                events::member_added(cid, &PublicUser::of(&view, viewer))
             }
-            let hearers = Hearers::of(channel.sockets(), &user);
-            if hearers.is_empty() {
-                return heard;
-            }
-            let key = UserKey { service: channel.key.service, identity: user };
-            let snapshot = match self.snapshot(&key).await {
-                Ok(snapshot) => snapshot,
-                Err(error) => return heard + hearers.cut(&error),
-            };
-            let encode = |viewer| match &snapshot {
-                Some(snapshot) => {
-                    let view = UserView::of(snapshot, clock::now(), viewer);
-                    events::member_added(cid, &PublicUser::of(&view, viewer))
-                }
-                None => events::member_added(cid, &PublicUser::nobody(&key.identity)),
-            };
-            heard += hearers.tell(encode).await;
-        }
-        heard
+            None => events::member_added(cid, &PublicUser::nobody(&key.identity)),
+        };
+        hearers.tell(encode).await
     }
 }

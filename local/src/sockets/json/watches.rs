@@ -13,6 +13,7 @@ use reachability_gateway::json::{CommandError, RequestNumber, Settings};
 
 use super::hub::channel::Channel;
 use super::hub::{Hub, MembersError};
+use crate::sockets::frames::Frame;
 use crate::sockets::wire::Wire;
 
 /// What one socket watches, by the requests that began the watches.
@@ -63,6 +64,18 @@ impl Watches {
     /// Whose socket it is.
     pub(super) fn user(&self) -> &UserKey {
         &self.user
+    }
+
+    /// The sending side of the socket.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Sends a part of an answer, once little waits for the client. Only the socket's task may do so.
+    pub(super) async fn send(&self, part: &[u8]) {
+        self.wire.room().await;
+        self.metrics.add(Counter::FramesSent);
+        self.wire.send(&Frame::message(true, part));
     }
 
     /// The most users of one watch.

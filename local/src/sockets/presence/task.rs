@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::ConnectionId;
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::presence::sockets::{Socket, Sockets};
@@ -36,10 +37,20 @@ const REMOVE_AFTER: Duration = Duration::from_millis(100);
 /// How many messages wait for a retry until no more sockets are opened.
 const MAX_RETRIES: usize = 10_000;
 
+/// A socket that is open, and what its client says with its connect.
+pub(crate) struct Hello {
+    pub(crate) socket: Socket,
+    /// What the client calls its device.
+    pub(crate) device: Option<String>,
+    /// What its user wants to show from now on.
+    pub(crate) wish: Disclose,
+}
+
 /// What happened to sockets, and when.
 pub(super) enum Said {
-    Connected(Socket, Option<Box<str>>, Timestamp, oneshot::Sender<Result<(), Failure>>),
-    Disconnected(Socket, Timestamp, EndReason),
+    Connected(Hello, Timestamp, oneshot::Sender<Result<(), Failure>>),
+    /// It counts from when it is handled: what others see of a goodbye is then one time only, as of who becomes invisible.
+    Disconnected(Socket, EndReason),
     Renewed(Box<dyn FnOnce() -> Vec<Socket> + Send>),
     Finish,
 }
@@ -47,6 +58,7 @@ pub(super) enum Said {
 /// An event of a socket that waits for its turn.
 pub(super) struct Pending {
     event: Event,
+    wish: Disclose,
     /// Where the caller of a connect waits.
     answer: Option<oneshot::Sender<Result<(), Failure>>>,
     /// How often it failed.
@@ -55,7 +67,8 @@ pub(super) struct Pending {
 
 impl Pending {
     fn new(Socket { user, connection }: Socket, occurred_at: Timestamp, kind: EventKind) -> Self {
-        Self { event: Event { user, connection, occurred_at, kind }, answer: None, failed: 0 }
+        let event = Event { user, connection, occurred_at, kind };
+        Self { event, wish: Disclose::default(), answer: None, failed: 0 }
     }
 
     pub(super) fn ended(socket: Socket, at: Timestamp, reason: EndReason) -> Self {
@@ -68,7 +81,7 @@ impl Pending {
 
     /// It counts as accepted when it is handled.
     pub(super) fn message(&self) -> PresenceMessage {
-        PresenceMessage::Event(Accepted { event: self.event.clone(), acceptance: None })
+        PresenceMessage::Event(Accepted { wish: self.wish.clone(), ..Accepted::new(self.event.clone(), None) })
     }
 }
 
@@ -110,16 +123,16 @@ impl Task {
                 found = waiting.recv_many(&mut heard, BATCH) => is_finished = found == 0,
                 () = self.due() => {}
             }
-            let mut batch = Vec::with_capacity(heard.len());
+            let (now, mut batch) = (clock::now(), Vec::with_capacity(heard.len()));
             for said in heard.drain(..) {
                 is_finished |= matches!(said, Said::Finish);
                 if !is_finished {
-                    self.take(said, &mut batch);
+                    self.take(said, &mut batch, now);
                 }
             }
             self.take_retries(&mut batch, is_finished);
-            self.take_renewals(&mut batch);
-            self.handle(batch).await;
+            self.take_renewals(&mut batch, now);
+            self.handle(batch, now).await;
             // Many in one write, but no more than can be written at once.
             let is_due = self.remove_at.is_some_and(|at| at <= Instant::now());
             if is_finished || is_due || self.ended.len() >= BATCH {
@@ -137,16 +150,16 @@ impl Task {
         }
     }
 
-    fn take(&mut self, said: Said, batch: &mut Vec<Pending>) {
+    fn take(&mut self, said: Said, batch: &mut Vec<Pending>, now: Timestamp) {
         match said {
-            Said::Connected(socket, device, at, answer) => {
-                let connect = EventKind::Connect { lease: None, device };
-                batch.push(Pending { answer: Some(answer), ..Pending::new(socket, at, connect) });
+            Said::Connected(Hello { socket, device, wish }, at, answer) => {
+                let connect = EventKind::Connect { lease: None, device: device.map(String::into_boxed_str) };
+                batch.push(Pending { wish, answer: Some(answer), ..Pending::new(socket, at, connect) });
             }
-            Said::Disconnected(socket, at, reason) => {
+            Said::Disconnected(socket, reason) => {
                 // If it is forgotten that it has ended, a renewal would open it again.
                 self.renewals.remove(&socket.connection);
-                batch.push(Pending::ended(socket, at, reason));
+                batch.push(Pending::ended(socket, now, reason));
             }
             Said::Renewed(open) => {
                 self.renewals.extend(open().into_iter().map(|socket| (socket.connection.clone(), socket)));
@@ -163,7 +176,7 @@ impl Task {
         }
     }
 
-    fn take_renewals(&mut self, batch: &mut Vec<Pending>) {
+    fn take_renewals(&mut self, batch: &mut Vec<Pending>, now: Timestamp) {
         if self.renewals_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -171,11 +184,11 @@ impl Task {
         while batch.len() < BATCH
             && let Some((_, socket)) = self.renewals.pop_first()
         {
-            batch.push(Pending::new(socket, clock::now(), EventKind::Renew { lease: None }));
+            batch.push(Pending::new(socket, now, EventKind::Renew { lease: None }));
         }
     }
 
-    async fn handle(&mut self, mut batch: Vec<Pending>) {
+    async fn handle(&mut self, mut batch: Vec<Pending>, now: Timestamp) {
         if self.retries.values().map(Vec::len).sum::<usize>() > MAX_RETRIES {
             for connect in batch.extract_if(.., |pending| pending.answer.is_some()) {
                 answer(connect.answer, Err(unavailable("too much is to be stored first")));
@@ -185,7 +198,7 @@ impl Task {
             return;
         }
         let messages = batch.iter().map(Pending::message).collect();
-        let failures = self.worker.process(messages, clock::now()).await;
+        let failures = self.worker.process(messages, now).await;
         let mut failures: BTreeMap<usize, Failure> = failures.into_iter().collect();
         if let Some(failure) = failures.values().next() {
             error!(error = %ErrorChain(failure), failed = failures.len(), "what sockets said could not be stored");

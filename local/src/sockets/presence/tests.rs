@@ -11,12 +11,14 @@ use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::at_commit::AtCommit;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::connections::{Limits, Rules};
+use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::sockets::{Socket, Sockets};
 use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::status::Status;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteStore};
@@ -26,7 +28,7 @@ use reachability_tests::wait::wait;
 use reachability_worker::Worker;
 use tokio::task::JoinHandle;
 
-use super::{LeasePolicy, Presence, end_earlier};
+use super::{Hello, LeasePolicy, Presence, end_earlier};
 
 const GRACE: Duration = Duration::from_secs(10);
 const RESTART_GRACE: Duration = Duration::from_secs(30);
@@ -93,7 +95,7 @@ impl Server {
 
     async fn connected(&self, identity: &str) -> Socket {
         let socket = self.socket(identity);
-        self.presence.connect(socket.clone(), None).await.unwrap();
+        self.presence.connect(hello(&socket)).await.unwrap();
         socket
     }
 
@@ -116,6 +118,11 @@ impl Server {
         let worker = worker_of(self.store.clone(), self.timers.clone(), GRACE);
         assert!(worker.process(due, at).await.is_empty());
     }
+}
+
+/// A connect that says nothing else.
+fn hello(socket: &Socket) -> Hello {
+    Hello { socket: socket.clone(), device: None, wish: Disclose::default() }
 }
 
 fn user(identity: &str) -> UserKey {
@@ -141,6 +148,39 @@ async fn a_connect_is_heard_at_its_commit_and_not_flushed() {
     wait("the row is removed", async || server.open().await.is_empty().then_some(())).await;
     assert_eq!(server.database.flushed_pages(), flushed, "all of it happened without a flush");
     assert_eq!(server.timers.count(), 0);
+}
+
+/// Watchers hear of a connect and of what is wished with it in one change, or not at all.
+#[tokio::test]
+async fn a_wish_comes_with_its_connect() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    let connects = async |invisible, text| {
+        let socket = server.socket("alice");
+        let wish = Disclose { status: Some(Status::set_to(text).unwrap()), invisible: Some(invisible) };
+        server.presence.connect(Hello { wish, ..hello(&socket) }).await.unwrap();
+        socket
+    };
+    let flushed = server.database.flushed_pages();
+    let first = connects(true, "secret").await;
+    assert!(server.database.flushed_pages() > flushed, "it is promised");
+    let created = Appearance { revision: server.state(&first.user).await.revision, ..Appearance::default() };
+    let seen = async |viewer| {
+        let service = server.store.service(service(1)).await.unwrap().unwrap();
+        Appearance::of(&service.configuration, &server.state(&user("alice")).await, clock::now(), viewer)
+    };
+    assert_eq!(seen(Viewer::Other).await, created, "there is such a user");
+    assert_eq!(seen(Viewer::User).await.status.unwrap().as_str(), "secret");
+    assert!(matches!(server.heard.of(&first.user)[..], [(_, None)]), "{:?}", server.heard.of(&first.user));
+
+    server.presence.disconnect(first.clone(), EndReason::ClientClosed);
+    wait("the row is removed", async || server.open().await.is_empty().then_some(())).await;
+    connects(true, "still secret").await;
+    assert_eq!(seen(Viewer::Other).await, created);
+    connects(false, "here").await;
+    let other = seen(Viewer::Other).await;
+    assert_eq!((other.reachability.online, other.status.unwrap().as_str()), (Some(true), "here"));
+    assert!(matches!(server.heard.of(&first.user)[..], [_, (_, Some(true))]), "in one change");
 }
 
 #[tokio::test]
@@ -265,7 +305,7 @@ async fn the_task_finishes_what_was_said() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path()).await;
     let sockets: Vec<Socket> = (0..700).map(|n| server.socket(&format!("user-{n}"))).collect();
-    let connects = sockets.iter().map(|socket| server.presence.connect(socket.clone(), None));
+    let connects = sockets.iter().map(|socket| server.presence.connect(hello(socket)));
     for connected in futures_util::future::join_all(connects).await {
         connected.unwrap();
     }
@@ -273,7 +313,7 @@ async fn the_task_finishes_what_was_said() {
         server.presence.disconnect(socket.clone(), EndReason::ClientClosed);
     }
     server.presence.finish();
-    assert!(server.presence.connect(server.socket("late"), None).await.is_err());
+    assert!(server.presence.connect(hello(&server.socket("late"))).await.is_err());
     (&mut server.task).await.unwrap();
     assert!(server.open().await.is_empty());
     for socket in &sockets {

@@ -40,11 +40,16 @@ struct Watcher {
 
 /// What a change of the members means.
 #[derive(Debug)]
-pub(in crate::sockets::json) struct Changed {
-    pub(in crate::sockets::json) added: Vec<Identity>,
-    pub(in crate::sockets::json) removed: Vec<Identity>,
-    /// For whom the channel is gone.
-    pub(in crate::sockets::json) gone: Vec<Arc<Wire>>,
+pub(super) struct Changed {
+    pub(super) added: Vec<Identity>,
+    pub(super) removed: Vec<Identity>,
+    pub(super) gone: Gone,
+}
+
+/// For whom a channel is gone.
+#[derive(Debug, Default)]
+pub(in crate::sockets::json) struct Gone {
+    pub(in crate::sockets::json) sockets: Vec<Arc<Wire>>,
     /// The members that there were, if nobody watches it any more.
     pub(in crate::sockets::json) over: Option<BTreeSet<Identity>>,
 }
@@ -129,9 +134,8 @@ impl Channel {
         };
         let mut changed = apply(members, change, &mut index);
         let is_gone = |wire: &Wire| change.is_deleted || changed.removed.iter().any(|user| wire.is_of(user));
-        changed.gone =
-            sockets.extract_if(|_, watcher| is_gone(&watcher.wire)).map(|(_, watcher)| watcher.wire).collect();
-        changed.over = state.end();
+        let gone = sockets.extract_if(|_, watcher| is_gone(&watcher.wire)).map(|(_, watcher)| watcher.wire).collect();
+        changed.gone = Gone { sockets: gone, over: state.end() };
         Some(changed)
     }
 
@@ -163,5 +167,5 @@ fn apply(members: &mut BTreeSet<Identity>, change: &MembersChange, index: &mut i
     let removed: Vec<_> = change.removed.iter().filter(|user| members.remove(*user)).cloned().collect();
     added.iter().for_each(|user| index(user, true));
     removed.iter().for_each(|user| index(user, false));
-    Changed { added, removed, gone: vec![], over: None }
+    Changed { added, removed, gone: Gone::default() }
 }

@@ -71,7 +71,7 @@ impl States for Failing {
         self.call(&self.joins, self.store.join(user, news, asked, now)).await
     }
 
-    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<UserState, StoreError> {
+    async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
         self.store.disclose(user, wish, now).await
     }
 
@@ -102,7 +102,7 @@ async fn a_connect_that_is_told_to_have_failed_is_ended() {
         // The end fails twice, too.
         failing.joins.store(3, Ordering::SeqCst);
         let socket = server.socket("alice");
-        assert!(server.presence.connect(socket.clone(), None).await.is_err());
+        assert!(server.presence.connect(hello(&socket)).await.is_err());
         assert_eq!(server.heard.of(&socket.user).len(), usize::from(is_stored));
         wait("its end is tried again", async || (failing.joins.load(Ordering::SeqCst) == 0).then_some(())).await;
         wait("its row is removed", async || server.open().await.is_empty().then_some(())).await;
@@ -148,7 +148,7 @@ async fn a_socket_whose_caller_does_not_wait_is_lost() {
     let socket = server.socket("alice");
     tokio::select! {
         biased;
-        _ = server.presence.connect(socket.clone(), None) => panic!("it cannot be stored that soon"),
+        _ = server.presence.connect(hello(&socket)) => panic!("it cannot be stored that soon"),
         () = std::future::ready(()) => {}
     }
     let due = wait("there is a timer", async || server.timers.next()).await;
@@ -162,7 +162,7 @@ async fn a_socket_of_a_service_that_is_deleted_leaves_no_row() {
     let server = Server::start(directory.path()).await;
     let socket = server.connected("alice").await;
     server.store.delete_service(service(1)).await.unwrap();
-    let refused = server.presence.connect(server.socket("bob"), None).await.unwrap_err();
+    let refused = server.presence.connect(hello(&server.socket("bob"))).await.unwrap_err();
     assert!(refused.is_permanent(), "{refused}");
     server.presence.disconnect(socket, EndReason::ServerClosed);
     wait("the rows are removed", async || server.open().await.is_empty().then_some(())).await;

@@ -49,7 +49,7 @@ async fn sockets_of_an_earlier_run_end_after_the_restart_grace() {
         assert!(before.plus(RESTART_GRACE) <= end && end <= clock::now().plus(RESTART_GRACE));
         // Killed before the rows were removed: the next start ends them again, and not later.
         for socket in [&alice, &bob] {
-            server.presence.connect(socket.clone(), None).await.unwrap();
+            server.presence.connect(hello(socket)).await.unwrap();
         }
         assert_eq!(server.open().await.len(), 2);
         server.kill().await;
