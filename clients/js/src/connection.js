@@ -2,7 +2,7 @@ import { Backoff, FIRST_MS } from "./backoff.js";
 import { ReachabilityError } from "./error.js";
 import { Socket } from "./socket.js";
 
-/** A connection that lasted so long was a good one: the waits between attempts begin anew. */
+/** A connection that lasted so long was a good one: the waits between attempts start again from the shortest. */
 const GOOD_AFTER_MS = 10_000;
 /** So many tokens are refused in succession until no other is fetched. */
 const MOST_REFUSALS = 3;

@@ -82,7 +82,7 @@ export class Socket {
     this.#deadline = setTimeout(() => this.#check(), ms);
   }
 
-  // The time of day goes on while a machine sleeps, other clocks may not. If it was set back, the wait begins anew.
+  // The time of day goes on while a machine sleeps, other clocks may not. If it was set back, the wait starts again.
   #check() {
     const silence = Date.now() - this.#heardAt;
     if (silence >= this.#limitMs) return this.#silent();

@@ -110,7 +110,7 @@ export class Watches {
       if (watches.length === 0) return;
       const fields = this.#fields(watches);
       if (fits(fields)) messages.push(fields);
-      // Then all of its users are told anew.
+      // Then all of its users are told again.
       else if (watches.length === 1) messages.push({ ...fields, known: {} });
       else {
         const half = Math.ceil(watches.length / 2);

@@ -86,7 +86,7 @@ test("attempts that fail are ever further apart, up to 15 s, also if the connect
   assert.deepEqual(all, [500, 1_000, 2_000, 4_000, 7_500, 7_500, 7_500, 7_500]);
 });
 
-test("waits begin anew after a connection that lasted", async (t) => {
+test("waits start again from the shortest after a connection that lasted", async (t) => {
   const { server, socket } = await connectedPair(t, { options: { timeout: 60_000 } });
   const all = waits(t, 0.5);
   socket.cut();

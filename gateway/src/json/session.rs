@@ -51,7 +51,7 @@ impl Session {
     /// Takes an input, and returns what is to be done, in order.
     ///
     /// `now` should come from a clock that never goes back or leaps, such as the time of the server's start plus what a
-    /// monotonic clock has counted since. If it goes back all the same, timers begin anew, and nothing is ended for it.
+    /// monotonic clock has counted since. If it goes back all the same, timers start again, and nothing is ended for it.
     pub fn step(&mut self, settings: &Settings, input: Input<'_>, now: Timestamp) -> Vec<Action> {
         self.not_after(now);
         match (input, &mut self.phase) {

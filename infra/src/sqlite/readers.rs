@@ -75,7 +75,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Otherwise SQLite plans joins and ranges anew for other parameters, which takes longer than to run them.
+    // Otherwise SQLite plans joins and ranges again for other parameters, which takes longer than to run them.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 

@@ -148,7 +148,8 @@ impl Log {
         Ok(())
     }
 
-    /// Moves a log that has become long to the database. The next commit begins it anew, if no reader needs it then.
+    /// Moves a log that has become long to the database. The next commit starts it from its beginning, if no reader needs it
+    /// then.
     fn checkpoint(&mut self) {
         let pages = self.pages.load(Ordering::SeqCst);
         if pages < CHECKPOINT_PAGES {

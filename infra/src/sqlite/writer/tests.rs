@@ -75,7 +75,7 @@ async fn a_transaction_that_sqlite_undid_is_answered_as_undone() {
     let sizes = [10, 10, 1 << 20, 10, 1 << 20, 10, 10];
     let writes = (1..).zip(sizes).map(|(n, bytes)| move |connection: &Connection| insert(connection, n, bytes));
     let results = batch(&writer, writes.collect()).await;
-    // Those before the one that failed were undone with it. The rest began anew.
+    // Those before the one that failed were undone with it. The rest was run again.
     assert_eq!(done(&results), [6, 7]);
     assert_eq!(numbers(&directory), [6, 7]);
     assert!(format!("{:?}", results[2]).contains("full"), "{:?}", results[2]);
@@ -149,7 +149,7 @@ async fn only_what_is_owed_is_flushed_and_a_flush_covers_all_before_it() {
     assert_eq!(all, flushed);
 }
 
-/// There is always a reader that needs the log, so it cannot be begun anew by the way.
+/// There is always a reader that needs the log, so a commit cannot start it from its beginning.
 #[tokio::test]
 async fn a_log_that_readers_keep_is_cut() {
     let (writer, directory) = writer(|_| {});

@@ -159,7 +159,7 @@ impl<'a> Device<'a> {
     /// Watches one of its service.
     async fn watch(&self, client: &mut Client, user: usize) -> Option<()> {
         let user = user % USERS * SERVICES + self.user % SERVICES;
-        // What came before is applied first: reading a user's map begins it anew.
+        // What came before is applied first: reading a user's map starts it again.
         self.apply(client.heard().await);
         let mut views = self.world.views[self.number].borrow().clone();
         let known = views.0.len();
