@@ -47,4 +47,7 @@ pub(crate) async fn measure(peer: &impl Peer) {
     let memory: Vec<String> = memory.iter().map(|memory| format!("{} MiB", memory / 1_024)).collect();
     let closed = CLOSED.load(Ordering::Relaxed) - closed;
     println!("| {} | {} | {each:.1} KiB | {cpu:.2} µs | {frames:.2} | {closed} |", peer.name(), memory.join(", "));
+    // They end before the server does, which would count as closed by the next one.
+    drop(clients);
+    sleep(Duration::from_secs(1)).await;
 }
