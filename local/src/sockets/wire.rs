@@ -23,15 +23,18 @@ use tokio::time::Instant;
 
 use super::frames::Frame;
 
-/// How much may wait for a client while it is still told of changes, in bytes. One that reads more slowly is cut off, and hears
-/// what it missed when it is back. Nor is anything more read from it: its answers would wait too.
-pub(super) const MAX_WAITING: usize = 256 * 1024;
+/// How much of what changed may wait for a client, in bytes. One that reads more slowly is cut off, and hears what it missed when
+/// it is back.
+const MAX_CHANGES: usize = 256 * 1024;
 
-/// How much may wait for a client with the answers to what it asked already, in bytes.
-const MAX_ANSWERS: usize = 16 * 1024 * 1024;
+/// How much may wait for a client in all, in bytes: it may have asked for much at once. One for which more waits is cut off.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
 
-/// With how much that waits a client is sent one more part of a long answer, in bytes. So most of [`MAX_WAITING`] is left for what
-/// changes meanwhile.
+/// While more than this waits for a client, in bytes, nothing is read from it: its answers would wait too.
+const MAX_WAITING_FOR_REQUEST: usize = 256 * 1024;
+
+/// With how much that waits a client is sent one more part of a long answer, in bytes. So an answer of any length holds little
+/// memory, and what changes meanwhile does not wait for long.
 const MAX_WAITING_FOR_PART: usize = 64 * 1024;
 
 /// How much may wait for all clients together, in bytes. Whoever would make it more is cut off.
@@ -62,8 +65,11 @@ pub(super) struct Wire {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Bytes>,
+    waiting: VecDeque<Waiting>,
+    /// How much waits, in bytes.
     bytes: usize,
+    /// How much of it is changes.
+    changes: usize,
     /// Since when the client has read nothing of what waits.
     blocked_since: Option<Instant>,
     /// The client has read something of what waited.
@@ -74,6 +80,13 @@ struct State {
     is_cut: bool,
     /// The server wants the session to end.
     ends: Option<Cause>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Bytes,
+    /// It is a change. The client did not ask when it is told.
+    is_change: bool,
 }
 
 impl Wire {
@@ -116,35 +129,36 @@ impl Wire {
 
     /// Sends what the client asked for, after everything else.
     pub(super) fn send(&self, frame: &Frame) {
-        self.send_within(MAX_ANSWERS, frame, false);
+        self.write(&mut self.lock(), frame, false);
     }
 
     /// Sends what changed, after everything else.
     pub(super) fn tell(&self, frame: &Frame) {
-        self.send_within(MAX_WAITING, frame, false);
+        self.write(&mut self.lock(), frame, true);
     }
 
     /// Sends the last frame: nothing is sent after it.
     pub(super) fn finish(&self, frame: &Frame) {
-        self.send_within(MAX_ANSWERS, frame, true);
+        let mut state = self.lock();
+        self.write(&mut state, frame, false);
+        state.is_finished = true;
     }
 
-    /// A client for which more waits is cut off.
-    fn send_within(&self, limit: usize, frame: &Frame, is_last: bool) {
-        let mut state = self.lock();
+    /// Sends a frame. A client for which too much waits is cut off.
+    fn write(&self, state: &mut State, frame: &Frame, is_change: bool) {
         if state.is_finished || state.is_cut {
             return;
         }
-        state.is_finished = is_last;
         let bytes = frame.bytes();
         let sent = if state.waiting.is_empty() { self.stream.try_write(bytes) } else { Ok(0) };
         match sent {
             Ok(sent) if sent == bytes.len() => return,
-            Ok(sent) => state.wait(bytes.slice(sent..), limit),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.wait(bytes.clone(), limit),
+            Ok(sent) => state.wait(Waiting { bytes: bytes.slice(sent..), is_change }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.wait(Waiting { bytes: bytes.clone(), is_change });
+            }
             Err(_) => state.is_cut = true,
         }
-        drop(state);
         self.task.wake();
     }
 
@@ -172,7 +186,7 @@ impl Wire {
 
     /// Whether so much waits that nothing more should be asked.
     pub(super) fn is_behind(&self) -> bool {
-        self.lock().bytes > MAX_WAITING
+        self.lock().bytes > MAX_WAITING_FOR_REQUEST
     }
 
     /// Whether so little waits that the client can be sent one more part of a long answer.
@@ -216,13 +230,15 @@ impl Wire {
                 state.waiting = VecDeque::new();
                 return Poll::Ready(Ok(()));
             };
-            match self.stream.try_write(next) {
+            match self.stream.try_write(&next.bytes) {
                 Ok(sent) => {
-                    next.advance(sent);
-                    if next.is_empty() {
+                    next.bytes.advance(sent);
+                    let (is_change, is_sent) = (next.is_change, next.bytes.is_empty());
+                    if is_sent {
                         state.waiting.pop_front();
                     }
                     state.bytes -= sent;
+                    state.changes -= if is_change { sent } else { 0 };
                     WAITING_IN_ALL.fetch_sub(sent, Ordering::Relaxed);
                     state.blocked_since = Some(Instant::now());
                     state.has_taken = true;
@@ -248,17 +264,81 @@ impl Wire {
 }
 
 impl State {
-    fn wait(&mut self, bytes: Bytes, limit: usize) {
-        self.bytes += bytes.len();
-        let in_all = WAITING_IN_ALL.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        self.waiting.push_back(bytes);
+    fn wait(&mut self, more: Waiting) {
+        let size = more.bytes.len();
+        self.bytes += size;
+        self.changes += if more.is_change { size } else { 0 };
+        let in_all = WAITING_IN_ALL.fetch_add(size, Ordering::Relaxed) + size;
+        self.waiting.push_back(more);
         self.blocked_since.get_or_insert_with(Instant::now);
-        self.is_cut = self.bytes > limit || in_all > MAX_WAITING_IN_ALL;
+        self.is_cut = self.changes > MAX_CHANGES || self.bytes > MAX_WAITING || in_all > MAX_WAITING_IN_ALL;
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
         WAITING_IN_ALL.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The sending side of a socket whose client does not read, and the client.
+    async fn slow() -> (Arc<Wire>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Wire::of(listener.accept().await.unwrap().0, 1).1, client)
+    }
+
+    fn frame(bytes: usize) -> Frame {
+        Frame::message(false, &vec![0; bytes])
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_leaves_room_for_what_changes() {
+        let (wire, _client) = slow().await;
+        wire.send(&frame(8 * 1024 * 1024));
+        assert!(wire.is_behind() && !wire.has_room());
+        for _ in 0..255 {
+            wire.tell(&frame(1_000));
+        }
+        assert!(!wire.is_finished());
+        for _ in 0..10 {
+            wire.tell(&frame(1_000));
+        }
+        assert!(wire.is_finished(), "more than is kept of what changed");
+
+        let (wire, _client) = slow().await;
+        wire.send(&frame(8 * 1024 * 1024));
+        wire.send(&frame(9 * 1024 * 1024));
+        assert!(wire.is_finished(), "more than is kept of all");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_waits_no_more() {
+        let (wire, client) = slow().await;
+        for _ in 0..3 {
+            wire.send(&frame(1024 * 1024));
+            for _ in 0..200 {
+                wire.tell(&frame(1_000));
+            }
+            let read = async {
+                let mut buffer = vec![0; 64 * 1024];
+                while wire.lock().bytes > 0 {
+                    client.readable().await.unwrap();
+                    // It may not be readable after all.
+                    let _ = client.try_read(&mut buffer);
+                }
+            };
+            let send = poll_fn(|context| wire.poll_flush(context));
+            let (sent, ()) = tokio::join!(send, read);
+            sent.unwrap();
+            let state = wire.lock();
+            assert_eq!((state.bytes, state.changes, state.is_cut), (0, 0, false));
+        }
     }
 }
