@@ -1,6 +1,8 @@
 //! Channels and their members.
 
+use reachability_domain::json_depth::MAX_DEPTH;
 use reachability_tests::raw::encode;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::join;
 
@@ -159,4 +161,27 @@ async fn channels_are_queried_by_their_members() {
     john.goodbye().await;
     jack.goodbye().await;
     assert_eq!(jane.next_within(QUIET).await, None);
+}
+
+/// What is stored can be told again: parsers of JSON take only so many levels.
+#[tokio::test]
+async fn the_fields_of_a_channel_have_so_many_levels() {
+    let setup = Setup::new(&[]).await;
+    let mut jane = open(&setup, "jane").await;
+    let nested = |levels: usize| (1..levels).fold(json!(1), |inner, _| json!([inner]));
+    let watch = |levels| with(with(general(), "data", json!({"x": nested(levels)})), "presence", true.into());
+    assert_eq!(jane.ask("watch_channel", watch(MAX_DEPTH + 1)).await.code(), "invalid_channel");
+    let path = format!("/v1/Services/{}/Channels", setup.service);
+    let custom = json!({"x": nested(MAX_DEPTH + 1)}).to_string();
+    let form = [("Type", "messaging"), ("Id", "general"), ("Custom", &custom)];
+    let (status, refused) = setup.client.send(Method::POST, &path, &form).await;
+    assert_eq!((status, &refused["code"]), (400, &json!(20001)), "{refused}");
+    let none = jane.ask("query_channels", json!({})).await.ok();
+    assert_eq!(none.last["channels"], json!([]), "nothing was created");
+
+    jane.ask("watch_channel", watch(MAX_DEPTH)).await.ok();
+    let answer = jane.ask("query_channels", json!({})).await.ok();
+    assert_eq!(answer.last["channels"][0]["custom"], json!({"x": nested(MAX_DEPTH)}));
+    let read = setup.client.get(&format!("{path}/messaging/general")).await;
+    assert_eq!(read["custom"], answer.last["channels"][0]["custom"], "{read}");
 }

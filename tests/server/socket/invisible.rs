@@ -1,7 +1,11 @@
 //! Invisible users.
 
+use std::time::Duration;
+
 use reachability_tests::socket::JsonSocket;
 use serde_json::{Value, json};
+use tokio::join;
+use tokio::time::sleep;
 
 use super::{QUIET, Setup, create, open, open_with, presence};
 
@@ -102,4 +106,39 @@ async fn becoming_invisible_looks_like_a_goodbye() {
     hidden.goodbye().await;
     assert_eq!(jane.next_within(QUIET).await, None);
     assert_eq!(presence(&setup, "hidden").await, seen);
+}
+
+/// Reachability is switched on while users connect with a wish, and off again.
+#[tokio::test]
+async fn a_wish_beside_a_switch_is_kept() {
+    let setup = Setup::new(&["--grace-seconds", "0"]).await;
+    create(&setup, &["john"]).await;
+    let mut jane = open(&setup, "jane").await;
+    let mut shown = jane.watch(&["john"]).await.user("john").clone();
+    let configuration = format!("/v1/Services/{}/Configuration", setup.service);
+    let mut last_visible = Value::Null;
+    for round in 0..12 {
+        setup.client.post(&configuration, "ReachabilityEnabled=false").await;
+        let (status, invisible) = (format!("round {round}"), round % 3 == 0);
+        let switched = async {
+            sleep(Duration::from_micros(500 * round)).await;
+            setup.client.post(&configuration, "ReachabilityEnabled=true").await
+        };
+        let connected = open_with(&setup, "john", json!({"invisible": invisible, "status": status}));
+        let (_, mut john) = join!(switched, connected);
+        let own = &john.connected["user"];
+        assert_eq!((&own["invisible"], &own["status"]), (&json!(invisible), &json!(status)), "{own}");
+        john.ask("ping", json!({})).await;
+        while let Some(message) = jane.next_within(QUIET).await {
+            shown = message["user"].clone();
+        }
+        assert_eq!(shown, presence(&setup, "john").await, "{round}");
+        assert_eq!(shown["online"], !invisible, "{round}: {shown}");
+        if !invisible {
+            last_visible = status.into();
+        }
+        assert_eq!(shown["status"], last_visible, "{round}: {shown}");
+        john.goodbye().await;
+        jane.ask("ping", json!({})).await;
+    }
 }

@@ -1,12 +1,15 @@
 //! What clients can take is limited.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reachability_gateway::json::settings::MAX_REQUESTS;
 use reachability_tests::raw::encode;
 use reachability_tests::socket::JsonSocket;
 use reachability_tests::twilsock::Ended;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::{Setup, create, open, presence, set};
 
@@ -100,16 +103,21 @@ async fn who_reads_too_slowly_is_cut_off_and_misses_nothing() {
     assert_eq!(reader.event("user.updated").await["user"]["custom"]["n"], written);
 }
 
+/// So many users of whom much is to be told, and one more.
+async fn large_users(setup: &Setup, many: usize, one: &str) -> Vec<String> {
+    let names: Vec<String> = (0..many).map(|n| format!("user-{n}")).chain([one.into()]).collect();
+    for some in names.chunks(20) {
+        create(setup, &some.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        join_all(some.iter().map(|name| write(setup, name, 0, 4_000))).await;
+    }
+    names
+}
+
 /// What changes is told while a long answer is on its way, and a client that takes its time for that is not cut off.
 #[tokio::test]
 async fn a_long_answer_waits_for_its_reader() {
-    const MANY: usize = 400;
     let setup = Setup::new(&["--grace-seconds", "0"]).await;
-    let names: Vec<String> = (0..MANY).map(|n| format!("user-{n}")).chain(["john".into()]).collect();
-    for some in names.chunks(20) {
-        create(&setup, &some.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        join_all(some.iter().map(|name| write(&setup, name, 0, 4_000))).await;
-    }
+    let names = large_users(&setup, 400, "john").await;
     let (mut john, mut jane) = (open(&setup, "john").await, open(&setup, "jane").await);
     jane.watch(&["john"]).await;
     let mut reader = slow(&setup).await;
@@ -136,4 +144,28 @@ async fn a_long_answer_waits_for_its_reader() {
     }
     assert_eq!(told, names.into_iter().collect());
     assert_eq!(statuses, (0..20).map(|n| format!("status {n}")).collect::<Vec<_>>(), "in between");
+}
+
+/// While as many requests are under way as may be, nothing is read from the socket, answers to pings included. That a client takes
+/// what it asked for shows that it is there.
+#[tokio::test]
+async fn who_reads_slowly_what_it_asked_for_is_not_lost() {
+    let setup = Setup::new(&["--ping-seconds", "2"]).await;
+    let names = large_users(&setup, 150, "john").await;
+    let mut reader = slow(&setup).await;
+    for n in 1..=MAX_REQUESTS {
+        let watches = json!([{"watch": n, "users": names}]);
+        reader.send(&json!({"type": "restore", "id": 10 + n, "watches": watches})).await;
+    }
+    let begun = Instant::now();
+    let mut answered = 0;
+    while answered < MAX_REQUESTS {
+        // This takes it longer than a client may be silent.
+        sleep(Duration::from_millis(100)).await;
+        let message = reader.next().await.unwrap_or_else(|| panic!("{:?} after {answered}", reader.ended));
+        assert_ne!(message["type"], "error", "{message}");
+        answered += usize::from(message["type"] == "ok");
+    }
+    assert!(begun.elapsed() > Duration::from_secs(5), "{:?}", begun.elapsed());
+    reader.ask("ping", json!({})).await;
 }
