@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::timing::{REQUEST_WITHIN, Timing};
 
+/// Pings are due at multiples of this, in milliseconds, and rather so much too early than too late: then those of many sessions
+/// come together, and a thread wakes once for them.
+const PINGS_EVERY: i64 = 100;
+
 /// When something came from a client, and what it owes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Life {
@@ -54,7 +58,13 @@ impl Life {
 
     /// When to send a ping, or to end a session that does not answer one.
     pub(crate) fn due_at(&self, timing: &Timing) -> Timestamp {
-        let due_at = self.pinged_at.map_or_else(|| self.heard_at.plus(timing.ping), |at| at.plus(timing.answer));
+        let due_at = match self.pinged_at {
+            Some(at) => at.plus(timing.answer),
+            None => {
+                let at = self.heard_at.plus(timing.ping).as_millis();
+                Timestamp::from_millis(at - at.rem_euclid(PINGS_EVERY)).max(self.heard_at)
+            }
+        };
         // A client is not silent while nothing is read from it.
         self.full_since.map_or(due_at, |since| due_at.max(since.plus(REQUEST_WITHIN)))
     }
@@ -66,5 +76,26 @@ impl Life {
             self.pinged_at = Some(now);
         }
         pings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pings_come_together_and_never_late() {
+        let timing = Timing::with_ping(Duration::from_secs(14));
+        let due = |heard| Life::new(Timestamp::from_millis(heard)).due_at(&timing).as_millis() - heard;
+        for heard in 0..1_000 {
+            assert_eq!((heard + due(heard)) % PINGS_EVERY, 0);
+            assert!((13_901..=14_000).contains(&due(heard)), "{heard}");
+        }
+        let mut life = Life::new(Timestamp::from_millis(50));
+        let at = Timestamp::from_millis(14_033);
+        assert!(!life.pings(&timing, Timestamp::from_millis(13_999)) && life.pings(&timing, at));
+        assert_eq!(life.due_at(&timing), at.plus(timing.answer), "the client has all of its time to answer");
     }
 }
