@@ -62,7 +62,7 @@ async fn at_bound([ping, answer, grace]: [u64; 3]) {
     let (started, spread) = (Instant::now(), Duration::from_secs(ping + answer));
     let mut moments = Vec::new();
     let freeze = async {
-        for (client, number) in frozen.into_iter().zip(0..) {
+        for (client, number) in frozen.iter().zip(0..) {
             let due = started + spread * number / LOST as u32;
             tokio::time::sleep_until(due.into()).await;
             moments.push(Instant::now());
@@ -88,5 +88,5 @@ async fn at_bound([ping, answer, grace]: [u64; 3]) {
         ping + answer + grace,
         took.0.len()
     );
-    drop((living, watchers));
+    drop((frozen, living, watchers));
 }

@@ -135,7 +135,7 @@ impl Client {
     }
 
     /// Never reads or writes again, and keeps the connection open, like a device that lost its network.
-    pub(crate) fn freeze(self) {
+    pub(crate) fn freeze(&self) {
         let _ = self.order.send(Order::Freeze);
     }
 }
@@ -153,7 +153,6 @@ async fn run<S: Session>(
             let _ = heard.send(Change { watcher: *watcher, user, online, at: Instant::now() });
         }
     };
-    let mut listening = true;
     loop {
         let handled = session.receive(&line.received, &mut answer, &mut hear);
         line.received.drain(..handled);
@@ -170,15 +169,18 @@ async fn run<S: Session>(
                 return;
             },
             () = tick(&mut keepalive) => answer.extend_from_slice(S::KEEPALIVE.map_or(&[], |(_, frame)| frame)),
-            order = orders.recv(), if listening => match order {
+            order = orders.recv() => match order {
                 Some(Order::Goodbye) => {
                     let _ = line.stream.write_all(&session.goodbye()).await;
                     return;
                 }
-                Some(Order::Freeze) => return std::future::pending().await,
+                Some(Order::Freeze) => {
+                    while orders.recv().await.is_some() {}
+                    return;
+                }
                 Some(Order::Status(text)) => answer.extend(session.status(&text)),
                 // Nobody has it any more.
-                None => listening = false,
+                None => return,
             },
         }
     }
