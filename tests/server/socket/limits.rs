@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reachability_gateway::json::settings::MAX_REQUESTS;
 use reachability_tests::raw::encode;
 use reachability_tests::socket::JsonSocket;
 use reachability_tests::twilsock::Ended;
@@ -145,6 +144,9 @@ async fn a_long_answer_waits_for_its_reader() {
     assert_eq!(told, names.into_iter().collect());
     assert_eq!(statuses, (0..20).map(|n| format!("status {n}")).collect::<Vec<_>>(), "in between");
 }
+
+/// How many requests of a client may be under way.
+const MAX_REQUESTS: usize = 4;
 
 /// While as many requests are under way as may be, nothing is read from the socket, answers to pings included. That a client takes
 /// what it asked for shows that it is there.
