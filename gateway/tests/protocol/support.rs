@@ -103,7 +103,8 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new() -> Self {
-        let now = Timestamp::from_millis(1_795_170_995_912);
+        // Pings are due at tenths of a second.
+        let now = Timestamp::from_millis(1_795_170_995_900);
         Self { session: Session::new(now), settings: Settings::default(), now }
     }
 
