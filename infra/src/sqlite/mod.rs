@@ -9,10 +9,11 @@
 //!
 //! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
-//! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, and `loading` gets more
-//! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. Every other module implements ports and
+//! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
+//! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory. Every other module implements ports and
 //! depends on none of its siblings.
 
+mod ages;
 mod bindings;
 mod channels;
 mod credentials;
