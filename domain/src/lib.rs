@@ -13,7 +13,7 @@
 //! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
 //!   in that subject's `ports`
-//! * [`error_chain`]: formatting of errors
+//! * [`error_chain`], [`panics`]: formatting of errors and panics
 
 pub mod breaker;
 pub mod channel;
@@ -26,6 +26,7 @@ pub mod ids;
 pub mod json_depth;
 pub mod metrics;
 pub mod paging;
+pub mod panics;
 pub mod presence;
 pub mod push;
 pub mod query;
