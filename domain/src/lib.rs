@@ -13,6 +13,7 @@
 //! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
 //!   in that subject's `ports`
+//! * [`readiness`]: whether a process can do its work
 //! * [`error_chain`], [`panics`]: formatting of errors and panics
 
 pub mod breaker;
@@ -31,6 +32,7 @@ pub mod presence;
 pub mod push;
 pub mod query;
 pub mod queue;
+pub mod readiness;
 pub mod secret;
 pub mod sid;
 pub mod store;
