@@ -13,7 +13,8 @@
 //! * [`breaker`]: holds requests to a server back that fails
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
 //!   in that subject's `ports`
-//! * [`error_chain`]: formatting of errors
+//! * [`readiness`]: whether a process can do its work
+//! * [`error_chain`], [`panics`]: formatting of errors and panics
 
 pub mod breaker;
 pub mod channel;
@@ -26,10 +27,12 @@ pub mod ids;
 pub mod json_depth;
 pub mod metrics;
 pub mod paging;
+pub mod panics;
 pub mod presence;
 pub mod push;
 pub mod query;
 pub mod queue;
+pub mod readiness;
 pub mod secret;
 pub mod sid;
 pub mod store;

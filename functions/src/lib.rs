@@ -14,12 +14,15 @@ mod http;
 mod routes;
 pub mod use_cases;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderValue, Response, header};
 use axum::middleware;
 use axum::routing::get;
 use reachability_domain::ids::Ids;
+use reachability_domain::readiness::ReadinessCheck;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
@@ -30,13 +33,15 @@ use crate::http::request_log;
 pub use crate::routes::changes::Changes;
 use crate::use_cases::services::ServiceDirectory;
 
-/// All routes, and `/healthz`, which needs no authentication. Those of the log of changes are there if there is a log.
-pub fn router(app: App, changes: Option<Changes>) -> Router {
+/// All routes, and `/healthz` and `/readyz`, which need no authentication. Those of the log of changes are there if there is a
+/// log, and `/readyz` if there is something to check.
+pub fn router(app: App, changes: Option<Changes>, readiness: Option<Arc<dyn ReadinessCheck>>) -> Router {
     let routes = configuration_routes()
         .merge(users_routes())
         .merge(routes::events::routes())
         .merge(bindings_routes())
-        .merge(changes.map(routes::changes::routes).unwrap_or_default());
+        .merge(changes.map(routes::changes::routes).unwrap_or_default())
+        .merge(readiness.map(routes::readiness::routes).unwrap_or_default());
     serve(app, routes)
 }
 

@@ -1,9 +1,12 @@
 //! Moves messages from the queues to their handlers, as Lambda does for SQS.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::panics;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
@@ -127,12 +130,23 @@ pub(crate) async fn run_pushes(queue: PushQueue, pusher: Pusher, mut stop: watch
     while in_flight.join_next().await.is_some() {}
 }
 
-/// Handles and acknowledges one push. Returns the message's id, and whether acknowledging succeeded.
+/// Handles and acknowledges one push, which has failed if its handling panics. Returns the message's id, and whether
+/// acknowledging succeeded.
 async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
     let (id, attempts) = (message.id, message.attempts);
-    let failures = pusher.handle(&envelopes(&[message])).await;
+    let envelopes = envelopes(&[message]);
+    // What is shared with others is in the store, or behind locks under which nothing panics.
+    let handled = AssertUnwindSafe(pusher.handle(&envelopes)).catch_unwind().await;
     let now = clock::now();
-    (id, queue.acknowledge(outcome(&[(id, attempts)], failures, now), now).await)
+    let outcome = match handled {
+        Ok(failures) => outcome(&[(id, attempts)], failures, now),
+        Err(panic) => {
+            let (reason, backoff) = (panics::message(&*panic), backoff(attempts));
+            error!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message panicked, and will be retried");
+            Outcome { retry: vec![(id, now.plus(backoff))], ..Outcome::default() }
+        }
+    };
+    (id, queue.acknowledge(outcome, now).await)
 }
 
 pub(crate) async fn until(due_at: Option<Timestamp>) {
@@ -145,6 +159,11 @@ pub(crate) async fn until(due_at: Option<Timestamp>) {
 pub(crate) async fn pause(error: &StoreError) {
     error!(error = %ErrorChain(error), "a queue operation failed");
     sleep(PAUSE).await;
+}
+
+/// How long a message waits that has failed, after so many attempts before.
+fn backoff(attempts: u32) -> Duration {
+    MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)))
 }
 
 fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
@@ -170,7 +189,7 @@ fn outcome(messages: &[(i64, u32)], failures: Vec<(usize, Failure)>, now: Timest
             warn!(message.id = id, reason, "a message became a dead letter");
             outcome.dead.push((id, reason));
         } else {
-            let backoff = MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)));
+            let backoff = backoff(attempts);
             warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be retried");
             outcome.retry.push((id, now.plus(backoff)));
         }
@@ -178,3 +197,6 @@ fn outcome(messages: &[(i64, u32)], failures: Vec<(usize, Failure)>, now: Timest
     outcome.handled = messages.iter().map(|(id, _)| *id).filter(|id| !failed.contains(id)).collect();
     outcome
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,16 @@ mod consumer;
 mod data_dir;
 mod feed;
 mod log;
+mod readiness;
 mod refusal;
 mod replay;
 mod serve;
 mod server;
 mod settings;
 mod sockets;
+mod stop;
 mod token;
+mod upkeep;
 mod webhooks;
 
 use std::error::Error;
@@ -41,14 +44,15 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
-            Command::Token(settings) => token::run(settings).await.map_err(Box::<dyn Error>::from),
-            Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
+            Command::Token(settings) => succeed(token::run(settings).await),
+            Command::Replay(settings) => succeed(replay::run(settings).await),
         }
     });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.as_ref()),
-    }
+    done.unwrap_or_else(|error| fail(error.as_ref()))
+}
+
+fn succeed<E: Error + 'static>(done: Result<(), E>) -> Result<ExitCode, Box<dyn Error>> {
+    done.map(|()| ExitCode::SUCCESS).map_err(Box::from)
 }
 
 /// Prints an error with its causes.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,26 +23,29 @@ use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{
-    Database, EventQueue, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
+    Database, EventQueue, FileLost, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_worker::{
     Failure, Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts,
 };
 use tokio::net::{TcpListener, lookup_host};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::data_dir::{DataDir, DataDirError, account_file};
+use crate::readiness::ServerCheck;
 use crate::server::Files;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets, json};
+use crate::stop::Stop;
+use crate::upkeep::{self, DatabaseLost};
 use crate::{consumer, feed, server, webhooks};
 
-/// Why the server stopped or did not start.
+/// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
@@ -64,17 +68,24 @@ pub(crate) enum ServeError {
     Store(#[from] StoreError),
     #[error("the sockets of an earlier run cannot be ended")]
     Sockets(#[from] Failure),
-    #[error("a queue consumer stopped")]
-    Consumer(#[source] tokio::task::JoinError),
     #[error("signals cannot be handled")]
     Signal(#[source] io::Error),
 }
 
-/// Serves until SIGTERM or Ctrl-C.
-pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
+/// Why the server cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("a queue consumer stopped")]
+    Consumer(#[source] JoinError),
+    #[error(transparent)]
+    Database(#[from] DatabaseLost),
+}
+
+/// Serves until SIGTERM or Ctrl-C, or until it cannot go on, which is logged. Returns the status of the process.
+pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError> {
     // This comes first: a port in use leaves no files behind, and Ctrl-C still interrupts a slow name lookup.
     let (listener, address) = listen(&settings.listen).await?;
-    let stop = stop_signal().map_err(ServeError::Signal)?;
+    let Stop { announced, begun: stop } = Stop::at_signal(settings.stop_delay()).map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
     let database = Database::open(&data_dir.database())?;
 
@@ -86,7 +97,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
     let (json_hub, json_tasks) = json::Hub::new();
     let (hub, hub_tasks) = Hub::new(json_hub.clone());
-    let store = Arc::new(SqliteStore::new(database).with_at_commit(hub.clone()));
+    let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
@@ -173,23 +184,45 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     if ended > 0 {
         info!(sockets = ended, "the sockets of an earlier run are lost");
     }
-    tokio::spawn(every_day(store, pushes.clone()));
+    let every_day = tokio::spawn(every_day(store, pushes.clone()));
+    let readiness = Arc::new(ServerCheck::new(announced, events.clone(), database.clone()));
+    let router = reachability_functions::router(app, changes, Some(readiness));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
     let webhooks = tokio::spawn(webhooks::run(hooks, deliverer, stop.clone()));
     let fanout = tokio::spawn(feed::run(rows, fanout, stream, stop.clone()));
     // If a consumer fails, the process ends: otherwise it would accept events and not handle them. Events that are
     // queued at the end are handled after the next start.
-    let consumers =
-        async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(ServeError::Consumer) };
+    let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(Broken::Consumer) };
     let server = async {
-        server::run(listener, files, reachability_functions::router(app, changes), sockets, stop).await;
+        server::run(listener, files, router, sockets, stop).await;
         presence.finish();
         Ok(())
     };
-    tokio::try_join!(consumers, server)?;
-    info!("stopped");
-    Ok(())
+    let served = async {
+        tokio::try_join!(consumers, server)?;
+        database.check_files().await.map_err(DatabaseLost::from)?;
+        Ok(())
+    };
+    let done = tokio::select! {
+        served = served => served,
+        lost = upkeep::run(&database) => Err(lost.into()),
+    };
+    every_day.abort();
+    // A log without a name can still be moved to the database. One whose database is lost may help to find what was in it.
+    let has_database = matches!(done, Ok(()) | Err(Broken::Database(DatabaseLost::File(FileLost::Log(_)))));
+    let closed = if has_database { database.close().await } else { Ok(()) };
+    let done: Result<(), Broken> = done.and(closed.map_err(|panicked| DatabaseLost::from(panicked).into()));
+    match done {
+        Ok(()) => {
+            info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            error!(error = %ErrorChain(&broken), "the server cannot go on, and ends");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Binds the first address of a host name and port that can be bound, and returns it.
@@ -214,22 +247,6 @@ async fn every_day(store: Arc<SqliteStore>, pushes: PushQueue) {
         }
         sleep(Duration::from_secs(86_400)).await;
     }
-}
-
-/// A receiver that becomes true on SIGTERM or Ctrl-C.
-fn stop_signal() -> io::Result<watch::Receiver<bool>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "Ctrl-C",
-        };
-        let _ = stop.send(true);
-        info!(signal, "stopping");
-    });
-    Ok(stopped)
 }
 
 /// Prints the address and, on the first start, the next steps and the generated token.

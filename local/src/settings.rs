@@ -94,6 +94,12 @@ pub(crate) struct ServeSettings {
           action = clap::ArgAction::Set)]
     pub(crate) webhook_private_addresses: bool,
 
+    /// Seconds from SIGTERM or Ctrl-C to the end of the server, in which `/readyz` says 503 and everything else is served. A
+    /// second signal ends it at once
+    #[arg(long, env = "REACHABILITY_STOP_DELAY_SECONDS", value_name = "SECONDS", default_value_t = 0,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(..=60))]
+    stop_delay_seconds: u8,
+
     #[command(flatten)]
     pub(crate) push: PushSettings,
 
@@ -348,6 +354,10 @@ impl Grace {
 }
 
 impl ServeSettings {
+    pub(crate) fn stop_delay(&self) -> Duration {
+        Duration::from_secs(self.stop_delay_seconds.into())
+    }
+
     /// How many sockets may be open, if no more than these are possible.
     pub(crate) fn socket_limits(&self, possible: usize) -> SocketLimits {
         let count = |count| usize::try_from(count).unwrap_or(usize::MAX);

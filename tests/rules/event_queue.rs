@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -10,6 +11,7 @@ use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::queue::{Full, Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
 use reachability_infra::sqlite::{EventQueue, Outcome, Taken, WaitingLimits};
 use reachability_tests::generate::service;
 use reachability_tests::harness::unstamped;
@@ -212,6 +214,51 @@ async fn what_cannot_be_read_is_taken_too() {
     let taken = queue.take(NOW, BATCH).await.unwrap();
     let bodies: BTreeSet<_> = taken.iter().filter_map(|taken| taken.message.clone().err()).collect();
     assert_eq!((taken.len(), bodies), (2, ["not JSON".to_owned()].into()));
+}
+
+#[tokio::test]
+async fn an_event_waits_until_it_is_handled() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = event_queue(directory.path()).await;
+    queue.send(&[timer(1, "timer", NOW)]).await.unwrap();
+    assert_eq!(queue.oldest_event(), None, "a timer is no event");
+    let before = clock::now();
+    queue.send(&[event(1, "alice")]).await.unwrap();
+    let since = queue.oldest_event().unwrap();
+    assert!((before..=clock::now()).contains(&since), "{since}");
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    queue.send(&[event(2, "bob")]).await.unwrap();
+    assert_eq!(queue.oldest_event(), Some(since));
+
+    // Alice's fails.
+    let taken = queue.take(NOW, BATCH).await.unwrap();
+    assert_eq!(taken.len(), 3);
+    let is_alice = |taken: &&Taken| matches!(&taken.message, Ok(it) if *it == event(1, "alice"));
+    let alice = taken.iter().find(is_alice).unwrap().receipt;
+    let receipts: Vec<_> = taken.iter().map(|taken| taken.receipt).collect();
+    let others = receipts.iter().map(|receipt| receipt.id).filter(|id| *id != alice.id).collect();
+    let retry = vec![(alice.id, NOW.plus(Duration::from_secs(1)))];
+    let outcome = Outcome { handled: others, retry, ..Outcome::default() };
+    queue.acknowledge(&receipts, outcome, NOW).await.unwrap();
+    assert_eq!(queue.oldest_event(), Some(since));
+    let later = NOW.plus(Duration::from_secs(2));
+    let taken = queue.take(later, BATCH).await.unwrap();
+    assert_eq!(queue.oldest_event(), Some(since));
+    handled(&queue, &taken).await;
+    assert_eq!(queue.oldest_event(), None);
+}
+
+#[tokio::test]
+async fn an_event_from_before_the_start_waits_since_it_happened() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = event_queue(directory.path()).await;
+    queue.send(&[timer(1, "timer", NOW), event(1, "alice")]).await.unwrap();
+    queue.send(&flood(2, 1_000)).await.unwrap();
+    drop(queue);
+    let queue = event_queue(directory.path()).await;
+    assert_eq!(queue.oldest_event(), Some(NOW));
+    drain(&queue, NOW).await;
+    assert_eq!(queue.oldest_event(), None);
 }
 
 /// Messages that an earlier version has queued belong to the services that they name.

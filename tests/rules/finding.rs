@@ -355,7 +355,7 @@ async fn what_a_deployment_does_not_have_is_answered_with_501() {
     let ports = ports(store.clone(), Arc::new(Kept::default()), Arc::new(Kept::default()));
     let ports = Ports { search: Arc::new(ByIdentity(store)), channels: None, ..ports };
     let (settings, authorization) = settings();
-    let router = reachability_functions::router(App::new(ports, settings), None);
+    let router = reachability_functions::router(App::new(ports, settings), None, None);
     let send = async |method: &str, path: &str, is_owner: bool| {
         let request = Request::builder().method(method).uri(format!("/v1/Services/{}/{path}", service(1)));
         let request = if is_owner { request.header(header::AUTHORIZATION, &authorization) } else { request };

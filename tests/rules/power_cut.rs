@@ -220,7 +220,7 @@ async fn every_prefix_of_the_log_has_what_was_promised() {
     let (feed, stream) = (store.feed(RETENTION), EventStream::new(0));
     let publisher = tokio::spawn(publish(database.clone(), feed.clone(), stream.clone(), promises.clone(), stopped));
     let (app, authorization) = app(store.clone(), Arc::new(queue.clone()), Arc::new(PushQueue::new(database.clone())));
-    let router = reachability_functions::router(app, Some(Changes { log: Arc::new(feed), stream }));
+    let router = reachability_functions::router(app, Some(Changes { log: Arc::new(feed), stream }), None);
     let reader = tokio::spawn(follow(router, authorization, database.clone(), promises.clone()));
     let clients =
         (0..3).map(|n| tokio::spawn(load(n, database.clone(), store.clone(), queue.clone(), promises.clone())));

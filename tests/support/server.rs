@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -136,16 +136,38 @@ impl Server {
 
     /// Ends it with this signal, `TERM` or `KILL`. Returns how it ended.
     pub fn end(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.child.wait().unwrap()
+    }
+
+    /// Sends it this signal, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        self.child.wait().unwrap()
     }
 
     /// Ends it with `SIGTERM`. Returns how it ended and what it logged.
     pub fn stop(mut self) -> (ExitStatus, String) {
         let status = self.end("TERM");
+        (status, self.logs())
+    }
+
+    /// Waits until it has ended by itself. Returns how it ended and what it logged.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        (status, self.logs())
+    }
+
+    fn logs(&mut self) -> String {
         let logs = self.logs.take().unwrap().join().unwrap();
-        (status, String::from_utf8_lossy(&logs).into_owned())
+        String::from_utf8_lossy(&logs).into_owned()
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod keys;
 pub(crate) mod notifications;
 pub(crate) mod presence;
 mod queries;
+pub(crate) mod readiness;
 pub(crate) mod roles;
 mod scope;
 pub(crate) mod services;

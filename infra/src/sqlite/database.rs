@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::service::Service;
@@ -14,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::known::Known;
 use super::readers::Readers;
 use super::snapshots::index_online;
+use super::upkeep::Upkeep;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
@@ -40,6 +42,15 @@ pub enum OpenError {
     /// The file could not be created, or its permissions could not be set.
     #[error("cannot create {path}")]
     Create {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file or its log is not there, though it was opened.
+    #[error("cannot find the files of {path}")]
+    Find {
         /// The file.
         path: PathBuf,
         /// The cause.
@@ -76,7 +87,8 @@ pub enum OpenError {
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
-    writer: WriterThread,
+    pub(super) writer: WriterThread,
+    pub(super) upkeep: Arc<Upkeep>,
     pub(super) readers: Arc<Readers>,
     pub(super) services: Arc<Known<ServiceSid, Service>>,
     pub(super) keys: Arc<Known<KeySid, ApiKey>>,
@@ -123,9 +135,11 @@ impl Database {
     fn start(mut connection: Connection, path: &Path) -> Result<Self, OpenError> {
         let log_pages =
             watch_log(&mut connection).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let upkeep = Upkeep::of(path).map_err(|source| OpenError::Find { path: path.to_owned(), source })?;
         let writer = WriterThread::start(connection, log_pages)
             .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
-        Ok(Self { writer, readers: Arc::new(Readers::of(path)), services: Arc::default(), keys: Arc::default() })
+        let (upkeep, readers) = (Arc::new(upkeep), Arc::new(Readers::of(path)));
+        Ok(Self { writer, upkeep, readers, services: Arc::default(), keys: Arc::default() })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -156,6 +170,7 @@ impl Database {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         G: FnOnce(T) -> R + Send + 'static,
     {
+        self.upkeep.writes.fetch_add(1, Ordering::SeqCst);
         self.writer.write(terms, write, then).await
     }
 

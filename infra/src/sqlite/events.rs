@@ -19,6 +19,7 @@ use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
 use super::waiting::{Receipt, Scope, Taken, Waiting, WaitingLimits};
 use super::writer::Terms;
+use crate::clock;
 
 /// The lane of events in the table.
 pub(super) const LANE: i64 = 0;
@@ -54,13 +55,20 @@ impl EventQueue {
             let last = connection.query_row(last, [], |row| row.get(0))?;
             let mut waiting = Waiting::new(limits);
             let mut services = connection.prepare(
-                "SELECT service, min(due_at), count(*) FILTER (WHERE due_at = ?2) FROM messages
-                 WHERE lane = ?1 GROUP BY service",
+                "SELECT service, min(due_at), count(*) FILTER (WHERE due_at = ?2), min(id) FILTER (WHERE due_at = ?2)
+                 FROM messages WHERE lane = ?1 GROUP BY service",
             )?;
+            let mut first = connection.prepare("SELECT id, body FROM messages WHERE id = ?1")?;
             let mut services = services.query([LANE, AT_ONCE])?;
             while let Some(row) = services.next()? {
                 let scope: Option<Key<ServiceSid>> = row.get(0)?;
                 waiting.find(scope.map(|Key(service)| service), row.get(1)?, row.get(2)?);
+                let mut first = first.query([row.get::<_, Option<i64>>(3)?])?;
+                if let Some(first) = first.next()?
+                    && let Ok(message) = PresenceMessage::parse(first.get_ref(1)?.as_str()?.as_bytes())
+                {
+                    waiting.found(first.get(0)?, &message);
+                }
             }
             Ok((last, waiting))
         };
@@ -101,6 +109,12 @@ impl EventQueue {
     /// When a delayed message will be due; `None` if there is none.
     pub fn next_due(&self) -> Option<Timestamp> {
         lock(&self.waiting).next_due()
+    }
+
+    /// Since when the event waits that is not handled yet and waits the longest; `None` if none waits. For what waited before
+    /// the start, that is when it happened.
+    pub fn oldest_event(&self) -> Option<Timestamp> {
+        lock(&self.waiting).oldest_event()
     }
 
     /// Waits until a message was sent since the last wait.
@@ -152,9 +166,10 @@ impl EventQueue {
         };
         let (messages, sent) = (messages.to_vec(), self.sent.clone());
         let then = move |stored: Vec<(i64, i64)>| {
+            let now = clock::now();
             admitted.keep(|waiting| {
                 for ((id, due_at), message) in stored.into_iter().zip(messages) {
-                    waiting.add(id, due_at, message);
+                    waiting.add(id, due_at, message, now);
                 }
             });
             sent.notify_one();

@@ -7,12 +7,14 @@
 //! leaves the machine waits for a flush. Readers have their own connections and never wait for writers. A short read runs
 //! where it is asked for.
 //!
-//! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
+//! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `upkeep` moves the log to the
+//! database, and says whether both still work; `files` knows whether they are still there. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
-//! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, and `loading` gets more
-//! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. Every other module implements ports and
-//! depends on none of its siblings.
+//! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
+//! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
+//! Every other module implements ports and depends on none of its siblings.
 
+mod ages;
 mod bindings;
 mod channels;
 mod credentials;
@@ -20,6 +22,7 @@ mod database;
 mod directory;
 mod events;
 mod feed;
+mod files;
 mod garbage;
 mod known;
 mod loading;
@@ -33,6 +36,7 @@ mod snapshots;
 mod sockets;
 mod states;
 mod store;
+mod upkeep;
 mod users;
 mod waiting;
 mod webhook_turns;
@@ -42,7 +46,9 @@ mod writer;
 pub use database::{Database, OpenError};
 pub use events::EventQueue;
 pub use feed::{FeedRow, Retention, SqliteFeed};
+pub use files::FileLost;
 pub use queue::{DeadLetter, Delivered, Outcome, PushQueue};
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};
 pub use webhooks::{MAX_WAITING_WEBHOOKS, Settled, TakenWebhook, WebhookQueue};
+pub use writer::{WriterPanicked, is_disk_full};

@@ -9,6 +9,7 @@ use reachability_domain::queue::{Full, Message};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
 
+use super::ages::Ages;
 use super::loading::{CHUNK, Load, Loaded, Row};
 use super::queue::AT_ONCE;
 
@@ -88,6 +89,7 @@ pub(super) struct Waiting {
     ready: VecDeque<Scope>,
     events: usize,
     loaded: usize,
+    ages: Ages,
     hasher: RandomState,
 }
 
@@ -101,6 +103,7 @@ impl Waiting {
             ready: VecDeque::new(),
             events: 0,
             loaded: 0,
+            ages: Ages::new(limits.all),
             hasher: RandomState::new(),
         }
     }
@@ -150,11 +153,27 @@ impl Waiting {
         }
     }
 
-    /// Adds a message that was stored just now. If it is an event, it was admitted.
-    pub(super) fn add(&mut self, id: i64, due_at: i64, message: PresenceMessage) {
+    /// Since when the oldest event waits; `None` if none does. Of the events from before the start, only those are known that
+    /// were loaded, and the first of each service.
+    pub(super) fn oldest_event(&self) -> Option<Timestamp> {
+        self.ages.oldest()
+    }
+
+    /// Notes an event from before the start. When it was accepted is not known: not before it happened.
+    pub(super) fn found(&mut self, id: i64, message: &PresenceMessage) {
+        if let PresenceMessage::Event(accepted) = message {
+            self.ages.add(id, accepted.event.occurred_at);
+        }
+    }
+
+    /// Adds a message that was stored at this time, just now. If it is an event, it was admitted.
+    pub(super) fn add(&mut self, id: i64, due_at: i64, message: PresenceMessage, now: Timestamp) {
         let scope = message.service();
         if due_at == AT_ONCE {
             let is_event = matches!(message, PresenceMessage::Event(_));
+            if is_event {
+                self.ages.add(id, now);
+            }
             self.push(scope, Row { id, attempts: 0, message: Ok(message) }, is_event, false);
         } else {
             self.schedule(scope, due_at);
@@ -237,6 +256,9 @@ impl Waiting {
                     numbers.events += 1;
                     self.events += 1;
                 }
+                if let Ok(message) = &row.message {
+                    self.found(row.id, message);
+                }
                 self.push(scope, row, is_backlog || is_retry, true);
             }
         }
@@ -274,8 +296,9 @@ impl Waiting {
         });
         self.events -= usize::from(is_event);
         self.loaded -= usize::from(is_loaded);
-        if let Some(retry_at) = retry_at {
-            self.schedule(scope, retry_at.as_millis());
+        match retry_at {
+            Some(retry_at) => self.schedule(scope, retry_at.as_millis()),
+            None => self.ages.remove(id),
         }
     }
 

@@ -7,12 +7,14 @@ mod log;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use reachability_domain::panics;
 use reachability_domain::store::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -60,6 +62,11 @@ enum NotCommitted {
     Undone,
 }
 
+/// The writer's thread panicked, so nothing can be stored any more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the thread that writes to the database panicked: {0}")]
+pub struct WriterPanicked(String);
+
 /// The result of a commit, shared by all its writes.
 type Committed = Result<(), Arc<NotCommitted>>;
 
@@ -89,14 +96,18 @@ struct Progress {
     flushed: watch::Sender<u64>,
     /// The size of the log up to there, in pages.
     flushed_pages: AtomicI32,
+    /// Whether the thread is to end once it has done what waits.
+    closes: AtomicBool,
 }
 
-/// The way to the writer's thread, which runs until every handle is dropped.
+/// The way to the writer's thread, which runs until every handle is dropped or one of them closes it.
 #[derive(Clone)]
 pub(super) struct WriterThread {
     writes: mpsc::Sender<Write>,
     progress: Arc<Progress>,
     flushing: Arc<Mutex<()>>,
+    /// How the thread ended; `None` while it runs.
+    end: watch::Receiver<Option<Result<(), WriterPanicked>>>,
 }
 
 impl WriterThread {
@@ -110,10 +121,41 @@ impl WriterThread {
             begun: AtomicU64::new(0),
             flushed: watch::channel(0).0,
             flushed_pages: AtomicI32::new(0),
+            closes: AtomicBool::new(false),
         });
         let log = Log::new(connection, progress.clone(), log_pages);
-        std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || log.run(waiting))?;
-        Ok(Self { writes, progress, flushing: Arc::default() })
+        let (ended, end) = watch::channel(None);
+        let run = move || {
+            // What a panic leaves behind is dropped with the thread: the connection, and the writes that wait.
+            let done = catch_unwind(AssertUnwindSafe(|| log.run(waiting)));
+            ended.send_replace(Some(done.map_err(|panic| WriterPanicked(panics::message(&*panic).to_owned()))));
+        };
+        std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(run)?;
+        Ok(Self { writes, progress, flushing: Arc::default(), end })
+    }
+
+    /// Waits until the thread has panicked: for ever if it does not.
+    pub(super) async fn panicked(&self) -> WriterPanicked {
+        let mut end = self.end.clone();
+        if let Ok(ended) = end.wait_for(|end| matches!(end, Some(Err(_)))).await
+            && let Some(Err(panicked)) = &*ended
+        {
+            return panicked.clone();
+        }
+        std::future::pending().await
+    }
+
+    /// Ends the thread once it has done what was asked for before, and moved the log to the database. Later writes fail.
+    ///
+    /// # Errors
+    /// If the thread panics, or has panicked.
+    pub(super) async fn close(&self) -> Result<(), WriterPanicked> {
+        self.progress.closes.store(true, Ordering::SeqCst);
+        // Wakes the thread. It fails if the thread has ended.
+        let _ = self.write(Terms::DERIVED, |_| Ok(()), |()| ()).await;
+        let mut end = self.end.clone();
+        // The thread says how it ends, whatever happens.
+        end.wait_for(Option::is_some).await.map_or(Ok(()), |end| end.clone().unwrap_or(Ok(())))
     }
 
     /// Runs a write, and what is to be done once it is committed: on the writer's thread, in the order of the commits, also
@@ -158,6 +200,11 @@ impl WriterThread {
         if *self.progress.flushed.borrow() >= wanted {
             return Ok(());
         }
+        self.touch().await
+    }
+
+    /// Writes and flushes something.
+    pub(super) async fn touch(&self) -> Result<(), StoreError> {
         self.write(Terms::PROMISED, |connection| touch(connection).map_err(unavailable), |()| ()).await
     }
 
@@ -170,6 +217,17 @@ impl WriterThread {
 /// Writes something, since a commit of nothing is not flushed. SQLite does not write what is the same as before, either.
 pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE feed_position SET flushes = flushes + 1", []).map(drop)
+}
+
+/// Whether a write failed since the disk is full.
+pub fn is_disk_full(error: &StoreError) -> bool {
+    let StoreError::Unavailable(cause) = error else { return false };
+    let of_write = cause.downcast_ref::<rusqlite::Error>();
+    let of_commit = || match cause.downcast_ref::<Arc<NotCommitted>>()?.as_ref() {
+        NotCommitted::Sqlite(error) => Some(error),
+        NotCommitted::Undone => None,
+    };
+    of_write.or_else(of_commit).and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DiskFull)
 }
 
 fn stopped() -> StoreError {

@@ -89,7 +89,7 @@ impl Door {
         harness.switch(service(2), true).await;
         Self {
             router: client::router(app.clone()),
-            owner: reachability_functions::router(app.clone(), None),
+            owner: reachability_functions::router(app.clone(), None, None),
             app,
             authorization,
             harness,

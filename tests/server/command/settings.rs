@@ -31,6 +31,7 @@ const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ),
     ("REACHABILITY_MAX_WAITING_EVENTS", "--max-waiting-events", "1000", &["0", "-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_WEBHOOK_PRIVATE_ADDRESSES", "--webhook-private-addresses", "false", &["no", "0", "x"]),
+    ("REACHABILITY_STOP_DELAY_SECONDS", "--stop-delay-seconds", "5", &["-1", "1.5", "x", "61"]),
     ("REACHABILITY_PING_SECONDS", "--ping-seconds", "14", &["0", "-1", "1.5", "x", "3601"]),
     ("REACHABILITY_RESTART_GRACE_SECONDS", "--restart-grace-seconds", "30", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_TOKEN_EXPIRY", "--token-expiry", "socket", &["", "never", "Packet"]),

@@ -28,7 +28,7 @@ pub(super) const MAX_LOG_PAGES: i32 = 2 * CHECKPOINT_PAGES;
 /// By how much the log grows before a checkpoint is tried again that readers prevented, in pages.
 const CHECKPOINT_AGAIN_PAGES: i32 = 4_096;
 
-/// For how long a checkpoint that writes wait for may wait for readers.
+/// For how long a checkpoint that writes or the end of the process wait for may wait for readers.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
 
 /// Instead of the log's size: nothing was written to it.
@@ -69,7 +69,14 @@ impl Log {
         let mut batch = VecDeque::new();
         loop {
             if batch.is_empty() {
-                let Some(first) = waiting.blocking_recv() else { return };
+                let first = if self.progress.closes.load(Ordering::SeqCst) {
+                    waiting.close();
+                    // It does not wait for those who were about to queue a write.
+                    waiting.try_recv().ok()
+                } else {
+                    waiting.blocking_recv()
+                };
+                let Some(first) = first else { break };
                 batch.push_back(first);
             }
             while batch.len() < WRITES_PER_COMMIT
@@ -79,6 +86,12 @@ impl Log {
             }
             self.commit(&mut batch, &mut waiting);
             self.checkpoint();
+        }
+        // Beside a server that runs, the log is the server's.
+        if self.progress.closes.load(Ordering::SeqCst)
+            && let Err(error) = self.empty()
+        {
+            tracing::warn!(%error, "the log of the database could not be moved to it, and has some of the data");
         }
     }
 
@@ -159,18 +172,23 @@ impl Log {
             return;
         }
         self.checkpoint_at = pages + CHECKPOINT_AGAIN_PAGES;
-        let checkpoint = |mode| self.connection.wal_checkpoint_v2(None::<&str>, mode);
         let done = if pages < MAX_LOG_PAGES {
-            checkpoint(CheckpointMode::PASSIVE)
+            self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE).map(drop)
         } else {
             // There was always a reader that needed the log. New ones do not once all of it is moved.
-            let _ = self.connection.busy_timeout(CHECKPOINT_WAIT);
-            let done = checkpoint(CheckpointMode::TRUNCATE);
-            let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
-            done
+            self.empty()
         };
         if let Err(error) = done {
             tracing::warn!(%error, pages, "the log of the database could not be shortened");
         }
+    }
+
+    /// Moves the log to the database, and cuts it, if readers let go of it in time. The log is flushed before anything of it
+    /// is moved, and the database before the log is cut: a power cut takes back no more than before.
+    fn empty(&self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(CHECKPOINT_WAIT)?;
+        let done = self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        done.map(drop)
     }
 }

@@ -1,3 +1,5 @@
+use std::pin::Pin;
+
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use tempfile::TempDir;
 
@@ -79,6 +81,8 @@ async fn a_transaction_that_sqlite_undid_is_answered_as_undone() {
     assert_eq!(done(&results), [6, 7]);
     assert_eq!(numbers(&directory), [6, 7]);
     assert!(format!("{:?}", results[2]).contains("full"), "{:?}", results[2]);
+    let is_full = |result: &Result<i64, StoreError>| result.as_ref().is_err_and(is_disk_full);
+    assert_eq!(results.iter().map(is_full).collect::<Vec<_>>(), [false, false, true, false, true, false, false]);
 }
 
 /// What a write that failed had done may not stay.
@@ -207,4 +211,52 @@ async fn what_comes_during_a_transaction_joins_it_or_the_next() {
     assert_eq!(all, flushed);
     assert_eq!(numbers(&directory), [1, 2, 3]);
     assert_eq!(writer.progress.begun.load(Ordering::SeqCst), 2, "commits");
+}
+
+#[tokio::test]
+async fn a_write_that_panics_ends_the_thread_and_is_told() {
+    let (writer, directory) = writer(|_| {});
+    writer.write(Terms::PROMISED, |connection| insert(connection, 1, 10), drop).await.unwrap();
+    let bug = |connection: &Connection| -> Result<i64, StoreError> {
+        insert(connection, 2, 10)?;
+        panic!("a bug in write {}", 2);
+    };
+    let (panics, panicked) = tokio::join!(writer.write(Terms::PROMISED, bug, drop), writer.panicked());
+    panics.unwrap_err();
+    assert!(panicked.to_string().contains("a bug in write 2"), "{panicked}");
+    // Who asks later is told as well.
+    writer.write(Terms::PROMISED, |connection| insert(connection, 3, 10), drop).await.unwrap_err();
+    assert_eq!(writer.panicked().await.to_string(), panicked.to_string());
+    writer.close().await.unwrap_err();
+    assert_eq!(numbers(&directory), [1]);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_the_end_is_done_and_needs_no_log() {
+    let (writer, directory) = writer(|_| {});
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let first = move |connection: &Connection| {
+        let _ = wait.recv();
+        insert(connection, 0, 10)
+    };
+    let mut writes = vec![Box::pin(writer.write(Terms::DERIVED, first, |n| n)) as Pin<Box<dyn Future<Output = _>>>];
+    for n in 1..=1_500 {
+        writes.push(Box::pin(writer.write(Terms::DERIVED, move |connection| insert(connection, n, 10), |n| n)));
+    }
+    for write in &mut writes {
+        assert!(is_pending(write).await);
+        // So much at once is not done otherwise.
+        tokio::task::yield_now().await;
+    }
+    let mut close = Box::pin(writer.close());
+    assert!(is_pending(&mut close).await);
+    go.send(()).unwrap();
+    close.await.unwrap();
+    for (n, write) in (0..).zip(writes) {
+        assert_eq!(write.await.unwrap(), n);
+    }
+    assert!(!directory.path().join("test.db-wal").exists(), "the last connection is closed");
+    assert_eq!(numbers(&directory), (0..=1_500).collect::<Vec<_>>());
+    writer.write(Terms::PROMISED, |connection| insert(connection, 3_000, 10), drop).await.unwrap_err();
+    writer.close().await.unwrap();
 }
