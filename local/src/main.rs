@@ -4,6 +4,7 @@ mod consumer;
 mod data_dir;
 mod feed;
 mod log;
+mod private;
 mod refusal;
 mod replay;
 mod serve;
