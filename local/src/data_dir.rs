@@ -1,5 +1,4 @@
-//! The data directory: the account, the key that seals credentials, and a lock that keeps a second process out. Only its
-//! owner can read it.
+//! The data directory: the account, and a lock that keeps a second process out. Only its owner can read it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,9 +14,6 @@ use tracing::warn;
 
 use crate::private;
 use crate::settings::ServeSettings;
-
-/// Minimum length of the credentials key, in characters.
-const MIN_KEY: usize = 32;
 
 /// The files in the directory.
 const LOCK: &str = "lock";
@@ -65,14 +61,6 @@ pub(crate) enum DataDirError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("cannot read or write the credentials key {path}")]
-    CredentialsKey {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the credentials key {0} is malformed")]
-    MalformedKey(PathBuf),
     #[error("cannot generate a secret")]
     Randomness(#[source] NoRandomness),
 }
@@ -140,27 +128,6 @@ impl DataDir {
         Ok(())
     }
 
-    /// The key that seals credentials; generated on first use.
-    pub(crate) fn credentials_key(&self) -> Result<Secret, DataDirError> {
-        let path = self.path.join(CREDENTIALS_KEY);
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let key = text.trim_end();
-                let is_key = key.len() >= MIN_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
-                is_key.then(|| Secret::new(key)).ok_or(DataDirError::MalformedKey(path))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = || Uuids.secret().map_err(DataDirError::Randomness);
-                let key = Secret::new(format!("{}{}", secret()?.expose(), secret()?.expose()));
-                private::write_whole(&path, format!("{}\n", key.expose()).as_bytes())
-                    .map_err(|source| DataDirError::CredentialsKey { path, source })?;
-                Ok(key)
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(DataDirError::MalformedKey(path)),
-            Err(source) => Err(DataDirError::CredentialsKey { path, source }),
-        }
-    }
-
     /// Path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
@@ -196,6 +163,11 @@ fn restrict(path: &Path) -> Result<(), DataDirError> {
         warn!(path = %path.display(), mode = %format_args!("{mode:o}"), "other users had access to data, and no longer have it");
     }
     Ok(())
+}
+
+/// Path of the credentials key, unless the settings name another file.
+pub(crate) fn credentials_key_file(directory: &Path) -> PathBuf {
+    directory.join(CREDENTIALS_KEY)
 }
 
 /// Path of the account file.

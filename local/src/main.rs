@@ -1,6 +1,7 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
 mod consumer;
+mod credentials_key;
 mod data_dir;
 mod feed;
 mod log;

@@ -16,13 +16,12 @@ use reachability_functions::app::{App, Ports, Settings};
 use reachability_functions::event_stream::EventStream;
 use reachability_functions::{Changes, store_default_service};
 use reachability_infra::clock;
-use reachability_infra::credentials::seal::Seal;
 use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{
-    Database, EventQueue, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
+    Database, EventQueue, Locked, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_worker::{
@@ -34,6 +33,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use crate::credentials_key::KeyError;
 use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::server::Files;
 use crate::settings::ServeSettings;
@@ -46,6 +46,8 @@ use crate::{consumer, feed, server, webhooks};
 pub(crate) enum ServeError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot resolve {address} (choose another address with --listen)")]
@@ -76,7 +78,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let (listener, address) = listen(&settings.listen).await?;
     let stop = stop_signal().map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
-    let database = Database::open(&data_dir.database())?;
+    let discards = settings.discard_credentials;
+    let (seal, locked) = settings.key_file.open_or_make(&data_dir.path, &data_dir.database(), discards)?;
+    let seal = Arc::new(seal);
+    let database = Database::open(&data_dir.database(), seal.clone())?;
 
     let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
     let pushes = PushQueue::new(database.clone());
@@ -87,13 +92,13 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let (json_hub, json_tasks) = json::Hub::new();
     let (hub, hub_tasks) = Hub::new(json_hub.clone());
     let store = Arc::new(SqliteStore::new(database).with_at_commit(hub.clone()));
+    give_up(&store, locked, discards).await?;
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
     let stream = EventStream::new(rows.newest().await?);
     let log: Arc<dyn ChangeLog> = Arc::new(rows.clone());
     let changes = retention.keeps_log().then(|| Changes { log, stream: stream.clone() });
-    let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let (waiting_events, waiting_pushes) = (Arc::new(events.clone()), Arc::new(pushes.clone()));
     let vault = Arc::new(SealingVault::new(Some(seal.clone())));
     let ports = Ports {
@@ -200,6 +205,20 @@ async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> 
     let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     Ok((listener, address))
+}
+
+/// Discards the secrets that the credentials key does not open, or says which they are.
+async fn give_up(store: &SqliteStore, locked: Locked, discards: bool) -> Result<(), StoreError> {
+    for sid in &locked.credentials {
+        warn!(credential.sid = %sid, "a push credential cannot be opened with the credentials key: upload it again");
+    }
+    if !discards || locked.is_empty() {
+        return Ok(());
+    }
+    for sid in &locked.keys {
+        warn!(key.sid = %sid, "an API key cannot be opened with the credentials key, and is deleted");
+    }
+    store.discard(locked, clock::now()).await
 }
 
 /// Once a day, collects garbage and queues a scan of the push registrations.

@@ -16,6 +16,7 @@ use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
+use crate::credentials_key::KeyFile;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
@@ -52,9 +53,17 @@ pub(crate) struct ServeSettings {
           value_parser = listen_address)]
     pub(crate) listen: String,
 
-    /// Directory for all data; created if missing, readable by its owner only. Another directory is another account
+    /// Directory for all data; created if missing, and made private to its owner. Another directory is another account
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) key_file: KeyFile,
+
+    /// Give up the stored secrets that the credentials key does not open, after the key was lost: API keys are deleted, push
+    /// credentials must be uploaded again
+    #[arg(long)]
+    pub(crate) discard_credentials: bool,
 
     /// Account sid, AC and 32 hexadecimal digits [default: generated once and saved]
     #[arg(long, env = "REACHABILITY_ACCOUNT_SID", value_name = "SID")]

@@ -155,7 +155,7 @@ fn a_first_start_that_fails_leaves_no_directory_behind() {
         let serve = reachability(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
         let outcome = run(&mut in_shell("trap '' XFSZ; ulimit -f 0;", &serve), b"");
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        assert!(outcome.stderr.contains("reachability.db"), "{outcome:?}");
+        assert!(outcome.stderr.contains("credentials.key"), "{outcome:?}");
     }
     assert!(!new.exists(), "the directory is left: {:?}", fs::read_dir(&new).map(Iterator::count));
     // What was there before stays.

@@ -17,6 +17,7 @@ use super::{ACCOUNT, TOKEN, serve, stop};
 const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ("REACHABILITY_LISTEN", "--listen", "127.0.0.1:0", BAD_ADDRESSES),
     ("REACHABILITY_DATA_DIR", "--data-dir", "data", &[]),
+    ("REACHABILITY_CREDENTIALS_KEY_FILE", "--credentials-key-file", "key", &[]),
     ("REACHABILITY_ACCOUNT_SID", "--account-sid", ACCOUNT, &["AC", "x", "SK00000000000000000000000000000001"]),
     ("REACHABILITY_AUTH_TOKEN", "--auth-token", TOKEN, &["too-short", "with spaces in between", "schlüsselschlüssel"]),
     ("REACHABILITY_PUBLIC_URL", "--public-url", "http://x.test", &["x.test", "/x", "ftp://x.test", "http://x.test/?a"]),
