@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reachability_domain::directory::auth_tokens::AuthTokens;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
@@ -107,10 +108,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         channels: Some(store.clone()),
         ..Ports::of(store.clone(), waiting_events, waiting_pushes, vault, ids.clone())
     };
-    let auth_token = watch::channel(data_dir.account.auth_token.clone()).1;
+    let primary = data_dir.account.auth_token.clone();
+    let auth_tokens = watch::channel(AuthTokens { primary, secondary: settings.secondary_auth_token.clone() }).1;
     let account = Settings {
         account_sid: data_dir.account.account_sid,
-        auth_token: auth_token.clone(),
+        auth_tokens: auth_tokens.clone(),
         public_url: settings.public_url.clone(),
         clock: clock::now,
     };
@@ -153,7 +155,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
     let ports = WebhookPorts {
         accounts: store.clone(),
         services: store.clone(),
-        sender: Arc::new(HttpWebhooks::new(auth_token, rules, None, clock::now)),
+        sender: Arc::new(HttpWebhooks::new(auth_tokens, rules, None, clock::now)),
         ids,
         metrics: metrics.clone(),
     };
