@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use reachability_domain::channel::ports::Channels;
+use reachability_domain::directory::auth_tokens::AuthTokens;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::presence::message::PresenceMessage;
@@ -17,7 +18,6 @@ use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::vault::Vault;
 use reachability_domain::queue::Queue;
-use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_domain::time::Clock;
 use tokio::sync::watch;
@@ -30,8 +30,8 @@ use crate::use_cases::services::ServiceDirectory;
 pub struct Settings {
     /// The deployment's account.
     pub account_sid: AccountSid,
-    /// The account's auth token, which may change while the process runs.
-    pub auth_token: watch::Receiver<Secret>,
+    /// The account's auth tokens, which may change while the process runs.
+    pub auth_tokens: watch::Receiver<AuthTokens>,
     /// What URLs in answers begin with, without a slash at the end; `None` for the origin that the request was sent to.
     pub public_url: Option<String>,
     /// The clock.

@@ -23,7 +23,7 @@ use reachability_infra::{aws, clock, environment, secrets_manager};
 use tower::ServiceExt;
 
 use crate::logs;
-use crate::token::Token;
+use crate::token::Tokens;
 
 /// Internal header with the stage prefix of the URLs that clients use.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -35,7 +35,7 @@ const NOT_IN_PATHS: &AsciiSet =
 /// Runs a function that serves these routes.
 ///
 /// # Errors
-/// If a setting is missing, or the auth token or the credentials key cannot be read.
+/// If a setting is missing, or the auth tokens or the credentials key cannot be read.
 pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error> {
     logs::start();
     let config = aws::config().await;
@@ -45,7 +45,7 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         Some(id) => Some(Arc::new(Seal::new(&secrets_manager::read(&secrets, &id).await?))),
         None => None,
     };
-    let token = Token::read(secrets, environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?, clock::now).await?;
+    let tokens = Tokens::read(secrets, environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?, clock::now).await?;
     let store = Arc::new(DynamoStore::new(store, environment::text("REACHABILITY_TABLE")?));
     let sqs = aws_sdk_sqs::Client::new(&config);
     // Not every function sends to every queue.
@@ -59,14 +59,14 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
     let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
     let settings = Settings {
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
-        auth_token: token.subscribe(),
+        auth_tokens: tokens.subscribe(),
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
         clock: clock::now,
     };
     let app = App::new(ports, settings);
     let router = router(app);
     lambda_http::run(service_fn(async |request: lambda_http::Request| {
-        token.refresh().await;
+        tokens.refresh().await;
         let Ok(response): Result<Response, _> = router.clone().oneshot(as_sent(request)).await;
         Ok::<_, lambda_runtime::Error>(response)
     }))

@@ -1,8 +1,8 @@
-//! The data directory: the account, the key that seals credentials, and a lock that keeps a second process out.
+//! The data directory: the account, and a lock that keeps a second process out. Only its owner can read it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use reachability_domain::ids::{Ids, NoRandomness};
@@ -10,17 +10,20 @@ use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
 use reachability_infra::ids::Uuids;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
+use crate::private;
 use crate::settings::ServeSettings;
-
-/// Minimum length of the credentials key, in characters.
-const MIN_KEY: usize = 32;
 
 /// The files in the directory.
 const LOCK: &str = "lock";
 const ACCOUNT: &str = "account.json";
 const CREDENTIALS_KEY: &str = "credentials.key";
 const DATABASE: &str = "reachability.db";
+const FILES: [&str; 6] = [DATABASE, "reachability.db-wal", "reachability.db-shm", ACCOUNT, CREDENTIALS_KEY, LOCK];
+
+/// The bits of a mode by which a directory, such as `/tmp`, is for all users: anybody may add files to it.
+const FOR_ALL: u32 = 0o1002;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,17 @@ pub(crate) enum DataDirError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "other users have access to {path}, and it cannot be taken away from them (its owner can do so with \
+         chmod go= {path}; or choose a new directory with --data-dir)"
+    )]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0} is a directory for all users (choose another with --data-dir, such as a new one in it)")]
+    Shared(PathBuf),
     #[error("another reachability already uses the data directory {0} (choose another with --data-dir)")]
     InUse(PathBuf),
     #[error("there is no account in {0} (start the server first, or choose another directory with --data-dir)")]
@@ -47,14 +61,6 @@ pub(crate) enum DataDirError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("cannot read or write the credentials key {path}")]
-    CredentialsKey {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the credentials key {0} is malformed")]
-    MalformedKey(PathBuf),
     #[error("cannot generate a secret")]
     Randomness(#[source] NoRandomness),
 }
@@ -79,18 +85,27 @@ pub(crate) struct Account {
 }
 
 impl DataDir {
-    /// Creates and locks the directory. On the first start, generates an account.
+    /// Creates and locks the directory, and takes away the access that others have to it. On the first start, generates an
+    /// account.
     pub(crate) fn open(settings: &ServeSettings) -> Result<Self, DataDirError> {
         let directory = &settings.data_dir;
         let io_error = |source| DataDirError::Io { path: directory.clone(), source };
-        let is_made = make(directory).map_err(io_error)?;
+        let is_made = private::make(directory).map_err(io_error)?;
         let path = directory.canonicalize().map_err(io_error)?;
-        let lock = private_file(&path.join(LOCK)).map_err(io_error)?;
+        let found = fs::metadata(&path).map_err(io_error)?;
+        if found.is_dir() {
+            if found.permissions().mode() & FOR_ALL == FOR_ALL {
+                return Err(DataDirError::Shared(path));
+            }
+            restrict(&path)?;
+        }
+        let lock = private::open_or_create(&path.join(LOCK)).map_err(io_error)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path)),
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
+        FILES.iter().try_for_each(|name| restrict(&path.join(name)))?;
 
         let (kept, is_new) = match kept_account(&path)? {
             Some(kept) => (kept, false),
@@ -113,27 +128,6 @@ impl DataDir {
         Ok(())
     }
 
-    /// The key that seals credentials; generated on first use.
-    pub(crate) fn credentials_key(&self) -> Result<Secret, DataDirError> {
-        let path = self.path.join(CREDENTIALS_KEY);
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let key = text.trim_end();
-                let is_key = key.len() >= MIN_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
-                is_key.then(|| Secret::new(key)).ok_or(DataDirError::MalformedKey(path))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = || Uuids.secret().map_err(DataDirError::Randomness);
-                let key = Secret::new(format!("{}{}", secret()?.expose(), secret()?.expose()));
-                write_whole(&path, format!("{}\n", key.expose()).as_bytes())
-                    .map_err(|source| DataDirError::CredentialsKey { path, source })?;
-                Ok(key)
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(DataDirError::MalformedKey(path)),
-            Err(source) => Err(DataDirError::CredentialsKey { path, source }),
-        }
-    }
-
     /// Path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
@@ -153,27 +147,27 @@ impl Drop for DataDir {
         if !self.is_made {
             return;
         }
-        for name in [DATABASE, "reachability.db-wal", "reachability.db-shm", ACCOUNT, CREDENTIALS_KEY, LOCK] {
+        for name in FILES {
             let file = self.path.join(name);
-            let _ = fs::remove_file(draft(&file));
+            let _ = fs::remove_file(private::draft(&file));
             let _ = fs::remove_file(file);
         }
         let _ = fs::remove_dir(&self.path);
     }
 }
 
-/// Creates a directory, and its parents, with access for the owner only. Returns whether it did not exist before.
-fn make(directory: &Path) -> io::Result<bool> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        builder.recursive(true).create(parent)?;
+/// Takes the access of others away from the directory or a file in it.
+fn restrict(path: &Path) -> Result<(), DataDirError> {
+    let before = private::restrict(path).map_err(|source| DataDirError::Open { path: path.to_owned(), source })?;
+    if let Some(mode) = before {
+        warn!(path = %path.display(), mode = %format_args!("{mode:o}"), "other users had access to data, and no longer have it");
     }
-    match builder.recursive(false).create(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(())
+}
+
+/// Path of the credentials key, unless the settings name another file.
+pub(crate) fn credentials_key_file(directory: &Path) -> PathBuf {
+    directory.join(CREDENTIALS_KEY)
 }
 
 /// Path of the account file.
@@ -199,26 +193,5 @@ fn keep_account(directory: &Path, account: &Account) -> Result<(), DataDirError>
     let mut json =
         serde_json::to_vec_pretty(account).map_err(|source| DataDirError::Account { path: path.clone(), source })?;
     json.push(b'\n');
-    write_whole(&path, &json).map_err(|source| DataDirError::File { path, source })
-}
-
-/// Writes a file atomically, with access for the owner only.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let draft = draft(path);
-    let mut file = private_file(&draft)?;
-    file.set_len(0)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-}
-
-/// Path of the temporary file that replaces a file when it is complete.
-fn draft(path: &Path) -> PathBuf {
-    path.with_added_extension("new")
-}
-
-/// Opens or creates a file with access for the owner only.
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    private::write_whole(&path, &json).map_err(|source| DataDirError::File { path, source })
 }

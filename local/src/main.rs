@@ -1,9 +1,11 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
 mod consumer;
+mod credentials_key;
 mod data_dir;
 mod feed;
 mod log;
+mod private;
 mod readiness;
 mod refusal;
 mod replay;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reachability_domain::directory::auth_tokens::AuthTokens;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
@@ -17,13 +18,12 @@ use reachability_functions::app::{App, Ports, Settings};
 use reachability_functions::event_stream::EventStream;
 use reachability_functions::{Changes, store_default_service};
 use reachability_infra::clock;
-use reachability_infra::credentials::seal::Seal;
 use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{
-    Database, EventQueue, FileLost, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
+    Database, EventQueue, FileLost, Locked, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_worker::{
@@ -35,6 +35,7 @@ use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
+use crate::credentials_key::KeyError;
 use crate::data_dir::{DataDir, DataDirError, account_file};
 use crate::readiness::ServerCheck;
 use crate::server::Files;
@@ -50,6 +51,8 @@ use crate::{consumer, feed, server, webhooks};
 pub(crate) enum ServeError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot resolve {address} (choose another address with --listen)")]
@@ -87,7 +90,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let (listener, address) = listen(&settings.listen).await?;
     let Stop { announced, begun: stop } = Stop::at_signal(settings.stop_delay()).map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
-    let database = Database::open(&data_dir.database())?;
+    let discards = settings.discard_credentials;
+    let (seal, locked) = settings.key_file.open_or_make(&data_dir.path, &data_dir.database(), discards)?;
+    let seal = Arc::new(seal);
+    let database = Database::open(&data_dir.database(), seal.clone())?;
 
     let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
     let pushes = PushQueue::new(database.clone());
@@ -98,13 +104,13 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let (json_hub, json_tasks) = json::Hub::new();
     let (hub, hub_tasks) = Hub::new(json_hub.clone());
     let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
+    give_up(&store, locked, discards).await?;
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
     let stream = EventStream::new(rows.newest().await?);
     let log: Arc<dyn ChangeLog> = Arc::new(rows.clone());
     let changes = retention.keeps_log().then(|| Changes { log, stream: stream.clone() });
-    let seal = Arc::new(Seal::new(&data_dir.credentials_key()?));
     let (waiting_events, waiting_pushes) = (Arc::new(events.clone()), Arc::new(pushes.clone()));
     let vault = Arc::new(SealingVault::new(Some(seal.clone())));
     let ports = Ports {
@@ -113,10 +119,11 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         channels: Some(store.clone()),
         ..Ports::of(store.clone(), waiting_events, waiting_pushes, vault, ids.clone())
     };
-    let auth_token = watch::channel(data_dir.account.auth_token.clone()).1;
+    let primary = data_dir.account.auth_token.clone();
+    let auth_tokens = watch::channel(AuthTokens { primary, secondary: settings.secondary_auth_token.clone() }).1;
     let account = Settings {
         account_sid: data_dir.account.account_sid,
-        auth_token: auth_token.clone(),
+        auth_tokens: auth_tokens.clone(),
         public_url: settings.public_url.clone(),
         clock: clock::now,
     };
@@ -159,7 +166,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let ports = WebhookPorts {
         accounts: store.clone(),
         services: store.clone(),
-        sender: Arc::new(HttpWebhooks::new(auth_token, rules, None, clock::now)),
+        sender: Arc::new(HttpWebhooks::new(auth_tokens, rules, None, clock::now)),
         ids,
         metrics: metrics.clone(),
     };
@@ -233,6 +240,20 @@ async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> 
     let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     Ok((listener, address))
+}
+
+/// Discards the secrets that the credentials key does not open, or says which they are.
+async fn give_up(store: &SqliteStore, locked: Locked, discards: bool) -> Result<(), StoreError> {
+    for sid in &locked.credentials {
+        warn!(credential.sid = %sid, "a push credential cannot be opened with the credentials key: upload it again");
+    }
+    if !discards || locked.is_empty() {
+        return Ok(());
+    }
+    for sid in &locked.keys {
+        warn!(key.sid = %sid, "an API key cannot be opened with the credentials key, and is deleted");
+    }
+    store.discard(locked, clock::now()).await
 }
 
 /// Once a day, collects garbage and queues a scan of the push registrations.

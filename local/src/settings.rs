@@ -16,6 +16,7 @@ use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
+use crate::credentials_key::KeyFile;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
@@ -36,6 +37,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Serve the REST API and handle events, until SIGTERM or Ctrl-C
     Serve(ServeSettings),
@@ -52,9 +54,17 @@ pub(crate) struct ServeSettings {
           value_parser = listen_address)]
     pub(crate) listen: String,
 
-    /// Directory for all data; created if missing, readable by its owner only. Another directory is another account
+    /// Directory for all data; created if missing, and made private to its owner. Another directory is another account
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) key_file: KeyFile,
+
+    /// Give up the stored secrets that the credentials key does not open, after the key was lost: API keys are deleted, push
+    /// credentials must be uploaded again
+    #[arg(long)]
+    pub(crate) discard_credentials: bool,
 
     /// Account sid, AC and 32 hexadecimal digits [default: generated once and saved]
     #[arg(long, env = "REACHABILITY_ACCOUNT_SID", value_name = "SID")]
@@ -63,6 +73,11 @@ pub(crate) struct ServeSettings {
     /// Account's auth token, at least 16 characters [default: generated once and saved]
     #[arg(long, env = "REACHABILITY_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = any_secret)]
     pub(crate) auth_token: Option<Secret>,
+
+    /// A second auth token that is valid too, while clients change from one to the other; webhooks are signed with the first
+    #[arg(long, env = "REACHABILITY_SECONDARY_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true,
+          value_parser = any_secret)]
+    pub(crate) secondary_auth_token: Option<Secret>,
 
     /// Base of URLs in responses, such as `https://chat.example.com` [default: the host of the request]
     #[arg(long, env = "REACHABILITY_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
@@ -339,9 +354,13 @@ impl Cli {
             Some(Command::Serve(serve)) => serve,
             Some(Command::Token(_) | Command::Replay(_)) => return Ok(()),
         };
-        if serve.auth_token.as_ref().is_some_and(|token| !is_auth_token(token)) {
-            let text = "invalid value for '--auth-token <TOKEN>': expected 16 to 256 visible ASCII characters\n";
-            return Err(Self::command().error(ErrorKind::ValueValidation, text));
+        for (flag, token) in
+            [("--auth-token", &serve.auth_token), ("--secondary-auth-token", &serve.secondary_auth_token)]
+        {
+            if token.as_ref().is_some_and(|token| !is_auth_token(token)) {
+                let text = format!("invalid value for '{flag} <TOKEN>': expected 16 to 256 visible ASCII characters\n");
+                return Err(Self::command().error(ErrorKind::ValueValidation, text));
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use reachability_infra::clock;
 use reachability_infra::ids::Uuids;
 use reachability_infra::sqlite::{Database, OpenError, SqliteStore};
 
+use crate::credentials_key::{KeyError, KeyFile};
 use crate::data_dir::{DataDirError, account_file, known_account};
 
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub(crate) struct TokenSettings {
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     data_dir: PathBuf,
 
+    #[command(flatten)]
+    key_file: KeyFile,
+
     /// Account sid, if the server is given one [default: the saved one]
     #[arg(long, env = "REACHABILITY_ACCOUNT_SID", value_name = "SID")]
     account_sid: Option<AccountSid>,
@@ -46,6 +50,8 @@ pub(crate) struct TokenSettings {
 pub(crate) enum TokenCommandError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot wait for other runs of this command")]
@@ -62,7 +68,8 @@ pub(crate) async fn run(settings: TokenSettings) -> Result<(), TokenCommandError
     // Of several runs at once, one makes the key. No server locks this file.
     let alone = File::open(account_file(&settings.data_dir)).map_err(TokenCommandError::Lock)?;
     alone.lock().map_err(TokenCommandError::Lock)?;
-    let store = Arc::new(SqliteStore::new(Database::open_beside_server(&database)?));
+    let seal = Arc::new(settings.key_file.open(&settings.data_dir, &database)?);
+    let store = Arc::new(SqliteStore::new(Database::open_beside_server(&database, seal)?));
     let ports = MintPorts { accounts: store.clone(), api_keys: store.clone(), services: store, ids: Arc::new(Uuids) };
     let account = settings.account_sid.unwrap_or(account.account_sid);
     let user = UserKey { service: settings.service, identity: settings.identity };

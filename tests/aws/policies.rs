@@ -274,7 +274,7 @@ impl Recording {
         let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
         let settings = Settings {
             account_sid: AccountSid::from_bits(1),
-            auth_token: watch::channel(Secret::new("token")).1,
+            auth_tokens: watch::channel(Secret::new("token").into()).1,
             public_url: None,
             clock: clock::now,
         };

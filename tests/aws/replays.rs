@@ -8,6 +8,7 @@ use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_tests::external::dynamodb_local::DynamoDbLocal;
+use reachability_tests::queues::seal;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, replays};
 
@@ -32,7 +33,7 @@ async fn in_sqlite() {
     replays::run(async || {
         databases.set(databases.get() + 1);
         let path = directory.path().join(format!("{}.db", databases.get()));
-        Arc::new(SqliteStore::new(Database::open(&path).unwrap())) as Arc<dyn Store>
+        Arc::new(SqliteStore::new(Database::open(&path, seal()).unwrap())) as Arc<dyn Store>
     })
     .await;
 }

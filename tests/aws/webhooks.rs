@@ -78,7 +78,7 @@ impl Rig {
         service.webhooks =
             Urls { post_webhook_url: Some(receiver.url("/")), filters: Some(filters), ..Urls::default() };
         store.create_service(&service).await.unwrap();
-        let token = watch::channel(Secret::new("token")).1;
+        let token = watch::channel(Secret::new("token").into()).1;
         let ports = WebhookPorts {
             accounts: store.clone(),
             services: store.clone(),

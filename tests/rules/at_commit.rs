@@ -20,6 +20,7 @@ use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, Retention, SqliteStore};
 use reachability_tests::generate::{event_of, service};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
+use reachability_tests::queues::seal;
 use tempfile::TempDir;
 
 const RETENTION: Retention = Retention { age: Duration::MAX, rows: usize::MAX };
@@ -46,7 +47,7 @@ impl Heard {
 
 fn store() -> (Arc<SqliteStore>, Database, Arc<Heard>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     let heard = Arc::new(Heard::default());
     (Arc::new(SqliteStore::new(database.clone()).with_at_commit(heard.clone())), database, heard, directory)
 }

@@ -20,9 +20,10 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_tests::generate::{LENGTH, START, event, event_of, service, users};
 use reachability_tests::harness::{Harness, SETTINGS};
+use reachability_tests::queues::seal;
 
 fn store(path: &Path) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::new(Database::open(path).unwrap()))
+    Arc::new(SqliteStore::new(Database::open(path, seal()).unwrap()))
 }
 
 async fn online(store: &SqliteStore) -> Vec<String> {

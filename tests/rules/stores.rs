@@ -23,14 +23,14 @@ use reachability_infra::sqlite::{Database, EventQueue, PushQueue, Retention, Sql
 use reachability_tests::feeds::SqliteConsumer;
 use reachability_tests::generate::{self, START};
 use reachability_tests::harness::{Harness, SETTINGS, new_service};
-use reachability_tests::queues::ANY_NUMBER;
+use reachability_tests::queues::{ANY_NUMBER, seal};
 use reachability_tests::store::{PushStore, Store};
 use reachability_tests::{contract, feed_properties, properties, push_properties};
 use tempfile::TempDir;
 
 fn sqlite() -> (Arc<SqliteStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     (Arc::new(SqliteStore::new(database)), directory)
 }
 
@@ -86,7 +86,7 @@ mod in_sqlite {
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::new(Database::open(&directory.path().join("test.db")).unwrap());
+        let store = SqliteStore::new(Database::open(&directory.path().join("test.db"), seal()).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let harness = Harness::new(shared, SETTINGS);
         harness.switch(generate::service(1), true).await;
@@ -137,7 +137,7 @@ mod in_sqlite {
         drop(old);
 
         for _ in 0..2 {
-            let database = Database::open(&path).unwrap();
+            let database = Database::open(&path, seal()).unwrap();
             let store = SqliteStore::new(database.clone());
             let pushes = PushQueue::new(database.clone());
             let queue = EventQueue::open(database, ANY_NUMBER).await.unwrap();
@@ -158,7 +158,7 @@ mod in_sqlite {
     async fn older_credentials_and_deliveries_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
-        let store = Arc::new(SqliteStore::new(Database::open(&path).unwrap()));
+        let store = Arc::new(SqliteStore::new(Database::open(&path, seal()).unwrap()));
         let raw = rusqlite::Connection::open(&path).unwrap();
         let (one, two) = (1_u128.to_be_bytes(), 2_u128.to_be_bytes());
         let [credential, delivery] = contract::older_documents::OLDER_DOCUMENTS;

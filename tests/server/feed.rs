@@ -10,10 +10,11 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::UserKey;
 use reachability_domain::push::channel::Channel;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{Database, SqliteStore};
+use reachability_infra::sqlite::SqliteStore;
 use reachability_tests::changes::{Known, changes_after, shown};
 use reachability_tests::client::{Client, answer_to};
 use reachability_tests::events;
+use reachability_tests::queues::database;
 use reachability_tests::registrations::Unconfirmed;
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
@@ -163,7 +164,7 @@ async fn a_kill_leaves_no_change_untold() {
 
 /// Registers a device in the server's database, as of this generation.
 async fn register(directory: &Path, user: UserKey, generation: u32) {
-    let store = SqliteStore::new(Database::open(&directory.join("reachability.db")).unwrap());
+    let store = SqliteStore::new(database(directory));
     let token = format!("token-of-{}", user.identity.as_str());
     let generation = Generation(generation);
     let at = clock::now();

@@ -19,13 +19,14 @@ use reachability_domain::presence::ports::States;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{Database, SqliteStore};
+use reachability_infra::sqlite::SqliteStore;
 use reachability_test_keys as keys;
 use reachability_tests::client::Client;
 use reachability_tests::events::event;
 use reachability_tests::harness::{SETTINGS, rules};
 use reachability_tests::ids;
 use reachability_tests::providers::{Answer, Apple, Ca, Google};
+use reachability_tests::queues::database;
 use reachability_tests::registrations::Unconfirmed;
 use reachability_tests::server::Server;
 use reqwest::{Method, RequestBuilder};
@@ -81,7 +82,7 @@ impl Scene {
 
     /// The server's store, opened by the test as well.
     fn store(&self) -> SqliteStore {
-        SqliteStore::new(Database::open(&self.directory.path().join("data/reachability.db")).unwrap())
+        SqliteStore::new(database(&self.directory.path().join("data")))
     }
 
     /// Restarts the server, which then trusts this authority. Returns what it logged before.
@@ -530,7 +531,7 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     scene.until(&format!("/v1/Services/{service}/Users/last"), |it| it["is_online"] == true).await;
     let Scene { directory, server, apple, google, answers } = scene;
     server.kill();
-    let store = SqliteStore::new(Database::open(&directory.path().join("data/reachability.db")).unwrap());
+    let store = SqliteStore::new(database(&directory.path().join("data")));
     let now = clock::now();
     let mut news = News::new(rules(SETTINGS));
     let end = Event::parse(event(&service, "last", "disconnect").to_string().as_bytes()).unwrap();

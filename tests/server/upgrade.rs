@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use reachability_domain::time::Timestamp;
 use reachability_tests::changes::{changes_after, shown};
 use reachability_tests::client::Client;
@@ -94,6 +95,69 @@ async fn data_of_an_earlier_version_is_read_unchanged() {
     assert_eq!(dead, 1, "the one that was there");
     let (status, logs) = server.stop();
     assert!(status.success() && !logs.contains("ERROR"), "{logs}");
+}
+
+/// A key of the earlier version, in the clear.
+fn key(sid: &str, secret: &str) -> String {
+    let document = json!({
+        "sid": format!("SK{sid}"), "friendly_name": "x".repeat(200), "secret": secret, "date_created": 1_795_277_904_221_i64,
+    });
+    format!("INSERT INTO keys VALUES (X'{sid}', '{document}');")
+}
+
+/// An API key in that data: its sid and its secret.
+const KNOWN: (&str, &str) = ("SK01a1fee6d95d75fe94588f9aafccc242", "5ca36e9dbbcf834763dd60ed2ab67ee1");
+
+/// The earlier version had them in the clear. What it had deleted was left in unused parts of the file, and what it had
+/// written last only in the journal.
+#[tokio::test]
+async fn secrets_of_api_keys_are_sealed_and_those_of_deleted_ones_are_gone() {
+    let sid = |n: usize| format!("01a1fee6d95d75fe94588f9b{n:08x}");
+    let secret = |n: usize| format!("5ec2e7{n:026x}");
+    // Some of many pages become free, and some stay in use.
+    let mut more: String = (0..200).map(|n| key(&sid(n), &secret(n))).collect();
+    more += "DELETE FROM keys WHERE document LIKE '%5ec2e7%' AND document NOT LIKE '%5ec2e7%007\"%';";
+    let earlier = directory(&more);
+    let journal = Connection::open(earlier.path().join("reachability.db")).unwrap();
+    journal.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;").unwrap();
+    journal.execute_batch(&[key(&sid(1_000), &secret(1_000)), key(&sid(1_001), &secret(1_001))].concat()).unwrap();
+    journal.execute_batch(&format!("DELETE FROM keys WHERE sid = X'{}';", sid(1_001))).unwrap();
+    // It was killed.
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["reachability.db", "reachability.db-wal", "account.json", "credentials.key"] {
+        fs::copy(earlier.path().join(name), directory.path().join(name)).unwrap();
+    }
+    drop(journal);
+    let mut secrets: Vec<String> = (0..200).chain([1_000, 1_001]).map(secret).collect();
+    secrets.push(KNOWN.1.to_owned());
+    let found = |name: &str| -> usize {
+        let content = fs::read(directory.path().join(name)).unwrap_or_default();
+        secrets.iter().filter(|secret| memmem::find(&content, secret.as_bytes()).is_some()).count()
+    };
+    let nowhere = || {
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert_eq!(found(&name), 0, "secrets in {name}");
+        }
+    };
+    assert!(found("reachability.db") > 20, "what was deleted is left");
+    assert!(found("reachability.db-wal") >= 2, "what was written last is in the journal");
+
+    let server = Server::start(directory.path(), &[]);
+    nowhere();
+    let client = Client::of(&server);
+    let status = async |sid: &str, secret: &str| {
+        client.with_credentials(sid, secret).send(Method::GET, "/v1/Services", &[]).await.0
+    };
+    assert_eq!(status(KNOWN.0, KNOWN.1).await, 200);
+    assert_eq!(status(&format!("SK{}", sid(7)), &secret(7)).await, 200);
+    assert_eq!(status(&format!("SK{}", sid(1_000)), &secret(1_000)).await, 200);
+    assert_eq!(status(&format!("SK{}", sid(8)), &secret(8)).await, 401, "it was deleted");
+    let (ended, logs) = server.stop();
+    assert!(ended.success() && logs.contains("is rewritten"), "{logs}");
+    nowhere();
+    let (ended, logs) = Server::start(directory.path(), &[]).stop();
+    assert!(ended.success() && !logs.contains("is rewritten"), "{logs}");
 }
 
 /// Removes the members from an answer that the earlier answer did not have.

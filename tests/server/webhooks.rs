@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reachability_tests::client::{Client, answer_to};
 use reachability_tests::clients;
 use reachability_tests::events::event;
@@ -10,6 +12,7 @@ use reachability_tests::receiver::{Answer, Inbox, Receiver, Webhook};
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
 use reqwest::Method;
+use ring::hmac;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -239,6 +242,42 @@ async fn a_stop_does_not_wait_for_receivers() {
     let _server = Server::start(directory.path(), &[]);
     let told = take(&receiver.inbox, 2).await;
     assert_eq!([told[0].get("EventType"), told[1].get("EventType")], ["onUserAdded", "onUserUpdated"]);
+}
+
+/// The signature of a webhook that is a `GET`.
+fn signature(token: &str, url: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.as_bytes());
+    BASE64_STANDARD.encode(hmac::sign(&key, url.as_bytes()))
+}
+
+#[tokio::test]
+async fn while_the_auth_token_is_exchanged_both_are_valid_and_the_primary_one_signs() {
+    const TOKENS: [&str; 3] = ["the-token-of-yesterday", "the-token-of-tomorrow", "the-token-of-nobody"];
+    let (directory, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    // The owner's three starts: a secondary one comes, takes the place of the primary one, and the old one goes.
+    for (primary, secondary, valid) in
+        [(TOKENS[0], Some(TOKENS[1]), 0..2), (TOKENS[1], Some(TOKENS[0]), 0..2), (TOKENS[1], None, 1..2)]
+    {
+        let server = Server::start_with(directory.path(), &["--auth-token", primary], |command| {
+            command.envs(secondary.map(|token| ("REACHABILITY_SECONDARY_AUTH_TOKEN", token)));
+        });
+        for (n, token) in TOKENS.iter().enumerate() {
+            let client = Client::of(&server).with_credentials(&server.account, token);
+            let (status, _) = client.send(Method::GET, "/v1/Services", &[]).await;
+            assert_eq!(status == 200, valid.contains(&n), "{token} with {primary} and {secondary:?}: {status}");
+        }
+        let client = Client::of(&server).with_credentials(&server.account, primary);
+        let service = client.enabled_service().await;
+        send_to(&client, &service, &receiver.url("/hook"), &[("Method", "GET")]).await;
+        tell(&client, &service, "alice", "connect").await;
+        for webhook in take(&receiver.inbox, 2).await {
+            assert_eq!(webhook.headers["x-twilio-signature"], signature(primary, &webhook.url));
+        }
+        let greeting = server.greeting.clone();
+        let (status, logs) = tokio::task::spawn_blocking(|| server.stop()).await.unwrap();
+        assert!(status.success(), "{logs}");
+        assert!(!TOKENS.iter().any(|token| logs.contains(token) || greeting.contains(token)), "{greeting}{logs}");
+    }
 }
 
 /// Webhooks of all kinds, as the libraries of the vendor get them from the application.

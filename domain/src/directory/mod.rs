@@ -3,6 +3,7 @@
 pub mod access_token;
 pub mod account;
 pub mod api_key;
+pub mod auth_tokens;
 pub mod configuration;
 pub mod default_service;
 pub mod ports;

@@ -14,6 +14,9 @@ impl Reason {
     /// The word for a registration that was not made again for a year.
     pub const EXPIRED: &str = "Expired";
 
+    /// The word for a credential whose sealed secret cannot be opened, or is gone.
+    pub const UNREADABLE_SECRET: &str = "UnreadableSecret";
+
     /// Keeps only the characters that a reason can have.
     pub fn new(word: &str) -> Self {
         let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');

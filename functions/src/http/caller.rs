@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use reachability_domain::directory::auth_tokens::AuthTokens;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid};
 use subtle::ConstantTimeEq;
@@ -32,7 +33,7 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Calle
     let (name, password) = credentials.split_once(':').ok_or_else(ApiError::unauthorized)?;
     if let Ok(sid) = name.parse::<AccountSid>() {
         let settings = app.settings();
-        if sid == settings.account_sid && matches(&settings.auth_token.borrow(), password) {
+        if sid == settings.account_sid && is_one_of(&settings.auth_tokens.borrow(), password) {
             return Ok(Caller::Owner(OwnerKey::AuthToken));
         }
     } else if let Ok(sid) = name.parse::<KeySid>()
@@ -52,6 +53,12 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
         return None;
     }
     String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
+}
+
+/// Compares with both tokens, so that the duration does not tell which one a guess comes close to.
+fn is_one_of(tokens: &AuthTokens, password: &str) -> bool {
+    let is_secondary = tokens.secondary.as_ref().is_some_and(|token| matches(token, password));
+    matches(&tokens.primary, password) | is_secondary
 }
 
 /// Compares in constant time, so that the duration does not tell how much of a guess is right.

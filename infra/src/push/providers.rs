@@ -13,6 +13,7 @@ use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::provider::{PushProvider, Unreachable};
+use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use tokio::time::timeout;
@@ -94,7 +95,7 @@ impl ClientError {
     /// The reason, as one word, for the credential's owner.
     fn reason(&self) -> &'static str {
         match self {
-            Self::Seal(_) => "UnreadableSecret",
+            Self::Seal(_) => Reason::UNREADABLE_SECRET,
             Self::Setup(_) => "UnusableCredential",
             Self::NoPlatformApplications => "NoPlatformApplications",
         }
@@ -148,16 +149,16 @@ impl Providers {
         let apns = if credential.sandbox { &self.endpoints.apns_sandbox } else { &self.endpoints.apns };
         Ok(match &credential.method {
             Method::ApnsKey { key_id, team_id, topic } => {
-                let pem = &self.seal.open(credential)?;
+                let pem = &self.seal.open_credential(credential)?;
                 let identity = Identity::Key { pem, key_id, team_id };
                 Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
             }
             Method::ApnsCertificate { topic, .. } => {
-                let identity = Identity::Certificate { pem: &self.seal.open(credential)? };
+                let identity = Identity::Certificate { pem: &self.seal.open_credential(credential)? };
                 Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
             }
             Method::ServiceAccount { project_id, client_email, private_key_id } => {
-                let private_key = &self.seal.open(credential)?;
+                let private_key = &self.seal.open_credential(credential)?;
                 let account = ServiceAccount { project_id, client_email, private_key_id, private_key };
                 let ProviderUrls { fcm, fcm_token, .. } = &self.endpoints;
                 Sender::Fcm(Box::new(Fcm::new(account, fcm, fcm_token, self.roots()?, self.clock)?))

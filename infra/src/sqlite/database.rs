@@ -13,28 +13,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::known::Known;
+use super::migrations::{SCHEMA_VERSION, migrate};
 use super::readers::Readers;
-use super::snapshots::index_online;
 use super::upkeep::Upkeep;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
-
-/// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 8] = [
-    include_str!("schema/1.sql"),
-    include_str!("schema/2.sql"),
-    include_str!("schema/3.sql"),
-    include_str!("schema/4.sql"),
-    include_str!("schema/5.sql"),
-    include_str!("schema/6.sql"),
-    include_str!("schema/7.sql"),
-    include_str!("schema/8.sql"),
-];
-
-/// The latest version of the schema.
-const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
-
-/// The version of the schema since which there is an index of who is online.
-const ONLINE_SINCE: i32 = 8;
+use crate::credentials::seal::Seal;
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +49,15 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The secrets of API keys that an earlier version stored in the clear could not be sealed.
+    #[error("cannot seal the API keys in {path}")]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: StoreError,
+    },
     /// The file was written by another version of this program, and must not be changed here.
     #[error("{path} was written by another version (its schema is {found}, this version knows {SCHEMA_VERSION})")]
     Other {
@@ -92,14 +84,16 @@ pub struct Database {
     pub(super) readers: Arc<Readers>,
     pub(super) services: Arc<Known<ServiceSid, Service>>,
     pub(super) keys: Arc<Known<KeySid, ApiKey>>,
+    pub(super) seal: Arc<Seal>,
 }
 
 impl Database {
-    /// Opens the file, or creates it with access for the owner only.
+    /// Opens the file, or creates it with access for the owner only, and brings it up to date. The seal is for the secrets of
+    /// API keys.
     ///
     /// # Errors
-    /// If the file cannot be created, is not a database, or was written by a newer version.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    /// If the file cannot be created, is not a database, cannot be brought up to date, or was written by a newer version.
+    pub fn open(path: &Path, seal: Arc<Seal>) -> Result<Self, OpenError> {
         let create_error = |source| OpenError::Create { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.create(true).append(true);
@@ -110,18 +104,21 @@ impl Database {
 
         let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(sqlite_error)?;
-        let found = prepare(&connection).map_err(sqlite_error)?;
+        let found = configure(&connection).map_err(sqlite_error)?;
         if found > SCHEMA_VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found });
         }
-        Self::start(connection, path)
+        migrate(&connection, found, &seal).map_err(|error| error.at(path))?;
+        // Flushes what an earlier process may have written without a flush before it was killed.
+        touch(&connection).map_err(sqlite_error)?;
+        Self::start(connection, path, seal)
     }
 
     /// Opens the file of a server that may be running: creates nothing, and leaves the schema as it is.
     ///
     /// # Errors
     /// If there is no such file, if it is not a database, or if another version of this program wrote it.
-    pub fn open_beside_server(path: &Path) -> Result<Self, OpenError> {
+    pub fn open_beside_server(path: &Path, seal: Arc<Seal>) -> Result<Self, OpenError> {
         let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error)?;
@@ -129,17 +126,17 @@ impl Database {
         if found != SCHEMA_VERSION {
             return Err(OpenError::Other { path: path.to_owned(), found });
         }
-        Self::start(connection, path)
+        Self::start(connection, path, seal)
     }
 
-    fn start(mut connection: Connection, path: &Path) -> Result<Self, OpenError> {
+    fn start(mut connection: Connection, path: &Path, seal: Arc<Seal>) -> Result<Self, OpenError> {
         let log_pages =
             watch_log(&mut connection).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let upkeep = Upkeep::of(path).map_err(|source| OpenError::Find { path: path.to_owned(), source })?;
         let writer = WriterThread::start(connection, log_pages)
             .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
         let (upkeep, readers) = (Arc::new(upkeep), Arc::new(Readers::of(path)));
-        Ok(Self { writer, upkeep, readers, services: Arc::default(), keys: Arc::default() })
+        Ok(Self { writer, upkeep, readers, services: Arc::default(), keys: Arc::default(), seal })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -201,28 +198,10 @@ fn configure(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_update(None, "cache_size", -16_384)?;
     // What undoes one write of a transaction is of no use after the process: in a file, it is another write of each page.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Overwrites what is deleted where that takes no further write.
+    connection.pragma_update(None, "secure_delete", "FAST")?;
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise SQLite plans some statements again for each set of parameters.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-/// Configures the connection and migrates the schema. Returns the version of the schema.
-fn prepare(connection: &Connection) -> rusqlite::Result<i32> {
-    let found = configure(connection)?;
-    let missing = SCHEMA.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default();
-    if found > SCHEMA_VERSION {
-        return Ok(found);
-    }
-    if !missing.is_empty() {
-        let missing = missing.concat();
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {missing}"))?;
-        if found < ONLINE_SINCE {
-            index_online(connection)?;
-        }
-        connection.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
-    }
-    // Flushes what an earlier process may have written without a flush before it was killed.
-    touch(connection)?;
-    Ok(SCHEMA_VERSION)
 }

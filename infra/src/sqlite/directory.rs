@@ -1,23 +1,20 @@
-//! The account's settings, API keys and services.
+//! The account's settings, and services.
 
 use async_trait::async_trait;
 use reachability_domain::directory::account::AccountSettings;
-use reachability_domain::directory::api_key::ApiKey;
-use reachability_domain::directory::ports::{Accounts, ApiKeys, Services};
+use reachability_domain::directory::ports::{Accounts, Services};
 use reachability_domain::directory::service::Service;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::feed::FeedEntry;
-use reachability_domain::sid::{KeySid, ServiceSid};
+use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{ToSql, params};
 
-use super::database::Database;
 use super::feed::Writer;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
-use super::writer::Terms;
 
 /// The account's settings: at most one row.
 const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
@@ -44,71 +41,6 @@ impl Accounts for SqliteStore {
                     _ => Ok(()),
                 }
             })
-            .await
-    }
-}
-
-impl Database {
-    /// Runs a write of an API key.
-    async fn write_key<T, F>(&self, write: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        let keys = self.keys.clone();
-        let then = move |written| {
-            keys.forget();
-            written
-        };
-        self.write_then(Terms::PROMISED, write, then).await
-    }
-}
-
-#[async_trait]
-impl ApiKeys for SqliteStore {
-    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        let (sid, document) = (key.sid, write_document(key)?);
-        self.database
-            .write_key(move |connection| {
-                let insert = "INSERT INTO keys (sid, document) VALUES (?1, ?2)";
-                create(connection, insert, params![Key(sid), document])
-            })
-            .await
-    }
-
-    async fn key(&self, sid: KeySid) -> Result<Option<ApiKey>, StoreError> {
-        let before = match self.database.keys.get(&sid) {
-            Ok(key) => return Ok(Some(ApiKey::clone(&key))),
-            Err(before) => before,
-        };
-        let found: Option<ApiKey> =
-            self.database.look_up(|connection| Rows::new("keys", "sid = ?1", &[&Key(sid)]).find(connection))?;
-        if let Some(key) = &found {
-            self.database.keys.add(before, sid, key.clone());
-        }
-        Ok(found)
-    }
-
-    async fn keys(&self, page: PageRequest<KeySid>) -> Result<Page<ApiKey>, StoreError> {
-        self.database.read(move |connection| Rows::new("keys", "true", &[]).page(connection, page)).await
-    }
-
-    async fn replace_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        let (sid, document) = (key.sid, write_document(key)?);
-        self.database
-            .write_key(move |connection| {
-                match execute(connection, "UPDATE keys SET document = ?2 WHERE sid = ?1", params![Key(sid), document])?
-                {
-                    0 => Err(StoreError::Missing),
-                    _ => Ok(()),
-                }
-            })
-            .await
-    }
-
-    async fn delete_key(&self, sid: KeySid) -> Result<bool, StoreError> {
-        self.database
-            .write_key(move |connection| Ok(Rows::new("keys", "sid = ?1", &[&Key(sid)]).delete(connection)? > 0))
             .await
     }
 }

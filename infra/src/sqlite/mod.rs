@@ -7,8 +7,9 @@
 //! leaves the machine waits for a flush. Readers have their own connections and never wait for writers. A short read runs
 //! where it is asked for.
 //!
-//! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `upkeep` moves the log to the
-//! database, and says whether both still work; `files` knows whether they are still there. `rows` reads and writes rows,
+//! The module `database` opens the file, `migrations` brings it up to date, `sealed` tells whether a key opens the secrets in
+//! it, `writer` is that thread, and `readers` runs reads. `upkeep` moves the log to the database, and says whether both still
+//! work; `files` knows whether they are still there. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
 //! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
@@ -24,14 +25,17 @@ mod events;
 mod feed;
 mod files;
 mod garbage;
+mod keys;
 mod known;
 mod loading;
+mod migrations;
 mod notifications;
 mod presence;
 mod queue;
 mod readers;
 mod records;
 mod rows;
+mod sealed;
 mod snapshots;
 mod sockets;
 mod states;
@@ -48,6 +52,7 @@ pub use events::EventQueue;
 pub use feed::{FeedRow, Retention, SqliteFeed};
 pub use files::FileLost;
 pub use queue::{DeadLetter, Delivered, Outcome, PushQueue};
+pub use sealed::{Locked, SealedSecrets};
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};
 pub use webhooks::{MAX_WAITING_WEBHOOKS, Settled, TakenWebhook, WebhookQueue};

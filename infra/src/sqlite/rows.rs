@@ -2,7 +2,6 @@
 //! keys; tables with conditional replacement also have a version column.
 
 use reachability_domain::directory::account::AccountSettings;
-use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::paging::{Cursor, Page, PageRequest};
@@ -60,7 +59,6 @@ macro_rules! versioned {
 }
 
 versioned!(AccountSettings, Binding, Credential, Service, User);
-impl Record for ApiKey {}
 impl Record for Delivery {}
 impl Record for Notification {}
 

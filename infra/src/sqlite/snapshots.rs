@@ -166,13 +166,19 @@ pub(super) fn index_online(connection: &Connection) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use reachability_domain::secret::Secret;
+
     use super::*;
+    use crate::credentials::seal::Seal;
 
     /// By keys alone, in the order of the index, without a sort.
     #[test]
     fn snapshots_are_looked_up_by_keys_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("test.db")).unwrap();
+        let seal = Arc::new(Seal::new(&Secret::new("key")));
+        let database = Database::open(&directory.path().join("test.db"), seal).unwrap();
         let by_key = "SEARCH states USING PRIMARY KEY (service=? AND identity=?)";
         for (select, states) in [
             (&SELECT_BY_SID, by_key),

@@ -20,6 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use reachability_domain::directory::auth_tokens::AuthTokens;
 use reachability_domain::directory::service::WebhookMethod;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::secret::Secret;
@@ -64,8 +65,8 @@ type HttpClient = Client<HttpsConnector<HttpConnector<CheckedResolver>>, Full<By
 
 /// Sends webhooks.
 pub struct HttpWebhooks {
-    /// The account's auth token, the key of signatures.
-    token: watch::Receiver<Secret>,
+    /// The account's auth tokens: the primary one is the key of signatures.
+    tokens: watch::Receiver<AuthTokens>,
     rules: AddressRules,
     names: Arc<Names>,
     /// The machine's root certificates are loaded on first use, since that takes a while.
@@ -75,15 +76,15 @@ pub struct HttpWebhooks {
 }
 
 impl HttpWebhooks {
-    /// Signs with the account's current auth token, and calls what the rules allow. Trusts the machine's root certificates
-    /// unless `roots` is given.
+    /// Signs with the account's current primary auth token, and calls what the rules allow. Trusts the machine's root
+    /// certificates unless `roots` is given.
     pub fn new(
-        token: watch::Receiver<Secret>,
+        tokens: watch::Receiver<AuthTokens>,
         rules: AddressRules,
         roots: Option<Roots>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { token, rules, names: Arc::new(Names::new(None)), roots, client: OnceLock::new(), clock }
+        Self { tokens, rules, names: Arc::new(Names::new(None)), roots, client: OnceLock::new(), clock }
     }
 
     /// Asks this DNS server, and not those of the machine.
@@ -122,7 +123,7 @@ impl HttpWebhooks {
 
     /// Returns the head of the answer, or why there is none.
     async fn try_send(&self, request: &WebhookRequest) -> Result<Response<Incoming>, WebhookAnswer> {
-        let Some(request) = encode(request, &self.token.borrow()) else {
+        let Some(request) = encode(request, &self.tokens.borrow().primary) else {
             return Err(WebhookAnswer::none("InvalidUrl", "the URL cannot be called"));
         };
         // The connector looks up names only.

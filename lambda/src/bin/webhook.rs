@@ -11,7 +11,7 @@ use reachability_infra::sqs::SqsConsumer;
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_infra::{aws, clock, environment};
 use reachability_lambda::dead_letters::DeadLetters;
-use reachability_lambda::token::Token;
+use reachability_lambda::token::Tokens;
 use reachability_lambda::webhooks::Consumer;
 use reachability_lambda::{logs, sqs};
 use reachability_worker::{WebhookPorts, Webhooks};
@@ -23,13 +23,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let config = aws::config().await;
     let client = aws_sdk_sqs::Client::new(&config);
     let secrets = aws_sdk_secretsmanager::Client::new(&config);
-    let token = Token::read(secrets, environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?, clock::now).await?;
+    let tokens = Tokens::read(secrets, environment::text("REACHABILITY_AUTH_TOKEN_SECRET")?, clock::now).await?;
     let rules = AddressRules { private: environment::parsed("REACHABILITY_WEBHOOK_PRIVATE_ADDRESSES")? };
     let store = Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone()));
     let ports = WebhookPorts {
         accounts: store.clone(),
         services: store.clone(),
-        sender: Arc::new(HttpWebhooks::new(token.subscribe(), rules, None, clock::now)),
+        sender: Arc::new(HttpWebhooks::new(tokens.subscribe(), rules, None, clock::now)),
         ids: Arc::new(Uuids),
         metrics: metrics.clone(),
     };
@@ -44,7 +44,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let stack = environment::text("REACHABILITY_STACK")?;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
-        token.refresh().await;
+        tokens.refresh().await;
         let answer = consumer.handle(event.payload).await;
         metrics.write(&stack, clock::now());
         Ok::<_, lambda_runtime::Error>(answer)

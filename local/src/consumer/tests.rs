@@ -15,6 +15,7 @@ use reachability_domain::sid::{BindingSid, ServiceSid};
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sqlite::{Database, SqliteStore};
+use reachability_tests::queues::seal;
 use reachability_tests::wait::wait;
 use reachability_worker::PusherPorts;
 
@@ -68,7 +69,7 @@ impl Write for Lines {
 #[tokio::test]
 async fn a_push_that_panics_is_tried_again_and_stops_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     let (store, queue) = (Arc::new(SqliteStore::new(database.clone())), PushQueue::new(database.clone()));
     let provider = Arc::new(Provider::default());
     let ports = PusherPorts {

@@ -11,7 +11,7 @@ use reachability_domain::queue::Queue;
 use reachability_infra::sqlite::SqliteStore;
 use reachability_tests::generate::service;
 use reachability_tests::harness::{new_service, unstamped};
-use reachability_tests::queues::ANY_NUMBER;
+use reachability_tests::queues::{ANY_NUMBER, seal};
 use reachability_tests::wait::wait;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ impl Checked {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
-        let database = Database::open(&path).unwrap();
+        let database = Database::open(&path, seal()).unwrap();
         let events = EventQueue::open(database.clone(), ANY_NUMBER).await.unwrap();
         let (stop, stopping) = watch::channel(false);
         let check = Arc::new(ServerCheck::new(stopping, events.clone(), database.clone()));

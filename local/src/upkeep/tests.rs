@@ -7,6 +7,7 @@ use reachability_domain::presence::feed::FeedEntry;
 use reachability_infra::sqlite::SqliteStore;
 use reachability_tests::generate::service;
 use reachability_tests::harness::new_service;
+use reachability_tests::queues::seal;
 use tokio::time::timeout;
 
 use super::*;
@@ -24,7 +25,7 @@ impl AtCommit for Panics {
 #[tokio::test]
 async fn a_panic_of_the_writer_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     let store = SqliteStore::new(database.clone()).with_at_commit(Arc::new(Panics));
     let writes = async {
         let mut new = new_service(service(1));
@@ -46,7 +47,7 @@ async fn a_panic_of_the_writer_is_noticed() {
 async fn a_database_that_is_gone_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.db");
-    let database = Database::open(&path).unwrap();
+    let database = Database::open(&path, seal()).unwrap();
     fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
     let lost = timeout(PATIENCE, run(&database)).await.expect("it is noticed");
     assert!(matches!(&lost, DatabaseLost::File(FileLost::Database(lost)) if *lost == path), "{lost}");

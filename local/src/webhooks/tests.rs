@@ -13,6 +13,7 @@ use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sqlite::{Database, MAX_WAITING_WEBHOOKS, SqliteStore};
 use reachability_tests::generate::service;
 use reachability_tests::harness::new_service;
+use reachability_tests::queues::seal;
 use reachability_tests::wait::wait;
 use reachability_worker::WebhookPorts;
 
@@ -54,7 +55,7 @@ fn webhook(identity: &str) -> WebhookMessage {
 #[tokio::test]
 async fn a_webhook_that_panics_is_tried_again_and_stops_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     let (store, metrics) = (Arc::new(SqliteStore::new(database.clone())), Arc::new(EmfMetrics::default()));
     let queue = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await.unwrap();
     let mut with_url = new_service(service(1));

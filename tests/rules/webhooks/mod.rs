@@ -122,7 +122,7 @@ impl Parts {
             webhooks: Some(outbox),
             metrics: metrics.clone(),
         };
-        let token = watch::channel(Secret::new("a-token-of-the-account")).1;
+        let token = watch::channel(Secret::new("a-token-of-the-account").into()).1;
         let sender = HttpWebhooks::new(token, AddressRules { private }, None, now);
         let sender = match dns {
             Some(dns) => sender.with_dns_server(dns),

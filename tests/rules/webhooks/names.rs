@@ -108,7 +108,7 @@ async fn addresses_are_judged_whatever_name_they_have() {
     receiver.inbox.answer(|_| Answer::Status(204));
     let port = receiver.address.port();
     let send = async |host: &str, private: bool| {
-        let token = watch::channel(Secret::new("a-token-of-the-account")).1;
+        let token = watch::channel(Secret::new("a-token-of-the-account").into()).1;
         let sender = HttpWebhooks::new(token, AddressRules { private }, None, now).with_dns_server(dns.address);
         reason(&sender, &format!("http://{host}:{port}/secret")).await
     };

@@ -14,7 +14,7 @@ use super::*;
 
 /// Sends a webhook as somebody who trusts this authority. Returns why it was not delivered; nothing if it was.
 async fn send(url: &str, trusted: &Ca) -> String {
-    let token = watch::channel(Secret::new("a-token-of-the-account")).1;
+    let token = watch::channel(Secret::new("a-token-of-the-account").into()).1;
     let roots = Some(Roots::from_pem(&trusted.pem()).unwrap());
     reason(&HttpWebhooks::new(token, AddressRules { private: true }, roots, now), url).await
 }

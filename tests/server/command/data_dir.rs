@@ -1,14 +1,28 @@
 //! The data directory.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use reachability_tests::client::Client;
 use reachability_tests::command::{reachability, run};
-use reachability_tests::server::Server;
+use reachability_tests::server::{Server, binary};
 
 use super::{ACCOUNT, TOKEN, in_shell, stop};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
 
 #[tokio::test]
 async fn only_the_owner_can_read_the_data() {
@@ -20,14 +34,98 @@ async fn only_the_owner_can_read_the_data() {
         *command = in_shell("umask 0;", &serve);
     });
     Client::of(&server).enabled_service().await;
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
-    let files: Vec<PathBuf> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files = files(&data);
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
     stop(server);
+}
+
+#[tokio::test]
+async fn what_others_could_read_is_made_private() {
+    const SAID: &str = "other users had access";
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    fs::create_dir(&data).unwrap();
+    set_mode(&data, 0o755);
+    let server = Server::start(&data, &[]);
+    Client::of(&server).enabled_service().await;
+    assert_eq!(mode(&data), 0o700);
+    // The journal of a server that was killed stays.
+    server.kill();
+
+    set_mode(&data, 0o750);
+    let ours = files(&data);
+    for name in ["account.json", "credentials.key", "reachability.db", "reachability.db-wal", "reachability.db-shm"] {
+        assert!(ours.contains(&data.join(name)), "{name}: {ours:?}");
+    }
+    ours.iter().for_each(|file| set_mode(file, 0o644));
+    let precious = data.join("precious");
+    fs::write(&precious, "precious").unwrap();
+    set_mode(&precious, 0o644);
+    let server = Server::start(&data, &[]);
+    assert_eq!(mode(&data), 0o700);
+    for file in files(&data).iter().filter(|file| **file != precious) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    assert_eq!(mode(&precious), 0o644, "it is not ours");
+    let logs = stop(server);
+    let line = |path: &Path, mode: &str| {
+        let path = path.canonicalize().unwrap();
+        let path = format!("\"{}\"", path.display());
+        logs.lines().any(|line| line.contains(SAID) && line.contains(&path) && line.contains(mode))
+    };
+    assert!(line(&data, "750") && line(&data.join("account.json"), "644"), "{logs}");
+    assert!(!stop(Server::start(&data, &[])).contains(SAID));
+}
+
+/// Only a directory's owner can change its permissions.
+#[test]
+fn a_directory_of_somebody_else_that_others_can_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let serve = |binary: &Path, data: &Path| {
+        let mut command = Command::new(binary);
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data).env_clear();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let is_root = fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0);
+    let (data, mut command) = if is_root {
+        let (copy, data) = (directory.path().join("reachability"), directory.path().join("data"));
+        fs::copy(binary(), &copy).unwrap();
+        fs::create_dir(&data).unwrap();
+        set_mode(directory.path(), 0o755);
+        set_mode(&data, 0o777);
+        let mut command = serve(&copy, &data);
+        command.uid(65_534).gid(65_534).current_dir("/");
+        (data, command)
+    } else {
+        (PathBuf::from("/"), serve(binary(), Path::new("/")))
+    };
+    let before = (mode(&data), files(&data).len());
+    let outcome = run(&mut command, b"");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+    for word in [data.to_str().unwrap(), "chmod", "--data-dir"] {
+        assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
+    }
+    assert_eq!((mode(&data), files(&data).len()), before);
+}
+
+/// It is not the server's to close.
+#[test]
+fn a_directory_for_all_users_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    set_mode(directory.path(), 0o1777);
+    let data = directory.path().to_str().unwrap();
+    let outcome = run(&mut reachability(&["--listen", "127.0.0.1:0", "--data-dir", data]), b"");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+    for word in [data, "--data-dir"] {
+        assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
+    }
+    assert_eq!((mode(directory.path()), files(directory.path()).len()), (0o1777, 0));
+    stop(Server::start(&directory.path().join("own"), &[]));
 }
 
 #[tokio::test]
@@ -57,7 +155,7 @@ fn a_first_start_that_fails_leaves_no_directory_behind() {
         let serve = reachability(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
         let outcome = run(&mut in_shell("trap '' XFSZ; ulimit -f 0;", &serve), b"");
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        assert!(outcome.stderr.contains("reachability.db"), "{outcome:?}");
+        assert!(outcome.stderr.contains("credentials.key"), "{outcome:?}");
     }
     assert!(!new.exists(), "the directory is left: {:?}", fs::read_dir(&new).map(Iterator::count));
     // What was there before stays.

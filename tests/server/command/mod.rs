@@ -1,6 +1,8 @@
 //! The command, as its owner uses it: its output, its settings, its files, its end and its logs.
 
+mod credentials_key;
 mod data_dir;
+mod key_secrets;
 mod listen;
 mod logs;
 mod replay;

@@ -17,8 +17,10 @@ use super::{ACCOUNT, TOKEN, serve, stop};
 const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ("REACHABILITY_LISTEN", "--listen", "127.0.0.1:0", BAD_ADDRESSES),
     ("REACHABILITY_DATA_DIR", "--data-dir", "data", &[]),
+    ("REACHABILITY_CREDENTIALS_KEY_FILE", "--credentials-key-file", "key", &[]),
     ("REACHABILITY_ACCOUNT_SID", "--account-sid", ACCOUNT, &["AC", "x", "SK00000000000000000000000000000001"]),
     ("REACHABILITY_AUTH_TOKEN", "--auth-token", TOKEN, &["too-short", "with spaces in between", "schlüsselschlüssel"]),
+    ("REACHABILITY_SECONDARY_AUTH_TOKEN", "--secondary-auth-token", TOKEN, &["too-short", "with spaces in between"]),
     ("REACHABILITY_PUBLIC_URL", "--public-url", "http://x.test", &["x.test", "/x", "ftp://x.test", "http://x.test/?a"]),
     ("REACHABILITY_GRACE_SECONDS", "--grace-seconds", "1", &["-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_CHANGE_LOG_HOURS", "--change-log-hours", "24", &["-1", "1.5", "x", "4294967296"]),

@@ -136,8 +136,9 @@ fn a_start_that_failed_does_not_use_up_the_greeting() {
 #[test]
 fn it_starts_even_if_nobody_reads_the_greeting() {
     let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
     for output in ["/dev/full", "/dev/null"] {
-        let mut command = reachability(&["--listen", "127.0.0.1:0", "--data-dir", directory.path().to_str().unwrap()]);
+        let mut command = reachability(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
         let mut child = command.stdout(File::create(output).unwrap()).spawn().unwrap();
         // Its log says where it listens.
         let mut log = BufReader::new(child.stderr.take().unwrap());

@@ -2,11 +2,13 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use reachability_domain::secret::Secret;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::super::writer::Terms;
 use super::*;
+use crate::credentials::seal::Seal;
 
 /// The size of a log's header, and of a frame with its header.
 const HEADER: usize = 32;
@@ -15,7 +17,7 @@ const FRAME: usize = 24 + 4_096;
 /// A database with a table of numbers.
 async fn database() -> (Database, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("test.db")).unwrap();
+    let database = Database::open(&directory.path().join("test.db"), Arc::new(Seal::new(&Secret::new("key")))).unwrap();
     let create = |connection: &Connection| {
         connection.execute_batch("CREATE TABLE numbers (n INTEGER PRIMARY KEY, padding BLOB)").map_err(unavailable)
     };

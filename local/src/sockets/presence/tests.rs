@@ -24,6 +24,7 @@ use reachability_infra::clock;
 use reachability_infra::sqlite::{Database, SqliteStore};
 use reachability_tests::generate::service;
 use reachability_tests::harness::{Harness, SETTINGS, Timers, worker};
+use reachability_tests::queues::database;
 use reachability_tests::wait::wait;
 use reachability_worker::Worker;
 use tokio::task::JoinHandle;
@@ -76,7 +77,7 @@ fn worker_of(store: Arc<SqliteStore>, timers: Arc<Timers>, grace: Duration) -> W
 impl Server {
     /// Starts it, with the first service switched on if it is new.
     async fn start(directory: &Path) -> Self {
-        let database = Database::open(&directory.join("reachability.db")).unwrap();
+        let database = database(directory);
         let heard = Arc::new(Heard::default());
         let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(heard.clone()));
         if store.service(service(1)).await.unwrap().is_none() {

@@ -190,7 +190,7 @@ async fn a_power_cut_leaves_no_ghost() {
         let directory = tempfile::tempdir().unwrap();
         fs::copy(copy.path().join("reachability.db"), directory.path().join("reachability.db")).unwrap();
         fs::write(directory.path().join("reachability.db-wal"), &log[..HEADER + frame * FRAME]).unwrap();
-        let left = SqliteStore::new(Database::open(&directory.path().join("reachability.db")).unwrap());
+        let left = SqliteStore::new(database(directory.path()));
         let users = IDENTITIES.map(user);
         let before: Vec<UserState> = left.states(&users).await.unwrap();
         let rows: BTreeSet<_> = left.open(1_000).await.unwrap().iter().map(|it| it.connection.key()).collect();

@@ -1,0 +1,2 @@
+-- The secrets of API keys are sealed: the documents in `keys` have `sealed` instead of `secret`. SQL has no key for that, so
+-- the program does it (`migrations.rs`).
