@@ -2,6 +2,7 @@
 
 mod consumer;
 mod data_dir;
+mod dead_letters;
 mod feed;
 mod log;
 mod refusal;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Token(settings) => token::run(settings).await.map_err(Box::<dyn Error>::from),
+            Command::DeadLetters(settings) => dead_letters::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
         }
     });

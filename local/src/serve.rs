@@ -39,7 +39,7 @@ use crate::server::Files;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets, json};
-use crate::{consumer, feed, server, webhooks};
+use crate::{consumer, dead_letters, feed, server, webhooks};
 
 /// Why the server stopped or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +174,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<(), ServeError> {
         info!(sockets = ended, "the sockets of an earlier run are lost");
     }
     tokio::spawn(every_day(store, pushes.clone()));
+    tokio::spawn(dead_letters::retry_marked(events.clone(), pushes.clone(), hooks.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
     let webhooks = tokio::spawn(webhooks::run(hooks, deliverer, stop.clone()));

@@ -16,6 +16,7 @@ use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
+use crate::dead_letters::DeadLettersSettings;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Serve(ServeSettings),
     /// Print an access token, with which a client of a user connects. A server may be using the data directory
     Token(TokenSettings),
+    /// Show, retry or drop messages that could not be handled. A server may be using the data directory
+    DeadLetters(DeadLettersSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
@@ -331,7 +334,7 @@ impl Cli {
         let serve = match &self.command {
             None => &self.serve,
             Some(Command::Serve(serve)) => serve,
-            Some(Command::Token(_) | Command::Replay(_)) => return Ok(()),
+            Some(_) => return Ok(()),
         };
         if serve.auth_token.as_ref().is_some_and(|token| !is_auth_token(token)) {
             let text = "invalid value for '--auth-token <TOKEN>': expected 16 to 256 visible ASCII characters\n";

@@ -17,7 +17,7 @@ use super::snapshots::index_online;
 use super::writer::{BUSY_TIMEOUT, Terms, WriterThread, touch, watch_log};
 
 /// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 9] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
@@ -26,6 +26,7 @@ const SCHEMA: [&str; 8] = [
     include_str!("schema/6.sql"),
     include_str!("schema/7.sql"),
     include_str!("schema/8.sql"),
+    include_str!("schema/9.sql"),
 ];
 
 /// The latest version of the schema.

@@ -10,13 +10,14 @@
 //! The module `database` opens the file, `writer` is that thread, and `readers` runs reads. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, and `loading` gets more
-//! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. Every other module implements ports and
+//! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. `dead_letters` is what none of them could handle. Every other module implements ports and
 //! depends on none of its siblings.
 
 mod bindings;
 mod channels;
 mod credentials;
 mod database;
+mod dead_letters;
 mod directory;
 mod events;
 mod feed;
@@ -40,9 +41,10 @@ mod webhooks;
 mod writer;
 
 pub use database::{Database, OpenError};
+pub use dead_letters::{DeadLetter, Letters, NoSuchLetter, QueueName};
 pub use events::EventQueue;
 pub use feed::{FeedRow, Retention, SqliteFeed};
-pub use queue::{DeadLetter, Delivered, Outcome, PushQueue};
+pub use queue::{Delivered, Outcome, PushQueue};
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};
 pub use webhooks::{MAX_WAITING_WEBHOOKS, Settled, TakenWebhook, WebhookQueue};
