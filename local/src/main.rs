@@ -1,5 +1,6 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
+mod backup;
 mod consumer;
 mod data_dir;
 mod dead_letters;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Token(settings) => token::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::DeadLetters(settings) => dead_letters::run(settings).await.map_err(Box::<dyn Error>::from),
+            Command::Backup(settings) => backup::run(&settings).map_err(Box::<dyn Error>::from),
             Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
         }
     });

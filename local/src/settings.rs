@@ -16,6 +16,7 @@ use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
+use crate::backup::BackupSettings;
 use crate::dead_letters::DeadLettersSettings;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Token(TokenSettings),
     /// Show, retry or drop messages that could not be handled. A server may be using the data directory
     DeadLetters(DeadLettersSettings),
+    /// Copy the database into a file. A server may be using the data directory
+    Backup(BackupSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }

@@ -13,6 +13,7 @@
 //! from the table. `webhooks` is the webhook queue, with `webhook_turns` in memory. `dead_letters` is what none of them could handle. Every other module implements ports and
 //! depends on none of its siblings.
 
+mod backup;
 mod bindings;
 mod channels;
 mod credentials;
@@ -40,6 +41,7 @@ mod webhook_turns;
 mod webhooks;
 mod writer;
 
+pub use backup::{BackupError, back_up};
 pub use database::{Database, OpenError};
 pub use dead_letters::{DeadLetter, Letters, NoSuchLetter, QueueName};
 pub use events::EventQueue;
