@@ -1,6 +1,7 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
 mod backup;
+mod check;
 mod consumer;
 mod data_dir;
 mod dead_letters;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             Command::Token(settings) => token::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::DeadLetters(settings) => dead_letters::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Backup(settings) => backup::run(&settings).map_err(Box::<dyn Error>::from),
+            Command::Check(settings) => check::run(&settings).map_err(Box::<dyn Error>::from),
             Command::Replay(settings) => replay::run(settings).await.map_err(Box::<dyn Error>::from),
         }
     });

@@ -17,6 +17,7 @@ use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
 use crate::backup::BackupSettings;
+use crate::check::CheckSettings;
 use crate::dead_letters::DeadLettersSettings;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     DeadLetters(DeadLettersSettings),
     /// Copy the database into a file. A server may be using the data directory
     Backup(BackupSettings),
+    /// Check what is stored. A server may be using the data directory
+    Check(CheckSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
@@ -86,7 +89,7 @@ pub(crate) struct ServeSettings {
     /// Live connections that a user's record holds. Of more, the one that ends first is dropped until its next renewal
     #[arg(long, env = "REACHABILITY_MAX_CONNECTIONS_PER_USER", value_name = "COUNT", default_value_t = 100,
           allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(Limits::MOST_LIVE)))]
     pub(crate) max_connections_per_user: u16,
 
     #[command(flatten)]

@@ -30,7 +30,7 @@ const SCHEMA: [&str; 9] = [
 ];
 
 /// The latest version of the schema.
-const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
+pub(super) const SCHEMA_VERSION: i32 = SCHEMA.len() as i32;
 
 /// The version of the schema since which there is an index of who is online.
 const ONLINE_SINCE: i32 = 8;

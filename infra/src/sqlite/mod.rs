@@ -16,6 +16,7 @@
 mod backup;
 mod bindings;
 mod channels;
+mod check;
 mod credentials;
 mod database;
 mod dead_letters;
@@ -42,6 +43,7 @@ mod webhooks;
 mod writer;
 
 pub use backup::{BackupError, back_up};
+pub use check::{Checked, Finding, check};
 pub use database::{Database, OpenError};
 pub use dead_letters::{DeadLetter, Letters, NoSuchLetter, QueueName};
 pub use events::EventQueue;

@@ -1,6 +1,7 @@
 //! The command, as its owner uses it: its output, its settings, its files, its end and its logs.
 
 mod backup;
+mod check;
 mod data_dir;
 mod dead_letters;
 mod listen;

@@ -176,7 +176,7 @@ fn help_shows_every_setting_and_no_secret() {
     for (arguments, words) in [
         (
             &["--help"] as &[&str],
-            &["serve", "replay", "dead-letters", "backup", "Usage:", "--version", "RUST_LOG"] as &[&str],
+            &["serve", "replay", "dead-letters", "backup", "check", "Usage:", "--version", "RUST_LOG"] as &[&str],
         ),
         (&["-h"], &["serve", "replay"]),
         (&["help"], &["serve", "replay"]),
