@@ -20,6 +20,8 @@ pub enum Counter {
     EventsDisabled,
     /// Messages that can never be handled.
     EventsRefused,
+    /// Events that were accepted, but whose service has been deleted since.
+    EventsDropped,
     /// Live connections that were dropped since their user had too many.
     ConnectionsDropped,
     /// Changes of users to online.
@@ -82,12 +84,13 @@ pub enum Counter {
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
         Self::EventsDisabled,
         Self::EventsRefused,
+        Self::EventsDropped,
         Self::ConnectionsDropped,
         Self::ChangesOnline,
         Self::ChangesOffline,
@@ -128,6 +131,7 @@ impl From<EventOutcome> for Counter {
             EventOutcome::Stale => Self::EventsStale,
             EventOutcome::Disabled => Self::EventsDisabled,
             EventOutcome::Refused => Self::EventsRefused,
+            EventOutcome::Dropped => Self::EventsDropped,
         }
     }
 }

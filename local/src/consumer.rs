@@ -1,6 +1,6 @@
 //! Moves messages from the queues to their handlers, as Lambda does for SQS.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -177,22 +177,26 @@ fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
 }
 
 /// What came of messages, of which the ids and the numbers of attempts are given. Those that failed are retried with backoff
-/// or become dead letters.
+/// or become dead letters: one warning for each reason, since a flood of them must not flood the log.
 fn outcome(messages: &[(i64, u32)], failures: Vec<(usize, Failure)>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let mut failed = HashSet::new();
+    let mut dead: BTreeMap<String, usize> = BTreeMap::new();
     for (index, failure) in failures {
         let (id, attempts) = messages[index];
         failed.insert(id);
         let reason = ErrorChain(&failure).to_string();
         if failure.is_permanent() {
-            warn!(message.id = id, reason, "a message became a dead letter");
+            *dead.entry(reason.clone()).or_default() += 1;
             outcome.dead.push((id, reason));
         } else {
             let backoff = backoff(attempts);
             warn!(message.id = id, reason, backoff_s = backoff.as_secs(), "a message will be retried");
             outcome.retry.push((id, now.plus(backoff)));
         }
+    }
+    for (reason, messages) in dead {
+        warn!(messages, reason, "messages became dead letters");
     }
     outcome.handled = messages.iter().map(|(id, _)| *id).filter(|id| !failed.contains(id)).collect();
     outcome

@@ -1,8 +1,11 @@
 //! `reachability`: the functions and the worker in one process, with SQLite as the store and the queue.
 
+mod backup;
+mod check;
 mod consumer;
 mod credentials_key;
 mod data_dir;
+mod dead_letters;
 mod feed;
 mod log;
 mod private;
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(settings) => serve::run(settings).await.map_err(Box::<dyn Error>::from),
             Command::Token(settings) => succeed(token::run(settings).await),
+            Command::DeadLetters(settings) => succeed(dead_letters::run(settings).await),
+            Command::Backup(settings) => succeed(backup::run(&settings)),
+            Command::Check(settings) => succeed(check::run(&settings)),
             Command::Replay(settings) => succeed(replay::run(settings).await),
         }
     });

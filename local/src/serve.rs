@@ -44,7 +44,7 @@ use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets, json};
 use crate::stop::Stop;
 use crate::upkeep::{self, DatabaseLost};
-use crate::{consumer, feed, server, webhooks};
+use crate::{consumer, dead_letters, feed, server, webhooks};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +194,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let every_day = tokio::spawn(every_day(store, pushes.clone()));
     let readiness = Arc::new(ServerCheck::new(announced, events.clone(), database.clone()));
     let router = reachability_functions::router(app, changes, Some(readiness));
+    let retries = tokio::spawn(dead_letters::retry_marked(events.clone(), pushes.clone(), hooks.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
     let webhooks = tokio::spawn(webhooks::run(hooks, deliverer, stop.clone()));
@@ -216,6 +217,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         lost = upkeep::run(&database) => Err(lost.into()),
     };
     every_day.abort();
+    retries.abort();
     // A log without a name can still be moved to the database. One whose database is lost may help to find what was in it.
     let has_database = matches!(done, Ok(()) | Err(Broken::Database(DatabaseLost::File(FileLost::Log(_)))));
     let closed = if has_database { database.close().await } else { Ok(()) };

@@ -16,7 +16,10 @@ use reachability_gateway::twilsock::{self, Expiry};
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::sqlite::{Retention, WaitingLimits};
 
+use crate::backup::BackupSettings;
+use crate::check::CheckSettings;
 use crate::credentials_key::KeyFile;
+use crate::dead_letters::DeadLettersSettings;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
@@ -43,6 +46,12 @@ pub(crate) enum Command {
     Serve(ServeSettings),
     /// Print an access token, with which a client of a user connects. A server may be using the data directory
     Token(TokenSettings),
+    /// Show, retry or drop messages that could not be handled. A server may be using the data directory
+    DeadLetters(DeadLettersSettings),
+    /// Copy the database into a file. A server may be using the data directory
+    Backup(BackupSettings),
+    /// Check what is stored. A server may be using the data directory
+    Check(CheckSettings),
     /// Compute from a recorded log of events who is reachable
     Replay(ReplaySettings),
 }
@@ -95,7 +104,7 @@ pub(crate) struct ServeSettings {
     /// Live connections that a user's record holds. Of more, the one that ends first is dropped until its next renewal
     #[arg(long, env = "REACHABILITY_MAX_CONNECTIONS_PER_USER", value_name = "COUNT", default_value_t = 100,
           allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(Limits::MOST_LIVE)))]
     pub(crate) max_connections_per_user: u16,
 
     #[command(flatten)]
@@ -352,7 +361,7 @@ impl Cli {
         let serve = match &self.command {
             None => &self.serve,
             Some(Command::Serve(serve)) => serve,
-            Some(Command::Token(_) | Command::Replay(_)) => return Ok(()),
+            Some(_) => return Ok(()),
         };
         for (flag, token) in
             [("--auth-token", &serve.auth_token), ("--secondary-auth-token", &serve.secondary_auth_token)]

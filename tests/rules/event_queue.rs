@@ -12,7 +12,7 @@ use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::queue::{Full, Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{EventQueue, Outcome, Taken, WaitingLimits};
+use reachability_infra::sqlite::{EventQueue, Letters, Outcome, Taken, WaitingLimits};
 use reachability_tests::generate::service;
 use reachability_tests::harness::unstamped;
 use reachability_tests::queues::{database, event_queue};
@@ -144,8 +144,56 @@ async fn a_failed_message_comes_back_when_it_is_due() {
     let again = queue.take(later, BATCH).await.unwrap();
     assert_eq!(messages(&again), [event(1, "bob")]);
     assert_eq!((again[0].receipt.id, again[0].receipt.attempts), (receipts[1].id, 1));
-    let letters = database(directory.path()).dead_letters().await.unwrap();
+    let letters = database(directory.path()).dead_letters(usize::MAX).await.unwrap();
     assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "it is hopeless"));
+}
+
+/// Another process marks them. There are more than are loaded at once, and among them one that is no message.
+#[tokio::test]
+async fn dead_letters_that_are_retried_are_taken_again() {
+    const EVENTS: usize = 1_200;
+    let directory = tempfile::tempdir().unwrap();
+    let queue = event_queue(directory.path()).await;
+    let path = directory.path().join("reachability.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("INSERT INTO messages (lane, due_at, body) VALUES (0, 0, 'no message')", []).unwrap();
+    drop(queue);
+    let queue = event_queue(directory.path()).await;
+    queue.send(&flood(1, EVENTS)).await.unwrap();
+    let mut dead = 0;
+    while dead <= EVENTS {
+        let taken = queue.take(NOW, BATCH).await.unwrap();
+        dead += taken.len();
+        let receipts: Vec<_> = taken.iter().map(|taken| taken.receipt).collect();
+        let outcome = receipts.iter().map(|receipt| (receipt.id, "why".to_owned())).collect();
+        queue.acknowledge(&receipts, Outcome { dead: outcome, ..Outcome::default() }, NOW).await.unwrap();
+    }
+    assert!(queue.take(NOW, BATCH).await.unwrap().is_empty());
+
+    let other = database(directory.path());
+    assert_eq!(other.retry_dead_letters(Letters::All).await.unwrap(), Ok(EVENTS + 1));
+    let mut retried = 0;
+    loop {
+        match queue.retry_dead_letters(NOW).await.unwrap() {
+            0 => break,
+            some => retried += some,
+        }
+    }
+    assert_eq!((retried, other.count_dead_letters().await.unwrap()), (EVENTS + 1, 0));
+    let (mut again, mut unread) = (Vec::new(), 0);
+    loop {
+        let taken = queue.take(NOW, BATCH).await.unwrap();
+        if taken.is_empty() {
+            break;
+        }
+        assert!(taken.iter().all(|taken| taken.receipt.attempts == 0));
+        handled(&queue, &taken).await;
+        unread += taken.iter().filter(|taken| taken.message.is_err()).count();
+        again.extend(taken.into_iter().filter_map(|taken| taken.message.ok()));
+    }
+    assert_eq!((again.len(), unread), (EVENTS, 1));
+    assert!(flood(1, EVENTS).iter().all(|event| again.contains(event)));
+    assert_eq!(queue.next_due(), None);
 }
 
 #[tokio::test]

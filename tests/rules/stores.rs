@@ -83,6 +83,24 @@ mod in_sqlite {
         assert_eq!(store.open(10).await.unwrap(), [socket]);
     }
 
+    /// More than are removed in one write.
+    #[tokio::test]
+    async fn dead_letters_are_removed_after_14_days() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
+        let raw = rusqlite::Connection::open(directory.path().join("test.db")).unwrap();
+        let day = |n: i64| START + n * 86_400_000;
+        let insert = "WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < ?2)
+            INSERT INTO dead_letters (queue, died_at, reason, body) SELECT 0, ?1, 'why', '{}' FROM counter";
+        raw.execute(insert, (day(0), 1_200)).unwrap();
+        raw.execute(insert, (day(1), 1)).unwrap();
+        let store = SqliteStore::new(database.clone());
+        for (at, left) in [(day(14), 1_201), (day(14) + 1, 1), (day(15), 1), (day(15) + 1, 0)] {
+            store.collect_garbage(Timestamp::from_millis(at)).await.unwrap();
+            assert_eq!(database.count_dead_letters().await.unwrap(), left);
+        }
+    }
+
     #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {
         let directory = tempfile::tempdir().unwrap();

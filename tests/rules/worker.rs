@@ -7,13 +7,13 @@ use std::time::Duration;
 use reachability_domain::metrics::Counter;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
-use reachability_domain::presence::message::{PresenceMessage, Purge};
+use reachability_domain::presence::message::{Check, PresenceMessage, Purge};
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_tests::generate::{START, event_of, service};
 use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
-use reachability_worker::Worker;
+use reachability_worker::{Failure, Worker};
 
 /// The maximum age of a cached configuration.
 const AGE: Duration = Duration::from_secs(3);
@@ -116,6 +116,28 @@ async fn every_event_is_accounted_for() {
     // All events again.
     handle(&worker, &events, START + 6_000).await;
     assert_eq!(metrics.counted(Counter::EventsApplied), 4);
+}
+
+/// Whoever accepted an event with a stamp found its service. Of one without a stamp nobody knows whether its service ever was.
+#[tokio::test]
+async fn what_is_left_of_a_deleted_service_is_dropped() {
+    let Setup { harness, worker, metrics } = setup();
+    harness.switch(service(1), true).await;
+    let stamped = harness.accept(&connect("c-1", START)).await;
+    let of_user = connect("c-1", START);
+    let timer = PresenceMessage::Check(Check {
+        user: of_user.user.clone(),
+        connection: of_user.connection.clone(),
+        due_at: Timestamp::from_millis(START),
+        ended: false,
+    });
+    assert!(harness.store.delete_service(service(1)).await.unwrap());
+    let batch = vec![stamped.clone(), unstamped(&of_user), timer, stamped];
+    let failures = worker.process(batch, Timestamp::from_millis(START)).await;
+    assert_eq!(failures.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1], "{failures:?}");
+    assert!(matches!(failures[0].1, Failure::UnknownService(of) if of == service(1)));
+    assert_eq!((metrics.counted(Counter::EventsDropped), metrics.counted(Counter::EventsRefused)), (2, 1));
+    assert_eq!(harness.timers.count(), 0);
 }
 
 #[tokio::test]

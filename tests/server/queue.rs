@@ -3,8 +3,11 @@
 
 use std::path::Path;
 
+use reachability_domain::directory::configuration::Generation;
 use reachability_domain::identity::UserKey;
+use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::Event;
+use reachability_domain::presence::message::{Accepted, PresenceMessage};
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::queue::Queue;
@@ -16,6 +19,7 @@ use reachability_tests::harness::unstamped;
 use reachability_tests::queues::{database, event_queue};
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
+use serde_json::Value;
 
 fn event(service: &str, identity: &str) -> String {
     events::event(service, identity, "connect").to_string()
@@ -34,7 +38,7 @@ async fn queue_lost_event(directory: &Path) {
 
 /// The first dead letter.
 async fn dead_letter(database: &Database) -> Option<DeadLetter> {
-    database.dead_letters().await.unwrap().pop()
+    database.dead_letters(usize::MAX).await.unwrap().pop()
 }
 
 #[tokio::test]
@@ -82,6 +86,62 @@ async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let (status, logs) = server.stop();
     assert!(status.success());
     assert!(logs.contains("there is no service") && !logs.contains("alice"), "{logs}");
+}
+
+/// The numbers that lines of the log with this message have.
+fn logged(logs: &str, message: &str, number: &str) -> Vec<u64> {
+    let lines = logs.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["message"] == message).map(|line| line[number].as_u64().unwrap()).collect()
+}
+
+/// A service is deleted while many of its events wait.
+#[tokio::test]
+async fn what_waits_of_a_deleted_service_is_dropped_quietly() {
+    const EVENTS: usize = 5_000;
+    let directory = tempfile::tempdir().unwrap();
+    let lost = "IS000000000000000000000000000000ff";
+    let waiting: Vec<PresenceMessage> = (0..EVENTS)
+        .map(|n| {
+            let event = Event::parse(event(lost, &format!("user-{n}")).as_bytes()).unwrap();
+            PresenceMessage::Event(Accepted::new(event, Some(Acceptance::In(Generation(1)))))
+        })
+        .collect();
+    event_queue(directory.path()).await.send(&waiting).await.unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let raw = rusqlite::Connection::open(directory.path().join("reachability.db")).unwrap();
+    let left =
+        |table: &str| -> u64 { raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap() };
+    wait("they are gone", async || (left("messages WHERE lane = 0") == 0).then_some(())).await;
+    assert_eq!(left("dead_letters"), 0);
+    let (status, logs) = server.stop();
+    assert!(status.success());
+    let dropped = logged(&logs, "messages of deleted services were dropped", "events");
+    assert_eq!(dropped.iter().sum::<u64>(), EVENTS as u64, "{dropped:?}");
+    assert!(dropped.len() <= EVENTS / 50 && logs.lines().count() < dropped.len() + 20, "{logs}");
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_batch_are_one_warning_for_each_reason() {
+    const EVENTS: usize = 2_000;
+    let directory = tempfile::tempdir().unwrap();
+    let services = ["IS000000000000000000000000000000fe", "IS000000000000000000000000000000ff"];
+    let unknown = services.iter().flat_map(|service| {
+        (0..EVENTS).map(|n| unstamped(&Event::parse(event(service, &format!("user-{n}")).as_bytes()).unwrap()))
+    });
+    let waiting: Vec<PresenceMessage> = unknown.collect();
+    event_queue(directory.path()).await.send(&waiting).await.unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let database = database(directory.path());
+    let count = async || database.count_dead_letters().await.unwrap();
+    wait("all are dead", async || (count().await == 2 * EVENTS).then_some(())).await;
+    let (status, logs) = server.stop();
+    assert!(status.success());
+    let messages = logged(&logs, "messages became dead letters", "messages");
+    assert_eq!(messages.iter().sum::<u64>(), 2 * EVENTS as u64, "{messages:?}");
+    assert!(messages.len() <= EVENTS / 10, "{messages:?}");
+    for service in services {
+        assert!(logs.contains(&format!("there is no service {service}")), "{logs}");
+    }
 }
 
 /// The reader of the logs may close the pipe, or the disk may be full.

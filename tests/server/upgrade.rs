@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
 use reachability_tests::changes::{changes_after, shown};
 use reachability_tests::client::Client;
 use reachability_tests::events::event;
@@ -46,7 +47,13 @@ fn directory(more: &str) -> TempDir {
 
 #[tokio::test]
 async fn data_of_an_earlier_version_is_read_unchanged() {
-    let directory = directory("");
+    // Dead letters are kept for 14 days.
+    let dead = format!("UPDATE dead_letters SET died_at = {};", clock::now().as_millis());
+    let webhook = r#"{"service_sid":"IS01a1fee6d92475ac94eb1daa22f0c027","queued_at":1}"#;
+    let more = [(20, r#"{"type":"probe"}"#), (21, webhook), (22, "no message")].map(|(id, body)| {
+        format!("INSERT INTO dead_letters VALUES ({id}, {}, 'why', '{body}');", clock::now().as_millis())
+    });
+    let directory = directory(&(dead + &more.concat()));
     let path = directory.path().join("reachability.db");
     // The queued check of a registration asks at once. It waits for an answer until everything is read, since its failure
     // would show at the credential.
@@ -91,8 +98,10 @@ async fn data_of_an_earlier_version_is_read_unchanged() {
     assert_eq!((&messages[0]["identity"], &messages[0]["connection_id"]), (&json!("alice"), &json!("c-1")));
     let deliveries = all(&database, "SELECT document FROM deliveries");
     assert_eq!(deliveries[0]["status"], json!({ "status": "failed", "reason": "Expired" }));
-    let dead: i64 = database.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).unwrap();
-    assert_eq!(dead, 1, "the one that was there");
+    let mut dead = database.prepare("SELECT id, queue FROM dead_letters ORDER BY id").unwrap();
+    let dead = dead.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let dead: Vec<(i64, i64)> = dead.map(Result::unwrap).collect();
+    assert_eq!(dead, [(14, 0), (20, 1), (21, 2), (22, 0)], "those that were there");
     let (status, logs) = server.stop();
     assert!(status.success() && !logs.contains("ERROR"), "{logs}");
 }

@@ -18,7 +18,7 @@ pub enum Failure {
     /// The event is valid JSON but not acceptable now.
     #[error("it is malformed")]
     Refused(#[source] Arc<InvalidEvent>),
-    /// The service does not exist.
+    /// The service does not exist, and nobody knows whether it ever did.
     #[error("there is no service {0}")]
     UnknownService(ServiceSid),
     /// A store operation failed.

@@ -50,11 +50,25 @@ impl Limits {
     /// How many ended connections wait until they are forgotten together.
     pub const SPARE: usize = 5;
 
+    /// How many live ones a deployment can allow at most.
+    pub const MOST_LIVE: u16 = 1_000;
+
     /// The limits of a deployment that has not set its own.
     pub const DEFAULT: Self = Self { live: 100, ended: 16 };
 
+    /// The largest that a deployment can set.
+    pub const MOST: Self = Self { live: Self::MOST_LIVE as usize, ..Self::DEFAULT };
+
     /// For recorded logs, which are read as a whole.
     pub const NONE: Self = Self { live: usize::MAX, ended: usize::MAX };
+}
+
+impl Limits {
+    /// How many connections a record has at most.
+    pub const fn connections(self) -> usize {
+        // The one that lasts longest is not counted among the ended ones.
+        self.live + self.ended + Self::SPARE + 1
+    }
 }
 
 /// The deployment's settings for presence.

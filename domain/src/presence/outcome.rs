@@ -15,6 +15,8 @@ pub enum EventOutcome {
     Disabled,
     /// It can never be handled.
     Refused,
+    /// It was accepted, but its service has been deleted since.
+    Dropped,
 }
 
 impl EventOutcome {

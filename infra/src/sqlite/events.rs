@@ -1,7 +1,7 @@
 //! The event queue: messages are rows of a table until they are acknowledged. What is due waits in memory as well, where
 //! services and their users take turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::{Notify, Semaphore};
 
 use super::database::{Database, unavailable};
+use super::dead_letters::{QueueName, take_retries};
 use super::loading::{Loaded, read};
 use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
@@ -134,6 +135,40 @@ impl EventQueue {
         let mut waiting = lock(&self.waiting);
         taken.iter().for_each(|receipt| waiting.settle(receipt, retry.get(&receipt.id).copied()));
         Ok(())
+    }
+
+    /// Puts some dead letters that are to be retried back into the queue. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing has changed.
+    pub async fn retry_dead_letters(&self, now: Timestamp) -> Result<usize, StoreError> {
+        if !self.database.has_retries(QueueName::Events)? {
+            return Ok(0);
+        }
+        // As if they had been delayed until now: so they are loaded little by little, however many there are.
+        let due_at = now.as_millis().max(AT_ONCE + 1);
+        let write = move |connection: &Connection| -> rusqlite::Result<(usize, BTreeSet<Scope>)> {
+            let bodies = take_retries(connection, QueueName::Events, Some)?;
+            let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
+            let mut insert = connection.prepare_cached(sql)?;
+            let mut scopes = BTreeSet::new();
+            for body in &bodies {
+                let service = PresenceMessage::parse(body.as_bytes()).ok().and_then(|message| message.service());
+                insert.execute(params![LANE, due_at, service.map(Key), body])?;
+                scopes.insert(service);
+            }
+            Ok((bodies.len(), scopes))
+        };
+        let (waiting, sent) = (self.waiting.clone(), self.sent.clone());
+        let then = move |(retried, scopes): (usize, BTreeSet<Scope>)| {
+            let mut waiting = lock(&waiting);
+            scopes.into_iter().for_each(|scope| waiting.schedule(scope, due_at));
+            sent.notify_one();
+            retried
+        };
+        // If it is lost, they are dead letters as before.
+        let write = move |connection: &Connection| write(connection).map_err(unavailable);
+        self.database.write_then(Terms::DERIVED, write, then).await
     }
 
     /// Stores messages, and then puts them into memory.

@@ -18,7 +18,7 @@ use reachability_domain::presence::ports::{ChangeLog, LoggedChange, LoggedChange
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use tokio::sync::Notify;
 
 use super::database::{Database, unavailable};
@@ -239,25 +239,9 @@ impl SqliteFeed {
                          WHERE id > coalesce(?1, (SELECT delivered FROM feed_position)) ORDER BY id LIMIT ?2",
                     )
                     .map_err(unavailable)?;
-                type Columns = (i64, Option<String>, Option<String>, Option<String>);
-                let columns = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Columns> {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                };
                 let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
-                let rows = statement.query_map(params![after, limit], columns).map_err(unavailable)?;
-                rows.map(|row| {
-                    let (id, notice, follow_ups, webhooks) = row.map_err(unavailable)?;
-                    let entry = FeedEntry {
-                        notice: notice.as_deref().map(read_document).transpose()?,
-                        follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
-                        webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
-                        position: Some(id),
-                        sequence: 0,
-                        seen: None,
-                    };
-                    Ok(FeedRow { id, entry })
-                })
-                .collect()
+                let rows = statement.query_map(params![after, limit], feed_row).map_err(unavailable)?;
+                rows.map(|row| row.map_err(unavailable)?).collect()
             })
             .await
     }
@@ -314,6 +298,25 @@ impl SqliteFeed {
             })
             .await
     }
+}
+
+/// Reads a row of the feed from its id, notice, follow-ups and webhooks.
+pub(super) fn feed_row(row: &Row<'_>) -> rusqlite::Result<Result<FeedRow, StoreError>> {
+    let id = row.get(0)?;
+    let [notice, follow_ups, webhooks]: [Option<String>; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
+    // What does not parse is no error of SQLite's.
+    let parse = || {
+        let entry = FeedEntry {
+            notice: notice.as_deref().map(read_document).transpose()?,
+            follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+            webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+            position: Some(id),
+            sequence: 0,
+            seen: None,
+        };
+        Ok(FeedRow { id, entry })
+    };
+    Ok(parse())
 }
 
 fn delete(connection: &Connection, up_to: i64) -> Result<(), StoreError> {

@@ -19,8 +19,8 @@ use crate::credentials::seal::Seal;
 
 /// An API key as it is stored.
 #[derive(Serialize, Deserialize)]
-struct SealedKey {
-    sid: KeySid,
+pub(super) struct SealedKey {
+    pub(super) sid: KeySid,
     friendly_name: String,
     sealed: Sealed,
     date_created: Timestamp,

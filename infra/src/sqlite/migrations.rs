@@ -13,7 +13,7 @@ use super::snapshots::index_online;
 use crate::credentials::seal::Seal;
 
 /// The migrations, one per version of the schema. A released migration must not change.
-const SCHEMA: [&str; 10] = [
+const SCHEMA: [&str; 11] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
@@ -24,6 +24,7 @@ const SCHEMA: [&str; 10] = [
     include_str!("schema/8.sql"),
     include_str!("schema/9.sql"),
     include_str!("schema/10.sql"),
+    include_str!("schema/11.sql"),
 ];
 
 /// The latest version of the schema.

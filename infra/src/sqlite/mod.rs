@@ -13,13 +13,16 @@
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
 //! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
-//! Every other module implements ports and depends on none of its siblings.
+//! `dead_letters` is what none of them could handle. Every other module implements ports and depends on none of its siblings.
 
 mod ages;
+mod backup;
 mod bindings;
 mod channels;
+mod check;
 mod credentials;
 mod database;
+mod dead_letters;
 mod directory;
 mod events;
 mod feed;
@@ -47,11 +50,14 @@ mod webhook_turns;
 mod webhooks;
 mod writer;
 
+pub use backup::{BackupError, back_up};
+pub use check::{Checked, Finding, check};
 pub use database::{Database, OpenError};
+pub use dead_letters::{DeadLetter, Letters, NoSuchLetter, QueueName};
 pub use events::EventQueue;
 pub use feed::{FeedRow, Retention, SqliteFeed};
 pub use files::FileLost;
-pub use queue::{DeadLetter, Delivered, Outcome, PushQueue};
+pub use queue::{Delivered, Outcome, PushQueue};
 pub use sealed::{Locked, SealedSecrets};
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};

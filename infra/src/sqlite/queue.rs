@@ -12,12 +12,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Notify;
 
 use super::database::{Database, unavailable};
+use super::dead_letters::{QueueName, take_retries};
 
 /// The due time of messages without delay: zero, so that it holds even if the clock is set back.
 pub(super) const AT_ONCE: i64 = 0;
 
 /// The lane of pushes in the table.
-const LANE: i64 = 1;
+pub(super) const LANE: i64 = 1;
 
 /// A message that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +29,6 @@ pub struct Delivered {
     pub attempts: u32,
     /// The message's body.
     pub body: String,
-}
-
-/// A message that could not be handled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The message's body.
-    pub body: String,
-    /// Why the last attempt failed.
-    pub reason: String,
 }
 
 /// What came of messages.
@@ -62,33 +54,16 @@ impl Outcome {
         for (id, until) in &self.retry {
             wait.execute(params![id, until.as_millis()])?;
         }
+        // A message's lane is its queue.
         let mut dead_letter = connection.prepare_cached(
-            "INSERT INTO dead_letters (id, died_at, reason, body)
-             SELECT id, ?2, ?3, body FROM messages WHERE id = ?1",
+            "INSERT INTO dead_letters (queue, died_at, reason, body)
+             SELECT lane, ?2, ?3, body FROM messages WHERE id = ?1",
         )?;
         for (id, reason) in &self.dead {
             dead_letter.execute(params![id, now.as_millis(), reason])?;
             delete.execute([id])?;
         }
         Ok(())
-    }
-}
-
-impl Database {
-    /// The dead letters of all queues, oldest first.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT body, reason FROM dead_letters ORDER BY id").map_err(unavailable)?;
-            let rows = statement
-                .query_map([], |row| Ok(DeadLetter { body: row.get(0)?, reason: row.get(1)? }))
-                .map_err(unavailable)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(unavailable)
-        })
-        .await
     }
 }
 
@@ -165,6 +140,28 @@ impl PushQueue {
     /// If the database fails; then nothing has changed.
     pub async fn acknowledge(&self, outcome: Outcome, now: Timestamp) -> Result<(), StoreError> {
         self.database.write(move |connection| outcome.write(connection, now).map_err(unavailable)).await
+    }
+
+    /// Puts some dead letters that are to be retried back into the queue. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing has changed.
+    pub async fn retry_dead_letters(&self) -> Result<usize, StoreError> {
+        if !self.database.has_retries(QueueName::Pushes)? {
+            return Ok(0);
+        }
+        let write = |connection: &Connection| -> rusqlite::Result<usize> {
+            let bodies = take_retries(connection, QueueName::Pushes, Some)?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
+            for body in &bodies {
+                insert.execute(params![LANE, AT_ONCE, body])?;
+            }
+            Ok(bodies.len())
+        };
+        let retried = self.database.write_unflushed(move |connection| write(connection).map_err(unavailable)).await?;
+        self.sent.notify_one();
+        Ok(retried)
     }
 }
 

@@ -70,7 +70,8 @@ impl Database {
     }
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a connection that cannot write.
+pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     configure(&connection)?;

@@ -49,7 +49,8 @@ impl Sockets for SqliteStore {
     }
 }
 
-fn socket(row: &Row<'_>) -> Result<Socket, Box<dyn Error + Send + Sync>> {
+/// Reads a socket from its connection, service and identity.
+pub(super) fn socket(row: &Row<'_>) -> Result<Socket, Box<dyn Error + Send + Sync>> {
     let Key(service): Key<ServiceSid> = row.get(1)?;
     let user = UserKey { service, identity: row.get_ref(2)?.as_str()?.parse()? };
     Ok(Socket { user, connection: row.get_ref(0)?.as_str()?.parse()? })

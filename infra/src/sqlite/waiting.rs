@@ -188,7 +188,7 @@ impl Waiting {
     }
 
     /// Notes that a service has a message in the table.
-    fn schedule(&mut self, scope: Scope, due_at: i64) {
+    pub(super) fn schedule(&mut self, scope: Scope, due_at: i64) {
         let numbers = self.services.entry(scope).or_default();
         // What is to be loaded soon is found then.
         if numbers.is_ready || numbers.next_due.is_some_and(|next_due| next_due <= due_at) {

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::database::{Database, unavailable};
+use super::dead_letters::{QueueName, take_retries};
 use super::queue::AT_ONCE;
 use super::rows::{Key, execute, find};
 use super::webhook_turns::{Plan, Turns};
@@ -161,9 +162,9 @@ impl WebhookQueue {
                     if let Settled::Dead(reason) = &settled {
                         execute(
                             connection,
-                            "INSERT INTO dead_letters (died_at, reason, body)
-                             SELECT ?2, ?3, body FROM webhooks WHERE id = ?1",
-                            params![id, now.as_millis(), reason],
+                            "INSERT INTO dead_letters (queue, died_at, reason, body)
+                             SELECT ?4, ?2, ?3, body FROM webhooks WHERE id = ?1",
+                            params![id, now.as_millis(), reason, QueueName::Webhooks],
                         )?;
                     }
                     let gone = execute(connection, "DELETE FROM webhooks WHERE id = ?1", [id])?;
@@ -199,6 +200,68 @@ impl WebhookQueue {
         };
         turns.settled(service, id);
         Ok(())
+    }
+
+    /// Puts some dead letters that are to be retried back into the queue: behind what waits of their users. Returns how many
+    /// there were. One that is no webhook, for whatever reason, stays a dead letter.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing has changed.
+    pub async fn retry_dead_letters(&self) -> Result<usize, StoreError> {
+        if !self.database.has_retries(QueueName::Webhooks)? {
+            return Ok(0);
+        }
+        let row = |body: String| {
+            let WebhookMessage { user, .. } = WebhookMessage::parse(body.as_bytes()).ok()?;
+            // Without the position of its change, up to which all were taken before.
+            Some(Row { service: user.service, identity: user.identity.to_string(), body, position: None })
+        };
+        let rows =
+            move |connection: &Connection| take_retries(connection, QueueName::Webhooks, row).map_err(unavailable);
+        // If it is lost, they are dead letters as before.
+        self.store(Terms::DERIVED, rows).await
+    }
+
+    /// Stores the webhooks that this write finds, and drops the oldest if too many wait. Returns how many were added.
+    async fn store(
+        &self,
+        terms: Terms,
+        rows: impl FnOnce(&Connection) -> Result<Vec<Row>, StoreError> + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let (turns, max_waiting) = (self.turns.clone(), self.max_waiting);
+        let write = move |connection: &Connection| {
+            let mut written = add(connection, &rows(connection)?)?;
+            for (service, of_service) in &mut written {
+                let (waiting, under_way) = lock(&turns).waiting(*service);
+                let excess = (waiting + of_service.added).saturating_sub(max_waiting);
+                if excess > 0 {
+                    of_service.dropped = drop_oldest(connection, *service, excess, &under_way)?;
+                    of_service.has_due = true;
+                }
+            }
+            Ok(written)
+        };
+        let turns = self.turns.clone();
+        let then = move |written: BTreeMap<ServiceSid, Written>| {
+            let mut turns = lock(&turns);
+            for (service, of_service) in &written {
+                turns.added(*service, of_service.added);
+                turns.removed(*service, of_service.dropped);
+                if of_service.has_due {
+                    turns.is_due(*service, AT_ONCE);
+                }
+            }
+            written
+        };
+        let _turn = self.one_at_once.lock().await;
+        let written = self.database.write_then(terms, write, then).await?;
+        let added = written.values().map(|written| written.added).sum();
+        for (service, Written { dropped, .. }) in written.into_iter().filter(|(_, written)| written.dropped > 0) {
+            (0..dropped).for_each(|_| self.metrics.add(Counter::WebhooksDropped));
+            warn!(service.sid = %service, dropped, "too many webhooks of a service wait, and the oldest were dropped");
+        }
+        self.sent.notify_one();
+        Ok(added)
     }
 }
 
@@ -347,40 +410,8 @@ impl Queue<WebhookMessage> for WebhookQueue {
         };
         let rows: Vec<Row> = messages.iter().map(row).collect();
         let terms = Terms { owes_flush: false, bytes: rows.iter().map(|row| row.body.len()).sum() };
-        let (turns, max_waiting) = (self.turns.clone(), self.max_waiting);
-        let write = move |connection: &Connection| {
-            let mut written = add(connection, &rows)?;
-            for (service, of_service) in &mut written {
-                let (waiting, under_way) = lock(&turns).waiting(*service);
-                let excess = (waiting + of_service.added).saturating_sub(max_waiting);
-                if excess > 0 {
-                    of_service.dropped = drop_oldest(connection, *service, excess, &under_way)?;
-                    of_service.has_due = true;
-                }
-            }
-            Ok(written)
-        };
-        let turns = self.turns.clone();
-        let then = move |written: BTreeMap<ServiceSid, Written>| {
-            let mut turns = lock(&turns);
-            for (service, of_service) in &written {
-                turns.added(*service, of_service.added);
-                turns.removed(*service, of_service.dropped);
-                if of_service.has_due {
-                    turns.is_due(*service, AT_ONCE);
-                }
-            }
-            written
-        };
-        let _turn = self.one_at_once.lock().await;
-        let written = self.database.write_then(terms, write, then).await;
-        let written = written.map_err(|error| QueueError::Unavailable(Box::new(error)))?;
-        for (service, Written { dropped, .. }) in written.into_iter().filter(|(_, written)| written.dropped > 0) {
-            (0..dropped).for_each(|_| self.metrics.add(Counter::WebhooksDropped));
-            warn!(service.sid = %service, dropped, "too many webhooks of a service wait, and the oldest were dropped");
-        }
-        self.sent.notify_one();
-        Ok(())
+        let stored = self.store(terms, move |_| Ok(rows)).await;
+        stored.map(drop).map_err(|error| QueueError::Unavailable(Box::new(error)))
     }
 }
 

@@ -102,7 +102,7 @@ async fn a_push_that_panics_is_tried_again_and_stops_no_other() {
     assert_eq!(wait("the next one is handled", handled).await, (2, 2));
     stop.send_replace(true);
     consumer.await.unwrap();
-    assert_eq!(database.dead_letters().await.unwrap(), []);
+    assert_eq!(database.dead_letters(10).await.unwrap(), []);
     let logs = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert_eq!(logs.matches("a bug in the provider").count(), 1, "{logs}");
 }

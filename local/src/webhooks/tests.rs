@@ -81,5 +81,5 @@ async fn a_webhook_that_panics_is_tried_again_and_stops_no_other() {
     assert_eq!(sent, ["alice", "alice", "bob"]);
     stop.send_replace(true);
     consumer.await.unwrap();
-    assert_eq!(database.dead_letters().await.unwrap(), []);
+    assert_eq!(database.dead_letters(10).await.unwrap(), []);
 }

@@ -30,7 +30,8 @@ use reachability_domain::webhook::message::WebhookMessage;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sqlite::{
-    Database, DeadLetter, MAX_WAITING_WEBHOOKS, Retention, Settled, SqliteFeed, SqliteStore, TakenWebhook, WebhookQueue,
+    Database, DeadLetter, MAX_WAITING_WEBHOOKS, QueueName, Retention, Settled, SqliteFeed, SqliteStore, TakenWebhook,
+    WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_tests::harness::{Kept, SETTINGS, new_service, rules};
@@ -257,7 +258,7 @@ impl Process {
     }
 
     async fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.parts.database.dead_letters().await.unwrap()
+        self.parts.database.dead_letters(usize::MAX).await.unwrap()
     }
 
     /// Puts a webhook into the queue, besides those of the feed.

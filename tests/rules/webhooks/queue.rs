@@ -4,6 +4,8 @@ use reachability_domain::directory::service::WebhookEvent;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::reachability::Reachability;
+use reachability_domain::push::message::{PushMessage, ScanServices};
+use reachability_infra::sqlite::{Letters, NoSuchLetter, Outcome, PushQueue};
 use reachability_tests::receiver::{Answer, Receiver};
 use rusqlite::Connection;
 
@@ -214,8 +216,69 @@ async fn a_dead_letter_keeps_the_message() {
     let taken = process.parts.queue.take(now()).await.unwrap();
     process.parts.queue.settle(&taken[0], Settled::Dead("why".to_owned()), now()).await.unwrap();
     let dead = process.dead_letters().await;
-    assert_eq!(dead, [DeadLetter { body: taken[0].body.clone(), reason: "why".to_owned() }]);
+    let letter = DeadLetter {
+        id: 1,
+        queue: QueueName::Webhooks,
+        died_at: now(),
+        reason: "why".to_owned(),
+        body: taken[0].body.clone(),
+        is_to_retry: false,
+    };
+    assert_eq!((dead[0].service(), dead), (Some(service(1)), vec![letter]));
     let database = Connection::open(process.directory.path().join("reachability.db")).unwrap();
     let left: i64 = database.query_row("SELECT count(*) FROM webhooks", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
+}
+
+/// It was taken from the feed before, and there it would be passed over.
+#[tokio::test]
+async fn a_dead_letter_that_is_retried_waits_behind_what_waits_of_its_user() {
+    let process = Process::start().await;
+    let (queue, database) = (&process.parts.queue, &process.parts.database);
+    let at = |revision: u64| WebhookMessage { position: Some(revision as i64), ..message(service(1), "a", revision) };
+    process.send(&[at(1), at(2)]).await;
+    let first = queue.take(now()).await.unwrap().remove(0);
+    queue.settle(&first, Settled::Dead("why".to_owned()), now()).await.unwrap();
+    let second = queue.take(now()).await.unwrap().remove(0);
+
+    assert_eq!(queue.retry_dead_letters().await.unwrap(), 0, "it is not marked");
+    assert_eq!(database.retry_dead_letters(Letters::These(vec![1, 2])).await.unwrap(), Err(NoSuchLetter(2)));
+    assert_eq!(queue.retry_dead_letters().await.unwrap(), 0, "nothing was changed");
+    assert_eq!(database.retry_dead_letters(Letters::These(vec![1])).await.unwrap(), Ok(1));
+    assert_eq!(queue.retry_dead_letters().await.unwrap(), 1);
+    assert_eq!(queue.take(now()).await.unwrap(), []);
+    queue.settle(&second, Settled::Done, now()).await.unwrap();
+    let again = queue.take(now()).await.unwrap().remove(0);
+    assert_eq!((&again.body, again.attempts), (&first.body, 0));
+    queue.settle(&again, Settled::Done, now()).await.unwrap();
+    assert_eq!((queue.next_due(), process.dead_letters().await), (None, vec![]));
+}
+
+/// The rows of the two queues are numbered apart.
+#[tokio::test]
+async fn dead_letters_of_all_queues_have_ids_of_their_own() {
+    let process = Process::start().await;
+    let webhooks = &process.parts.queue;
+    process.send(&[message(service(1), "a", 1)]).await;
+    let taken = webhooks.take(now()).await.unwrap();
+    webhooks.settle(&taken[0], Settled::Dead("a webhook".to_owned()), now()).await.unwrap();
+
+    let pushes = PushQueue::new(process.parts.database.clone());
+    pushes.send(&[PushMessage::ScanServices(ScanServices { after: None })]).await.unwrap();
+    let due = pushes.due(now(), 10).await.unwrap();
+    assert_eq!(due[0].id, 1);
+    let dead = Outcome { dead: vec![(1, "a push".to_owned())], ..Outcome::default() };
+    pushes.acknowledge(dead, now()).await.unwrap();
+    let letters = process.dead_letters().await;
+    let told: Vec<_> = letters.iter().map(|it| (it.id, it.queue, it.reason.as_str(), it.service())).collect();
+    let expected = [(1, QueueName::Webhooks, "a webhook", Some(service(1))), (2, QueueName::Pushes, "a push", None)];
+    assert_eq!(told, expected);
+
+    // Not even after the last one was dropped.
+    let database = &process.parts.database;
+    assert_eq!(database.drop_dead_letters(Letters::All).await.unwrap(), Ok(2));
+    process.send(&[message(service(1), "a", 2)]).await;
+    let taken = webhooks.take(now()).await.unwrap();
+    webhooks.settle(&taken[0], Settled::Dead("another".to_owned()), now()).await.unwrap();
+    assert_eq!(process.dead_letters().await[0].id, 3);
 }

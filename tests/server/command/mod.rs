@@ -1,7 +1,10 @@
 //! The command, as its owner uses it: its output, its settings, its files, its end and its logs.
 
+mod backup;
+mod check;
 mod credentials_key;
 mod data_dir;
+mod dead_letters;
 mod key_secrets;
 mod listen;
 mod logs;

@@ -177,7 +177,10 @@ fn variables_of_serve_do_not_affect_other_commands() {
 #[test]
 fn help_shows_every_setting_and_no_secret() {
     for (arguments, words) in [
-        (&["--help"] as &[&str], &["serve", "replay", "Usage:", "--version", "RUST_LOG"] as &[&str]),
+        (
+            &["--help"] as &[&str],
+            &["serve", "replay", "dead-letters", "backup", "check", "Usage:", "--version", "RUST_LOG"] as &[&str],
+        ),
         (&["-h"], &["serve", "replay"]),
         (&["help"], &["serve", "replay"]),
         (&["serve", "--help"], &["127.0.0.1:8080", "./data", "10", "120", "24", "100000", "/v1/Services/{IS}/Changes"]),

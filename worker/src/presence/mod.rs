@@ -1,5 +1,6 @@
 //! Computes presence from events, and sets timers.
 
+mod deleted;
 mod timers;
 mod user;
 
@@ -20,6 +21,7 @@ use reachability_domain::queue::{Message, Queue};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::{Clock, Timestamp};
 
+use self::deleted::Dropped;
 use crate::directory::CachedServices;
 use crate::envelope::{Received, open};
 use crate::{Envelope, Failure};
@@ -135,12 +137,12 @@ impl Worker {
         }
 
         let mut handled = Vec::with_capacity(batches.len());
-        let (mut pending, mut joins) = (vec![], vec![]);
+        let (mut pending, mut joins, mut dropped) = (vec![], vec![], Dropped::default());
         for (user, batch) in batches {
             let indices = batch.indices();
             let (done, waiting) = match &services[&user.service] {
                 Ok(Some(service)) => self.read(user, service, batch, now),
-                Ok(None) => (self.refuse(&batch), None),
+                Ok(None) => (self.without_service(user.service, &batch, &mut dropped), None),
                 Err(failure) => (Handled::failed(&indices, failure), None),
             };
             handled.push((indices, done));
@@ -149,6 +151,7 @@ impl Worker {
                 joins.push(join);
             }
         }
+        dropped.log();
         let joined = self.ports.states.join_all(joins, now).await;
         for ((place, waiting), joined) in pending.iter().zip(joined) {
             let Handled { failures, events } = self.finish(waiting, joined, now);

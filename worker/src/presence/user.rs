@@ -18,7 +18,6 @@ use reachability_domain::time::Timestamp;
 
 use super::timers::{next_timer, timer, wants_timer};
 use super::{Handled, UserBatch, Worker};
-use crate::Failure;
 
 /// An event that is handled, with what it says about its connection.
 type Said = (Event, ConnectionKey, Connection);
@@ -77,15 +76,6 @@ impl Worker {
             }
             Err(error) => Handled::failed(&pending.taken, &error.into()),
         }
-    }
-
-    /// For a service that does not exist: refuses events and drops timers.
-    pub(super) fn refuse(&self, batch: &UserBatch) -> Handled {
-        let refused = batch.events.iter().map(|(index, accepted, _)| {
-            self.ports.metrics.count(EventOutcome::Refused);
-            (*index, Failure::UnknownService(accepted.event.user.service))
-        });
-        Handled { failures: refused.collect(), ..Handled::default() }
     }
 
     /// Counts the outcomes of events.

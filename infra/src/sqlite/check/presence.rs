@@ -1,0 +1,97 @@
+//! Users, their states, and the sockets that are open.
+
+use std::collections::HashSet;
+
+use reachability_domain::directory::user::User;
+use reachability_domain::identity::ConnectionKey;
+use reachability_domain::presence::connections::{Limits, Presence};
+use reachability_domain::presence::search::looks_online;
+use reachability_domain::sid::{ServiceSid, UserSid};
+
+use super::records::document_problem;
+use super::{Check, Problems, Table, unless, unreadable};
+use crate::sqlite::records::{STATE, state};
+use crate::sqlite::rows::Key;
+use crate::sqlite::sockets::socket;
+
+impl Check<'_> {
+    pub(super) fn presence(&mut self) {
+        self.users();
+        let open = self.sockets();
+        self.states(&open);
+    }
+
+    /// Each user has a state, which names it.
+    fn users(&mut self) {
+        let select = "SELECT service, sid, document, identity,
+            (SELECT user FROM states WHERE states.service = users.service AND states.identity = users.identity)
+            FROM users";
+        self.each(&Table::new("users", &["IS", "US"]), select, |row, checked| {
+            checked.users += 1;
+            let (Key(service), Key(sid)): (Key<ServiceSid>, Key<UserSid>) = (row.get(0)?, row.get(1)?);
+            let document = document_problem(row, 2, |user: &User| {
+                let is_of_row = (user.service_sid, user.sid) == (service, sid);
+                Ok(is_of_row && user.identity.as_str() == row.get_ref(3)?.as_str()?)
+            })?;
+            let named: Option<Key<UserSid>> = row.get(4)?;
+            let state = unless(named.is_some_and(|Key(named)| named == sid), "no state is of this user");
+            Ok(document.into_iter().chain(state).collect())
+        });
+    }
+
+    /// Returns the connections of those that are open: no more than there are sockets.
+    fn sockets(&mut self) -> HashSet<ConnectionKey> {
+        let mut open = HashSet::new();
+        let select = "SELECT connection, service, identity FROM sockets";
+        self.each(&Table::new("sockets", &[""]), select, |row, _| {
+            Ok(match socket(row) {
+                Ok(socket) => {
+                    open.insert(socket.connection.key());
+                    vec![]
+                }
+                Err(error) => vec![format!("cannot be read: {error}")],
+            })
+        });
+        open
+    }
+
+    /// Each state can be read, is within its bounds, is in the index of who is online if it should be, and is of a user if it
+    /// names one.
+    fn states(&mut self, open: &HashSet<ConnectionKey>) {
+        let select = format!(
+            "SELECT service, identity, shown_online, EXISTS (SELECT 1 FROM users WHERE users.service = states.service
+             AND users.sid = states.user AND users.identity = states.identity), {STATE} FROM states"
+        );
+        self.each(&Table::new("states", &["IS", ""]), &select, |row, checked| {
+            let state = match state(row, 4)? {
+                Ok(state) => state,
+                Err(error) => return Ok(vec![unreadable(&error)]),
+            };
+            checked.connections += u64::try_from(state.presence.connections.len()).unwrap_or(u64::MAX);
+            let (is_shown, is_of_user): (Option<bool>, bool) = (row.get(2)?, row.get(3)?);
+            let is_online = looks_online(&state);
+            let index = (is_shown.unwrap_or(false) != is_online).then(|| match is_online {
+                true => "the user is online, and not in the index of who is".to_owned(),
+                false => "the user is not online, but in the index of who is".to_owned(),
+            });
+            let user = unless(state.sid.is_none() || is_of_user, "it names a user that does not exist");
+            let mut problems = connection_problems(&state.presence, open);
+            problems.extend(index.into_iter().chain(user));
+            Ok(problems)
+        });
+    }
+}
+
+fn connection_problems(presence: &Presence, open: &HashSet<ConnectionKey>) -> Problems {
+    let (count, most) = (presence.connections.len(), Limits::MOST.connections());
+    let too_many = (count > most).then(|| format!("it has {count} connections, and can have {most}"));
+    let is_open = |key| presence.connections.get(key).is_some_and(|known| known.ended.is_none());
+    let openings = unless(presence.openings.keys().all(is_open), "it knows how a connection began that is not open");
+    // Nobody would ever end it.
+    let has_ghost = presence.connections.iter().any(|(key, known)| {
+        let lasts = known.is_unending() && known.ended.is_none();
+        lasts && !open.contains(key)
+    });
+    let ghost = unless(!has_ghost, "a connection without an end is that of no socket");
+    [too_many, openings, ghost].into_iter().flatten().collect()
+}
