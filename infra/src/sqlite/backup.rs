@@ -25,8 +25,8 @@ pub enum BackupError {
 /// Copies a database, as it is at one moment, into a file that does not exist yet, readable by its owner only. Changes nothing
 /// of the database. The copy is on disk when this returns, and removed if it fails.
 ///
-/// By `VACUUM INTO`: it reads in one transaction, so it ends however much a server writes meanwhile. SQLite's backup API begins
-/// anew whenever another process has written between its steps; and if it copies all in one step, the copy has the pages
+/// By `VACUUM INTO`: it reads in one transaction, so it ends however much a server writes meanwhile. SQLite's backup API starts
+/// again whenever another process has written between its steps; and if it copies all in one step, the copy has the pages
 /// that nothing uses, with what was deleted. While it reads, a server cannot shorten its log.
 ///
 /// # Errors

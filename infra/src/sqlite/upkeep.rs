@@ -76,7 +76,7 @@ impl Database {
         };
         let moved = spawn_blocking(moving).await.map_err(|error| StoreError::Unavailable(error.into()))??;
         if moved.pages > 0 && moved.is_all {
-            // The next commit begins the log anew. That takes a flush, for which nobody is to wait who owes none.
+            // The next commit starts the log from its beginning. That takes a flush, for which nobody is to wait who owes none.
             self.writer.touch().await?;
         }
         Ok(moved.is_all)

@@ -60,7 +60,7 @@ async fn what_was_moved_survives_a_power_cut_without_the_log() {
     assert!(database.move_log().await.unwrap());
     let first: Vec<i64> = (0..20).collect();
     assert_eq!(numbers(&copy(&directory, &["test.db"])), first);
-    // The log is begun anew, and what was written for that is flushed.
+    // The log starts from its beginning, and what was written for that is flushed.
     assert_eq!(database.flushed_pages(), 1);
     for n in 20..40 {
         write(&database, n).await;
