@@ -142,7 +142,7 @@ pub(crate) fn known_account(directory: &Path) -> Result<(Account, PathBuf), Data
 
 /// What a backup of a data directory has besides a copy of its database.
 pub(crate) fn files_besides_database(directory: &Path) -> [PathBuf; 2] {
-    [directory.join(ACCOUNT), directory.join(CREDENTIALS_KEY)]
+    [account_file(directory), credentials_key_file(directory)]
 }
 
 /// A failed first start removes the directory that it created, so that the next one starts clean. A directory that
