@@ -142,18 +142,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let of_sockets = worker(presence::rules(settings.rules(), settings.rules().grace));
     let worker = worker(settings.rules());
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
-    let ports = PusherPorts {
-        services: store.clone(),
-        users: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store.clone(),
-        pushes: Arc::new(pushes.clone()),
-        provider: Arc::new(provider),
-        ids: ids.clone(),
-        metrics: metrics.clone(),
-    };
+    let (waiting_pushes, provider) = (Arc::new(pushes.clone()), Arc::new(provider));
+    let ports = PusherPorts::of(store.clone(), waiting_pushes, provider, ids.clone(), metrics.clone());
     let pusher = Pusher::new(ports, clock::now);
     let outbox = WebhookOutbox {
         accounts: store.clone(),

@@ -29,18 +29,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let seal = Arc::new(Seal::new(&key));
     let providers = Providers::new(seal, endpoints, None, Some(Arc::new(applications)), clock::now);
     let store = Arc::new(DynamoStore::counting(&config, environment::text("REACHABILITY_TABLE")?, metrics.clone()));
-    let ports = PusherPorts {
-        services: store.clone(),
-        users: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store,
-        pushes: Arc::new(SqsQueue::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now)),
-        provider: Arc::new(providers),
-        ids: Arc::new(Uuids),
-        metrics: metrics.clone(),
-    };
+    let pushes = SqsQueue::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?, clock::now);
+    let (pushes, providers) = (Arc::new(pushes), Arc::new(providers));
+    let ports = PusherPorts::of(store, pushes, providers, Arc::new(Uuids), metrics.clone());
     let pusher = Pusher::new(ports, clock::now);
     let dead_letters = DeadLetters::from_environment(client)?;
     let stack = environment::text("REACHABILITY_STACK")?;

@@ -72,18 +72,8 @@ async fn a_push_that_panics_is_tried_again_and_stops_no_other() {
     let database = Database::open(&directory.path().join("test.db"), seal()).unwrap();
     let (store, queue) = (Arc::new(SqliteStore::new(database.clone())), PushQueue::new(database.clone()));
     let provider = Arc::new(Provider::default());
-    let ports = PusherPorts {
-        services: store.clone(),
-        users: store.clone(),
-        states: store.clone(),
-        bindings: store.clone(),
-        credentials: store.clone(),
-        notifications: store,
-        pushes: Arc::new(queue.clone()),
-        provider: provider.clone(),
-        ids: Arc::new(Uuids),
-        metrics: Arc::new(EmfMetrics::default()),
-    };
+    let (pushes, metrics) = (Arc::new(queue.clone()), Arc::new(EmfMetrics::default()));
+    let ports = PusherPorts::of(store, pushes, provider.clone(), Arc::new(Uuids), metrics);
     let lines = Lines::default();
     let writer = lines.clone();
     let logs = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();

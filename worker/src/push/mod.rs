@@ -83,6 +83,33 @@ pub struct PusherPorts {
     pub metrics: Arc<dyn Metrics>,
 }
 
+impl PusherPorts {
+    /// The ports of a store that has everything, and what else there is.
+    pub fn of<S>(
+        store: Arc<S>,
+        pushes: Arc<dyn Queue<PushMessage>>,
+        provider: Arc<dyn PushProvider>,
+        ids: Arc<dyn Ids>,
+        metrics: Arc<dyn Metrics>,
+    ) -> Self
+    where
+        S: Services + Users + States + Bindings + Credentials + Notifications + 'static,
+    {
+        Self {
+            services: store.clone(),
+            users: store.clone(),
+            states: store.clone(),
+            bindings: store.clone(),
+            credentials: store.clone(),
+            notifications: store,
+            pushes,
+            provider,
+            ids,
+            metrics,
+        }
+    }
+}
+
 /// Handles the messages of the push queue.
 #[derive(Clone)]
 pub struct Pusher {
