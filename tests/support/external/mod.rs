@@ -1,5 +1,7 @@
 //! Programs that stand in for AWS, as `tests/tools/setup` installs them, and faults on the way to them.
 
+pub mod clock;
+pub mod debian;
 pub mod docker;
 pub mod dynamodb_local;
 pub mod fault_proxy;
