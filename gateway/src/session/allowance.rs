@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 
 /// What a client has used up: how long it takes until that is forgotten, as of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Allowance {
+pub struct Allowance {
     used: Duration,
     at: Timestamp,
 }
 
 impl Allowance {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    /// Nothing is used up at this time.
+    pub fn new(now: Timestamp) -> Self {
         Self { used: Duration::ZERO, at: now }
     }
 
     /// Whether one more is allowed, which is used then.
-    pub(crate) fn take(&mut self, at_once: u32, per_second: u32, now: Timestamp) -> bool {
+    pub fn take(&mut self, at_once: u32, per_second: u32, now: Timestamp) -> bool {
         self.used = self.used.saturating_sub(now.since(self.at));
         self.at = now;
         let one = Duration::from_secs(1) / per_second;
@@ -33,6 +34,11 @@ impl Allowance {
     pub(crate) fn charge(&mut self, count: u32, per_second: u32, now: Timestamp) {
         self.used = self.used.saturating_sub(now.since(self.at)) + Duration::from_secs(1) / per_second * count;
         self.at = now;
+    }
+
+    /// Whether nothing is used up.
+    pub fn is_whole(&self, now: Timestamp) -> bool {
+        self.used <= now.since(self.at)
     }
 
     /// How long it takes until one more is allowed; zero if it is now.

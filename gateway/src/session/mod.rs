@@ -10,5 +10,6 @@ pub(crate) mod life;
 pub mod timing;
 pub(crate) mod token;
 
+pub use allowance::Allowance;
 pub use input::{Cause, Opened, Refusal};
 pub use timing::Timing;

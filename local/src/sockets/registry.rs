@@ -1,5 +1,7 @@
 //! Who is connected, and how many may be.
 
+mod openings;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
@@ -13,6 +15,7 @@ use reachability_domain::time::Timestamp;
 use reachability_gateway::session::Cause;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::openings::Openings;
 use super::wire::Wire;
 
 /// How many sockets may be open at a time.
@@ -70,6 +73,7 @@ struct Sockets {
     addresses: HashMap<IpAddr, FromAddress>,
     services: HashMap<ServiceSid, usize>,
     users: HashMap<UserKey, Vec<Known>>,
+    openings: Openings,
     /// How often keys or services were deleted.
     deletions: u64,
     is_draining: bool,
@@ -171,6 +175,9 @@ impl Registry {
         let of_service = sockets.services.get(&user.service).copied().unwrap_or_default();
         if self.limits.per_service.is_some_and(|limit| of_service + more > limit) {
             return Err(NotAdded::TooMany(TooMany("of one service")));
+        }
+        if !sockets.openings.take(&user, known.since) {
+            return Err(NotAdded::TooMany(TooMany("that one user has opened lately")));
         }
         if let Some(superseded) = &superseded {
             sockets.remove(superseded);
