@@ -41,7 +41,7 @@ use crate::readiness::ServerCheck;
 use crate::server::Files;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
-use crate::sockets::{EndingSockets, Hub, Registry, Sockets, json};
+use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
 use crate::stop::Stop;
 use crate::upkeep::{self, DatabaseLost};
 use crate::{consumer, dead_letters, feed, server, webhooks};
@@ -101,8 +101,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
     let files = Files::all();
     let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
-    let (json_hub, json_tasks) = json::Hub::new();
-    let (hub, hub_tasks) = Hub::new(json_hub.clone());
+    let (hub, hub_tasks) = Hub::new();
     let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
     give_up(&store, locked, discards).await?;
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
@@ -171,8 +170,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
 
     let ended = presence::end_earlier(&*store, &of_earlier).await?;
     let (presence, of_sockets) = Presence::start(store.clone(), of_sockets);
-    hub.start(hub_tasks, registry.clone(), presence.clone(), metrics.clone());
-    json::start(&json_hub, json_tasks, &of_clients, &metrics);
+    hub.start(hub_tasks, registry.clone(), presence.clone(), &of_clients, metrics.clone());
     let protocols = settings.sockets.protocols();
     let app_of_clients = (app.clone(), of_clients);
     let sockets = Sockets::new(protocols, registry, hub, presence.clone(), app_of_clients, metrics.clone());

@@ -11,6 +11,7 @@ mod limits;
 mod races;
 mod restore;
 mod rust_client;
+mod storms;
 mod story;
 mod users;
 

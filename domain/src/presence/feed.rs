@@ -72,6 +72,17 @@ pub struct Sight {
 }
 
 impl Seen {
+    /// Combines this with what is seen of the user after a later write. Those hear of it who would have heard of either.
+    pub fn absorb(&mut self, later: Self) {
+        let both = |was: &Sight, is: Sight| Sight {
+            is_reachability_changed: was.is_reachability_changed || is.is_reachability_changed,
+            is_changed: was.is_changed || is.is_changed,
+            ..is
+        };
+        let (by_others, by_user) = (both(&self.by_others, later.by_others), both(&self.by_user, later.by_user));
+        *self = Self { by_others, by_user, ..later };
+    }
+
     /// `None` if nobody sees anything else than before.
     fn between(
         user: &UserKey,

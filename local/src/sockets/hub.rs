@@ -2,7 +2,7 @@
 //!
 //! The store says what it committed, on its own thread, which must not wait. So it only looks whether anybody watches the user;
 //! tasks encode the change once, and send it to the watchers of that user and to nobody else. All of one user goes through the
-//! same task: watchers hear it in the order of the commits.
+//! same [lane](lanes): watchers hear it in the order of the commits.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -19,23 +19,23 @@ use reachability_domain::presence::map::UserMap;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::time::Timestamp;
+use reachability_functions::app::Ports;
 use reachability_gateway::sync::{Item, changed};
-use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::budget::Budget;
 use super::fan_out::tell_each;
 use super::frames::Frame;
 use super::json;
+use super::lanes::{self, Begun, Lanes, Tell, Teller};
 use super::presence::Presence;
 use super::registry::Registry;
 use super::wire::Wire;
 
-/// The number of tasks, and of parts of the watches.
+/// The number of parts of the watches.
 const SHARDS: usize = 8;
-
-/// How many changes may wait for a task. Watchers of more are cut off, and hear what they missed when they are back.
-const MAX_WAITING: usize = 16_384;
 
 /// Whose map is watched: a user of the watcher's own service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +50,8 @@ pub(crate) struct Hub {
     shards: Vec<Shard>,
     hasher: RandomState,
     others: UnboundedSender<Other>,
+    /// How much is watched, over both protocols.
+    budget: Arc<Budget>,
     /// The watches of sockets that speak the other protocol.
     pub(super) json: Arc<json::Hub>,
 }
@@ -57,7 +59,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct Shard {
     watchers: Mutex<HashMap<Watched, Watchers>>,
-    changes: Sender<Told>,
+    lanes: Arc<Lanes<Told>>,
 }
 
 /// By the numbers of their sockets.
@@ -87,24 +89,44 @@ enum Other {
     Deleted(UserKey, Timestamp),
 }
 
+impl Tell for Told {
+    fn absorb(&mut self, later: Self) -> Result<(), Self> {
+        match (&mut self.what, later.what) {
+            (What::Reachability(watched, seen), What::Reachability(of, then)) if *watched == of => {
+                seen.absorb(*then);
+            }
+            (What::Profile(watched, change), What::Profile(of, then)) if *watched == of => {
+                **change = ProfileChange { before: change.before.clone(), ..*then };
+            }
+            (_, what) => return Err(Self { what, ..later }),
+        }
+        (self.sequence, self.at) = (later.sequence, later.at);
+        Ok(())
+    }
+}
+
 /// What the hub's tasks receive.
 #[derive(Debug)]
 pub(crate) struct Tasks {
-    changes: Vec<Receiver<Told>>,
+    changes: Vec<Begun>,
     others: UnboundedReceiver<Other>,
+    json: json::Tasks,
 }
 
 impl Hub {
-    /// A hub, and what its tasks receive.
-    pub(crate) fn new(json: Arc<json::Hub>) -> (Arc<Self>, Tasks) {
+    /// A hub, and what its tasks and those of the other protocol receive.
+    pub(crate) fn new() -> (Arc<Self>, Tasks) {
+        let budget = Arc::<Budget>::default();
+        let (json, json_tasks) = json::Hub::new(budget.clone());
         let (shards, changes) = (0..SHARDS)
             .map(|_| {
-                let (sender, receiver) = mpsc::channel(MAX_WAITING);
-                (Shard { watchers: Mutex::default(), changes: sender }, receiver)
+                let (lanes, begun) = Lanes::new();
+                (Shard { watchers: Mutex::default(), lanes }, begun)
             })
             .unzip();
         let (sender, others) = mpsc::unbounded_channel();
-        (Arc::new(Self { shards, hasher: RandomState::new(), others: sender, json }), Tasks { changes, others })
+        let hub = Self { shards, hasher: RandomState::new(), others: sender, budget, json };
+        (Arc::new(hub), Tasks { changes, others, json: json_tasks })
     }
 
     /// Starts the tasks. They run as long as the hub is there.
@@ -113,10 +135,13 @@ impl Hub {
         tasks: Tasks,
         registry: Arc<Registry>,
         presence: Presence,
+        ports: &Ports,
         metrics: Arc<dyn Metrics>,
     ) {
-        for (index, changes) in tasks.changes.into_iter().enumerate() {
-            tokio::spawn(self.clone().tell_all(index, changes, metrics.clone()));
+        json::start(&self.json, tasks.json, ports, &metrics);
+        for (index, begun) in tasks.changes.into_iter().enumerate() {
+            let task = Task { hub: self.clone(), shard: index, metrics: metrics.clone() };
+            tokio::spawn(lanes::empty(self.shards[index].lanes.clone(), begun, Arc::new(task)));
         }
         let mut others = tasks.others;
         tokio::spawn(async move {
@@ -133,16 +158,23 @@ impl Hub {
         });
     }
 
-    /// From now on this socket hears of the user. Returns whether it did not before.
+    /// From now on this socket hears of the user, whom it does not watch yet. Returns whether it does: not if too much is watched
+    /// already.
     pub(super) fn watch(&self, watched: Watched, wire: &Arc<Wire>) -> bool {
-        self.shard(watched).lock().entry(watched).or_default().insert(wire.number, wire.clone()).is_none()
+        if self.budget.take(watched.service).is_err() {
+            return false;
+        }
+        self.shard(watched).lock().entry(watched).or_default().insert(wire.number, wire.clone());
+        true
     }
 
     /// This socket does not hear of the user any more.
     pub(super) fn unwatch(&self, watched: Watched, wire: &Wire) {
         let mut watches = self.shard(watched).lock();
         let Some(watchers) = watches.get_mut(&watched) else { return };
-        watchers.remove(&wire.number);
+        if watchers.remove(&wire.number).is_some() {
+            self.budget.free(watched.service, 1);
+        }
         if watchers.is_empty() {
             watches.remove(&watched);
         } else if watchers.capacity() > 64 && watchers.capacity() / 4 > watchers.len() {
@@ -150,19 +182,22 @@ impl Hub {
         }
     }
 
+    fn hash(&self, watched: Watched) -> u64 {
+        self.hasher.hash_one(watched)
+    }
+
     fn shard(&self, watched: Watched) -> &Shard {
-        &self.shards[self.hasher.hash_one(watched) as usize % SHARDS]
+        &self.shards[self.hash(watched) as usize % SHARDS]
     }
 
     /// Hands a change of a user to its task, if anybody watches the user.
     fn hand_over(&self, watched: Watched, told: Told) {
-        let shard = self.shard(watched);
+        let hash = self.hash(watched);
+        let shard = &self.shards[hash as usize % SHARDS];
         let is_watched = shard.lock().contains_key(&watched);
-        if is_watched && shard.changes.try_send(told).is_err() {
+        if is_watched && let Err(told) = shard.lanes.push(watched.service, Some(hash), told) {
             warn!("watchers are cut off, since too many changes wait for them");
-            for wire in shard.lock().get(&watched).into_iter().flat_map(HashMap::values) {
-                wire.cut();
-            }
+            shard.cut(&told);
         }
     }
 
@@ -176,44 +211,55 @@ impl Hub {
         let at = switch.at.unwrap_or_default();
         for shard in &self.shards {
             let told = Told { what: What::SwitchedOff(service), sequence, at, committed };
-            if shard.changes.try_send(told).is_err() {
-                for (_, watchers) in shard.lock().iter().filter(|(watched, _)| watched.service == service) {
-                    watchers.values().for_each(|wire| wire.cut());
-                }
+            if let Err(told) = shard.lanes.push(service, None, told) {
+                shard.cut(&told);
             }
         }
     }
+}
 
-    async fn tell_all(self: Arc<Self>, shard: usize, mut changes: Receiver<Told>, metrics: Arc<dyn Metrics>) {
-        let shard = &self.shards[shard];
-        while let Some(told) = changes.recv().await {
-            let heard = match &told.what {
-                What::Reachability(watched, seen) => shard.tell_reachability(*watched, seen, &told).await,
-                What::Profile(watched, change) => {
-                    let (was, is) = (&change.before, &change.profile);
-                    let mut items = vec![];
-                    if was.friendly_name != is.friendly_name {
-                        items.push(Item::FriendlyName(is.friendly_name.as_deref()));
-                    }
-                    if was.attributes != is.attributes {
-                        items.push(Item::Attributes(&is.attributes));
-                    }
-                    if items.is_empty() { 0 } else { shard.tell(*watched, &items, &told).await }
+/// Tells what waits in a part of the watches.
+struct Task {
+    hub: Arc<Hub>,
+    shard: usize,
+    metrics: Arc<dyn Metrics>,
+}
+
+impl Teller for Task {
+    type Told = Told;
+
+    async fn tell(&self, told: &Told) {
+        let shard = &self.hub.shards[self.shard];
+        let heard = match &told.what {
+            What::Reachability(watched, seen) => shard.tell_reachability(*watched, seen, told).await,
+            What::Profile(watched, change) => {
+                let (was, is) = (&change.before, &change.profile);
+                let mut items = vec![];
+                if was.friendly_name != is.friendly_name {
+                    items.push(Item::FriendlyName(is.friendly_name.as_deref()));
                 }
-                What::SwitchedOff(service) => {
-                    let nothing = Reachability::default();
-                    let all: Vec<Watched> =
-                        shard.lock().keys().filter(|watched| watched.service == *service).copied().collect();
-                    let mut heard = 0;
-                    for watched in all {
-                        heard += shard.tell(watched, &[Item::Reachability(nothing)], &told).await;
-                    }
-                    heard
+                if was.attributes != is.attributes {
+                    items.push(Item::Attributes(&is.attributes));
                 }
-            };
-            metrics.add_many(Counter::FramesSent, heard);
-            metrics.fan_out(told.committed.elapsed());
-        }
+                if items.is_empty() { 0 } else { shard.tell(*watched, &items, told).await }
+            }
+            What::SwitchedOff(service) => {
+                let nothing = Reachability::default();
+                let all: Vec<Watched> =
+                    shard.lock().keys().filter(|watched| watched.service == *service).copied().collect();
+                let mut heard = 0;
+                for watched in all {
+                    heard += shard.tell(watched, &[Item::Reachability(nothing)], told).await;
+                }
+                heard
+            }
+        };
+        self.metrics.add_many(Counter::FramesSent, heard);
+        self.metrics.fan_out(told.committed.elapsed());
+    }
+
+    fn cut(&self, told: &Told) {
+        self.hub.shards[self.shard].cut(told);
     }
 }
 
@@ -264,6 +310,20 @@ impl Shard {
         };
         tell_each(&watchers, tell).await;
         watchers.len() as u64
+    }
+
+    /// Cuts off the watchers whom this concerns.
+    fn cut(&self, told: &Told) {
+        let watches = self.lock();
+        let cut = |watchers: &Watchers| watchers.values().for_each(|wire| wire.cut());
+        match &told.what {
+            What::Reachability(watched, _) | What::Profile(watched, _) => {
+                watches.get(watched).into_iter().for_each(cut);
+            }
+            What::SwitchedOff(service) => {
+                watches.iter().filter(|(of, _)| of.service == *service).for_each(|(_, watchers)| cut(watchers));
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Watched, Watchers>> {

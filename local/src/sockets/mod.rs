@@ -1,11 +1,13 @@
 //! The sockets of clients: WebSockets on the listener's port, at [`PATH`] and at [`json::PATH`].
 
+mod budget;
 mod deletions;
 mod driver;
 mod fan_out;
 mod frames;
 mod hub;
 pub(crate) mod json;
+mod lanes;
 mod open;
 pub(crate) mod presence;
 mod protocol;

@@ -169,14 +169,16 @@ impl Driver<Session> {
         for map in maps {
             let user = watched_user(&map.object_sid);
             let is_known = user.is_none_or(|user| watches.contains(&user));
-            let has_room = is_known || watches.len() < MAX_WATCHES;
-            if let Some(user) = user.filter(|_| !is_known && has_room) {
-                self.sockets.hub.watch(Watched { service, user }, &self.wire);
-                self.sockets.metrics.add(Counter::WatchesBegun);
-                watches.push(user);
-                begun.push(user);
+            let mut is_watched = is_known;
+            if let Some(user) = user.filter(|_| !is_known && watches.len() < MAX_WATCHES) {
+                is_watched = self.sockets.hub.watch(Watched { service, user }, &self.wire);
+                if is_watched {
+                    self.sockets.metrics.add(Counter::WatchesBegun);
+                    watches.push(user);
+                    begun.push(user);
+                }
             }
-            asked.push((map, has_room));
+            asked.push((map, is_watched));
         }
         let reading = requests::read(self.sockets.app.clone(), client.clone(), asked);
         self.begin(async move { Done::Subscribed(request, reading.await, begun) });

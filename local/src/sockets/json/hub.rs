@@ -12,7 +12,6 @@ pub(super) mod channel;
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachability_domain::channel::key::ChannelKey;
@@ -25,22 +24,16 @@ use reachability_domain::sid::{ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_gateway::json::{CommandError, RequestNumber};
-use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 use tracing::warn;
 
 use self::channel::{Changed, Channel, Gone};
+use crate::sockets::budget::{Budget, Exhausted};
+use crate::sockets::lanes::{Begun, Lanes, Tell};
 use crate::sockets::wire::Wire;
 
-/// The number of tasks, and of parts of the index.
+/// The number of parts of the index.
 const SHARDS: usize = 8;
-
-/// How many changes may wait for a task. Watchers of more are cut off, and read what they missed when they are back.
-const MAX_WAITING: usize = 16_384;
-
-/// How much all sockets may watch together: each watch of a user or of a channel by a socket counts as one, and so does each
-/// member of a channel that is watched by anybody. One takes some 200 bytes at most.
-const MAX_WATCHED: usize = 4_000_000;
 
 /// How many members of a channel are read at a time.
 const READ_AT_ONCE: usize = 1_000;
@@ -51,14 +44,14 @@ pub(crate) struct Hub {
     shards: Vec<Shard>,
     hasher: RandomState,
     channels: Mutex<HashMap<ChannelKey, Arc<Channel>>>,
-    /// How much is watched ([`MAX_WATCHED`]).
-    watched: AtomicUsize,
+    /// How much is watched, over both protocols.
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug)]
 struct Shard {
     users: Mutex<HashMap<UserKey, Watched>>,
-    changes: Sender<Told>,
+    lanes: Arc<Lanes<Told>>,
 }
 
 /// Who watches a user.
@@ -107,22 +100,40 @@ pub(super) enum What {
     },
 }
 
+impl Tell for Told {
+    fn absorb(&mut self, later: Self) -> Result<(), Self> {
+        match (&mut self.what, later.what) {
+            (What::Seen(seen), What::Seen(then)) if (&seen.user, seen.sid) == (&then.user, then.sid) => {
+                seen.absorb(*then);
+            }
+            // The profile is read when it is told.
+            (
+                What::Profile { user, sid, sequence, at },
+                What::Profile { user: of, sid: and, sequence: later, at: then },
+            ) if (&*user, *sid) == (&of, and) => {
+                (*sequence, *at) = (later, then);
+            }
+            (_, what) => return Err(Self { what, ..later }),
+        }
+        Ok(())
+    }
+}
+
 /// What the hub's tasks receive.
 #[derive(Debug)]
-pub(crate) struct Tasks(pub(super) Vec<Receiver<Told>>);
+pub(crate) struct Tasks(pub(super) Vec<Begun>);
 
 impl Hub {
     /// A hub, and what its tasks receive.
-    pub(crate) fn new() -> (Arc<Self>, Tasks) {
-        let (shards, changes) = (0..SHARDS)
+    pub(in crate::sockets) fn new(budget: Arc<Budget>) -> (Arc<Self>, Tasks) {
+        let (shards, begun) = (0..SHARDS)
             .map(|_| {
-                let (sender, receiver) = mpsc::channel(MAX_WAITING);
-                (Shard { users: Mutex::default(), changes: sender }, receiver)
+                let (lanes, begun) = Lanes::new();
+                (Shard { users: Mutex::default(), lanes }, begun)
             })
             .unzip();
-        let hub =
-            Self { shards, hasher: RandomState::new(), channels: Mutex::default(), watched: AtomicUsize::default() };
-        (Arc::new(hub), Tasks(changes))
+        let hub = Self { shards, hasher: RandomState::new(), channels: Mutex::default(), budget };
+        (Arc::new(hub), Tasks(begun))
     }
 
     /// From now on this socket hears of the user.
@@ -130,23 +141,25 @@ impl Hub {
     /// # Errors
     /// If too much is watched already.
     pub(super) fn watch(&self, user: UserKey, wire: &Arc<Wire>) -> Result<(), CommandError> {
-        self.reserve(1)?;
+        let service = user.service;
+        self.take(service)?;
         let old = self.shard(&user).lock().entry(user).or_default().sockets.insert(wire.number, wire.clone());
         if old.is_some() {
-            self.free(1);
+            self.budget.free(service, 1);
         }
         Ok(())
     }
 
     /// This socket does not hear of the user any more, unless as a member of a channel.
     pub(super) fn unwatch(&self, user: UserKey, wire: &Wire) {
+        let service = user.service;
         let mut users = self.shard(&user).lock();
         let Entry::Occupied(mut watched) = users.entry(user) else { return };
         let sockets = &mut watched.get_mut().sockets;
         if sockets.remove(&wire.number).is_none() {
             return;
         }
-        self.free(1);
+        self.budget.free(service, 1);
         if sockets.capacity() > 64 && sockets.capacity() / 4 > sockets.len() {
             sockets.shrink_to_fit();
         }
@@ -163,14 +176,14 @@ impl Hub {
         wire: &Arc<Wire>,
         watch: RequestNumber,
     ) -> Result<Arc<Channel>, CommandError> {
-        self.reserve(1)?;
+        self.take(key.service)?;
         loop {
             let channel =
                 self.channels().entry(key.clone()).or_insert_with(|| Arc::new(Channel::new(key.clone()))).clone();
             match channel.join(wire, watch) {
                 Some(true) => return Ok(channel),
                 Some(false) => {
-                    self.free(1);
+                    self.budget.free(key.service, 1);
                     return Ok(channel);
                 }
                 None => self.forget(&channel),
@@ -201,9 +214,7 @@ impl Hub {
             }
         }
         // From here on nothing waits: what is put into the index is taken out again.
-        let count = read.len();
-        self.reserve(count)?;
-        self.free(count);
+        self.budget.check(channel.key.service, read.len()).map_err(too_much)?;
         let members: BTreeSet<Identity> = read.into_iter().collect();
         members.iter().for_each(|user| self.index(channel, user, true));
         let loaded = channel.loaded(members.clone(), |user, is_member| self.index(channel, user, is_member));
@@ -217,7 +228,7 @@ impl Hub {
     pub(super) fn leave(&self, channel: &Arc<Channel>, wire: &Wire, watch: Option<RequestNumber>) {
         let (is_left, over) = channel.leave(wire, watch);
         if is_left {
-            self.free(1);
+            self.budget.free(channel.key.service, 1);
         }
         if let Some(members) = over {
             self.end(channel, &members);
@@ -242,7 +253,7 @@ impl Hub {
         let key = UserKey { service: channel.key.service, identity: user.clone() };
         let mut users = self.shard(&key).lock();
         if is_member {
-            self.watched.fetch_add(1, Ordering::SeqCst);
+            self.budget.add(channel.key.service, 1);
             users.entry(key).or_default().channels.push(channel.clone());
             return;
         }
@@ -250,20 +261,12 @@ impl Hub {
         let channels = &mut watched.get_mut().channels;
         let Some(place) = channels.iter().position(|known| Arc::ptr_eq(known, channel)) else { return };
         channels.swap_remove(place);
-        self.free(1);
+        self.budget.free(channel.key.service, 1);
         watched.get().is_empty().then(|| watched.remove());
     }
 
-    fn reserve(&self, count: usize) -> Result<(), CommandError> {
-        if self.watched.fetch_add(count, Ordering::SeqCst) + count > MAX_WATCHED {
-            self.free(count);
-            return Err(CommandError::LimitReached { what: "watched users of all clients", limit: MAX_WATCHED as u64 });
-        }
-        Ok(())
-    }
-
-    fn free(&self, count: usize) {
-        self.watched.fetch_sub(count, Ordering::SeqCst);
+    fn take(&self, service: ServiceSid) -> Result<(), CommandError> {
+        self.budget.take(service).map_err(too_much)
     }
 
     /// The sockets that watch a user, each once.
@@ -284,6 +287,11 @@ impl Hub {
         }
     }
 
+    /// What waits to be told of the users in a part of the index.
+    pub(super) fn lanes(&self, shard: usize) -> Arc<Lanes<Told>> {
+        self.shards[shard].lanes.clone()
+    }
+
     /// The users of a service that are watched, of a part of the index.
     pub(super) fn watched_of(&self, shard: usize, service: ServiceSid) -> Vec<UserKey> {
         self.shards[shard].lock().keys().filter(|user| user.service == service).cloned().collect()
@@ -291,9 +299,6 @@ impl Hub {
 
     /// Hands over what a write led to. It is called where the write was committed.
     pub(in crate::sockets) fn committed(&self, entries: &[FeedEntry], committed: Instant) {
-        if self.watched.load(Ordering::SeqCst) == 0 {
-            return;
-        }
         for FeedEntry { notice, sequence, seen, .. } in entries {
             let sequence = *sequence;
             match notice {
@@ -316,11 +321,9 @@ impl Hub {
                         ..Configuration::default()
                     };
                     let (service, at) = (switch.service_sid, switch.at.unwrap_or_default());
-                    for (index, shard) in self.shards.iter().enumerate() {
+                    for index in 0..SHARDS {
                         let what = What::Switched { service, configuration, sequence, at };
-                        if shard.changes.try_send(Told { what, committed }).is_err() {
-                            self.watched_of(index, service).iter().for_each(|user| self.cut(user));
-                        }
+                        self.push(index, service, None, Told { what, committed });
                     }
                 }
                 Some(Notice::User(_)) | None => {}
@@ -333,16 +336,39 @@ impl Hub {
 
     /// Hands a change of a user to its task, if anybody watches the user.
     fn hand_over(&self, user: &UserKey, committed: Instant, what: impl FnOnce() -> What) {
-        let shard = self.shard(user);
-        let is_watched = shard.lock().contains_key(user);
-        if is_watched && shard.changes.try_send(Told { what: what(), committed }).is_err() {
-            warn!("watchers are cut off, since too many changes wait for them");
-            self.cut(user);
+        let hash = self.hash(user);
+        let shard = hash as usize % SHARDS;
+        let is_watched = self.shards[shard].lock().contains_key(user);
+        if is_watched {
+            self.push(shard, user.service, Some(hash), Told { what: what(), committed });
         }
     }
 
-    fn cut(&self, user: &UserKey) {
-        self.watchers(user).iter().for_each(|wire| wire.cut());
+    /// Returns whether it waits now. Otherwise those whom it concerns are cut off.
+    fn push(&self, shard: usize, service: ServiceSid, user: Option<u64>, told: Told) -> bool {
+        let pushed = self.shards[shard].lanes.push(service, user, told);
+        if let Err(told) = &pushed {
+            warn!("watchers are cut off, since too many changes wait for them");
+            self.cut(shard, told);
+        }
+        pushed.is_ok()
+    }
+
+    /// Cuts off those whom this concerns.
+    pub(super) fn cut(&self, shard: usize, told: &Told) {
+        let of_user = |user: &UserKey| cut_each(&self.watchers(user));
+        match &told.what {
+            What::Seen(seen) => of_user(&seen.user),
+            What::Profile { user, .. } | What::Deleted { user, .. } => of_user(user),
+            What::Member { channel, .. } => cut_each(&channel.sockets()),
+            What::Gone(channel, Gone { sockets, over }) => {
+                cut_each(sockets);
+                if let Some(members) = over {
+                    self.end(channel, members);
+                }
+            }
+            What::Switched { service, .. } => self.watched_of(shard, *service).iter().for_each(of_user),
+        }
     }
 
     /// Takes a change of the members of a channel. It is called where the change was committed.
@@ -353,7 +379,7 @@ impl Hub {
         };
         let Changed { added, removed, gone } = changed;
         let committed = Instant::now();
-        self.free(gone.sockets.len());
+        self.budget.free(channel.key.service, gone.sockets.len());
         if gone.over.is_some() {
             // Whoever comes next makes another one.
             self.forget(&channel);
@@ -363,31 +389,25 @@ impl Hub {
                 // With all else of the user, so that nothing that is told before can be newer.
                 let key = UserKey { service: channel.key.service, identity: user.clone() };
                 let what = What::Member { channel: channel.clone(), user, is_member };
-                if self.shard(&key).changes.try_send(Told { what, committed }).is_err() {
-                    warn!("watchers of a channel are cut off, since too many changes wait for them");
-                    channel.sockets().iter().for_each(|wire| wire.cut());
+                let hash = self.hash(&key);
+                let told = Told { what, committed };
+                if !self.push(hash as usize % SHARDS, key.service, Some(hash), told) {
                     break;
                 }
             }
         }
-        if gone.sockets.is_empty() && gone.over.is_none() {
-            return;
-        }
-        let shard = &self.shards[self.hasher.hash_one(&channel.key) as usize % SHARDS];
-        let told = Told { what: What::Gone(channel.clone(), gone), committed };
-        if let Err(refused) = shard.changes.try_send(told)
-            && let What::Gone(_, Gone { sockets, over }) = refused.into_inner().what
-        {
-            warn!("watchers of a channel are cut off, since too many changes wait for them");
-            sockets.iter().for_each(|wire| wire.cut());
-            if let Some(members) = over {
-                self.end(&channel, &members);
-            }
+        if !gone.sockets.is_empty() || gone.over.is_some() {
+            let shard = self.hasher.hash_one(&channel.key) as usize % SHARDS;
+            self.push(shard, channel.key.service, None, Told { what: What::Gone(channel, gone), committed });
         }
     }
 
+    fn hash(&self, user: &UserKey) -> u64 {
+        self.hasher.hash_one(user)
+    }
+
     fn shard(&self, user: &UserKey) -> &Shard {
-        &self.shards[self.hasher.hash_one(user) as usize % SHARDS]
+        &self.shards[self.hash(user) as usize % SHARDS]
     }
 
     fn channels(&self) -> MutexGuard<'_, HashMap<ChannelKey, Arc<Channel>>> {
@@ -405,6 +425,14 @@ impl Watched {
     fn is_empty(&self) -> bool {
         self.sockets.is_empty() && self.channels.is_empty()
     }
+}
+
+fn too_much(Exhausted { limit }: Exhausted) -> CommandError {
+    CommandError::LimitReached { what: "watched users of all clients", limit: limit as u64 }
+}
+
+fn cut_each(sockets: &[Arc<Wire>]) {
+    sockets.iter().for_each(|wire| wire.cut());
 }
 
 /// Why the members of a channel are not watched.

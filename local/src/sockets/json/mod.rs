@@ -27,9 +27,9 @@ use reachability_infra::clock;
 use tracing::warn;
 
 use self::commands::Request;
-pub(crate) use self::hub::Hub;
+pub(super) use self::hub::{Hub, Tasks};
 use self::outcome::Outcome;
-pub(crate) use self::tell::start;
+pub(super) use self::tell::start;
 use self::watches::Watches;
 use super::Sockets;
 use super::driver::Driver;

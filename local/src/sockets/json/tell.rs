@@ -1,5 +1,5 @@
 //! The tasks of the hub: they encode what changed, once for others and once for the user's own sockets, and send it to whom it
-//! concerns. All of one user goes through the same task, in the order of the commits, and so does of which channels it is a member:
+//! concerns. All of one user goes through the same lane, in the order of the commits, and so does of which channels it is a member:
 //! what is read to be told is never older than what was told before.
 
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use reachability_domain::time::Timestamp;
 use reachability_functions::app::Ports;
 use reachability_gateway::json::events;
 use reachability_infra::clock;
-use tokio::sync::mpsc::Receiver;
 use tokio::task::yield_now;
 use tracing::warn;
 
@@ -28,16 +27,17 @@ use super::hub::channel::{Channel, Gone};
 use super::hub::{Hub, Tasks, Told, What};
 use crate::sockets::fan_out::tell_each;
 use crate::sockets::frames::Frame;
+use crate::sockets::lanes::{self, Teller};
 use crate::sockets::wire::Wire;
 
 /// After how many users others have a turn: a store may read without waiting.
 const READ_AT_ONCE: usize = 32;
 
 /// Starts the tasks. They run as long as the hub is there.
-pub(crate) fn start(hub: &Arc<Hub>, tasks: Tasks, ports: &Ports, metrics: &Arc<dyn Metrics>) {
-    for (shard, changes) in tasks.0.into_iter().enumerate() {
+pub(in crate::sockets) fn start(hub: &Arc<Hub>, tasks: Tasks, ports: &Ports, metrics: &Arc<dyn Metrics>) {
+    for (shard, begun) in tasks.0.into_iter().enumerate() {
         let task = Task { hub: hub.clone(), shard, ports: ports.clone(), metrics: metrics.clone() };
-        tokio::spawn(task.run(changes));
+        tokio::spawn(lanes::empty(hub.lanes(shard), begun, Arc::new(task)));
     }
 }
 
@@ -88,48 +88,54 @@ async fn tell(wires: &[Arc<Wire>], message: &[u8]) {
     tell_each(wires, |wire| wire.tell(&frame)).await;
 }
 
-impl Task {
-    async fn run(self, mut changes: Receiver<Told>) {
-        while let Some(Told { what, committed }) = changes.recv().await {
-            let heard = match what {
-                What::Seen(seen) => self.seen(&seen).await,
-                What::Profile { user, sid, sequence, at } => {
-                    let is_meant = |user: &User| user.sid == sid;
-                    self.read(&user, is_meant, None, sequence, |user| events::user_updated(user, at)).await
+impl Teller for Task {
+    type Told = Told;
+
+    async fn tell(&self, Told { what, committed }: &Told) {
+        let heard = match what {
+            What::Seen(seen) => self.seen(seen).await,
+            What::Profile { user, sid, sequence, at } => {
+                let is_meant = |user: &User| user.sid == *sid;
+                self.read(user, is_meant, None, *sequence, |user| events::user_updated(user, *at)).await
+            }
+            What::Deleted { user, sequence, at } => {
+                let hearers = Hearers::of(self.hub.watchers(user), &user.identity);
+                hearers.tell(|_| events::user_deleted(&user.identity, *sequence, *at)).await
+            }
+            What::Member { channel, user, is_member: true } => self.added(channel, user.clone()).await,
+            What::Member { channel, user, is_member: false } => {
+                let sockets = channel.sockets();
+                tell(&sockets, &events::member_removed(&channel.key.cid, user)).await;
+                sockets.len() as u64
+            }
+            What::Gone(channel, Gone { sockets, over }) => {
+                tell(sockets, &events::channel_deleted(&channel.key.cid)).await;
+                if let Some(members) = over {
+                    self.hub.end(channel, members);
                 }
-                What::Deleted { user, sequence, at } => {
-                    let hearers = Hearers::of(self.hub.watchers(&user), &user.identity);
-                    hearers.tell(|_| events::user_deleted(&user.identity, sequence, at)).await
-                }
-                What::Member { channel, user, is_member: true } => self.added(&channel, user).await,
-                What::Member { channel, user, is_member: false } => {
-                    let sockets = channel.sockets();
-                    tell(&sockets, &events::member_removed(&channel.key.cid, &user)).await;
-                    sockets.len() as u64
-                }
-                What::Gone(channel, Gone { sockets, over }) => {
-                    tell(&sockets, &events::channel_deleted(&channel.key.cid)).await;
-                    if let Some(members) = over {
-                        self.hub.end(&channel, &members);
+                sockets.len() as u64
+            }
+            What::Switched { service, configuration, sequence, at } => {
+                let mut heard = 0;
+                for (count, user) in self.hub.watched_of(self.shard, *service).iter().enumerate() {
+                    if count % READ_AT_ONCE == READ_AT_ONCE - 1 {
+                        yield_now().await;
                     }
-                    sockets.len() as u64
+                    heard += self.switched(user, *configuration, *sequence, *at).await;
                 }
-                What::Switched { service, configuration, sequence, at } => {
-                    let mut heard = 0;
-                    for (count, user) in self.hub.watched_of(self.shard, service).iter().enumerate() {
-                        if count % READ_AT_ONCE == READ_AT_ONCE - 1 {
-                            yield_now().await;
-                        }
-                        heard += self.switched(user, configuration, sequence, at).await;
-                    }
-                    heard
-                }
-            };
-            self.metrics.add_many(Counter::FramesSent, heard);
-            self.metrics.fan_out(committed.elapsed());
-        }
+                heard
+            }
+        };
+        self.metrics.add_many(Counter::FramesSent, heard);
+        self.metrics.fan_out(committed.elapsed());
     }
 
+    fn cut(&self, told: &Told) {
+        self.hub.cut(self.shard, told);
+    }
+}
+
+impl Task {
     /// Tells what is seen of a user after a write of its state. Returns how many hear it.
     async fn seen(&self, seen: &Seen) -> u64 {
         let Seen { user, sid, at, by_others, by_user } = seen;

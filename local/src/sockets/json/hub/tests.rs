@@ -10,6 +10,8 @@ use reachability_tests::harness::new_service;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::sockets::budget::MAX_WATCHED;
+use crate::sockets::lanes::MAX_WAITING;
 
 /// The server's side of a socket, and the client's.
 async fn socket(number: u64) -> (Arc<Wire>, TcpStream) {
@@ -49,11 +51,12 @@ fn is_full<T>(result: Result<T, CommandError>) -> bool {
 
 #[tokio::test]
 async fn all_sockets_watch_so_much() {
-    let (hub, _tasks) = Hub::new();
+    let (hub, _tasks) = Hub::new(Arc::default());
     let (store, key) = store("m:x", &["john", "jack"]).await;
     let ((one, _one), (two, _two)) = (socket(1).await, socket(2).await);
     let john = || user(key.service, "john");
-    hub.reserve(MAX_WATCHED - 4).unwrap();
+    let others = service(2);
+    hub.budget.add(others, MAX_WATCHED - 4);
 
     // Each watch of a user counts.
     hub.watch(john(), &one).unwrap();
@@ -81,7 +84,7 @@ async fn all_sockets_watch_so_much() {
     hub.watch(user(key.service, "joe"), &one).unwrap();
     hub.unwatch(user(key.service, "joe"), &one);
     hub.leave(&channel, &two, None);
-    assert_eq!(hub.watched.load(Ordering::SeqCst), MAX_WATCHED - 4);
+    assert_eq!(hub.budget.used(), MAX_WATCHED - 4);
     assert!(hub.watchers(&john()).is_empty() && hub.channels().is_empty());
 }
 
@@ -89,7 +92,7 @@ async fn all_sockets_watch_so_much() {
 #[tokio::test]
 async fn who_watches_what_cannot_wait_is_cut_off() {
     // The tasks do nothing.
-    let (hub, _tasks) = Hub::new();
+    let (hub, _tasks) = Hub::new(Arc::default());
     let (store, key) = store("m:x", &["john"]).await;
     let ((watcher, _watcher), (other, _other)) = (socket(1).await, socket(2).await);
     let channel = hub.join(&key, &watcher, RequestNumber(1)).unwrap();
@@ -112,5 +115,5 @@ async fn who_watches_what_cannot_wait_is_cut_off() {
     assert_eq!(hub.members(&channel, &store).await.unwrap().map(|members| members.len()), Some(2));
     hub.leave(&channel, &watcher, None);
     hub.unwatch(user(key.service, "joe"), &other);
-    assert_eq!(hub.watched.load(Ordering::SeqCst), 0);
+    assert_eq!(hub.budget.used(), 0);
 }
