@@ -68,6 +68,10 @@ pub enum Counter {
     WebhooksDropped,
     /// Requests to AWS that were retried.
     WriteRetries,
+    /// Messages that failed for a passing cause, and wait to be handled again. An alarm watches this metric.
+    MessagesRetried,
+    /// Scans of all registrations, one a day. An alarm watches this metric.
+    Sweeps,
     /// Sockets that were opened.
     SocketsOpened,
     /// Sockets that were closed.
@@ -84,7 +88,7 @@ pub enum Counter {
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::EventsApplied,
         Self::EventsDuplicate,
         Self::EventsStale,
@@ -114,6 +118,8 @@ impl Counter {
         Self::WebhooksDead,
         Self::WebhooksDropped,
         Self::WriteRetries,
+        Self::MessagesRetried,
+        Self::Sweeps,
         Self::SocketsOpened,
         Self::SocketsClosed,
         Self::FramesReceived,

@@ -40,6 +40,7 @@ async fn a_scan_finds_what_is_due() {
         messages = more;
     }
     assert!((1 + 1 + 30..=1 + 1 + 64).contains(&sweeps), "a page, and what is behind it in parts: {sweeps}");
+    assert_eq!(harness.metrics.counted(Counter::Sweeps), 1);
     assert!(matches!(&probes[..], [PushMessage::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
     let status = async |binding: &Binding| harness.binding(binding.sid).await.map(|it| it.status());
     assert_eq!(status(&over).await, Some("dead"));

@@ -24,6 +24,7 @@ use reachability_domain::time::{Clock, Timestamp};
 use self::deleted::Dropped;
 use crate::directory::CachedServices;
 use crate::envelope::{Received, open};
+use crate::failure::count_retries;
 use crate::{Envelope, Failure};
 
 /// How many users of a deleted service one message removes.
@@ -160,7 +161,9 @@ impl Worker {
         }
         let purged =
             stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
-        self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await
+        let failures = self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await;
+        count_retries(&failures, &*self.ports.metrics);
+        failures
     }
 
     /// Sends the timers and what else follows. A message counts as handled only when that is queued: sending it twice is

@@ -36,6 +36,7 @@ use tracing::info;
 
 use self::credentials::CachedCredentials;
 use crate::envelope::open;
+use crate::failure::count_retries;
 use crate::{Envelope, Failure};
 
 /// How many messages are processed concurrently: as many as one connection to APNs usually carries.
@@ -150,7 +151,9 @@ impl Pusher {
             .await;
             handled.err().map(|failure| (index, failure))
         });
-        handled.buffer_unordered(AT_ONCE).filter_map(async |failure| failure).collect().await
+        let failures: Vec<_> = handled.buffer_unordered(AT_ONCE).filter_map(async |failure| failure).collect().await;
+        count_retries(&failures, &*self.ports.metrics);
+        failures
     }
 
     async fn take(&self, message: PushMessage) -> FollowUps {

@@ -1,6 +1,7 @@
 //! Scans all registrations for expired ones: their end has no event, and a queue cannot delay a message for a year.
 
 use futures_util::future::try_join_all;
+use reachability_domain::metrics::Counter;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
@@ -18,6 +19,9 @@ impl Pusher {
     pub(super) async fn scan_services(&self, scan: ScanServices) -> FollowUps {
         let position = scan.after.map_or(Cursor::Start, Cursor::After);
         let services = self.ports.services.services(PageRequest { position, limit: SERVICES_AT_ONCE }).await?;
+        if scan.after.is_none() {
+            self.ports.metrics.count(Counter::Sweeps);
+        }
         let scan = |service| PushMessage::ScanBindings(ScanBindings { service, span: Span::default() });
         let mut follow_ups: Vec<PushMessage> = services.items.iter().map(|service| scan(service.sid)).collect();
         if let Some(last) = services.items.last().filter(|_| services.more) {
