@@ -384,7 +384,7 @@ async fn start(binary: &Path, endpoint: &str) -> Start {
         ("REACHABILITY_TABLE", "table"),
         ("REACHABILITY_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/events"),
         ("REACHABILITY_DEAD_LETTER_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/events-dead"),
-        ("REACHABILITY_MAX_RECEIVES", "10"),
+        ("REACHABILITY_MAX_RECEIVES", "1000"),
         ("REACHABILITY_GRACE_SECONDS", "10"),
         ("REACHABILITY_LEASE_SECONDS", "900"),
         ("REACHABILITY_TOPIC_ARN", "arn:aws:sns:us-east-1:000000000000:changes"),

@@ -1,5 +1,7 @@
 //! The queue port. Each queue has its own message type.
 
+pub mod backoff;
+
 use std::error::Error;
 
 use async_trait::async_trait;

@@ -11,6 +11,7 @@ use aws_sdk_sqs::types::builders::SendMessageBatchRequestEntryBuilder;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
+use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reachability_domain::queue::{Message, Queue, QueueError};
 use reachability_domain::time::{Clock, Timestamp};
@@ -193,15 +194,20 @@ impl SqsConsumer {
         request.send().await.map(drop).map_err(unavailable)
     }
 
-    /// Has up to ten messages delivered again after this wait, rounded up to whole seconds, at least one.
+    /// Has messages, given by their receipt handles, delivered again after these waits, rounded up to whole seconds, at least
+    /// one.
     ///
     /// # Errors
-    /// If the queue does not do so for all of them: they are delivered again after the visibility timeout of the queue.
-    pub async fn put_off(&self, receipts: &[&str], wait: Duration) -> Result<(), QueueError> {
-        let seconds = i32::try_from(wait.min(MAX_INVISIBLE).as_millis().div_ceil(1_000)).unwrap_or(i32::MAX).max(1);
-        let entries = receipts.iter().enumerate().map(|(index, receipt)| {
+    /// If the queue does not do so for all of them: the others are delivered again after the visibility timeout of the queue.
+    pub async fn put_off(&self, waits: &[(&str, Duration)]) -> Result<(), QueueError> {
+        join_all(waits.chunks(BATCH).map(|batch| self.put_off_batch(batch))).await.into_iter().collect()
+    }
+
+    async fn put_off_batch(&self, waits: &[(&str, Duration)]) -> Result<(), QueueError> {
+        let entries = waits.iter().enumerate().map(|(index, (receipt, wait))| {
+            let seconds = wait.min(&MAX_INVISIBLE).as_millis().div_ceil(1_000).max(1);
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
-            entry.receipt_handle(*receipt).visibility_timeout(seconds).build()
+            entry.receipt_handle(*receipt).visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX)).build()
         });
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
         let request = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));

@@ -35,13 +35,10 @@ impl DeadLetters {
     /// Moves a message to the dead-letter queue, with the reason, if the failure is permanent or this was the last
     /// delivery. Returns whether it was moved; if not, the caller must have it delivered again.
     pub async fn take(&self, envelope: &Envelope, failure: &Failure) -> bool {
-        let (message, deliveries) = (envelope.id.as_str(), envelope.attempts + 1);
-        let reason = ErrorChain(failure).to_string();
-        if !failure.is_permanent() && !self.is_last(deliveries) {
-            warn!(message.id = message, deliveries, reason, "a message will be retried");
+        if !failure.is_permanent() && !self.is_last(envelope.attempts + 1) {
             return false;
         }
-        self.add(message, &envelope.body, &reason, None).await
+        self.add(&envelope.id, &envelope.body, &ErrorChain(failure).to_string(), None).await
     }
 
     /// Moves a message to the dead-letter queue, with the reason; with its place if the queue is a FIFO queue. Returns whether

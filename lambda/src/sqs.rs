@@ -1,10 +1,8 @@
 //! Lambda's SQS event, reduced to the fields used here, and its response.
 
 use reachability_domain::time::Timestamp;
-use reachability_worker::{Envelope, Failure};
+use reachability_worker::Envelope;
 use serde::{Deserialize, Serialize};
-
-use crate::dead_letters::DeadLetters;
 
 /// A batch of messages.
 #[derive(Debug, Deserialize)]
@@ -75,23 +73,6 @@ impl From<Record> for Envelope {
             accepted_at: sent.map(Timestamp::from_millis),
         }
     }
-}
-
-/// Handles a batch, and returns the messages that SQS must deliver again. Permanent failures become dead letters.
-pub async fn handle(
-    batch: Batch,
-    dead_letters: &DeadLetters,
-    handler: impl AsyncFnOnce(&[Envelope]) -> Vec<(usize, Failure)>,
-) -> BatchResponse {
-    let envelopes: Vec<Envelope> = batch.records.into_iter().map(Envelope::from).collect();
-    let mut response = BatchResponse::default();
-    for (index, failure) in handler(&envelopes).await {
-        let envelope = &envelopes[index];
-        if !dead_letters.take(envelope, &failure).await {
-            response.batch_item_failures.push(ItemFailure { item_identifier: envelope.id.clone() });
-        }
-    }
-    response
 }
 
 #[cfg(test)]

@@ -128,8 +128,8 @@ impl Consumer {
 
     /// Has messages of a user delivered again, in order, after this wait.
     async fn put_off(&self, records: &[Record], wait: Duration) {
-        let receipts: Vec<&str> = records.iter().map(|record| record.receipt_handle.as_str()).collect();
-        if let Err(error) = self.queue.put_off(&receipts, wait).await {
+        let waits: Vec<(&str, Duration)> = records.iter().map(|it| (it.receipt_handle.as_str(), wait)).collect();
+        if let Err(error) = self.queue.put_off(&waits).await {
             warn!(messages = records.len(), error = %ErrorChain(&error), "webhooks wait for the visibility timeout of their queue");
         }
     }

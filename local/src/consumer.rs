@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::panics;
+use reachability_domain::queue::backoff::backoff;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
@@ -26,9 +27,6 @@ const BATCH: usize = 1_000;
 
 /// Delay before the next attempt after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest backoff of a failed message.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Consumes the event queue until `stop`. The current batch is finished first.
 pub(crate) async fn run_events(queue: EventQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
@@ -161,11 +159,6 @@ pub(crate) async fn pause(error: &StoreError) {
     sleep(PAUSE).await;
 }
 
-/// How long a message waits that has failed, after so many attempts before.
-fn backoff(attempts: u32) -> Duration {
-    MAX_BACKOFF.min(Duration::from_secs(1 << attempts.min(16)))
-}
-
 fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
     let envelope = |message: &Delivered| Envelope {
         id: message.id.to_string(),
@@ -176,8 +169,9 @@ fn envelopes(messages: &[Delivered]) -> Vec<Envelope> {
     messages.iter().map(envelope).collect()
 }
 
-/// What came of messages, of which the ids and the numbers of attempts are given. Those that failed are retried with backoff
-/// or become dead letters: one warning for each reason, since a flood of them must not flood the log.
+/// What came of messages, of which the ids and the numbers of attempts are given. Those that failed for a passing cause are
+/// retried with backoff. Those that can never be handled become dead letters: one warning for each reason, since a flood of
+/// them must not flood the log.
 fn outcome(messages: &[(i64, u32)], failures: Vec<(usize, Failure)>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let mut failed = HashSet::new();

@@ -633,6 +633,45 @@ async fn send_webhooks(recording: &Recording, service: ServiceSid) {
     assert_eq!(consumer.handle(batch).await.batch_item_failures.len(), messages.len());
 }
 
+/// What the role of a function allows it to do to queues.
+fn queue_actions<'a>(template: &'a Value, function: &str) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let role = template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0].as_str().unwrap();
+    let policies = template["Resources"][role]["Properties"]["Policies"].as_array().unwrap();
+    let one_or_more = |value: &'a Value| value.as_array().map_or_else(|| vec![value], |values| values.iter().collect());
+    let mut allowed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for statement in policies.iter().flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap()) {
+        let actions = one_or_more(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap());
+        let actions: Vec<&str> = actions.filter_map(|action| action.strip_prefix("sqs:")).collect();
+        if !actions.is_empty() {
+            for queue in one_or_more(&statement["Resource"]) {
+                allowed.entry(queue["Fn::GetAtt"][0].as_str().unwrap()).or_default().extend(&actions);
+            }
+        }
+    }
+    allowed
+}
+
+/// A consumer has Lambda receive and delete, and puts off itself what failed.
+#[test]
+fn consumers_may_put_off_the_messages_of_their_own_queue_only() {
+    let template = sam::read_template(&stack::root().join("template.yaml"));
+    let consumes = ["ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"];
+    let both = consumes.into_iter().chain(["SendMessage"]).collect();
+    let (consumes, sends) = (BTreeSet::from(consumes), BTreeSet::from(["SendMessage"]));
+    for (function, queue, dead, actions) in [
+        ("WorkerFunction", "EventQueue", "DeadLetterQueue", &both),
+        ("PushFunction", "PushQueue", "PushDeadLetterQueue", &both),
+        ("WebhookFunction", "WebhookQueue", "WebhookDeadLetterQueue", &consumes),
+    ] {
+        let expected = BTreeMap::from([(queue, actions.clone()), (dead, sends.clone())]);
+        assert_eq!(queue_actions(&template, function), expected, "{function}");
+    }
+    for function in ["ConfigurationFunction", "UsersFunction", "EventsFunction", "BindingsFunction", "FanoutFunction"] {
+        let actions = queue_actions(&template, function);
+        assert!(actions.values().all(|actions| *actions == sends), "{function}: {actions:?}");
+    }
+}
+
 /// AWS does not document whether it checks each key of a transaction separately, or all keys of one action together.
 /// Roles have to allow the functions' requests in both cases, and nothing else.
 #[tokio::test]

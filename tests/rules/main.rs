@@ -13,6 +13,7 @@ mod invisible;
 mod power_cut;
 mod presence_properties;
 mod pushes;
+mod put_off;
 mod queries;
 mod regressions;
 mod requests;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use reachability_domain::metrics::{Counter, Metrics};
 use reachability_domain::presence::event::InvalidEvent;
 use reachability_domain::push::provider::Unreachable;
 use reachability_domain::queue::{InvalidMessage, QueueError};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 
-/// Why a message could not be handled. The queue delivers it again, and after repeated failures it becomes a dead
-/// letter.
+/// Why a message could not be handled. If a retry can help, the queue delivers it again
+/// ([`backoff`](reachability_domain::queue::backoff)); if not, it becomes a dead letter.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The body cannot be parsed.
@@ -42,6 +43,14 @@ impl Failure {
             Self::Store(error) => matches!(error.as_ref(), StoreError::Corrupt(_)),
             Self::Provider(_) | Self::Queue(_) => false,
         }
+    }
+}
+
+/// Counts the messages that failed for passing causes.
+pub(crate) fn count_retries(failures: &[(usize, Failure)], metrics: &dyn Metrics) {
+    let retried = failures.iter().filter(|(_, failure)| !failure.is_permanent()).count();
+    if retried > 0 {
+        metrics.add_many(Counter::MessagesRetried, retried.try_into().unwrap_or(u64::MAX));
     }
 }
 

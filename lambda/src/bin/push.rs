@@ -10,8 +10,9 @@ use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::push::ProviderUrls;
 use reachability_infra::push::platform_applications::PlatformApplications;
 use reachability_infra::push::providers::Providers;
-use reachability_infra::sqs::SqsQueue;
+use reachability_infra::sqs::{SqsConsumer, SqsQueue};
 use reachability_infra::{aws, clock, environment, secrets_manager};
+use reachability_lambda::consumer::Consumer;
 use reachability_lambda::dead_letters::DeadLetters;
 use reachability_lambda::{logs, sqs};
 use reachability_worker::{Pusher, PusherPorts};
@@ -33,11 +34,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (pushes, providers) = (Arc::new(pushes), Arc::new(providers));
     let ports = PusherPorts::of(store, pushes, providers, Arc::new(Uuids), metrics.clone());
     let pusher = Pusher::new(ports, clock::now);
-    let dead_letters = DeadLetters::from_environment(client)?;
+    let consumer = Consumer {
+        queue: SqsConsumer::new(client.clone(), environment::text("REACHABILITY_PUSH_QUEUE_URL")?),
+        dead_letters: DeadLetters::from_environment(client)?,
+    };
     let stack = environment::text("REACHABILITY_STACK")?;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
-        let answer = sqs::handle(event.payload, &dead_letters, async |envelopes| pusher.handle(envelopes).await).await;
+        let answer = consumer.handle(event.payload, async |envelopes| pusher.handle(envelopes).await).await;
         metrics.write(&stack, clock::now());
         Ok::<_, lambda_runtime::Error>(answer)
     }))

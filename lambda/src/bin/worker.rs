@@ -9,8 +9,9 @@ use reachability_domain::presence::connections::{LeasePolicy, Limits, Rules};
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
-use reachability_infra::sqs::SqsQueue;
+use reachability_infra::sqs::{SqsConsumer, SqsQueue};
 use reachability_infra::{aws, clock, environment};
+use reachability_lambda::consumer::Consumer;
 use reachability_lambda::dead_letters::DeadLetters;
 use reachability_lambda::{logs, sqs};
 use reachability_worker::{Worker, WorkerPorts};
@@ -37,11 +38,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         metrics: metrics.clone(),
     };
     let worker = Worker::new(ports, rules, Configuration::MAX_AGE, clock::now);
-    let dead_letters = DeadLetters::from_environment(client)?;
+    let consumer = Consumer {
+        queue: SqsConsumer::new(client.clone(), environment::text("REACHABILITY_QUEUE_URL")?),
+        dead_letters: DeadLetters::from_environment(client)?,
+    };
     let stack = environment::text("REACHABILITY_STACK")?;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
-        let answer = sqs::handle(event.payload, &dead_letters, async |envelopes| worker.handle(envelopes).await).await;
+        let answer = consumer.handle(event.payload, async |envelopes| worker.handle(envelopes).await).await;
         metrics.write(&stack, clock::now());
         Ok::<_, lambda_runtime::Error>(answer)
     }))
