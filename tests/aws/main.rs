@@ -1,10 +1,12 @@
 //! The parts for AWS, on its stand-ins: DynamoDB Local, MiniStack and the SAM CLI.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod alarms;
 mod dynamodb;
 mod external;
 mod fanout;
 mod feed;
+mod outages;
 mod platform_applications;
 mod policies;
 mod queue;

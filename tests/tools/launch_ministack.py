@@ -1,12 +1,14 @@
 """MiniStack, with its REST APIs closer to those of AWS: a path is handed over as it was sent instead of decoded, and an
-OpenAPI body may have methods for ANY and gateway responses."""
+OpenAPI body may have methods for ANY and gateway responses. And an alarm may be about an expression of several metrics."""
 
 from ministack import app
 from ministack.services import apigateway_v1
+from ministack.services.cloudformation import provisioners
 
 handle = app._handle_execute_api_request
 import_api = apigateway_v1._import_rest_api
 import_path = apigateway_v1._import_path_item
+describe_alarm = provisioners._cw_metric_alarm_record
 
 
 async def handle_as_sent(host, path, *rest, raw_path=None, **named):
@@ -28,8 +30,18 @@ def import_path_with_any(api_id, path, item, *rest):
     return import_path(api_id, path, item, *rest)
 
 
+def describe_alarm_of_expression(name, properties):
+    metrics = [one["MetricStat"] for one in properties.get("Metrics") or () if "MetricStat" in one]
+    if metrics:
+        # MiniStack computes no expressions. The first metric stands for it.
+        of_metric = {**metrics[0]["Metric"], "Period": metrics[0]["Period"], "Statistic": metrics[0]["Stat"]}
+        properties = {**properties, **of_metric, "Metrics": None}
+    return describe_alarm(name, properties)
+
+
 app._handle_execute_api_request = handle_as_sent
 apigateway_v1._import_rest_api = import_api_with_responses
 apigateway_v1._import_path_item = import_path_with_any
 apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
+provisioners._cw_metric_alarm_record = describe_alarm_of_expression
 app.main()
