@@ -4,18 +4,12 @@
 use std::array;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reachability_domain::metrics::{Counter, Metrics};
+use reachability_domain::metrics::{Answer, Counter, Metrics, Timing};
 use reachability_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
-
-/// The metric for the age of events when they are applied, in milliseconds.
-const EVENT_AGE: &str = "EventAge";
-
-/// The metric for the time that it takes to tell watchers, in microseconds.
-const FAN_OUT: &str = "FanOut";
 
 /// Maximum number of values per metric and line.
 const MAX_VALUES: usize = 100;
@@ -23,15 +17,13 @@ const MAX_VALUES: usize = 100;
 /// Collects metrics until they are written.
 #[derive(Debug)]
 pub struct EmfMetrics {
-    counts: [AtomicU64; Counter::ALL.len()],
-    ages: Mutex<Vec<u64>>,
-    fan_outs: Mutex<Vec<u64>>,
+    counts: [AtomicU64; Counter::COUNT],
+    timings: [Mutex<Vec<u64>>; Timing::COUNT],
 }
 
 impl Default for EmfMetrics {
     fn default() -> Self {
-        let counts = array::from_fn(|_| AtomicU64::default());
-        Self { counts, ages: Mutex::default(), fan_outs: Mutex::default() }
+        Self { counts: array::from_fn(|_| AtomicU64::default()), timings: array::from_fn(|_| Mutex::default()) }
     }
 }
 
@@ -40,21 +32,40 @@ impl Metrics for EmfMetrics {
         self.counts[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    fn event_age(&self, age: Duration) {
-        record(&self.ages, age.as_millis());
+    /// Drops values beyond a limit.
+    fn measure(&self, timing: Timing, took: Duration) {
+        let mut values = lock(&self.timings[timing as usize]);
+        if values.len() < MAX_VALUES {
+            let value = match unit(timing) {
+                Unit::Milliseconds => took.as_millis(),
+                Unit::Microseconds => took.as_micros(),
+            };
+            values.push(u64::try_from(value).unwrap_or(u64::MAX));
+        }
     }
 
-    fn fan_out(&self, took: Duration) {
-        record(&self.fan_outs, took.as_micros());
+    /// API Gateway counts and measures requests itself.
+    fn answered(&self, _: &Answer<'_>) {}
+}
+
+/// CloudWatch's name of the unit is the name here.
+#[derive(Debug)]
+enum Unit {
+    Milliseconds,
+    Microseconds,
+}
+
+fn unit(timing: Timing) -> Unit {
+    match timing {
+        Timing::EventAge => Unit::Milliseconds,
+        Timing::FanOut | Timing::StoreRead | Timing::StoreWrite | Timing::StoreFlush | Timing::StoreCommit => {
+            Unit::Microseconds
+        }
     }
 }
 
-/// Drops values beyond a limit.
-fn record(values: &Mutex<Vec<u64>>, value: u128) {
-    let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
-    if values.len() < MAX_VALUES {
-        values.push(u64::try_from(value).unwrap_or(u64::MAX));
-    }
+fn lock(values: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
+    values.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EmfMetrics {
@@ -74,19 +85,19 @@ impl EmfMetrics {
 
     /// Takes the metrics since the last call as one line; `None` if there are none.
     fn take_line(&self, stack: &str, now: Timestamp) -> Option<String> {
-        let counts: [u64; Counter::ALL.len()] = array::from_fn(|i| self.counts[i].swap(0, Ordering::Relaxed));
-        let [ages, fan_outs] = [&self.ages, &self.fan_outs]
-            .map(|values| std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner)));
+        let counts: [u64; Counter::COUNT] = array::from_fn(|i| self.counts[i].swap(0, Ordering::Relaxed));
         let mut values = Map::new();
         let mut definitions = Vec::new();
         for (counter, count) in Counter::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
-            let name = format!("{counter:?}");
+            let name = counter.cloudwatch();
             definitions.push(json!({ "Name": name, "Unit": "Count" }));
-            values.insert(name, count.into());
+            values.insert(name.to_owned(), count.into());
         }
-        for (name, unit, measured) in [(EVENT_AGE, "Milliseconds", ages), (FAN_OUT, "Microseconds", fan_outs)] {
+        for timing in Timing::ALL {
+            let measured = std::mem::take(&mut *lock(&self.timings[timing as usize]));
             if !measured.is_empty() {
-                definitions.push(json!({ "Name": name, "Unit": unit }));
+                let name = timing.cloudwatch();
+                definitions.push(json!({ "Name": name, "Unit": format!("{:?}", unit(timing)) }));
                 values.insert(name.to_owned(), measured.into());
             }
         }

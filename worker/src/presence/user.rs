@@ -71,7 +71,7 @@ impl Worker {
     pub(super) fn finish(&self, pending: &Pending, joined: Result<Joined, StoreError>, now: Timestamp) -> Handled {
         match joined {
             Ok(joined) => {
-                self.account_for(&pending.said, &joined, now);
+                self.account_for(&pending.said, &joined);
                 Handled { events: timers(pending, &joined, now), ..Handled::default() }
             }
             Err(error) => Handled::failed(&pending.taken, &error.into()),
@@ -79,7 +79,9 @@ impl Worker {
     }
 
     /// Counts the outcomes of events.
-    fn account_for(&self, said: &[Said], joined: &Joined, now: Timestamp) {
+    fn account_for(&self, said: &[Said], joined: &Joined) {
+        // Later than the time of the batch, which has waited for the write.
+        let visible_at = (self.clock)();
         for _ in 0..joined.dropped {
             self.ports.metrics.count(Counter::ConnectionsDropped);
         }
@@ -96,7 +98,7 @@ impl Worker {
             let outcome = EventOutcome::of(known, one);
             self.ports.metrics.count(outcome);
             if outcome == EventOutcome::Applied {
-                self.ports.metrics.event_age(now.since(event.occurred_at));
+                self.ports.metrics.event_age(visible_at.since(event.occurred_at));
             }
             known.join(one);
         }
