@@ -4,9 +4,11 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::directory::service::Service;
+use reachability_domain::metrics::{Metrics, Timing};
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::store::StoreError;
 use rusqlite::config::DbConfig;
@@ -85,6 +87,7 @@ pub struct Database {
     pub(super) services: Arc<Known<ServiceSid, Service>>,
     pub(super) keys: Arc<Known<KeySid, ApiKey>>,
     pub(super) seal: Arc<Seal>,
+    metrics: Option<Arc<dyn Metrics>>,
 }
 
 impl Database {
@@ -94,6 +97,18 @@ impl Database {
     /// # Errors
     /// If the file cannot be created, is not a database, cannot be brought up to date, or was written by a newer version.
     pub fn open(path: &Path, seal: Arc<Seal>) -> Result<Self, OpenError> {
+        Self::open_or_create(path, seal, None)
+    }
+
+    /// As [`Database::open`]. The metrics are told how long its operations take.
+    ///
+    /// # Errors
+    /// As of [`Database::open`].
+    pub fn measured(path: &Path, seal: Arc<Seal>, metrics: Arc<dyn Metrics>) -> Result<Self, OpenError> {
+        Self::open_or_create(path, seal, Some(metrics))
+    }
+
+    fn open_or_create(path: &Path, seal: Arc<Seal>, metrics: Option<Arc<dyn Metrics>>) -> Result<Self, OpenError> {
         let create_error = |source| OpenError::Create { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.create(true).append(true);
@@ -111,7 +126,7 @@ impl Database {
         migrate(&connection, found, &seal).map_err(|error| error.at(path))?;
         // Flushes what an earlier process may have written without a flush before it was killed.
         touch(&connection).map_err(sqlite_error)?;
-        Self::start(connection, path, seal)
+        Self::start(connection, path, seal, metrics)
     }
 
     /// Opens the file of a server that may be running: creates nothing, and leaves the schema as it is.
@@ -126,17 +141,22 @@ impl Database {
         if found != SCHEMA_VERSION {
             return Err(OpenError::Other { path: path.to_owned(), found });
         }
-        Self::start(connection, path, seal)
+        Self::start(connection, path, seal, None)
     }
 
-    fn start(mut connection: Connection, path: &Path, seal: Arc<Seal>) -> Result<Self, OpenError> {
+    fn start(
+        mut connection: Connection,
+        path: &Path,
+        seal: Arc<Seal>,
+        metrics: Option<Arc<dyn Metrics>>,
+    ) -> Result<Self, OpenError> {
         let log_pages =
             watch_log(&mut connection).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let upkeep = Upkeep::of(path).map_err(|source| OpenError::Find { path: path.to_owned(), source })?;
-        let writer = WriterThread::start(connection, log_pages)
+        let writer = WriterThread::start(connection, log_pages, metrics.clone())
             .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
         let (upkeep, readers) = (Arc::new(upkeep), Arc::new(Readers::of(path)));
-        Ok(Self { writer, upkeep, readers, services: Arc::default(), keys: Arc::default(), seal })
+        Ok(Self { writer, upkeep, readers, services: Arc::default(), keys: Arc::default(), seal, metrics })
     }
 
     /// Runs a write. Returns when it is on disk or rolled back.
@@ -168,7 +188,17 @@ impl Database {
         G: FnOnce(T) -> R + Send + 'static,
     {
         self.upkeep.writes.fetch_add(1, Ordering::SeqCst);
-        self.writer.write(terms, write, then).await
+        let started = Instant::now();
+        let written = self.writer.write(terms, write, then).await;
+        self.measure(Timing::StoreWrite, started);
+        written
+    }
+
+    /// Tells the metrics how long something took until now.
+    pub(super) fn measure(&self, timing: Timing, started: Instant) {
+        if let Some(metrics) = &self.metrics {
+            metrics.measure(timing, started.elapsed());
+        }
     }
 
     /// Waits until everything that was read before survives a power cut: before it leaves the machine.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use reachability_domain::metrics::Timing;
 use reachability_domain::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -58,6 +59,7 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        let started = Instant::now();
         let readers = Arc::clone(&self.readers);
         let permit = Arc::clone(&readers.permits).acquire_owned().await;
         let permit = permit.map_err(|error| StoreError::Unavailable(error.into()))?;
@@ -66,7 +68,9 @@ impl Database {
             let _permit = permit;
             readers.run(read)
         };
-        tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()))?
+        let read = tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Unavailable(error.into()));
+        self.measure(Timing::StoreRead, started);
+        read?
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use reachability_domain::metrics::Metrics;
 use reachability_domain::panics;
 use reachability_domain::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -111,11 +112,15 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it on this connection, whose log is watched.
+    /// Starts it on this connection, whose log is watched. The metrics are told how long commits take.
     ///
     /// # Errors
     /// If there is no further thread.
-    pub(super) fn start(connection: Connection, log_pages: Arc<AtomicI32>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        log_pages: Arc<AtomicI32>,
+        metrics: Option<Arc<dyn Metrics>>,
+    ) -> std::io::Result<Self> {
         let (writes, waiting) = mpsc::channel(WAITING_WRITES);
         let progress = Arc::new(Progress {
             begun: AtomicU64::new(0),
@@ -123,7 +128,7 @@ impl WriterThread {
             flushed_pages: AtomicI32::new(0),
             closes: AtomicBool::new(false),
         });
-        let log = Log::new(connection, progress.clone(), log_pages);
+        let log = Log::new(connection, progress.clone(), log_pages, metrics);
         let (ended, end) = watch::channel(None);
         let run = move || {
             // What a panic leaves behind is dropped with the thread: the connection, and the writes that wait.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use reachability_domain::metrics::{Metrics, Timing};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
@@ -57,11 +58,17 @@ pub(super) struct Log {
     flushes: Option<bool>,
     /// At which size of the log the next checkpoint is tried, in pages.
     checkpoint_at: i32,
+    metrics: Option<Arc<dyn Metrics>>,
 }
 
 impl Log {
-    pub(super) fn new(connection: Connection, progress: Arc<Progress>, pages: Arc<AtomicI32>) -> Self {
-        Self { connection, progress, pages, flushes: None, checkpoint_at: CHECKPOINT_PAGES }
+    pub(super) fn new(
+        connection: Connection,
+        progress: Arc<Progress>,
+        pages: Arc<AtomicI32>,
+        metrics: Option<Arc<dyn Metrics>>,
+    ) -> Self {
+        Self { connection, progress, pages, flushes: None, checkpoint_at: CHECKPOINT_PAGES, metrics }
     }
 
     pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Write>) {
@@ -147,12 +154,18 @@ impl Log {
         // Before the commit, since readers see it before it returns.
         let number = self.progress.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let before = self.pages.swap(NOTHING, Ordering::SeqCst);
+        let started = Instant::now();
         let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         let is_empty = self.pages.load(Ordering::SeqCst) == NOTHING;
         if is_empty {
             self.pages.store(before, Ordering::SeqCst);
         }
         committed?;
+        if let Some(metrics) = &self.metrics
+            && !is_empty
+        {
+            metrics.measure(if owes_flush { Timing::StoreFlush } else { Timing::StoreCommit }, started.elapsed());
+        }
         // A commit of nothing flushes nothing, and is flushed if all before it are.
         if (owes_flush && !is_empty) || (is_empty && *self.progress.flushed.borrow() + 1 == number) {
             self.progress.flushed_pages.store(self.pages.load(Ordering::SeqCst), Ordering::SeqCst);

@@ -17,7 +17,7 @@ fn writer(prepare: impl FnOnce(&mut Connection)) -> (WriterThread, TempDir) {
     connection.execute_batch(tables).unwrap();
     prepare(&mut connection);
     let pages = watch_log(&mut connection).unwrap();
-    (WriterThread::start(connection, pages).unwrap(), directory)
+    (WriterThread::start(connection, pages, None).unwrap(), directory)
 }
 
 fn insert(connection: &Connection, n: i64, bytes: usize) -> Result<i64, StoreError> {
