@@ -4,6 +4,7 @@
 
 mod apns;
 mod at_commit;
+mod backlog;
 mod client_routes;
 mod event_queue;
 mod faults;

@@ -141,6 +141,11 @@ impl Providers {
         client
     }
 
+    /// How many providers are held back, by credential: their breakers are open.
+    pub fn open_breakers(&self) -> usize {
+        self.clients().values().filter(|client| client.breaker().is_open()).count()
+    }
+
     fn clients(&self) -> MutexGuard<'_, HashMap<CredentialSid, Arc<Client>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,6 +29,11 @@ impl Ages {
         self.since.remove(&id);
     }
 
+    /// Since when an event waits; `None` if it is not known.
+    pub(super) fn since(&self, id: i64) -> Option<Timestamp> {
+        self.since.get(&id).copied()
+    }
+
     /// Since when the oldest one waits; `None` if none does.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.since.first_key_value().map(|(_, since)| *since)

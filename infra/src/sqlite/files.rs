@@ -46,6 +46,11 @@ impl OpenFiles {
         Ok(Self { database: known(database.to_owned())?, log: known(log.into())? })
     }
 
+    /// The sizes of the database and of its log, in bytes.
+    pub(super) fn sizes(&self) -> io::Result<(u64, u64)> {
+        Ok((self.database.0.metadata()?.len(), self.log.0.metadata()?.len()))
+    }
+
     /// # Errors
     /// If one of them is not there any more.
     pub(super) fn check(&self) -> Result<(), FileLost> {

@@ -1,7 +1,7 @@
 //! The table of the queues: messages wait in it until they are due, and are deleted when they are acknowledged. Each queue
 //! has its own lane. The push queue, which works on the table alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use reachability_domain::push::message::PushMessage;
@@ -11,14 +11,20 @@ use reachability_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Notify;
 
+use super::ages::Ages;
 use super::database::{Database, unavailable};
 use super::dead_letters::{QueueName, take_retries};
+use super::writer::Terms;
+use crate::clock;
 
 /// The due time of messages without delay: zero, so that it holds even if the clock is set back.
 pub(super) const AT_ONCE: i64 = 0;
 
 /// The lane of pushes in the table.
 pub(super) const LANE: i64 = 1;
+
+/// Of how many pushes it is known since when they wait.
+const MAX_AGES: usize = 1_000_000;
 
 /// A message that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +78,17 @@ impl Outcome {
 pub struct PushQueue {
     database: Database,
     sent: Arc<Notify>,
+    /// Since when those wait that came without delay.
+    ages: Arc<Mutex<Ages>>,
+    /// They wait since then if they were there before.
+    started_at: Timestamp,
 }
 
 impl PushQueue {
     /// The queue in this database.
     pub fn new(database: Database) -> Self {
-        Self { database, sent: Arc::default() }
+        let ages = Arc::new(Mutex::new(Ages::new(MAX_AGES)));
+        Self { database, sent: Arc::default(), ages, started_at: clock::now() }
     }
 
     /// Returns due messages, the longest-waiting first, without removing them. Delayed ones are at most one half, so that
@@ -139,7 +150,47 @@ impl PushQueue {
     /// # Errors
     /// If the database fails; then nothing has changed.
     pub async fn acknowledge(&self, outcome: Outcome, now: Timestamp) -> Result<(), StoreError> {
-        self.database.write(move |connection| outcome.write(connection, now).map_err(unavailable)).await
+        let ids = outcome.handled.iter().chain(outcome.retry.iter().map(|(id, _)| id));
+        let settled: Vec<i64> = ids.chain(outcome.dead.iter().map(|(id, _)| id)).copied().collect();
+        self.database.write(move |connection| outcome.write(connection, now).map_err(unavailable)).await?;
+        let mut ages = lock(&self.ages);
+        settled.into_iter().for_each(|id| ages.remove(id));
+        Ok(())
+    }
+
+    /// Since when a message waits that came without delay.
+    pub(super) fn since(&self, id: i64) -> Timestamp {
+        lock(&self.ages).since(id).unwrap_or(self.started_at)
+    }
+
+    /// Writes messages and notes since when those without delay wait. Returns how many there are.
+    async fn store(
+        &self,
+        terms: Terms,
+        rows: impl FnOnce(&Connection) -> rusqlite::Result<Vec<(i64, String)>> + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let write = move |connection: &Connection| -> rusqlite::Result<(usize, Vec<i64>)> {
+            let rows = rows(connection)?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
+            let mut at_once = Vec::new();
+            for (due_at, body) in &rows {
+                let id = insert.insert(params![LANE, due_at, body])?;
+                at_once.extend((*due_at == AT_ONCE).then_some(id));
+            }
+            Ok((rows.len(), at_once))
+        };
+        let ages = self.ages.clone();
+        // Before it can be acknowledged.
+        let then = move |(stored, at_once): (usize, Vec<i64>)| {
+            let (mut ages, now) = (lock(&ages), clock::now());
+            at_once.into_iter().for_each(|id| ages.add(id, now));
+            stored
+        };
+        let write = move |connection: &Connection| write(connection).map_err(unavailable);
+        let stored = self.database.write_then(terms, write, then).await?;
+        self.sent.notify_one();
+        Ok(stored)
     }
 
     /// Puts some dead letters that are to be retried back into the queue. Returns how many there were.
@@ -150,18 +201,9 @@ impl PushQueue {
         if !self.database.has_retries(QueueName::Pushes)? {
             return Ok(0);
         }
-        let write = |connection: &Connection| -> rusqlite::Result<usize> {
-            let bodies = take_retries(connection, QueueName::Pushes, Some)?;
-            let mut insert =
-                connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
-            for body in &bodies {
-                insert.execute(params![LANE, AT_ONCE, body])?;
-            }
-            Ok(bodies.len())
-        };
-        let retried = self.database.write_unflushed(move |connection| write(connection).map_err(unavailable)).await?;
-        self.sent.notify_one();
-        Ok(retried)
+        let rows = |connection: &Connection| take_retries(connection, QueueName::Pushes, |body| Some((AT_ONCE, body)));
+        // If it is lost, they are dead letters as before.
+        self.store(Terms::DERIVED, rows).await
     }
 }
 
@@ -170,17 +212,11 @@ impl Queue<PushMessage> for PushQueue {
     async fn send(&self, messages: &[PushMessage]) -> Result<(), QueueError> {
         let row = |message: &PushMessage| (message.due_at().map_or(AT_ONCE, Timestamp::as_millis), message.to_json());
         let rows: Vec<(i64, String)> = messages.iter().map(row).collect();
-        let write = move |connection: &Connection| -> rusqlite::Result<()> {
-            let mut insert =
-                connection.prepare_cached("INSERT INTO messages (lane, due_at, body) VALUES (?1, ?2, ?3)")?;
-            for (due_at, body) in &rows {
-                insert.execute(params![LANE, due_at, body])?;
-            }
-            Ok(())
-        };
-        let stored = self.database.write(move |connection| write(connection).map_err(unavailable)).await;
-        stored.map_err(|error| QueueError::Unavailable(Box::new(error)))?;
-        self.sent.notify_one();
-        Ok(())
+        let stored = self.store(Terms::PROMISED, move |_| Ok(rows)).await;
+        stored.map(drop).map_err(|error| QueueError::Unavailable(Box::new(error)))
     }
+}
+
+fn lock(ages: &Mutex<Ages>) -> MutexGuard<'_, Ages> {
+    ages.lock().unwrap_or_else(PoisonError::into_inner)
 }

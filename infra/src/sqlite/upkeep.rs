@@ -31,6 +31,11 @@ impl Upkeep {
         let files = Arc::new(OpenFiles::of(path)?);
         Ok(Self { path: path.to_owned(), files, writes: AtomicU64::new(0), moving: Arc::default() })
     }
+
+    /// The sizes of the database and of its log, in bytes.
+    pub(super) fn sizes(&self) -> io::Result<(u64, u64)> {
+        self.files.sizes()
+    }
 }
 
 impl Database {

@@ -107,6 +107,11 @@ impl Turns {
         self.services.get(&service).map(|it| (it.waiting, it.under_way.clone())).unwrap_or_default()
     }
 
+    /// How many webhooks are in the table.
+    pub(super) fn all(&self) -> usize {
+        self.services.values().map(|of_service| of_service.waiting).sum()
+    }
+
     /// So many were added to the table.
     pub(super) fn added(&mut self, service: ServiceSid, webhooks: usize) {
         self.services.entry(service).or_default().waiting += webhooks;

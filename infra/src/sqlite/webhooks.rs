@@ -135,6 +135,11 @@ impl WebhookQueue {
         lock(&self.turns).next_due()
     }
 
+    /// How many webhooks wait.
+    pub(super) fn messages(&self) -> usize {
+        lock(&self.turns).all()
+    }
+
     /// Waits until a webhook was sent since the last wait.
     pub async fn sent(&self) {
         self.sent.notified().await;

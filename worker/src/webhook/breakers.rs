@@ -44,6 +44,11 @@ impl Breakers {
         tell(target, breaker.heard(heard, now), now);
     }
 
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        self.known().values().filter(|breaker| breaker.is_open()).count()
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<String, Breaker>> {
         // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

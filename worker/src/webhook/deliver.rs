@@ -121,6 +121,11 @@ impl Webhooks {
         }
     }
 
+    /// How many URLs are held back, since their receivers failed.
+    pub fn open_breakers(&self) -> usize {
+        self.breakers.open()
+    }
+
     /// The caller, who knows the message's id, logs it.
     fn give_up(&self, reason: String) -> WebhookOutcome {
         self.ports.metrics.count(Counter::WebhooksDead);
