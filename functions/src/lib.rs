@@ -28,6 +28,7 @@ use reachability_domain::store::StoreError;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+pub use crate::http::error::OverLimit;
 use crate::http::request::ApiRequest;
 use crate::http::request_log;
 pub use crate::routes::changes::Changes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use reachability_domain::metrics::Counter;
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
@@ -39,7 +40,7 @@ pub(crate) async fn read(body: Body, Limit(limit): Limit, room: &Room) -> Result
         Ok(Ok(Collected::Endless)) => Err(ApiError::too_large(limit, "bytes").closing()),
         Ok(Ok(Collected::NoRoom(rest))) => {
             let _ = timeout(REFUSAL_TIMEOUT, skip(rest, 0)).await;
-            Err(ApiError::busy().closing())
+            Err(ApiError::busy(Counter::RefusedBodies).closing())
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::{Identity, InvalidIdentity};
+use reachability_domain::metrics::Counter;
 use reachability_domain::queue::{Full, QueueError};
 use reachability_domain::store::StoreError;
 use serde::Serialize;
@@ -28,14 +29,20 @@ pub(crate) struct ApiError {
     closes: bool,
     /// After how many seconds the client may try again; `None` if the answer does not say.
     retry_after: Option<u32>,
+    /// What counts the limit that the request is over; `None` if it is over none.
+    limit: Option<Counter>,
 }
+
+/// A request was refused since it is over a limit: an extension of its answer, with what counts the limit.
+#[derive(Debug, Clone, Copy)]
+pub struct OverLimit(pub Counter);
 
 /// After how many seconds it is worth trying again when a queue is full: by then some of it is handled.
 const ROOM_AFTER: u32 = 2;
 
 impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), source: None, closes: false, retry_after: None }
+        Self { status, code, message: message.into(), source: None, closes: false, retry_after: None, limit: None }
     }
 
     /// 400/20001: a required parameter is missing.
@@ -160,10 +167,10 @@ impl ApiError {
         Self { source: Some(source.into()), ..error }
     }
 
-    /// 503/20503: too much is going on to take the request. The client may try again soon.
-    pub(crate) fn busy() -> Self {
+    /// 503/20503: too much is going on to take the request, by the limit that this counts. The client may try again soon.
+    pub(crate) fn busy(limit: Counter) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, UNAVAILABLE);
-        Self { retry_after: Some(1), ..error }
+        Self { retry_after: Some(1), limit: Some(limit), ..error }
     }
 
     /// The body of the answer.
@@ -219,11 +226,14 @@ impl From<QueueError> for ApiError {
 /// 429/20429 or 503/20503: too much waits already.
 impl From<Full> for ApiError {
     fn from(full: Full) -> Self {
-        let (status, code) = match full {
-            Full::Service(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
-            Full::All(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        let (status, code, limit) = match full {
+            Full::Service(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, Counter::RefusedEventsOfService)
+            }
+            Full::All(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, Counter::RefusedEvents),
         };
-        Self { retry_after: Some(ROOM_AFTER), ..Self::new(status, code, format!("Try again later: {full}")) }
+        let error = Self::new(status, code, format!("Try again later: {full}"));
+        Self { retry_after: Some(ROOM_AFTER), limit: Some(limit), ..error }
     }
 }
 
@@ -252,6 +262,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.closes {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(OverLimit(limit));
         }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());

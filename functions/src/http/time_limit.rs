@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use reachability_domain::metrics::Counter;
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
@@ -16,6 +17,6 @@ const LIMIT: Duration = Duration::from_secs(50);
 pub(crate) async fn in_time(answer: impl Future<Output = Response>) -> Response {
     match timeout(LIMIT, answer).await {
         Ok(response) => response,
-        Err(_) => ApiError::busy().closing().into_response(),
+        Err(_) => ApiError::busy(Counter::RefusedSlowRequests).closing().into_response(),
     }
 }

@@ -90,6 +90,7 @@ pub(super) async fn open(
             Err(NotAdded::Outdated) => {}
             Err(NotAdded::TooMany(too_many)) => {
                 debug!(reason = %too_many, "a client is refused");
+                sockets.metrics.add(too_many.1);
                 return Err(Refusal::Limit);
             }
             Err(NotAdded::Draining) => return Err(Refusal::Unavailable),

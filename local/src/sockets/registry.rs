@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachability_domain::identity::UserKey;
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::time::Timestamp;
@@ -35,10 +36,10 @@ pub(crate) struct Limits {
     pub(crate) strangers_per_address: usize,
 }
 
-/// There are as many sockets already as there may be.
+/// There are as many sockets already as there may be. With what counts those that are refused for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many sockets {0}")]
-pub(crate) struct TooMany(&'static str);
+pub(crate) struct TooMany(&'static str, pub(super) Counter);
 
 /// What a client sends to be recognized when it comes back.
 pub(super) type ContinuationToken = u128;
@@ -117,21 +118,23 @@ impl Registry {
         let (from_address, strangers_from_address) =
             sockets.addresses.get(&address).map_or((0, 0), |from| (from.all, from.strangers));
         if sockets.is_draining {
-            return Err(TooMany("for a server that stops"));
+            return Err(TooMany("for a server that stops", Counter::RefusedSocketsAtStop));
         }
         if sockets.all >= all {
-            return Err(TooMany("in all"));
+            return Err(TooMany("in all", Counter::RefusedSockets));
         }
         if sockets.strangers.len() >= strangers {
-            return Err(TooMany("that did not say who they are"));
+            return Err(TooMany("that did not say who they are", Counter::RefusedStrangers));
         }
         if per_address.is_some_and(|limit| from_address >= limit) {
-            return Err(TooMany("from one address"));
+            return Err(TooMany("from one address", Counter::RefusedSocketsOfAddress));
         }
         if strangers_from_address >= strangers_per_address {
-            return Err(TooMany("from one address that did not say who they are"));
+            return Err(TooMany("from one address that did not say who they are", Counter::RefusedStrangersOfAddress));
         }
-        let Ok(file) = file else { return Err(TooMany("for the open files that the system allows")) };
+        let Ok(file) = file else {
+            return Err(TooMany("for the open files that the system allows", Counter::RefusedFiles));
+        };
         sockets.all += 1;
         let from_address = sockets.addresses.entry(address).or_default();
         from_address.all += 1;
@@ -170,11 +173,11 @@ impl Registry {
         let superseded = of_user.and_then(|known| known.iter().find(|known| Some(known.token) == continues)).cloned();
         let more = usize::from(superseded.is_none());
         if of_user.map_or(0, Vec::len) + more > self.limits.per_user {
-            return Err(NotAdded::TooMany(TooMany("of one user")));
+            return Err(NotAdded::TooMany(TooMany("of one user", Counter::RefusedSocketsOfUser)));
         }
         let of_service = sockets.services.get(&user.service).copied().unwrap_or_default();
         if self.limits.per_service.is_some_and(|limit| of_service + more > limit) {
-            return Err(NotAdded::TooMany(TooMany("of one service")));
+            return Err(NotAdded::TooMany(TooMany("of one service", Counter::RefusedSocketsOfService)));
         }
         if !sockets.openings.take(&user, known.since) {
             return Err(NotAdded::TooMany(TooMany("that one user has opened lately")));
@@ -375,17 +378,21 @@ mod tests {
         let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
         let [here, there]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
         let mut places: Vec<Place> = (0..2).map(|_| registry.place(here).unwrap()).collect();
-        let many_strangers = TooMany("from one address that did not say who they are");
+        let many_strangers =
+            TooMany("from one address that did not say who they are", Counter::RefusedStrangersOfAddress);
         assert_eq!(registry.place(here).unwrap_err(), many_strangers);
         places.push(registry.place(there).unwrap());
-        assert_eq!(registry.place(there).unwrap_err(), TooMany("that did not say who they are"));
+        assert_eq!(
+            registry.place(there).unwrap_err(),
+            TooMany("that did not say who they are", Counter::RefusedStrangers)
+        );
         places.iter().for_each(Place::know);
         places.iter().for_each(Place::know);
         places.pop();
         places.extend([registry.place(here).unwrap(), registry.place(here).unwrap()]);
-        assert_eq!(registry.place(here).unwrap_err(), TooMany("from one address"));
+        assert_eq!(registry.place(here).unwrap_err(), TooMany("from one address", Counter::RefusedSocketsOfAddress));
         places.push(registry.place(there).unwrap());
-        assert_eq!(registry.place(there).unwrap_err(), TooMany("in all"));
+        assert_eq!(registry.place(there).unwrap_err(), TooMany("in all", Counter::RefusedSockets));
         places.clear();
         assert_eq!(registry.lock().all, 0);
         assert!(registry.lock().addresses.is_empty() && registry.lock().strangers.is_empty());
@@ -425,15 +432,21 @@ mod tests {
         assert!(registry.add(first.clone(), None, now).unwrap().is_none());
         assert!(registry.add(second.clone(), Some(9), now).unwrap().is_none(), "no such socket");
         let third = known(3, 1, "alice").await;
-        let too_many = |why| NotAdded::TooMany(TooMany(why));
-        assert_eq!(registry.add(third.clone(), None, now).unwrap_err(), too_many("of one user"));
+        let too_many = |why, counter| NotAdded::TooMany(TooMany(why, counter));
+        assert_eq!(
+            registry.add(third.clone(), None, now).unwrap_err(),
+            too_many("of one user", Counter::RefusedSocketsOfUser)
+        );
         // One that takes another's place does not count.
         let superseded = registry.add(third.clone(), Some(first.token), now).unwrap().unwrap();
         assert_eq!(superseded.wire.number, 1);
         let others = known(4, 1, "bob").await;
         assert!(registry.add(others, Some(second.token), now).unwrap().is_none(), "it is another user's");
         let fourth = known(5, 1, "carol").await;
-        assert_eq!(registry.add(fourth.clone(), None, now).unwrap_err(), too_many("of one service"));
+        assert_eq!(
+            registry.add(fourth.clone(), None, now).unwrap_err(),
+            too_many("of one service", Counter::RefusedSocketsOfService)
+        );
         assert!(registry.add(known(6, 2, "carol").await, None, now).is_ok());
         registry.remove(&first);
         registry.remove(&third);

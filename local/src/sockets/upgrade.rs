@@ -81,6 +81,7 @@ impl Doors {
             Ok(place) => place,
             Err(too_many) => {
                 debug!(reason = %too_many, "a socket is refused");
+                self.sockets.metrics.add(too_many.1);
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
                 return response;

@@ -12,6 +12,7 @@ use futures_util::stream::unfold;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::identity::Identity;
+use reachability_domain::metrics::Counter;
 use reachability_domain::presence::ports::{LoggedChanges, PositionGone};
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
@@ -62,7 +63,7 @@ pub(super) async fn stream(
     let after: Option<u64> = request.query.parsed("After", "the cursor of an earlier answer")?;
     // A client that was cut off repeats the request that it began with.
     let after = last_event_id(&headers)?.or(after);
-    let reader = changes.stream.reader(service).ok_or_else(ApiError::busy)?;
+    let reader = changes.stream.reader(service).ok_or_else(|| ApiError::busy(Counter::RefusedStreams))?;
     let position = match after {
         Some(after) => after,
         None => changes.log.newest().await?,
