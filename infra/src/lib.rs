@@ -14,6 +14,8 @@ pub mod memory;
 pub mod metrics;
 #[cfg(any(feature = "aws", feature = "sqlite"))]
 mod older_ending;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 #[cfg(feature = "push")]
 pub mod push;
 #[cfg(feature = "aws")]

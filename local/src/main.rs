@@ -8,6 +8,7 @@ mod data_dir;
 mod dead_letters;
 mod feed;
 mod log;
+mod metrics;
 mod private;
 mod readiness;
 mod refusal;

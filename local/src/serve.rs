@@ -20,7 +20,7 @@ use reachability_functions::{Changes, store_default_service};
 use reachability_infra::clock;
 use reachability_infra::credentials::vault::SealingVault;
 use reachability_infra::ids::Uuids;
-use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::prometheus::{MetricsError, PrometheusMetrics};
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{
     Database, EventQueue, FileLost, Locked, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
@@ -30,13 +30,14 @@ use reachability_worker::{
     Failure, Fanout, Pusher, PusherPorts, WebhookOutbox, WebhookPorts, Webhooks, Worker, WorkerPorts,
 };
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::credentials_key::KeyError;
 use crate::data_dir::{DataDir, DataDirError, account_file};
+use crate::metrics::Scrape;
 use crate::readiness::ServerCheck;
 use crate::server::Files;
 use crate::settings::ServeSettings;
@@ -55,15 +56,17 @@ pub(crate) enum ServeError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("cannot resolve {address} (choose another address with --listen)")]
+    #[error("cannot resolve {address} (choose another address with {option})")]
     Resolve {
         address: String,
+        option: &'static str,
         #[source]
         source: io::Error,
     },
-    #[error("cannot listen on {address} (choose another address with --listen)")]
+    #[error("cannot listen on {address} (choose another address with {option})")]
     Listen {
         address: String,
+        option: &'static str,
         #[source]
         source: io::Error,
     },
@@ -71,6 +74,8 @@ pub(crate) enum ServeError {
     Store(#[from] StoreError),
     #[error("the sockets of an earlier run cannot be ended")]
     Sockets(#[from] Failure),
+    #[error("the metrics cannot be named")]
+    Metrics(#[from] MetricsError),
     #[error("signals cannot be handled")]
     Signal(#[source] io::Error),
 }
@@ -87,17 +92,23 @@ enum Broken {
 /// Serves until SIGTERM or Ctrl-C, or until it cannot go on, which is logged. Returns the status of the process.
 pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError> {
     // This comes first: a port in use leaves no files behind, and Ctrl-C still interrupts a slow name lookup.
-    let (listener, address) = listen(&settings.listen).await?;
+    let (listener, address) = listen(&settings.listen, "--listen").await?;
+    let metrics_listener = match &settings.metrics_listen {
+        Some(address) => Some(listen(address, "--metrics-listen").await?),
+        None => None,
+    };
     let Stop { announced, begun: stop } = Stop::at_signal(settings.stop_delay()).map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
     let discards = settings.discard_credentials;
     let (seal, locked) = settings.key_file.open_or_make(&data_dir.path, &data_dir.database(), discards)?;
     let seal = Arc::new(seal);
-    let database = Database::open(&data_dir.database(), seal.clone())?;
+    let counted = Arc::new(PrometheusMetrics::new()?);
+    let metrics: Arc<dyn Metrics> = counted.clone();
+    let database = Database::measured(&data_dir.database(), seal.clone(), metrics.clone())?;
 
     let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
     let pushes = PushQueue::new(database.clone());
-    let (ids, metrics): (Arc<dyn Ids>, Arc<dyn Metrics>) = (Arc::new(Uuids), Arc::new(EmfMetrics::default()));
+    let ids: Arc<dyn Ids> = Arc::new(Uuids);
     let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
     let files = Files::all();
     let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
@@ -141,8 +152,8 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let of_sockets = worker(presence::rules(settings.rules(), settings.rules().grace));
     let worker = worker(settings.rules());
     let provider = Providers::new(seal, settings.push.endpoints(), None, None, clock::now);
-    let (waiting_pushes, provider) = (Arc::new(pushes.clone()), Arc::new(provider));
-    let ports = PusherPorts::of(store.clone(), waiting_pushes, provider, ids.clone(), metrics.clone());
+    let (waiting_pushes, providers) = (Arc::new(pushes.clone()), Arc::new(provider));
+    let ports = PusherPorts::of(store.clone(), waiting_pushes, providers.clone(), ids.clone(), metrics.clone());
     let pusher = Pusher::new(ports, clock::now);
     let outbox = WebhookOutbox {
         accounts: store.clone(),
@@ -175,13 +186,25 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let app_of_clients = (app.clone(), of_clients);
     let sockets = Sockets::new(protocols, registry, hub, presence.clone(), app_of_clients, metrics.clone());
 
-    greet(&mut data_dir, &app, &settings, address).await?;
+    let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
+    greet(&mut data_dir, &app, &settings, address, metrics_address).await?;
     if ended > 0 {
         info!(sockets = ended, "the sockets of an earlier run are lost");
     }
     let every_day = tokio::spawn(every_day(store, pushes.clone()));
     let readiness = Arc::new(ServerCheck::new(announced, events.clone(), database.clone()));
-    let router = reachability_functions::router(app, changes, Some(readiness));
+    let router = crate::metrics::counted(reachability_functions::router(app, changes, Some(readiness)), metrics);
+    let scrape = Scrape {
+        metrics: counted,
+        database: database.clone(),
+        events: events.clone(),
+        pushes: pushes.clone(),
+        hooks: hooks.clone(),
+        webhooks: deliverer.clone(),
+        providers,
+        last: Mutex::default(),
+    };
+    let metrics = metrics_listener.map(|(listener, _)| tokio::spawn(crate::metrics::run(listener, scrape)));
     let retries = tokio::spawn(dead_letters::retry_marked(events.clone(), pushes.clone(), hooks.clone()));
     let worker = tokio::spawn(consumer::run_events(events, worker, stop.clone()));
     let pusher = tokio::spawn(consumer::run_pushes(pushes, pusher, stop.clone()));
@@ -206,6 +229,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     };
     every_day.abort();
     retries.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     // A log without a name can still be moved to the database. One whose database is lost may help to find what was in it.
     let has_database = matches!(done, Ok(()) | Err(Broken::Database(DatabaseLost::File(FileLost::Log(_)))));
     let closed = if has_database { database.close().await } else { Ok(()) };
@@ -223,9 +249,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
 }
 
 /// Binds the first address of a host name and port that can be bound, and returns it.
-async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let resolve_error = |source| ServeError::Resolve { address: address.to_owned(), source };
-    let listen_error = |source| ServeError::Listen { address: address.to_owned(), source };
+async fn listen(address: &str, option: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let resolve_error = |source| ServeError::Resolve { address: address.to_owned(), option, source };
+    let listen_error = |source| ServeError::Listen { address: address.to_owned(), option, source };
     let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(resolve_error)?.collect();
     let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
@@ -266,12 +292,16 @@ async fn greet(
     app: &App,
     settings: &ServeSettings,
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
 ) -> Result<(), ServeError> {
     let account = data_dir.account.account_sid;
     let mut text = format!(
         "Reachability serves on http://{address}\n\n  account     {account}\n  data        {}\n",
         data_dir.path.display()
     );
+    if let Some(metrics) = metrics {
+        text = format!("{text}  metrics     http://{metrics}/metrics\n");
+    }
     let timing = settings.sockets.protocols().twilsock.timing;
     let [ping, answer, grace] = [timing.ping, timing.answer, settings.rules().grace].map(|it| it.as_secs());
     let bound = ping + answer + grace;

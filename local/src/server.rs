@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
+use crate::metrics;
 use crate::refusal::WithRefusals;
 use crate::sockets::{Doors, Io, Lent, Sockets};
 
@@ -32,7 +33,7 @@ const MAX_CONNECTIONS: usize = 8_192;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Upper bound of the open files that the rest of the process needs.
-const OTHER_FILES: u64 = 64;
+const OTHER_FILES: u64 = 64 + metrics::MAX_CONNECTIONS as u64;
 
 /// How many of the files that may be open are left to requests when there are as many sockets as there may be.
 const FILES_FOR_REQUESTS: usize = 1_024;

@@ -63,6 +63,11 @@ pub(crate) struct ServeSettings {
           value_parser = listen_address)]
     pub(crate) listen: String,
 
+    /// Address or host name, and port, for the metrics of Prometheus, at `/metrics`. They need no authentication, so not a public
+    /// address [default: no metrics]
+    #[arg(long, env = "REACHABILITY_METRICS_LISTEN", value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    pub(crate) metrics_listen: Option<String>,
+
     /// Directory for all data; created if missing, and made private to its owner. Another directory is another account
     #[arg(long, env = "REACHABILITY_DATA_DIR", value_name = "DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,

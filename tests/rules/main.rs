@@ -11,6 +11,7 @@ mod faults;
 mod fcm;
 mod finding;
 mod invisible;
+mod metrics;
 mod power_cut;
 mod presence_properties;
 mod pushes;

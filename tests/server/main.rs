@@ -15,6 +15,7 @@ mod invisible;
 mod kill;
 mod live;
 mod mass;
+mod metrics;
 mod presence;
 mod push_server;
 mod queue;

@@ -22,12 +22,14 @@ use reachability_gateway::twilsock;
 use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 use tungstenite::handshake::derive_accept_key;
 
 use super::protocol::Protocol;
 use super::{PATH, Sockets, driver, json};
+use crate::metrics::answered;
 use crate::refusal::WithRefusals;
 
 /// A connection, as the HTTP library has it.
@@ -59,14 +61,27 @@ impl Service<Request<Incoming>> for Doors {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         match request.uri().path() {
-            PATH => Either::Left(ready(Ok(self.open::<twilsock::Session>(request)))),
-            json::PATH => Either::Left(ready(Ok(self.open::<reachability_gateway::json::Session>(request)))),
+            PATH => self.answer(PATH, request, Self::open::<twilsock::Session>),
+            json::PATH => self.answer(json::PATH, request, Self::open::<reachability_gateway::json::Session>),
             _ => Either::Right(self.router.call(request)),
         }
     }
 }
 
 impl Doors {
+    /// Answers at once, and counts the answer. The router counts its own.
+    fn answer(
+        &self,
+        route: &str,
+        request: Request<Incoming>,
+        open: impl FnOnce(&Self, Request<Incoming>) -> Response<Body>,
+    ) -> <Self as Service<Request<Incoming>>>::Future {
+        let (method, started) = (request.method().clone(), Instant::now());
+        let response = open(self, request);
+        answered(&*self.sockets.metrics, &method, route, &response, started);
+        Either::Left(ready(Ok(response)))
+    }
+
     /// Accepts a socket, which is served once the response is sent.
     fn open<P: Protocol>(&self, request: Request<Incoming>) -> Response<Body> {
         let Some(key) = websocket_key(&request) else {
