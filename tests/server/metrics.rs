@@ -131,6 +131,8 @@ async fn be_busy(server: &Server, receiver: &Receiver, apple: &Apple) -> String 
     assert_eq!(JsonSocket::connect(server.address()).await.err(), Some(503), "there may be one from an address");
     client.post(&at("Events"), event(&service, "bob", "connect").to_string()).await;
     alice.until("bob", Some(true)).await;
+    let two = ["carol", "dave"].map(|identity| event(&service, identity, "connect").to_string()).join("\n");
+    assert_eq!(client.answer(&at("Events"), two).await.unwrap().0, 429, "one may wait");
     assert_eq!(client.get(&at("Users/bob")).await["is_online"], true);
     assert_eq!(client.send(Method::GET, &at("Users/nobody"), &[]).await.0, 404);
     assert_eq!(client.send(Method::GET, "/no/such/path", &[]).await.0, 404);
@@ -156,7 +158,8 @@ async fn what_a_busy_server_tells_is_right_and_documented() {
     let ca = std::sync::Arc::new(Ca::new());
     let (apple, receiver) = (Apple::start_with(ca.clone(), clock::now).await, Receiver::start().await);
     ca.write(&directory.path().join("ca.pem"));
-    let arguments = [&LISTEN[..], &["--max-sockets-per-address", "1"]].concat();
+    let limits = ["--max-sockets-per-address", "1", "--max-waiting-events-per-service", "1"];
+    let arguments = [&LISTEN[..], &limits].concat();
     let server = Server::start_with(&directory.path().join("data"), &arguments, |command| {
         command.env("SSL_CERT_FILE", directory.path().join("ca.pem")).env_remove("SSL_CERT_DIR");
         command.env("REACHABILITY_APNS_URL", apple.url());
@@ -173,6 +176,7 @@ async fn what_a_busy_server_tells_is_right_and_documented() {
         ("reachability_database_bytes", 4_096.0),
         ("reachability_database_log_bytes", 4_096.0),
         ("reachability_refusals_total{limit=\"sockets_of_address\"}", 1.0),
+        ("reachability_refusals_total{limit=\"events_of_service\"}", 1.0),
         ("reachability_frames_total{direction=\"received\"}", 2.0),
         ("reachability_frames_total{direction=\"sent\"}", 3.0),
         ("reachability_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"}", 1.0),
