@@ -198,6 +198,8 @@ rows! {
             RefusedSocketsOfService ["sockets_of_service"]
             /// Sockets that were refused since too many of one user were open.
             RefusedSocketsOfUser ["sockets_of_user"]
+            /// Sockets that were refused since their user has opened too many lately.
+            RefusedOpenings ["openings"]
             /// Sockets that were refused since the clients of too many others did not say who they are.
             RefusedStrangers ["strangers"]
             /// Sockets that were refused since the clients of too many others from one address did not say who they are.

@@ -180,7 +180,7 @@ impl Registry {
             return Err(NotAdded::TooMany(TooMany("of one service", Counter::RefusedSocketsOfService)));
         }
         if !sockets.openings.take(&user, known.since) {
-            return Err(NotAdded::TooMany(TooMany("that one user has opened lately")));
+            return Err(NotAdded::TooMany(TooMany("that one user has opened lately", Counter::RefusedOpenings)));
         }
         if let Some(superseded) = &superseded {
             sockets.remove(superseded);
