@@ -55,7 +55,8 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
     let pushes: Arc<SqsQueue<PushMessage>> =
         Arc::new(SqsQueue::new(sqs, url("REACHABILITY_PUSH_QUEUE_URL"), clock::now));
     let services = Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now));
-    let vault = Arc::new(SealingVault::new(seal).with_platform_applications());
+    let applications = environment::optional("REACHABILITY_PLATFORM_APPLICATIONS").unwrap_or_default();
+    let vault = Arc::new(SealingVault::new(seal).with_platform_applications(&applications));
     let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
     let settings = Settings {
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,

@@ -181,7 +181,7 @@ fn statements(template: &Value, function: &str) -> Vec<Statement> {
     };
     let role = template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0].as_str().unwrap();
     let policies = template["Resources"][role]["Properties"]["Policies"].as_array().unwrap();
-    let all = policies.iter().flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap());
+    let all = policies.iter().flat_map(statements_of);
     let table = json!({ "Fn::GetAtt": ["Table", "Arn"] });
     let stream = [json!({ "Fn::GetAtt": ["Table", "StreamArn"] }), json!({ "Fn::Sub": "${Table.Arn}/stream/*" })];
     let is_of_the_table = |statement: &&Value| {
@@ -207,6 +207,68 @@ fn statements(template: &Value, function: &str) -> Vec<Statement> {
         Statement { actions: actions.collect(), patterns }
     };
     all.filter(is_of_the_table).map(read).collect()
+}
+
+/// The statements of a policy, also of one that a role has only under a condition.
+fn statements_of(policy: &Value) -> &[Value] {
+    let policy = policy.get("Fn::If").map_or(policy, |of| &of[1]);
+    policy["PolicyDocument"]["Statement"].as_array().unwrap()
+}
+
+/// What a list of the template is when its parameters of type list have these values. It knows what the policies need.
+fn resolve(value: &Value, parameters: &Value) -> Value {
+    let text = |value: &Value| resolve(value, parameters).as_str().unwrap().to_owned();
+    let texts = |value: &Value| match resolve(value, parameters) {
+        Value::Array(texts) => texts.iter().map(&text).collect::<Vec<_>>(),
+        other => panic!("{other} is no list"),
+    };
+    if let Some(name) = value.get("Ref") {
+        return parameters[name.as_str().unwrap()].clone();
+    }
+    if let Some(join) = value.get("Fn::Join") {
+        return texts(&join[1]).join(join[0].as_str().unwrap()).into();
+    }
+    if let Some(split) = value.get("Fn::Split") {
+        return text(&split[1]).split(split[0].as_str().unwrap()).collect();
+    }
+    value.clone()
+}
+
+/// Whoever has an API key can make a credential of any platform application that the deployment may use.
+#[test]
+fn only_platform_applications_that_are_named_can_be_used() {
+    let template = sam::read_template(&stack::root().join("template.yaml"));
+    assert_eq!(template["Parameters"]["PlatformApplications"]["Default"], "");
+    let of_account = "arn:aws:sns:eu-west-1:123456789012";
+    let named = json!([format!("{of_account}:app/GCM/one"), format!("{of_account}:app/*/chat-*")]);
+    let parameters = json!({ "PlatformApplications": named });
+    let mut found = vec![];
+    for (name, role) in template["Resources"].as_object().unwrap() {
+        if role["Type"] != "AWS::IAM::Role" {
+            continue;
+        }
+        for policy in role["Properties"]["Policies"].as_array().unwrap() {
+            for statement in statements_of(policy) {
+                let is_of_sns = statement["Action"].to_string().contains("\"sns:");
+                if !is_of_sns || statement["Resource"] == json!({ "Ref": "ChangesTopic" }) {
+                    continue;
+                }
+                assert_eq!((name.as_str(), &policy["Fn::If"][0]), ("PushRole", &json!("HasPlatformApplications")));
+                assert_eq!(policy["Fn::If"][2], json!({ "Ref": "AWS::NoValue" }));
+                found.push((statement["Action"].clone(), resolve(&statement["Resource"], &parameters)));
+            }
+        }
+    }
+    let endpoints = json!([format!("{of_account}:endpoint/GCM/one/*"), format!("{of_account}:endpoint/*/chat-*/*")]);
+    let of_endpoints = json!(["sns:GetEndpointAttributes", "sns:SetEndpointAttributes", "sns:Publish"]);
+    assert_eq!(
+        found,
+        [(json!("sns:CreatePlatformEndpoint"), parameters["PlatformApplications"].clone()), (of_endpoints, endpoints)]
+    );
+    let condition = &template["Conditions"]["HasPlatformApplications"]["Fn::Not"][0]["Fn::Equals"];
+    for (parameters, is_empty) in [(json!({ "PlatformApplications": [""] }), true), (parameters, false)] {
+        assert_eq!(resolve(&condition[0], &parameters) == condition[1], is_empty);
+    }
 }
 
 /// A table, and each function's requests to it.
@@ -270,7 +332,7 @@ impl Recording {
         let store = self.store_of(name, table);
         let (events, pushes) = (self.events.clone(), self.pushes.clone());
         let services = Arc::new(SharedServices::new(store.clone(), events.clone(), clock::now));
-        let vault = Arc::new(SealingVault::new(None).with_platform_applications());
+        let vault = Arc::new(SealingVault::new(None).with_platform_applications("*"));
         let ports = Ports { services, ..Ports::of(store, events, pushes, vault, Arc::new(Uuids)) };
         let settings = Settings {
             account_sid: AccountSid::from_bits(1),

@@ -104,9 +104,15 @@ pub enum VaultError {
     /// The input is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidMaterial),
-    /// Platform applications exist only on AWS.
+    /// The deployment may use no platform applications. They exist only on AWS.
     #[error("this deployment has no platform applications")]
     NoPlatformApplications,
+    /// A platform application that the deployment may not use.
+    #[error(
+        "this deployment may not use this platform application: the parameter PlatformApplications of its template names \
+         those that it may use"
+    )]
+    ForeignPlatformApplication,
     /// The input is valid, but sealing failed.
     #[error(transparent)]
     Unsealable(Box<dyn Error + Send + Sync>),

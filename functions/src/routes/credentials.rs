@@ -236,7 +236,9 @@ impl Given {
         }
         sealed.map_err(|error| match error {
             VaultError::Invalid(error) => refusal(&error, self.parameter),
-            VaultError::NoPlatformApplications => ApiError::unfit(self.parameter, error),
+            VaultError::NoPlatformApplications | VaultError::ForeignPlatformApplication => {
+                ApiError::unfit(self.parameter, error)
+            }
             VaultError::Unsealable(source) => ApiError::internal(source),
         })
     }

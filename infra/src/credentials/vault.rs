@@ -19,19 +19,42 @@ struct NoKey;
 #[derive(Debug)]
 pub struct SealingVault {
     seal: Option<Arc<Seal>>,
-    platform_applications: bool,
+    platform_applications: PlatformApplications,
+}
+
+/// The SNS platform applications that a deployment may use: ARNs, in which a star stands for any text. Policies of AWS mean the
+/// same by it.
+#[derive(Debug, Default)]
+struct PlatformApplications(Vec<String>);
+
+impl PlatformApplications {
+    fn allow(&self, arn: &str) -> bool {
+        self.0.iter().any(|pattern| matches(pattern, arn))
+    }
+}
+
+/// Whether a text is one that a pattern with stars stands for.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(after, &rest[at..]))
+        }),
+    }
 }
 
 impl SealingVault {
     /// Uses this seal; `None` where no credentials are created.
     pub fn new(seal: Option<Arc<Seal>>) -> Self {
-        Self { seal, platform_applications: false }
+        Self { seal, platform_applications: PlatformApplications::default() }
     }
 
-    /// Accepts SNS platform applications too.
+    /// Accepts SNS platform applications with one of these ARNs too. There are commas between them, and a star stands for any
+    /// text.
     #[must_use]
-    pub fn with_platform_applications(self) -> Self {
-        Self { platform_applications: true, ..self }
+    pub fn with_platform_applications(self, arns: &str) -> Self {
+        let arns = arns.split(',').map(str::trim).filter(|arn| !arn.is_empty());
+        Self { platform_applications: PlatformApplications(arns.map(str::to_owned).collect()), ..self }
     }
 }
 
@@ -50,11 +73,13 @@ impl Vault for SealingVault {
                 material::apns_certificate(certificate.expose(), key.expose(), topic.as_deref(), now)?
             }
             Material::ServiceAccount { json } => material::service_account(json.expose())?,
-            Material::PlatformApplication { .. } if !self.platform_applications => {
+            Material::PlatformApplication { .. } if self.platform_applications.0.is_empty() => {
                 return Err(VaultError::NoPlatformApplications);
             }
             Material::PlatformApplication { channel, arn } => {
-                return Ok((material::platform_application(*channel, arn)?, None));
+                let method = material::platform_application(*channel, arn)?;
+                let is_allowed = self.platform_applications.allow(arn);
+                return if is_allowed { Ok((method, None)) } else { Err(VaultError::ForeignPlatformApplication) };
             }
         };
         let seal = self.seal.as_ref().ok_or_else(|| VaultError::Unsealable(NoKey.into()))?;
@@ -110,9 +135,29 @@ mod tests {
             |vault: SealingVault, arn| vault.seal(Sid::from_bits(1), &platform_application(arn), Timestamp::default());
         let error = seal(SealingVault::new(None), arn).unwrap_err();
         assert_eq!(error.to_string(), "this deployment has no platform applications");
-        let with_them = || SealingVault::new(None).with_platform_applications();
-        assert_eq!(seal(with_them(), arn).unwrap(), (Method::PlatformApplication { arn: arn.to_owned() }, None));
-        let error = seal(with_them(), "x").unwrap_err();
+        let with = |arns| SealingVault::new(None).with_platform_applications(arns);
+        assert!(matches!(seal(with(" , "), arn), Err(VaultError::NoPlatformApplications)));
+        assert_eq!(seal(with(arn), arn).unwrap(), (Method::PlatformApplication { arn: arn.to_owned() }, None));
+        let error = seal(with("*"), "x").unwrap_err();
         assert!(matches!(error, VaultError::Invalid(InvalidMaterial::PlatformApplication)));
+    }
+
+    #[test]
+    fn only_platform_applications_that_are_named_are_accepted() {
+        let ours = "arn:aws:sns:us-east-1:123456789012:app/GCM/other,arn:aws:sns:us-east-1:123456789012:app/*/ours-*";
+        let vault = SealingVault::new(None).with_platform_applications(ours);
+        let seal = |arn: &str| vault.seal(Sid::from_bits(1), &platform_application(arn), Timestamp::default());
+        for name in ["APNS/ours-", "APNS/ours-1", "APNS_SANDBOX/ours-ours-2"] {
+            assert!(seal(&format!("arn:aws:sns:us-east-1:123456789012:app/{name}")).is_ok(), "{name}");
+        }
+        for arn in [
+            "arn:aws:sns:us-east-1:123456789012:app/APNS/my-app",
+            "arn:aws:sns:us-east-1:123456789012:app/APNS/ours",
+            "arn:aws:sns:us-east-1:123456789012:app/APNS/not-ours-1",
+            "arn:aws:sns:us-east-1:210987654321:app/APNS/ours-1",
+            "arn:aws:sns:us-east-1:123456789012:app/APNS/other",
+        ] {
+            assert!(matches!(seal(arn), Err(VaultError::ForeignPlatformApplication)), "{arn}");
+        }
     }
 }
