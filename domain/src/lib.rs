@@ -3,7 +3,7 @@
 //! For every user of a chat service: is the user *online* (has a live connection), and *notifiable* (has a push
 //! registration that still works)? The modules, in reading order:
 //!
-//! * [`sid`], [`identity`], [`time`], [`secret`]: basic types
+//! * [`sid`], [`identity`], [`time`], [`secret`], [`network`]: basic types
 //! * [`directory`]: the account, its API keys, services with their configuration, users
 //! * [`presence`]: events, a user's connections as a join-semilattice, the truth table, and published changes
 //! * [`push`]: device registrations, credentials of push providers, and the providers' responses
@@ -26,6 +26,7 @@ pub mod identity;
 pub mod ids;
 pub mod json_depth;
 pub mod metrics;
+pub mod network;
 pub mod paging;
 pub mod panics;
 pub mod presence;

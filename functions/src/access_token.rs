@@ -10,6 +10,7 @@ use reachability_domain::directory::ports::{Accounts, ApiKeys, Services};
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::identity::UserKey;
 use reachability_domain::ids::{Ids, NoRandomness};
+use reachability_domain::network::Network;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::sid::{AccountSid, ServiceSid};
 use reachability_domain::store::StoreError;
@@ -24,17 +25,34 @@ pub enum VerifyError {
     /// It is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// It is refused, and so were too many others from its address.
+    #[error("too many access tokens from this address were wrong")]
+    TooMany,
     /// Whether it is valid cannot be known now.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Verifies a token. If its service is the account's default one, which need not be stored yet, stores it: what a client
-/// does next writes into it.
+/// Verifies a token from this network. If its service is the account's default one, which need not be stored yet, stores it:
+/// what a client does next writes into it.
 ///
 /// # Errors
-/// [`VerifyError::Token`] if the token is refused, [`VerifyError::Store`] if the store fails.
-pub async fn verify(app: &App, token: &str) -> Result<Grant, VerifyError> {
+/// [`VerifyError::Token`] if the token is refused, [`VerifyError::TooMany`] if it and many others from the network were not
+/// signed with the secret of their key, [`VerifyError::Store`] if the store fails.
+pub async fn verify(app: &App, from: Network, token: &str) -> Result<Grant, VerifyError> {
+    let verified = check(app, token).await;
+    match &verified {
+        // What was good once is not a guess: it has expired, or its key or its service was deleted. Its client is told so, however
+        // many others of its network are.
+        Err(VerifyError::Token(TokenError::Malformed | TokenError::Header | TokenError::Signature)) => {
+            let is_over = app.count_failure(from).is_some();
+            if is_over { Err(VerifyError::TooMany) } else { verified }
+        }
+        _ => verified,
+    }
+}
+
+async fn check(app: &App, token: &str) -> Result<Grant, VerifyError> {
     let (ports, settings) = (app.ports(), app.settings());
     let token = AccessToken::parse(token)?;
     let key = ports.api_keys.key(token.key()).await?.ok_or(TokenError::Issuer)?;

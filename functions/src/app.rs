@@ -2,14 +2,18 @@
 //! names.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use reachability_domain::channel::ports::Channels;
 use reachability_domain::directory::auth_tokens::AuthTokens;
+use reachability_domain::directory::failed_authentications::FailedAuthentications;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::ids::Ids;
+use reachability_domain::network::Network;
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::search::UserSearch;
@@ -34,6 +38,9 @@ pub struct Settings {
     pub auth_tokens: watch::Receiver<AuthTokens>,
     /// What URLs in answers begin with, without a slash at the end; `None` for the origin that the request was sent to.
     pub public_url: Option<String>,
+    /// How many wrong passwords and access tokens from one address a minute are answered as such; `None` for all. The process
+    /// counts them, so this is for deployments of one process.
+    pub failed_authentications_per_minute: Option<NonZeroU32>,
     /// The clock.
     pub clock: Clock,
 }
@@ -46,12 +53,14 @@ struct Inner {
     ports: Ports,
     settings: Settings,
     room: Room,
+    failures: Option<Mutex<FailedAuthentications>>,
 }
 
 impl App {
     /// The state for a deployment's ports and settings.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self(Arc::new(Inner { ports, settings, room: Room::default() }))
+        let failures = settings.failed_authentications_per_minute.map(FailedAuthentications::new).map(Mutex::new);
+        Self(Arc::new(Inner { ports, settings, room: Room::default(), failures }))
     }
 
     pub(crate) fn ports(&self) -> &Ports {
@@ -60,6 +69,13 @@ impl App {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Counts a wrong password or access token from this network. If there were too many, returns after how long one is answered
+    /// as such again.
+    pub(crate) fn count_failure(&self, network: Network) -> Option<Duration> {
+        let failures = self.0.failures.as_ref()?;
+        failures.lock().unwrap_or_else(PoisonError::into_inner).add(network, (self.settings().clock)())
     }
 
     /// The room for the bodies of all requests.

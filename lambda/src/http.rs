@@ -63,6 +63,8 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         auth_tokens: tokens.subscribe(),
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
         clock: clock::now,
+        // Each instance would count for itself. API Gateway limits requests, and AWS WAF those of one address.
+        failed_authentications_per_minute: None,
     };
     let app = App::new(ports, settings);
     let router = router(app);

@@ -2,14 +2,17 @@
 
 mod backup;
 mod check;
+mod connections;
 mod consumer;
 mod credentials_key;
 mod data_dir;
 mod dead_letters;
 mod feed;
+mod files;
 mod log;
 mod metrics;
 mod private;
+mod proxies;
 mod readiness;
 mod refusal;
 mod replay;

@@ -35,11 +35,12 @@ use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
+use crate::connections::Connections;
 use crate::credentials_key::KeyError;
 use crate::data_dir::{DataDir, DataDirError, account_file};
+use crate::files::Files;
 use crate::metrics::Scrape;
 use crate::readiness::ServerCheck;
-use crate::server::Files;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
@@ -111,7 +112,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let ids: Arc<dyn Ids> = Arc::new(Uuids);
     let hooks = WebhookQueue::open(database.clone(), MAX_WAITING_WEBHOOKS, metrics.clone()).await?;
     let files = Files::all();
-    let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets()), files.free.clone()));
+    let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets())));
+    let clients = &settings.clients;
+    let connections = Connections::new(files.free, clients.max_connections_per_address, clients.proxies());
     let (hub, hub_tasks) = Hub::new();
     let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
     give_up(&store, locked, discards).await?;
@@ -135,6 +138,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         account_sid: data_dir.account.account_sid,
         auth_tokens: auth_tokens.clone(),
         public_url: settings.public_url.clone(),
+        failed_authentications_per_minute: settings.clients.failed_authentications_per_minute(),
         clock: clock::now,
     };
     let app = App::new(ports.clone(), account);
@@ -214,7 +218,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     // queued at the end are handled after the next start.
     let consumers = async { tokio::try_join!(worker, pusher, webhooks, fanout, of_sockets).map_err(Broken::Consumer) };
     let server = async {
-        server::run(listener, files, router, sockets, stop).await;
+        server::run(listener, connections, router, sockets, stop).await;
         presence.finish();
         Ok(())
     };

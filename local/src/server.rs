@@ -8,12 +8,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
-use crate::metrics;
+use crate::connections::Connections;
 use crate::refusal::WithRefusals;
 use crate::sockets::{Doors, Io, Lent, Sockets};
 
@@ -26,50 +26,13 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Upper bound of the number of connections, without sockets. With [`MAX_HEAD`], it limits the memory for requests that are not read yet.
-const MAX_CONNECTIONS: usize = 8_192;
-
 /// How long requests may continue after a stop signal. Process managers often kill after ten seconds.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Upper bound of the open files that the rest of the process needs.
-const OTHER_FILES: u64 = 64 + metrics::MAX_CONNECTIONS as u64;
-
-/// How many of the files that may be open are left to requests when there are as many sockets as there may be.
-const FILES_FOR_REQUESTS: usize = 1_024;
-
-/// The files that connections may open: the limit of open files minus those that the rest of the process needs. Without free
-/// file descriptors, SQLite cannot open its files.
-#[derive(Debug, Clone)]
-pub(crate) struct Files {
-    /// How many there are.
-    count: usize,
-    /// Those that are free.
-    pub(crate) free: Arc<Semaphore>,
-}
-
-impl Files {
-    /// As many as the system allows.
-    pub(crate) fn all() -> Self {
-        let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
-            warn!(%error, "cannot read the limit of open files");
-            1_024
-        });
-        let files = usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX);
-        let count = files.min(Semaphore::MAX_PERMITS);
-        Self { count, free: Arc::new(Semaphore::new(count)) }
-    }
-
-    /// How many sockets there may be: requests must not be kept out by them.
-    pub(crate) fn for_sockets(&self) -> usize {
-        self.count - FILES_FOR_REQUESTS.min(self.count / 2)
-    }
-}
 
 /// Serves until `stop`, then lets requests in flight finish, and closes the sockets.
 pub(crate) async fn run(
     listener: TcpListener,
-    files: Files,
+    connections: Arc<Connections>,
     router: Router,
     sockets: Arc<Sockets>,
     mut stop: watch::Receiver<bool>,
@@ -82,17 +45,15 @@ pub(crate) async fn run(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Each connection has a clone: when all are gone, so are the connections.
-    let (connected, mut connections) = mpsc::channel::<()>(1);
+    let (connected, mut all_gone) = mpsc::channel::<()>(1);
     loop {
-        // While all places are taken, a client waits in the listen backlog.
+        // Until there is room, a client waits in the listen backlog.
         let accept = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let file = Arc::clone(&files.free).acquire_owned().await;
-            (listener.accept().await, place, file)
+            let room = connections.room().await;
+            (listener.accept().await, room)
         };
-        let (accepted, place, file) = tokio::select! {
+        let (accepted, room) = tokio::select! {
             accepted = accept => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
@@ -110,19 +71,28 @@ pub(crate) async fn run(
         let mut stream = TimeoutStream::new(Lent::new(stream));
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let stream = Io::new(WithRefusals::of(Box::pin(stream)));
-        let doors = Doors::new(router.clone(), sockets.clone(), address.ip());
+        let place = Arc::new(connections.add(address.ip(), room));
+        let doors = Doors::new(router.clone(), sockets.clone(), address.ip(), place.clone());
         let connection = http.serve_connection(stream, doors).with_upgrades();
         let (mut stop, connected) = (stop.clone(), connected.clone());
         tokio::spawn(async move {
-            // A socket does not hold them: it has those of its own.
-            let _held = (place, file, connected);
+            // It is held until the connection is gone, or is a socket.
+            let _connected = connected;
             let mut connection = pin!(connection);
-            let stopped = async move {
-                let _ = stop.wait_for(|stop| *stop).await;
+            let stopped = async {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => false,
+                    at_once = place.is_to_close() => at_once,
+                }
             };
             let done = tokio::select! {
+                biased;
                 done = connection.as_mut() => done,
-                () = stopped => {
+                at_once = stopped => {
+                    if at_once {
+                        debug!("a connection is closed to make place for another one");
+                        return;
+                    }
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -134,7 +104,7 @@ pub(crate) async fn run(
     }
     drop((listener, connected));
     let requests = async {
-        if timeout(SHUTDOWN_TIMEOUT, connections.recv()).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, all_gone.recv()).await.is_err() {
             warn!("some requests did not finish in time");
         }
     };

@@ -1,5 +1,7 @@
 //! The command's settings: flags, and environment variables of the same names.
 
+mod clients;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::backup::BackupSettings;
 use crate::check::CheckSettings;
 use crate::credentials_key::KeyFile;
 use crate::dead_letters::DeadLettersSettings;
+use crate::settings::clients::ClientSettings;
 use crate::sockets::{Limits as SocketLimits, Settings as ProtocolSettings};
 use crate::token::TokenSettings;
 
@@ -130,6 +133,9 @@ pub(crate) struct ServeSettings {
     stop_delay_seconds: u8,
 
     #[command(flatten)]
+    pub(crate) clients: ClientSettings,
+
+    #[command(flatten)]
     pub(crate) push: PushSettings,
 
     #[command(flatten)]
@@ -200,10 +206,12 @@ enum TokenExpiry {
     Socket,
 }
 
-/// How many sockets may be open whose clients did not say yet who they are. They have ten seconds for it.
+/// How many sockets may be open whose clients did not say yet who they are, and at most half of all that are possible. They have
+/// ten seconds for it.
 const MAX_STRANGERS: usize = 4_096;
 
-/// How many of them may be from one address: it takes several to shut all others out. As many as a proxy in front of all
+/// How many of them may be from one address, and at most a quarter of all that are possible: it takes several to shut all others
+/// out. As many as a proxy in front of all
 /// clients needs when they come back at once.
 const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
 
@@ -401,8 +409,8 @@ impl ServeSettings {
             per_address: some(settings.max_sockets_per_address),
             per_service: some(settings.max_sockets_per_service),
             per_user: self.max_connections_per_user.into(),
-            strangers: MAX_STRANGERS,
-            strangers_per_address: MAX_STRANGERS_PER_ADDRESS,
+            strangers: MAX_STRANGERS.min(possible / 2).max(1),
+            strangers_per_address: MAX_STRANGERS_PER_ADDRESS.min(possible / 4).max(1),
         }
     }
 

@@ -338,6 +338,7 @@ impl Recording {
             account_sid: AccountSid::from_bits(1),
             auth_tokens: watch::channel(Secret::new("token").into()).1,
             public_url: None,
+            failed_authentications_per_minute: None,
             clock: clock::now,
         };
         Function { router: router(App::new(ports, settings)), key: &self.key }

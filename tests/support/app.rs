@@ -34,7 +34,16 @@ pub fn settings() -> (Settings, String) {
     let account_sid = AccountSid::from_bits(1);
     let auth_tokens = watch::channel(Secret::new("token").into()).1;
     let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:token")));
-    (Settings { account_sid, auth_tokens, public_url: None, clock: clock::now }, authorization)
+    (
+        Settings {
+            account_sid,
+            auth_tokens,
+            public_url: None,
+            failed_authentications_per_minute: None,
+            clock: clock::now,
+        },
+        authorization,
+    )
 }
 
 /// The state of the router over a store and its queues, and the header `Authorization` of its owner.

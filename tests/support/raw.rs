@@ -3,11 +3,12 @@
 //! [`crate::client`].
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::server::PATIENCE;
 
@@ -87,7 +88,18 @@ pub struct Connection(BufReader<TcpStream>);
 impl Connection {
     /// Opens one to this `host:port`.
     pub fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Opens one to this `host:port` from this IPv4 address.
+    pub fn open_from(source: [u8; 4], address: &str) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&address.parse::<SocketAddr>().unwrap().into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -130,6 +142,15 @@ impl Connection {
             assert_eq!(answer.body.len() as u64, length, "the body is as long as its Content-Length");
         }
         Ok(answer)
+    }
+
+    /// Whether the server has closed the connection already, or sent something on it.
+    pub fn has_news(&mut self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).unwrap();
+        let news = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !news.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Whether the server has closed the connection without sending anything more.

@@ -6,6 +6,7 @@ pub mod api_key;
 pub mod auth_tokens;
 pub mod configuration;
 pub mod default_service;
+pub mod failed_authentications;
 pub mod ports;
 pub mod role;
 pub mod service;

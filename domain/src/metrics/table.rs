@@ -204,8 +204,6 @@ rows! {
             RefusedStrangers ["strangers"]
             /// Sockets that were refused since the clients of too many others from one address did not say who they are.
             RefusedStrangersOfAddress ["strangers_of_address"]
-            /// Sockets that were refused since the system allows no more open files.
-            RefusedFiles ["files"]
         }
     }
 }

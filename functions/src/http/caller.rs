@@ -1,15 +1,17 @@
 //! Authentication by HTTP Basic, with the account's sid and token or an API key's sid and secret.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reachability_domain::directory::auth_tokens::AuthTokens;
+use reachability_domain::network::Network;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::source::Source;
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,28 @@ pub(crate) enum OwnerKey {
     ApiKey,
 }
 
-/// Checks the credentials of a request.
+/// Checks the credentials of a request. Wrong ones count as a failure of its address. With right
+/// ones its connection is a known one.
+pub(crate) async fn admit(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let source = extensions.get::<Source>();
+    match authenticate(app, headers).await {
+        Ok(caller) => {
+            if let Some(source) = source {
+                source.know();
+            }
+            Ok(caller)
+        }
+        // They are checked in any case: right ones from an address with many wrong ones, such as that of a proxy, are good. A
+        // request without any guesses nothing, and some clients send credentials only after such an answer.
+        Err(error) if error.status == StatusCode::UNAUTHORIZED && credentials(headers).is_some() => {
+            let wait = source.and_then(|source| app.count_failure(Network::of(source.address)));
+            Err(wait.map_or(error, ApiError::too_many_failures))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whom the credentials of a request belong to.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let credentials = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     let (name, password) = credentials.split_once(':').ok_or_else(ApiError::unauthorized)?;

@@ -1,6 +1,7 @@
 //! The errors of the API, with the vendor's codes, texts and statuses, in the format that its helper libraries read.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -103,6 +104,14 @@ impl ApiError {
     /// 401/20003: the credentials are missing or wrong.
     pub(crate) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "Authenticate")
+    }
+
+    /// 429/20429: too many credentials from the caller's address were wrong, as these are. The answer closes the connection.
+    pub(crate) fn too_many_failures(wait: Duration) -> Self {
+        let message = "Too many failed authentications: try again later";
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self { retry_after: Some(seconds), ..error }.closing()
     }
 
     /// 403/20403: the caller is not allowed to do this.

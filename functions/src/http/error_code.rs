@@ -14,7 +14,7 @@ pub(crate) enum ErrorCode {
     Forbidden = 20403,
     /// There is no such resource.
     NotFound = 20404,
-    /// Too much waits already. Trying again later helps.
+    /// Too much waits already, or was wrong already. Trying again later helps.
     TooManyRequests = 20429,
     /// An internal error, or something that this deployment does not have. Trying again may not help.
     Internal = 20500,

@@ -14,3 +14,4 @@ pub(crate) mod request;
 pub(crate) mod request_log;
 pub(crate) mod room;
 pub(crate) mod time_limit;
+pub(crate) mod source;

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use crate::app::App;
 use crate::http::body::{self, Limit};
-use crate::http::caller::{Caller, authenticate};
+use crate::http::caller::{Caller, admit};
 use crate::http::error::ApiError;
 use crate::http::params::Params;
 use crate::http::room::{Share, is_large};
@@ -50,8 +50,9 @@ impl FromRequest<App> for ApiRequest {
 
     async fn from_request(mut request: Request, app: &App) -> Result<Self, ApiError> {
         let settings = app.settings();
-        let caller = match authenticate(app, request.headers()).await {
+        let caller = match admit(app, request.extensions(), request.headers()).await {
             Ok(caller) => caller,
+            Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => return Err(error),
             Err(error) => {
                 // A client that sends `Expect` waits before it sends the body, so there is none to read.
                 let asks_first = request.headers().contains_key(header::EXPECT);

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::app::{App, Port};
 use crate::http::batch::split;
 use crate::http::body::Limit;
-use crate::http::caller::authenticate;
+use crate::http::caller::admit;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::error_code::ErrorCode;
 use crate::http::json::Json;
@@ -98,7 +98,7 @@ impl FromRequest<App> for Admitted {
             ApiRequest::from_request(request, app).await?;
             return Err(full.into());
         }
-        authenticate(app, request.headers()).await.map_err(ApiError::closing)?;
+        admit(app, request.extensions(), request.headers()).await.map_err(ApiError::closing)?;
         Err(ApiError::from(full).closing())
     }
 }

@@ -211,6 +211,10 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::Token(error) => error.into(),
             Refusal::Limit => Self::new(Word::LimitReached, "There are too many sockets").after(RETRY_AFTER),
+            Refusal::WrongTokens => {
+                let text = "Too many tokens from this address are wrong";
+                Self::new(Word::LimitReached, text).after(RETRY_AFTER)
+            }
             Refusal::Unavailable => CommandError::Unavailable.into(),
         }
     }

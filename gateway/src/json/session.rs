@@ -242,7 +242,7 @@ impl Session {
     fn refuse(&mut self, connect: RequestNumber, refusal: Refusal) -> Vec<Action> {
         let closing = match refusal {
             Refusal::Token(_) => Closing::InvalidToken,
-            Refusal::Limit => Closing::LimitReached,
+            Refusal::Limit | Refusal::WrongTokens => Closing::LimitReached,
             Refusal::Unavailable => Closing::Unavailable,
         };
         let error: Bytes = encode::error(Some(connect), &refusal.into());

@@ -20,6 +20,8 @@ pub enum Refusal {
     Token(TokenError),
     /// There are too many sockets. The client tries again later.
     Limit,
+    /// The token is no good, and neither were too many others from the client's address. The client tries again later.
+    WrongTokens,
     /// The server cannot do it now. The client tries again.
     Unavailable,
 }

@@ -282,7 +282,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Token(error) => Self::unauthorized(error),
-            Refusal::Limit => Self::too_many_requests(),
+            Refusal::Limit | Refusal::WrongTokens => Self::too_many_requests(),
             Refusal::Unavailable => Self::unavailable(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::network::Network;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::Socket;
@@ -70,15 +71,16 @@ impl Drop for Superseded {
     }
 }
 
-/// Opens the session of a client.
+/// Opens the session of a client in this network.
 pub(super) async fn open(
     sockets: Arc<Sockets>,
     wire: Arc<Wire>,
+    from: Network,
     Opening { token, continues, disclose, device }: Opening,
 ) -> Result<(Opened, Joined), Refusal> {
     let continues = continues.and_then(|token| u128::from_str_radix(token.strip_prefix(CONTINUATION)?, 16).ok());
     let (grant, mut joined, mut superseded) = loop {
-        let (grant, deletions) = verify(&sockets, &token).await?;
+        let (grant, deletions) = verify(&sockets, from, &token).await?;
         let socket = Socket { user: grant.user.clone(), connection: sockets.presence.new_connection() };
         let token = sockets.ids.random();
         let known = Known { wire: wire.clone(), socket, key: grant.key, token, since: clock::now() };
@@ -111,9 +113,9 @@ pub(super) async fn open(
 }
 
 /// Verifies another token of an open socket, and counts the socket among those of the token's key.
-pub(super) async fn renew(sockets: &Sockets, known: &Known, token: &Secret) -> Result<Grant, Refusal> {
+pub(super) async fn renew(sockets: &Sockets, known: &Known, from: Network, token: &Secret) -> Result<Grant, Refusal> {
     loop {
-        let (grant, deletions) = verify(sockets, token).await?;
+        let (grant, deletions) = verify(sockets, from, token).await?;
         // The session refuses the token of another user.
         if grant.user != known.socket.user || sockets.registry.renew(known, grant.key, deletions) {
             return Ok(grant);
@@ -122,11 +124,12 @@ pub(super) async fn renew(sockets: &Sockets, known: &Known, token: &Secret) -> R
 }
 
 /// What a token grants, as of what was deleted until then.
-async fn verify(sockets: &Sockets, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
+async fn verify(sockets: &Sockets, from: Network, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
     let deletions = sockets.registry.deletions();
-    match access_token::verify(&sockets.app, token.expose()).await {
+    match access_token::verify(&sockets.app, from, token.expose()).await {
         Ok(grant) => Ok((grant, deletions)),
         Err(VerifyError::Token(error)) => Err(Refusal::Token(error)),
+        Err(VerifyError::TooMany) => Err(Refusal::WrongTokens),
         Err(VerifyError::Store(error)) => {
             warn!(error = %ErrorChain(&error), "a token could not be verified");
             Err(Refusal::Unavailable)

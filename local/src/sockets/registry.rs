@@ -5,16 +5,17 @@ mod openings;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
+use reachability_domain::network::Network;
 use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use reachability_gateway::session::Cause;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use self::openings::Openings;
 use super::wire::Wire;
@@ -60,8 +61,6 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(crate) struct Registry {
     limits: Limits,
-    /// The files that may still be opened.
-    files: Arc<Semaphore>,
     sockets: Mutex<Sockets>,
 }
 
@@ -71,7 +70,7 @@ struct Sockets {
     /// The places of those who did not say yet who they are, by number, with their sockets once these are open.
     strangers: HashMap<u64, Option<Arc<Wire>>>,
     places: u64,
-    addresses: HashMap<IpAddr, FromAddress>,
+    addresses: HashMap<Network, FromAddress>,
     services: HashMap<ServiceSid, usize>,
     users: HashMap<UserKey, Vec<Known>>,
     openings: Openings,
@@ -102,8 +101,8 @@ pub(super) enum NotAdded {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: Limits, files: Arc<Semaphore>) -> Self {
-        Self { limits, files, sockets: Mutex::default() }
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, sockets: Mutex::default() }
     }
 
     /// Makes room for a new socket from this address, whose client did not say yet who it is.
@@ -112,8 +111,7 @@ impl Registry {
     /// If there is none.
     pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Result<Place, TooMany> {
         let Limits { all, per_address, strangers, strangers_per_address, .. } = self.limits;
-        let address = network(address);
-        let file = Arc::clone(&self.files).try_acquire_owned();
+        let address = Network::of(address);
         let mut sockets = self.lock();
         let (from_address, strangers_from_address) =
             sockets.addresses.get(&address).map_or((0, 0), |from| (from.all, from.strangers));
@@ -132,9 +130,6 @@ impl Registry {
         if strangers_from_address >= strangers_per_address {
             return Err(TooMany("from one address that did not say who they are", Counter::RefusedStrangersOfAddress));
         }
-        let Ok(file) = file else {
-            return Err(TooMany("for the open files that the system allows", Counter::RefusedFiles));
-        };
         sockets.all += 1;
         let from_address = sockets.addresses.entry(address).or_default();
         from_address.all += 1;
@@ -142,7 +137,7 @@ impl Registry {
         sockets.places += 1;
         let number = sockets.places;
         sockets.strangers.insert(number, None);
-        Ok(Place { registry: self.clone(), address, number, _file: file })
+        Ok(Place { registry: self.clone(), address, number, _file: None })
     }
 
     /// What was deleted until now. A token that is verified after this is good as long as nothing more is deleted.
@@ -283,14 +278,6 @@ impl Sockets {
     }
 }
 
-/// Who counts as one: an address, or a network of one subscriber in IPv6, who has 2^64 addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
-    }
-}
-
 /// Subtracts one, and removes what is zero.
 fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
@@ -305,12 +292,24 @@ fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
 #[derive(Debug)]
 pub(super) struct Place {
     registry: Arc<Registry>,
-    address: IpAddr,
+    address: Network,
     number: u64,
-    _file: OwnedSemaphorePermit,
+    /// The file of the connection that the socket was before.
+    _file: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
+    /// The same, with its file among those that connections may open.
+    pub(super) fn with_file(mut self, file: Option<OwnedSemaphorePermit>) -> Self {
+        self._file = file;
+        self
+    }
+
+    /// Where its client is.
+    pub(super) fn network(&self) -> Network {
+        self.address
+    }
+
     /// The socket is open.
     pub(super) fn open(&self, wire: &Arc<Wire>) {
         let mut sockets = self.registry.lock();
@@ -375,7 +374,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_for_so_many() {
-        let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
+        let registry = Arc::new(Registry::new(LIMITS));
         let [here, there]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
         let mut places: Vec<Place> = (0..2).map(|_| registry.place(here).unwrap()).collect();
         let many_strangers =
@@ -399,22 +398,9 @@ mod tests {
         registry.place(here).unwrap();
     }
 
-    #[test]
-    fn a_network_counts_as_one() {
-        for (one, other, is_one) in [
-            ("192.0.2.1", "::ffff:192.0.2.1", true),
-            ("192.0.2.1", "192.0.2.2", false),
-            ("2001:db8::1", "2001:db8::ffff:0:0:1", true),
-            ("2001:db8::1", "2001:db8:0:1::1", false),
-        ] {
-            let [one, other] = [one, other].map(|address| network(address.parse().unwrap()));
-            assert_eq!(one == other, is_one, "{one} {other}");
-        }
-    }
-
     #[tokio::test]
     async fn strangers_are_told_when_the_server_stops() {
-        let registry = Arc::new(Registry::new(LIMITS, Arc::new(Semaphore::new(10))));
+        let registry = Arc::new(Registry::new(LIMITS));
         let [early, late] = [known(1, 1, "alice").await.wire, known(2, 1, "alice").await.wire];
         let places = [registry.place([127, 0, 0, 1].into()).unwrap(), registry.place([127, 0, 0, 1].into()).unwrap()];
         places[0].open(&early);
@@ -426,7 +412,7 @@ mod tests {
 
     #[tokio::test]
     async fn users_and_services_have_so_many() {
-        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
+        let registry = Registry::new(LIMITS);
         let now = registry.deletions();
         let (first, second) = (known(1, 1, "alice").await, known(2, 1, "alice").await);
         assert!(registry.add(first.clone(), None, now).unwrap().is_none());
@@ -457,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_deleted_ends_sockets() {
-        let registry = Registry::new(LIMITS, Arc::new(Semaphore::new(10)));
+        let registry = Registry::new(LIMITS);
         let [a, b, c] = [known(1, 1, "alice").await, known(2, 2, "alice").await, known(3, 1, "bob").await];
         for known in [&a, &b, &c] {
             registry.add(known.clone(), None, registry.deletions()).unwrap();

@@ -17,7 +17,7 @@ use hyper::service::Service;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
-use reachability_functions::malformed_request;
+use reachability_functions::{Source, malformed_request};
 use reachability_gateway::twilsock;
 use reachability_infra::ids::Uuids;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,6 +29,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::protocol::Protocol;
 use super::{PATH, Sockets, driver, json};
+use crate::connections::Connection;
 use crate::metrics::answered;
 use crate::refusal::WithRefusals;
 
@@ -44,12 +45,13 @@ pub(crate) struct Doors {
     router: TowerToHyperService<Router>,
     sockets: Arc<Sockets>,
     /// Who is connected.
-    address: IpAddr,
+    peer: IpAddr,
+    connection: Arc<Connection>,
 }
 
 impl Doors {
-    pub(crate) fn new(router: Router, sockets: Arc<Sockets>, address: IpAddr) -> Self {
-        Self { router: TowerToHyperService::new(router), sockets, address }
+    pub(crate) fn new(router: Router, sockets: Arc<Sockets>, peer: IpAddr, connection: Arc<Connection>) -> Self {
+        Self { router: TowerToHyperService::new(router), sockets, peer, connection }
     }
 }
 
@@ -59,11 +61,15 @@ impl Service<Request<Incoming>> for Doors {
     type Future =
         Either<Ready<Result<Response<Body>, Infallible>>, TowerToHyperServiceFuture<Router, Request<Incoming>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let address = self.connection.client(self.peer, request.headers());
         match request.uri().path() {
-            PATH => self.answer(PATH, request, Self::open::<twilsock::Session>),
-            json::PATH => self.answer(json::PATH, request, Self::open::<reachability_gateway::json::Session>),
-            _ => Either::Right(self.router.call(request)),
+            PATH => self.answer(PATH, request, address, Self::open::<twilsock::Session>),
+            json::PATH => self.answer(json::PATH, request, address, Self::open::<reachability_gateway::json::Session>),
+            _ => {
+                request.extensions_mut().insert(Source::new(address, self.connection.is_known().clone()));
+                Either::Right(self.router.call(request))
+            }
         }
     }
 }
@@ -74,16 +80,17 @@ impl Doors {
         &self,
         route: &str,
         request: Request<Incoming>,
-        open: impl FnOnce(&Self, Request<Incoming>) -> Response<Body>,
+        address: IpAddr,
+        open: impl FnOnce(&Self, Request<Incoming>, IpAddr) -> Response<Body>,
     ) -> <Self as Service<Request<Incoming>>>::Future {
         let (method, started) = (request.method().clone(), Instant::now());
-        let response = open(self, request);
+        let response = open(self, request, address);
         answered(&*self.sockets.metrics, &method, route, &response, started);
         Either::Left(ready(Ok(response)))
     }
 
-    /// Accepts a socket, which is served once the response is sent.
-    fn open<P: Protocol>(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Accepts a socket from this address, which is served once the response is sent.
+    fn open<P: Protocol>(&self, request: Request<Incoming>, address: IpAddr) -> Response<Body> {
         let Some(key) = websocket_key(&request) else {
             let mut response = malformed_request(&Uuids, StatusCode::UPGRADE_REQUIRED.as_u16()).map(Body::from);
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -92,8 +99,8 @@ impl Doors {
         };
         let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
         let mut response = Response::new(Body::empty());
-        let place = match self.sockets.registry.place(self.address) {
-            Ok(place) => place,
+        let place = match self.sockets.registry.place(address) {
+            Ok(place) => place.with_file(self.connection.take_file()),
             Err(too_many) => {
                 debug!(reason = %too_many, "a socket is refused");
                 self.sockets.metrics.add(too_many.1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reachability_domain::directory::access_token::{Grant, MAX_LIFE, NewToken, TokenError, mint as sign};
 use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::identity::UserKey;
+use reachability_domain::network::Network;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, KeySid, ServiceSid, Sid};
@@ -47,7 +48,7 @@ fn token(account: AccountSid, key: &ApiKey, user: &UserKey) -> String {
 }
 
 async fn verified(door: &Door, token: &str) -> Result<Grant, TokenError> {
-    match verify(&door.app, token).await {
+    match verify(&door.app, Network::of([192, 0, 2, 1].into()), token).await {
         Ok(grant) => Ok(grant),
         Err(VerifyError::Token(error)) => Err(error),
         Err(error) => panic!("{error}"),

@@ -156,7 +156,8 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::start(directory.path(), &[]);
+        // It sends more wrong credentials than one address may.
+        let server = Server::start(directory.path(), &["--max-failed-authentications", "0"]);
         let address = server.address().to_owned();
         let mut fixture = Self {
             server,

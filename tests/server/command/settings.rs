@@ -40,6 +40,9 @@ const SETTINGS: &[(&str, &str, &str, &[&str])] = &[
     ("REACHABILITY_MAX_SOCKETS", "--max-sockets", "1000", &["0", "-1", "1.5", "x", "4294967296"]),
     ("REACHABILITY_MAX_SOCKETS_PER_SERVICE", "--max-sockets-per-service", "1000", &["-1", "1.5", "x"]),
     ("REACHABILITY_MAX_SOCKETS_PER_ADDRESS", "--max-sockets-per-address", "1000", &["-1", "1.5", "x"]),
+    ("REACHABILITY_TRUSTED_PROXIES", "--trusted-proxies", "10.0.0.0/8,::1", &["", "x", "10.0.0.0/33", "10.0.0.1,"]),
+    ("REACHABILITY_MAX_CONNECTIONS_PER_ADDRESS", "--max-connections-per-address", "100", &["-1", "1.5", "x"]),
+    ("REACHABILITY_MAX_FAILED_AUTHENTICATIONS", "--max-failed-authentications", "10", &["-1", "1.5", "x"]),
     ("REACHABILITY_LEASE_SECONDS", "--lease-seconds", "60", &["0", "-1", "1.5", "x", "4294967296"]),
 ];
 

@@ -40,7 +40,7 @@ impl<P: Protocol> Driver<P> {
         &self,
         opening: Opening,
     ) -> impl Future<Output = Result<(Opened, Joined), Refusal>> + Send + use<P> {
-        open(self.sockets.clone(), self.wire.clone(), opening)
+        open(self.sockets.clone(), self.wire.clone(), self.place.network(), opening)
     }
 
     /// Verifies another token of the open session; `None` if it is not open.
@@ -49,7 +49,8 @@ impl<P: Protocol> Driver<P> {
         token: Secret,
     ) -> Option<impl Future<Output = Result<Grant, Refusal>> + Send + use<P>> {
         let (sockets, known) = (self.sockets.clone(), self.open.as_ref()?.joined.known.clone());
-        Some(async move { renew(&sockets, &known, &token).await })
+        let from = self.place.network();
+        Some(async move { renew(&sockets, &known, from, &token).await })
     }
 
     /// The session is open.
