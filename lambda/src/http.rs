@@ -12,6 +12,7 @@ use lambda_http::{RequestExt, service_fn};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::message::PushMessage;
+use reachability_functions::Source;
 use reachability_functions::app::{App, Ports, Settings};
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::credentials::vault::SealingVault;
@@ -62,9 +63,9 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         account_sid: environment::parsed("REACHABILITY_ACCOUNT_SID")?,
         auth_tokens: tokens.subscribe(),
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
-        clock: clock::now,
         // Each instance would count for itself. API Gateway limits requests, and AWS WAF those of one address.
         failed_authentications_per_minute: None,
+        clock: clock::now,
     };
     let app = App::new(ports, settings);
     let router = router(app);
@@ -80,17 +81,21 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
 /// that the function gets, but it belongs in the URLs that clients get.
 fn as_sent(request: lambda_http::Request) -> Request {
     let raw_path = request.raw_http_path();
-    let prefix = match request.request_context_ref() {
+    let (prefix, address) = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => {
-            context.path.as_deref().and_then(|path| path.strip_suffix(raw_path)).unwrap_or_default().to_owned()
+            let prefix = context.path.as_deref().and_then(|path| path.strip_suffix(raw_path)).unwrap_or_default();
+            (prefix.to_owned(), context.identity.source_ip.as_deref().and_then(|address| address.parse().ok()))
         }
-        _ => String::new(),
+        _ => (String::new(), None),
     };
     let path: String = utf8_percent_encode(raw_path, NOT_IN_PATHS).collect();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let (mut parts, body) = request.into_parts();
     // An invalid URI matches no route.
     parts.uri = format!("{path}{query}").parse().unwrap_or(Uri::from_static("/"));
+    if let Some(address) = address {
+        parts.extensions.insert(Source::new(address, Arc::default()));
+    }
     // A client must not set the prefix itself.
     parts.headers.remove(&PREFIX);
     parts.headers.remove("x-forwarded-host");
@@ -117,7 +122,7 @@ mod tests {
             "multiValueHeaders": { "Host": ["id.execute-api.eu-west-1.amazonaws.com"], "X-Forwarded-Host": ["evil.example"], "X-Forwarded-Prefix": ["/evil"] },
             "queryStringParameters": { "PageToken": "a b" }, "multiValueQueryStringParameters": { "PageToken": ["a b"] },
             "pathParameters": {}, "stageVariables": null,
-            "requestContext": { "path": context_path, "stage": "api", "httpMethod": "GET", "resourcePath": "/{proxy+}" },
+            "requestContext": { "identity": { "sourceIp": "192.0.2.1" }, "path": context_path, "stage": "api", "httpMethod": "GET", "resourcePath": "/{proxy+}" },
         });
         as_sent(from_str(&event.to_string()).unwrap())
     }
@@ -139,6 +144,13 @@ mod tests {
         // A gateway that decoded the path.
         let request = request("/v1/Users/a b/ü?#", "/api/v1/Users/a b/ü?#");
         assert_eq!(request.uri().path(), "/v1/Users/a%20b/%C3%BC%3F%23");
+    }
+
+    #[test]
+    fn the_address_is_that_which_the_gateway_saw() {
+        let request = request("/v1/Users", "/api/v1/Users");
+        let source = request.extensions().get::<Source>().map(|source| format!("{source:?}"));
+        assert!(source.is_some_and(|source| source.contains("192.0.2.1")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod acceptance;
+mod audit;
 mod bad_input;
 mod changes;
 mod channels;
@@ -24,8 +25,8 @@ mod readme;
 mod recorded_log;
 mod socket;
 mod sockets;
-mod stream;
 mod strangers;
+mod stream;
 mod tokens;
 mod twilio_clients;
 mod upgrade;

@@ -10,6 +10,7 @@ use reachability_domain::sid::{AccountSid, KeySid};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
+use crate::http::audit::Author;
 use crate::http::error::ApiError;
 use crate::http::source::Source;
 
@@ -25,18 +26,21 @@ pub(crate) enum Caller {
 pub(crate) enum OwnerKey {
     /// The account's auth token.
     AuthToken,
-    /// An API key.
-    ApiKey,
+    /// This API key.
+    ApiKey(KeySid),
 }
 
-/// Checks the credentials of a request. Wrong ones count as a failure of its address. With right
-/// ones its connection is a known one.
+/// Checks the credentials of a request. Wrong ones count as a failure of its address. Who sends right ones is noted for the
+/// [audit](super::audit), and its connection is a known one.
 pub(crate) async fn admit(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let source = extensions.get::<Source>();
     match authenticate(app, headers).await {
         Ok(caller) => {
             if let Some(source) = source {
                 source.know();
+            }
+            if let Some(author) = extensions.get::<Author>() {
+                author.is(caller);
             }
             Ok(caller)
         }
@@ -63,7 +67,7 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Calle
         && let Some(key) = app.ports().api_keys.key(sid).await?
         && matches(&key.secret, password)
     {
-        return Ok(Caller::Owner(OwnerKey::ApiKey));
+        return Ok(Caller::Owner(OwnerKey::ApiKey(sid)));
     }
     Err(ApiError::unauthorized())
 }

@@ -1,5 +1,6 @@
-//! What all routes share: authenticating, reading and decoding requests, errors, pages, and the request log.
+//! What all routes share: authenticating, reading and decoding requests, errors, pages, the request log and the audit.
 
+pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod caller;
@@ -13,5 +14,5 @@ pub(crate) mod profile;
 pub(crate) mod request;
 pub(crate) mod request_log;
 pub(crate) mod room;
-pub(crate) mod time_limit;
 pub(crate) mod source;
+pub(crate) mod time_limit;

@@ -10,10 +10,11 @@ use reachability_domain::ids::Ids;
 use reachability_domain::sid::RequestSid;
 use tracing::{Instrument, info, info_span};
 
+use crate::http::audit::Write;
 use crate::http::time_limit::in_time;
 
-/// Gives the request an id, which its answer and its log lines have, and logs the answer.
-pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next: Next) -> Response {
+/// Gives the request an id, which its answer and its log lines have, and logs the answer, and what the owner wrote.
+pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, mut request: Request, next: Next) -> Response {
     let id: RequestSid = ids.random_sid();
     // The route and not the path, since a path can contain a user's identity.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
@@ -21,7 +22,11 @@ pub(crate) async fn log(State(ids): State<Arc<dyn Ids>>, request: Request, next:
     let span = info_span!("request", request.id = %id);
     let started = std::time::Instant::now();
     async move {
+        let write = Write::of(&mut request, id, &route).await;
         let mut response = in_time(next.run(request)).await;
+        if let Some(write) = write {
+            response = write.answered(response).await;
+        }
         let duration = started.elapsed();
         info!(
             http.method = %method,

@@ -29,8 +29,11 @@ use crate::use_cases::services::ServiceDirectory;
 /// How large a batch may be, in bytes: about 40,000 events fit in.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
+/// The route.
+pub(crate) const PATH: &str = "/v1/Services/{service}/Events";
+
 pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/v1/Services/{service}/Events", post(take)).layer(Extension(Limit(MAX_BODY)))
+    Router::new().route(PATH, post(take)).layer(Extension(Limit(MAX_BODY)))
 }
 
 /// How many events a batch may hold.

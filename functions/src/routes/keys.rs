@@ -39,7 +39,7 @@ fn authorize(request: &ApiRequest) -> Result<(), ApiError> {
     }
     match request.caller {
         Caller::Owner(OwnerKey::AuthToken) => Ok(()),
-        Caller::Owner(OwnerKey::ApiKey) => {
+        Caller::Owner(OwnerKey::ApiKey(_)) => {
             Err(ApiError::forbidden("API keys are managed with the account's auth token"))
         }
     }

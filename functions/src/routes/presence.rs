@@ -2,7 +2,7 @@
 //! so does the owner, unless a request asks for invisible users by name.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use reachability_domain::directory::ports::Users;
@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, Port};
+use crate::http::audit::Written;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::paging::CursorListing;
@@ -122,7 +123,7 @@ fn show(request: &ApiRequest, found: &UserPresence, now: Timestamp, viewer: View
         connections: found.connections(now, viewer),
         url: format!("{}/v1/Services/{service}/Presence/{identity}", request.base_url),
     };
-    Json(resource).into_response()
+    (Extension(Written(view.user.sid.to_string())), Json(resource)).into_response()
 }
 
 #[derive(Serialize)]

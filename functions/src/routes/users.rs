@@ -20,6 +20,7 @@ use reachability_domain::time::Clock;
 use serde::Serialize;
 
 use crate::app::{App, Port};
+use crate::http::audit::Written;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::paging::Listing;
@@ -244,10 +245,12 @@ async fn delete(
     Port(users): Port<dyn Users>,
     State(clock): State<Clock>,
     request: ApiRequest,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?.service.sid;
     let user = find_user(&*users, service, &request).await?;
-    request.deleted(users.delete_user(service, user.sid, clock()).await?)
+    let deleted = request.deleted(users.delete_user(service, user.sid, clock()).await?)?;
+    // The path may name the user by its identity.
+    Ok((Extension(Written(user.sid.to_string())), deleted).into_response())
 }
 
 /// Always lists nothing, since conversations are not stored here.
