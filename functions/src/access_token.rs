@@ -42,8 +42,8 @@ pub enum VerifyError {
 pub async fn verify(app: &App, from: Network, token: &str) -> Result<Grant, VerifyError> {
     let verified = check(app, token).await;
     match &verified {
-        // What was good once is not a guess: it has expired, or its key or its service was deleted. Its client is told so, however
-        // many others of its network are.
+        // What was good once is not a guess: it has expired, or its key or its service was deleted. Its client is told so,
+        // however many others of its network are.
         Err(VerifyError::Token(TokenError::Malformed | TokenError::Header | TokenError::Signature)) => {
             let is_over = app.count_failure(from).is_some();
             if is_over { Err(VerifyError::TooMany) } else { verified }

@@ -71,8 +71,8 @@ impl App {
         &self.0.settings
     }
 
-    /// Counts a wrong password or access token from this network. If there were too many, returns after how long one is answered
-    /// as such again.
+    /// Counts a wrong password or access token from this network. If there were too many, returns after how long one is
+    /// answered as such again.
     pub(crate) fn count_failure(&self, network: Network) -> Option<Duration> {
         let failures = self.0.failures.as_ref()?;
         failures.lock().unwrap_or_else(PoisonError::into_inner).add(network, (self.settings().clock)())

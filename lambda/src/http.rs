@@ -122,7 +122,10 @@ mod tests {
             "multiValueHeaders": { "Host": ["id.execute-api.eu-west-1.amazonaws.com"], "X-Forwarded-Host": ["evil.example"], "X-Forwarded-Prefix": ["/evil"] },
             "queryStringParameters": { "PageToken": "a b" }, "multiValueQueryStringParameters": { "PageToken": ["a b"] },
             "pathParameters": {}, "stageVariables": null,
-            "requestContext": { "identity": { "sourceIp": "192.0.2.1" }, "path": context_path, "stage": "api", "httpMethod": "GET", "resourcePath": "/{proxy+}" },
+            "requestContext": {
+                "identity": { "sourceIp": "192.0.2.1" }, "path": context_path, "stage": "api", "httpMethod": "GET",
+                "resourcePath": "/{proxy+}",
+            },
         });
         as_sent(from_str(&event.to_string()).unwrap())
     }

@@ -215,7 +215,8 @@ impl Connection {
         self.connections.proxies.client(peer, headers)
     }
 
-    /// Waits until it is to be closed to make place for another one. Returns whether at once: a known one finishes what it does.
+    /// Waits until it is to be closed to make place for another one. Returns whether at once: a known one finishes what it
+    /// does.
     pub(crate) async fn is_to_close(&self) -> bool {
         self.peer.close.notified().await;
         !self.peer.is_known()

@@ -182,7 +182,7 @@ pub(crate) struct SocketSettings {
     max_sockets_per_service: u32,
 
     /// How many sockets from one address may be open; 0 for as many as there may be in all. Behind a proxy all have its
-    /// address
+    /// address, unless --trusted-proxies names it
     #[arg(
         long,
         env = "REACHABILITY_MAX_SOCKETS_PER_ADDRESS",
@@ -206,13 +206,12 @@ enum TokenExpiry {
     Socket,
 }
 
-/// How many sockets may be open whose clients did not say yet who they are, and at most half of all that are possible. They have
-/// ten seconds for it.
+/// How many sockets may be open whose clients did not say yet who they are, and at most half of all that are possible. They
+/// have ten seconds for it.
 const MAX_STRANGERS: usize = 4_096;
 
-/// How many of them may be from one address, and at most a quarter of all that are possible: it takes several to shut all others
-/// out. As many as a proxy in front of all
-/// clients needs when they come back at once.
+/// How many of them may be from one address, and at most a quarter of all that are possible: it takes several to shut all
+/// others out. As many as a proxy in front of all clients needs when they come back at once.
 const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
 
 impl SocketSettings {

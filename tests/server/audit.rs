@@ -105,6 +105,16 @@ async fn each_write_of_the_owner_has_a_line() {
         }
         line
     });
+    let is_like_the_readmes = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["http.route"] == "/v1/Services/{service}/Users/{user}"
+    };
+    let [readme, logged] = [include_str!("../../README.md"), &logs].map(|text| {
+        let mut lines = text.lines().filter(|line| line.ends_with(r#""target":"audit"}"#)).map(str::trim);
+        let line: Value = serde_json::from_str(lines.find(|line| is_like_the_readmes(line)).unwrap()).unwrap();
+        line.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    });
+    assert_eq!(readme, logged, "the example in the README");
     for (line, expected) in lines(&logs).iter().zip(&expected) {
         assert_eq!(line, expected);
     }

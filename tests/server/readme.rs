@@ -26,9 +26,10 @@ const PASTED: [&str; 8] =
     ["Start", "With a Twilio library", "Events", "Push", "Access tokens", "Changes", "Webhooks", "The command"];
 
 /// The sections whose blocks are not pasted, and why.
-const NOT_PASTED: [(&str, &str); 11] = [
+const NOT_PASTED: [(&str, &str); 12] = [
     ("With a Twilio client", "lines of an application; tests/server/live runs the examples that have them"),
     ("On AWS", "takes an account at AWS; tests/aws/serverless.rs pastes it with what stands in for it"),
+    ("Audit", "a line of the log; tests/server/audit.rs compares its members"),
     ("Stream", "its request stays open; tests/server/stream.rs"),
     ("Messages", "samples, which another test reads"),
     (

@@ -15,7 +15,8 @@ use crate::sockets::Setup;
 const HERE: [u8; 4] = [127, 0, 0, 1];
 const THERE: [u8; 4] = [127, 0, 0, 2];
 
-/// Half of the time that the server has for the head of a request: whoever is answered within did not wait for others to time out.
+/// Half of the time that a client has for the head of a request: whoever is answered within did not wait for others to time
+/// out.
 const BEFORE_OTHERS_TIME_OUT: Duration = Duration::from_secs(15);
 
 fn owner(server: &Server) -> String {

@@ -104,6 +104,8 @@ impl Drop for Write {
         };
         info!(
             target: TARGET,
+            // The line is complete by itself.
+            parent: None,
             caller,
             address = self.address.map(tracing::field::display),
             http.method = %self.method,

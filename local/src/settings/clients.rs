@@ -16,8 +16,8 @@ pub(crate) struct ClientSettings {
           value_parser = proxies::network)]
     trusted_proxies: Vec<IpNet>,
 
-    /// How many connections from one address may be open on which no request was authenticated, and at most a quarter of all; of
-    /// more, the oldest is closed. 0 for as many as there may be in all
+    /// How many connections from one address may be open on which no request was authenticated, and at most a quarter of all;
+    /// of more, the oldest is closed. 0 for as many as there may be in all
     #[arg(
         long,
         env = "REACHABILITY_MAX_CONNECTIONS_PER_ADDRESS",
@@ -27,8 +27,8 @@ pub(crate) struct ClientSettings {
     )]
     pub(crate) max_connections_per_address: u32,
 
-    /// How many wrong passwords and access tokens from one address a minute are answered as such. More are answered with 429, right
-    /// ones never are; 0 for all
+    /// How many wrong passwords and access tokens from one address a minute are answered as such. More are answered with 429,
+    /// right ones never are; 0 for all
     #[arg(
         long,
         env = "REACHABILITY_MAX_FAILED_AUTHENTICATIONS",
