@@ -188,6 +188,8 @@ rows! {
             RefusedSlowRequests ["request_time"]
             /// Streams of changes that were refused since too many were open.
             RefusedStreams ["streams"]
+            /// Requests with wrong passwords or access tokens that were refused since their address had sent too many.
+            RefusedFailures ["failed_authentications"]
             /// Sockets that were refused since the server stops.
             RefusedSocketsAtStop ["stop"]
             /// Sockets that were refused since too many were open in all.

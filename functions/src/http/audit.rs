@@ -85,8 +85,9 @@ impl Write {
         }
         // The answer to a write is in memory already.
         let (parts, body) = response.into_parts();
-        let Ok(body) = to_bytes(body, usize::MAX).await.map_err(ApiError::internal) else {
-            return ApiError::busy().into_response();
+        let body = match to_bytes(body, usize::MAX).await {
+            Ok(body) => body,
+            Err(error) => return ApiError::internal(error).into_response(),
         };
         if let Some(sid) = written(&body) {
             self.resource = Some(sid);

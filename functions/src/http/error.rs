@@ -111,7 +111,8 @@ impl ApiError {
         let message = "Too many failed authentications: try again later";
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        Self { retry_after: Some(seconds), ..error }.closing()
+        let limit = Some(Counter::RefusedFailures);
+        Self { retry_after: Some(seconds), limit, ..error }.closing()
     }
 
     /// 403/20403: the caller is not allowed to do this.
