@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod private;
 mod proxies;
+mod purges;
 mod readiness;
 mod refusal;
 mod replay;

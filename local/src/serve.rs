@@ -46,7 +46,7 @@ use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
 use crate::stop::Stop;
 use crate::upkeep::{self, DatabaseLost};
-use crate::{consumer, dead_letters, feed, server, webhooks};
+use crate::{consumer, dead_letters, feed, purges, server, webhooks};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +195,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     if ended > 0 {
         info!(sockets = ended, "the sockets of an earlier run are lost");
     }
+    let purges = tokio::spawn(purges::run(store.clone()));
     let every_day = tokio::spawn(every_day(store, pushes.clone()));
     let readiness = Arc::new(ServerCheck::new(announced, events.clone(), database.clone()));
     let router = crate::metrics::counted(reachability_functions::router(app, changes, Some(readiness)), metrics);
@@ -231,6 +232,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         served = served => served,
         lost = upkeep::run(&database) => Err(lost.into()),
     };
+    purges.abort();
     every_day.abort();
     retries.abort();
     if let Some(metrics) = metrics {

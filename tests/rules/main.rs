@@ -14,6 +14,7 @@ mod invisible;
 mod metrics;
 mod power_cut;
 mod presence_properties;
+mod purges;
 mod pushes;
 mod put_off;
 mod queries;

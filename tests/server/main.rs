@@ -18,6 +18,7 @@ mod live;
 mod mass;
 mod metrics;
 mod presence;
+mod purges;
 mod push_server;
 mod queue;
 mod readiness;

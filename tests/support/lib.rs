@@ -17,6 +17,7 @@ pub mod generate;
 pub mod harness;
 pub mod ids;
 pub mod live;
+pub mod mass;
 pub mod measure;
 pub mod model;
 pub mod properties;

@@ -28,7 +28,7 @@ impl Leftovers for MemoryStore {
 #[async_trait]
 impl Leftovers for SqliteStore {
     async fn purge(&self, _: ServiceSid, _: usize) -> Result<bool, StoreError> {
-        Ok(false)
+        Ok(self.purge_some().await?.is_some())
     }
 }
 

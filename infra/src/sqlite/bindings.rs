@@ -93,6 +93,9 @@ impl Bindings for SqliteStore {
     }
 
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(None);
+        }
         let found = self.database.look_up(|connection| binding_of(connection, service, Device::of_binding(sid)))?;
         Ok(found.filter(|binding| binding.sid == sid))
     }
@@ -103,6 +106,9 @@ impl Bindings for SqliteStore {
         filter: &BindingFilter,
         page: PageRequest<BindingSid>,
     ) -> Result<Page<Binding>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(Page::EMPTY);
+        }
         let filter = filter.clone();
         self.database
             .read(move |connection| {

@@ -58,6 +58,9 @@ impl Channels for SqliteStore {
     }
 
     async fn channel(&self, key: &ChannelKey) -> Result<Option<Channel>, StoreError> {
+        if !self.has_service(key.service).await? {
+            return Ok(None);
+        }
         self.database.look_up(|connection| read(connection, key))
     }
 
@@ -136,6 +139,9 @@ impl Channels for SqliteStore {
         after: Option<&Identity>,
         at_most: usize,
     ) -> Result<Vec<Identity>, StoreError> {
+        if !self.has_service(key.service).await? {
+            return Ok(Vec::new());
+        }
         let (key, after) = (key.clone(), after.cloned());
         let select =
             "SELECT identity FROM members WHERE service = ?1 AND cid = ?2 AND identity > ?3 ORDER BY identity LIMIT ?4";
@@ -167,6 +173,9 @@ impl Channels for SqliteStore {
         after: Option<&Cid>,
         at_most: usize,
     ) -> Result<Vec<Channel>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(Vec::new());
+        }
         let after = after.map(ToString::to_string).unwrap_or_default();
         let select = "SELECT document, version, member_count FROM channels WHERE service = ?1 AND cid > ?2
             ORDER BY cid LIMIT ?3";
@@ -180,6 +189,9 @@ impl Channels for SqliteStore {
         after: Option<&Cid>,
         at_most: usize,
     ) -> Result<Vec<Channel>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(Vec::new());
+        }
         let (member, after) = (member.clone(), after.map(ToString::to_string).unwrap_or_default());
         self.database
             .read(move |connection| {

@@ -13,6 +13,7 @@ use reachability_domain::time::Timestamp;
 use rusqlite::{ToSql, params};
 
 use super::feed::Writer;
+use super::purges;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
 
@@ -50,6 +51,10 @@ impl Services for SqliteStore {
     async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
         let service = service.clone();
         self.write(move |writer| {
+            // It would lose its records to the removal of those that an earlier one has left.
+            if Rows::new("deleted_services", "sid = ?1", &[&Key(service.sid)]).exist(writer)? {
+                return Err(StoreError::Exists);
+            }
             let insert = "INSERT INTO services (sid, version, document) VALUES (?1, ?2, ?3)";
             create(writer, insert, params![Key(service.sid), service.version, write_document(&service)?])?;
             tell(writer, None, Some(&service))
@@ -87,16 +92,27 @@ impl Services for SqliteStore {
         .await
     }
 
+    /// The records of the service are removed later, in parts ([`SqliteStore::purge_some`]).
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
-        self.write(move |writer| {
-            for table in ["states", "bindings", "users", "channels", "members"] {
-                Rows::new(table, "service = ?1", &[&Key(sid)]).delete(writer)?;
-            }
-            let deleted: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).take(writer)?;
-            tell(writer, deleted.as_ref(), None)?;
-            Ok(deleted.is_some())
-        })
-        .await
+        let existed = self
+            .write(move |writer| {
+                let deleted: Option<Service> = Rows::new("services", "sid = ?1", &[&Key(sid)]).take(writer)?;
+                if deleted.is_some() {
+                    purges::note(writer, sid)?;
+                }
+                tell(writer, deleted.as_ref(), None)?;
+                Ok(deleted.is_some())
+            })
+            .await?;
+        self.services_deleted.notify_one();
+        Ok(existed)
+    }
+}
+
+impl SqliteStore {
+    /// Whether this service exists. If not, what is left of it is about to be removed, and nobody is to see it.
+    pub(super) async fn has_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        Ok(self.service(sid).await?.is_some())
     }
 }
 

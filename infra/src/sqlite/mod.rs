@@ -13,7 +13,9 @@
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
 //! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
-//! `dead_letters` is what none of them could handle, and `backlog` says what waits in all of them. Every other module implements ports and depends on none of its siblings.
+//! `dead_letters` is what none of them could handle, and `backlog` says what waits in all of them. `purges` removes what
+//! deleted services leave behind.
+//! Every other module implements ports and depends on none of its siblings.
 
 mod ages;
 mod backlog;
@@ -35,6 +37,7 @@ mod loading;
 mod migrations;
 mod notifications;
 mod presence;
+mod purges;
 mod queue;
 mod readers;
 mod records;

@@ -14,12 +14,14 @@ pub struct SqliteStore {
     /// Wakes the consumer of the feed.
     pub(super) feed_written: Arc<Notify>,
     pub(super) at_commit: Option<Arc<dyn AtCommit>>,
+    /// Wakes whoever removes the records of deleted services.
+    pub(super) services_deleted: Arc<Notify>,
 }
 
 impl SqliteStore {
     /// A store in this database.
     pub fn new(database: Database) -> Self {
-        Self { database, feed_written: Arc::default(), at_commit: None }
+        Self { database, feed_written: Arc::default(), at_commit: None, services_deleted: Arc::default() }
     }
 
     /// The same store, whose writes tell this listener what they lead to.

@@ -86,6 +86,9 @@ pub fn check(path: &Path, found: &mut dyn FnMut(Finding)) -> Result<Checked, Ope
     Ok(check.checked)
 }
 
+/// The rows that are not about to be removed with their service.
+const KEPT: &str = "service NOT IN (SELECT sid FROM deleted_services)";
+
 /// What is wrong with a row: mostly nothing.
 type Problems = Vec<String>;
 
@@ -166,12 +169,15 @@ impl Check<'_> {
         });
     }
 
-    /// Nothing is left of a service that was deleted, except what ends by itself: messages, notifications, the feed, and the rows
-    /// of sockets that are being closed.
+    /// Nothing is left of a service that was deleted, except what is still to be removed, and what ends by itself: messages,
+    /// notifications, the feed, and the rows of sockets that are being closed.
     fn services_exist(&mut self) {
+        let both = "SELECT sid FROM deleted_services WHERE sid IN (SELECT sid FROM services)";
+        self.each(&Table::new("deleted_services", &["IS"]), both, |_, _| Ok(vec!["the service exists".to_owned()]));
         for name in ["users", "states", "bindings", "channels", "members"] {
             let select = format!(
-                "SELECT service, count(*) FROM {name} WHERE service NOT IN (SELECT sid FROM services) GROUP BY service"
+                "SELECT service, count(*) FROM {name} WHERE service NOT IN (SELECT sid FROM services) AND {KEPT}
+                 GROUP BY service"
             );
             self.each(&Table { name, key: &["IS"] }, &select, |row, _| {
                 let rows: u64 = row.get(1)?;

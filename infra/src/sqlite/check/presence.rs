@@ -9,7 +9,7 @@ use reachability_domain::presence::search::looks_online;
 use reachability_domain::sid::{ServiceSid, UserSid};
 
 use super::records::document_problem;
-use super::{Check, Problems, Table, unless, unreadable};
+use super::{Check, KEPT, Problems, Table, unless, unreadable};
 use crate::sqlite::records::{STATE, state};
 use crate::sqlite::rows::Key;
 use crate::sqlite::sockets::socket;
@@ -23,10 +23,12 @@ impl Check<'_> {
 
     /// Each user has a state, which names it.
     fn users(&mut self) {
-        let select = "SELECT service, sid, document, identity,
-            (SELECT user FROM states WHERE states.service = users.service AND states.identity = users.identity)
-            FROM users";
-        self.each(&Table::new("users", &["IS", "US"]), select, |row, checked| {
+        let select = format!(
+            "SELECT service, sid, document, identity,
+             (SELECT user FROM states WHERE states.service = users.service AND states.identity = users.identity)
+             FROM users WHERE {KEPT}"
+        );
+        self.each(&Table::new("users", &["IS", "US"]), &select, |row, checked| {
             checked.users += 1;
             let (Key(service), Key(sid)): (Key<ServiceSid>, Key<UserSid>) = (row.get(0)?, row.get(1)?);
             let document = document_problem(row, 2, |user: &User| {
@@ -60,7 +62,7 @@ impl Check<'_> {
     fn states(&mut self, open: &HashSet<ConnectionKey>) {
         let select = format!(
             "SELECT service, identity, shown_online, EXISTS (SELECT 1 FROM users WHERE users.service = states.service
-             AND users.sid = states.user AND users.identity = states.identity), {STATE} FROM states"
+             AND users.sid = states.user AND users.identity = states.identity), {STATE} FROM states WHERE {KEPT}"
         );
         self.each(&Table::new("states", &["IS", ""]), &select, |row, checked| {
             let state = match state(row, 4)? {

@@ -10,7 +10,7 @@ use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSi
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
 
-use super::{Check, Checked, Problems, Table, unless, unreadable};
+use super::{Check, Checked, KEPT, Problems, Table, unless, unreadable};
 use crate::sqlite::keys::SealedKey;
 use crate::sqlite::rows::{Key, document};
 
@@ -72,7 +72,7 @@ impl Check<'_> {
         );
         self.documents(
             &Table::new("bindings", &["IS", "BS"]),
-            "SELECT service, sid, document, identity FROM bindings",
+            &format!("SELECT service, sid, document, identity FROM bindings WHERE {KEPT}"),
             |binding: &Binding, row| {
                 let (Key(service), Key(sid)): (Key<ServiceSid>, Key<BindingSid>) = (row.get(0)?, row.get(1)?);
                 let is_of_user = binding.identity.as_str() == row.get_ref(3)?.as_str()?;
@@ -98,10 +98,12 @@ impl Check<'_> {
     }
 
     pub(super) fn channels(&mut self) {
-        let select = "SELECT service, cid, document, member_count,
-            (SELECT count(*) FROM members WHERE members.service = channels.service AND members.cid = channels.cid)
-            FROM channels";
-        self.each(&Table::new("channels", &["IS", ""]), select, |row, checked| {
+        let select = format!(
+            "SELECT service, cid, document, member_count,
+             (SELECT count(*) FROM members WHERE members.service = channels.service AND members.cid = channels.cid)
+             FROM channels WHERE {KEPT}"
+        );
+        self.each(&Table::new("channels", &["IS", ""]), &select, |row, checked| {
             checked.channels += 1;
             let (counted, members): (u64, u64) = (row.get(3)?, row.get(4)?);
             let document = document_problem(row, 2, |channel: &Channel| {
@@ -111,10 +113,12 @@ impl Check<'_> {
             let count = (counted != members).then(|| format!("it counts {counted} members, and has {members}"));
             Ok(document.into_iter().chain(count).collect::<Problems>())
         });
-        let select = "SELECT service, cid, count(*) FROM members WHERE NOT EXISTS
-            (SELECT 1 FROM channels WHERE channels.service = members.service AND channels.cid = members.cid)
-            GROUP BY service, cid";
-        self.each(&Table::new("members", &["IS", ""]), select, |row, _| {
+        let select = format!(
+            "SELECT service, cid, count(*) FROM members WHERE {KEPT} AND NOT EXISTS
+             (SELECT 1 FROM channels WHERE channels.service = members.service AND channels.cid = members.cid)
+             GROUP BY service, cid"
+        );
+        self.each(&Table::new("members", &["IS", ""]), &select, |row, _| {
             let members: u64 = row.get(2)?;
             Ok(vec![format!("there is no such channel, and {members} members of it")])
         });
