@@ -7,6 +7,7 @@ mod at_commit;
 mod backlog;
 mod client_routes;
 mod event_queue;
+mod fanout;
 mod faults;
 mod fcm;
 mod finding;

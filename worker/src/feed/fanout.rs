@@ -17,6 +17,7 @@ use reachability_domain::presence::sink::Sink;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::queue::Queue;
+use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use tracing::{info, warn};
 
@@ -66,6 +67,17 @@ pub enum StoredWrite {
     },
 }
 
+impl StoredWrite {
+    /// The service whose configuration decides what the write leads to; `None` if none does.
+    fn needs_service(&self) -> Option<ServiceSid> {
+        match self {
+            Self::State { user, before, after } => FeedEntry::is_possible(before, after).then_some(user.service),
+            Self::Profile { after, .. } => Some(after.service_sid),
+            Self::Service { .. } => None,
+        }
+    }
+}
+
 impl Fanout {
     /// Delivers what stored writes lead to, for a store that shows its writes and not what they lead to. Returns the index
     /// of the first write that must be handled again, with all later ones.
@@ -75,6 +87,7 @@ impl Fanout {
         // Read again for every batch: an old configuration would hide the first users who come online in a new
         // generation.
         let mut services = ServicesOfBatch::new(&*self.services);
+        services.read(writes.iter().filter_map(StoredWrite::needs_service)).await;
         for (place, write) in writes.iter().enumerate() {
             match self.entry(write, &mut services).await {
                 Ok(Some(entry)) => {
@@ -142,14 +155,10 @@ impl Fanout {
         write: &StoredWrite,
         services: &mut ServicesOfBatch<'_>,
     ) -> Result<Option<FeedEntry>, StoreError> {
-        let service = match write {
-            StoredWrite::Service { before, after } => {
-                return Ok(FeedEntry::of_service(before.as_deref(), after.as_deref()));
-            }
-            StoredWrite::State { before, after, .. } if !FeedEntry::is_possible(before, after) => return Ok(None),
-            StoredWrite::State { user, .. } => user.service,
-            StoredWrite::Profile { after, .. } => after.service_sid,
-        };
+        if let StoredWrite::Service { before, after } = write {
+            return Ok(FeedEntry::of_service(before.as_deref(), after.as_deref()));
+        }
+        let Some(service) = write.needs_service() else { return Ok(None) };
         // The service was deleted.
         let Some(service) = services.get(service).await? else { return Ok(None) };
         let configuration = &service.configuration;

@@ -23,8 +23,8 @@ use tracing::warn;
 use crate::Failure;
 use crate::directory::ServicesOfBatch;
 
-/// How many users are read at once.
-const READS_AT_ONCE: usize = 16;
+/// How many users are read at once: those of a batch of the fanout.
+const READS_AT_ONCE: usize = 100;
 
 /// Queues the webhooks that tell changes. Where no URL is configured, it reads no user and queues nothing.
 #[derive(Clone)]
@@ -65,6 +65,9 @@ impl WebhookOutbox {
         entries: &'e [FeedEntry],
         services: &mut ServicesOfBatch<'_>,
     ) -> Result<Vec<(&'e FeedEntry, WebhookEvent)>, StoreError> {
+        let notices =
+            entries.iter().filter(|entry| !entry.webhooks.is_empty()).filter_map(|entry| entry.notice.as_ref());
+        services.read(notices.map(Notice::service)).await;
         let mut account: Option<AccountSettings> = None;
         let mut wanted = Vec::new();
         for entry in entries.iter().filter(|entry| !entry.webhooks.is_empty()) {
