@@ -19,6 +19,10 @@ use tokio::time::sleep;
 /// How long reachability stays off at least after it was switched off: until every cached configuration has expired.
 const OFF_AT_LEAST: Duration = Duration::from_secs(2 * Configuration::MAX_AGE.as_secs());
 
+/// How long before it is switched on that is announced at least: until every cached configuration that does not say so has
+/// expired, for those who handle events.
+const ANNOUNCED_FOR: Duration = Duration::from_secs(2 * Configuration::MAX_AGE_WHILE_OFF.as_secs());
+
 /// How long after its deletion a service's records are removed: when every cached copy has expired.
 const PURGE_AFTER: Duration = Duration::from_secs(60);
 
@@ -50,14 +54,30 @@ impl Services for SharedServices {
         self.store.services(page).await
     }
 
-    /// Before switching reachability on again, waits until every process has seen that it was off. A process that
-    /// missed that would count events of the new generation for the old one.
+    /// Before switching reachability on, announces it, and waits until no process has a copy of the configuration that says
+    /// that it is off, and that it stays so: it would lose events of the new generation. Waits also until every process has
+    /// seen that it was off: one that missed that would count events of the new generation for the old one.
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
-        let rest = still_off(&service.configuration, (self.clock)());
-        if !rest.is_zero() {
-            sleep(rest).await;
+        if !service.configuration.reachability_enabled {
+            return self.store.replace_service(service).await;
         }
-        self.store.replace_service(service).await
+        let stored = self.store.service(service.sid).await?.ok_or(StoreError::Missing)?;
+        if stored.version != service.version {
+            return Err(StoreError::Conflict);
+        }
+        if stored.configuration.reachability_enabled {
+            return self.store.replace_service(service).await;
+        }
+        let mut service = service.clone();
+        // Somebody else may be about to do the same, or have been stopped at it.
+        if !stored.configuration.switches_on {
+            let mut announced = stored;
+            announced.configuration.switches_on = true;
+            self.store.replace_service(&announced).await?;
+            service.version += 1;
+        }
+        sleep(still_off(&service.configuration, (self.clock)()).max(ANNOUNCED_FOR)).await;
+        self.store.replace_service(&service).await
     }
 
     /// Queues the removal of the service's records.

@@ -2,18 +2,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use reachability_domain::directory::ports::Services;
+use reachability_domain::directory::service::Service;
 use reachability_domain::metrics::Counter;
-use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage, Purge};
+use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::metrics::EmfMetrics;
+use reachability_infra::services::SharedServices;
 use reachability_tests::generate::{START, event_of, service};
-use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
-use reachability_worker::{Failure, Worker};
+use reachability_tests::harness::{Harness, SETTINGS, ports, rules, unstamped, worker};
+use reachability_tests::store::Store;
+use reachability_worker::{Failure, Worker, WorkerPorts};
 
 /// The maximum age of a cached configuration.
 const AGE: Duration = Duration::from_secs(3);
@@ -45,17 +53,126 @@ async fn handle(worker: &Worker, events: &[Event], now: i64) {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
+/// Services whose reads are counted.
+struct Counted {
+    services: Arc<dyn Store>,
+    reads: AtomicUsize,
+}
+
+impl Counted {
+    /// How often a service was read since the last call.
+    fn take(&self) -> usize {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Services for Counted {
+    async fn create_service(&self, service: &Service) -> Result<(), StoreError> {
+        self.services.create_service(service).await
+    }
+
+    async fn service(&self, sid: ServiceSid) -> Result<Option<Service>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.services.service(sid).await
+    }
+
+    async fn services(&self, page: PageRequest<ServiceSid>) -> Result<Page<Service>, StoreError> {
+        self.services.services(page).await
+    }
+
+    async fn replace_service(&self, service: &Service) -> Result<(), StoreError> {
+        self.services.replace_service(service).await
+    }
+
+    async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError> {
+        self.services.delete_service(sid).await
+    }
+}
+
+/// A setup whose worker reads services that are counted.
+fn counted() -> (Setup, Arc<Counted>) {
+    let Setup { harness, metrics, .. } = setup();
+    let services = Arc::new(Counted { services: harness.store.clone(), reads: AtomicUsize::new(0) });
+    let ports = WorkerPorts {
+        services: services.clone(),
+        ..ports(harness.store.clone(), harness.timers.clone(), metrics.clone())
+    };
+    let worker = Worker::new(ports, rules(SETTINGS), AGE, || Timestamp::from_millis(START));
+    (Setup { harness, worker, metrics }, services)
+}
+
 #[tokio::test]
-async fn an_outdated_configuration_drops_no_event() {
-    let Setup { harness, worker, metrics } = setup();
-    let alice = connect("c-1", START).user;
+async fn a_service_that_is_off_is_read_once_a_second() {
+    let (Setup { harness, worker, metrics }, services) = counted();
     harness.switch(service(1), false).await;
-    handle(&worker, &[connect("c-1", START)], START).await;
-    assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
-    harness.switch(service(1), true).await;
-    handle(&worker, &[connect("c-2", START + 1)], START + 1).await;
-    assert_eq!(harness.read(&alice, START + 1).await.online, Some(true));
-    assert_eq!(metrics.counted(Counter::EventsDisabled), 1);
+    for n in 0..100 {
+        let now = START + 30 * n;
+        handle(&worker, &[connect(&format!("c-{n}"), now)], now).await;
+    }
+    assert_eq!(services.take(), 3, "in three seconds");
+    assert_eq!(metrics.counted(Counter::EventsDisabled), 100);
+}
+
+/// Switches reachability on as a deployment with several processes does it, by a clock that stands still.
+async fn switch_on(harness: &Harness) {
+    let services = SharedServices::new(harness.store.clone(), harness.timers.clone(), || Timestamp::from_millis(START));
+    let mut switched = harness.store.service(service(1)).await.unwrap().unwrap();
+    switched.configuration.set_reachability_enabled(true, Timestamp::from_millis(START));
+    services.replace_service(&switched).await.unwrap();
+}
+
+/// Whoever is told that reachability is on has it count all that happens from then on.
+#[tokio::test(start_paused = true)]
+async fn no_event_after_the_switch_on_is_lost() {
+    let (Setup { harness, worker, metrics }, services) = counted();
+    harness.switch(service(1), false).await;
+    let alice = connect("c-1", START).user;
+    let started = tokio::time::Instant::now();
+    let now = || START + i64::try_from(started.elapsed().as_millis()).unwrap();
+    handle(&worker, &[connect("c", START)], START).await;
+    let events = async {
+        // So that there is always a copy of the configuration.
+        loop {
+            let now = now();
+            handle(&worker, &[connect(&format!("c-{now}"), now)], now).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = switch_on(&harness) => {}
+        () = events => {}
+    }
+    let before = metrics.counted(Counter::EventsDisabled);
+    let reads = services.take();
+    assert!(before > 190 && reads < 110, "{before} events, {reads} reads: only of the second second's");
+    assert_eq!(harness.read(&alice, now()).await.online, None);
+    handle(&worker, &[connect("c-2", now())], now()).await;
+    assert_eq!(harness.read(&alice, now()).await.online, Some(true));
+    assert_eq!(metrics.counted(Counter::EventsDisabled), before);
+}
+
+/// Two who do so at the same time do not hold each other up, and neither does one that was stopped at it.
+#[tokio::test(start_paused = true)]
+async fn two_switch_on_at_the_same_time() {
+    let (Setup { harness, .. }, _) = counted();
+    harness.switch(service(1), false).await;
+    let mut announced = harness.store.service(service(1)).await.unwrap().unwrap();
+    announced.configuration.switches_on = true;
+    harness.store.replace_service(&announced).await.unwrap();
+    let started = tokio::time::Instant::now();
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        switch_on(&harness).await;
+    };
+    let first = switch_on(&harness);
+    tokio::select! {
+        () = first => {}
+        () = later => {}
+    }
+    assert_eq!(started.elapsed(), Duration::from_secs(2));
+    let stored = harness.store.service(service(1)).await.unwrap().unwrap().configuration;
+    assert!(stored.reachability_enabled && !stored.switches_on, "{stored:?}");
 }
 
 #[tokio::test]
@@ -145,7 +262,8 @@ async fn leftovers_of_a_service_are_removed_only_after_its_deletion() {
     let Setup { harness, worker, .. } = setup();
     harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
-    let purge = PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
+    let purge =
+        PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
     assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
     let page = PageRequest { position: Cursor::Start, limit: 10 };
     assert_eq!(harness.store.users(service(1), page).await.unwrap().items.len(), 1);

@@ -24,11 +24,18 @@ pub struct Configuration {
     /// When it was last switched off; `None` if never.
     #[serde(default)]
     pub disabled_at: Option<Timestamp>,
+    /// Whether it is off and about to be switched on. Nobody may then rely on a copy that says that it is off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub switches_on: bool,
 }
 
 impl Configuration {
     /// The maximum age of a cached configuration when events are handled.
     pub const MAX_AGE: Duration = Duration::from_secs(3);
+
+    /// The maximum age of a cached configuration that is off, when events are handled that depend on whether it still is. It is
+    /// announced before it is switched on ([`Configuration::switches_on`]), so that no such copy is left by then.
+    pub const MAX_AGE_WHILE_OFF: Duration = Duration::from_secs(1);
 
     /// How often reachability can be switched on: a number that orders a user's changes across switches stays below 2^53.
     pub const MAX_GENERATION: Generation = Generation(4_000);
@@ -45,5 +52,6 @@ impl Configuration {
             _ => {}
         }
         self.reachability_enabled = enabled;
+        self.switches_on = false;
     }
 }

@@ -245,6 +245,7 @@ mod tests {
         generation: Generation(2),
         enabled_at: Some(NOW),
         disabled_at: None,
+        switches_on: false,
     };
 
     fn later(seconds: u64) -> Timestamp {

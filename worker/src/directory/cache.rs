@@ -23,11 +23,16 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
 
     /// A value that is not too old.
     pub(crate) fn get(&self, key: &K, now: Timestamp) -> Option<V> {
+        self.get_if(key, now, |_, _| true)
+    }
+
+    /// A value that is not too old, if it will do at its age.
+    pub(crate) fn get_if(&self, key: &K, now: Timestamp, will_do: impl Fn(&V, Duration) -> bool) -> Option<V> {
         let known = self.known();
         let (read_at, value) = known.get(key)?;
         // The clock may have been set back.
         let is_fresh = *read_at <= now && now < read_at.plus(self.max_age);
-        is_fresh.then(|| value.clone())
+        (is_fresh && will_do(value, now.since(*read_at))).then(|| value.clone())
     }
 
     /// Keeps what was read; `None` if there is nothing, which is not remembered.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::service::Service;
 use reachability_domain::sid::ServiceSid;
@@ -22,17 +23,19 @@ impl CachedServices {
         Self { services, known: Cache::new(max_age) }
     }
 
-    /// A service, at most `max_age` old. If `comes_online` and the cached configuration is off, reads it again: using
-    /// the old one would lose an event. A missing service is never cached.
+    /// A service, at most `max_age` old. If `comes_online` and the cached configuration is off, it will do for a shorter time, and
+    /// not if it is about to be switched on: using an old one would lose an event. A missing service is never cached.
     pub(crate) async fn get(
         &self,
         sid: ServiceSid,
         comes_online: bool,
         now: Timestamp,
     ) -> Result<Option<Arc<Service>>, StoreError> {
-        let known = self.known.get(&sid, now);
-        let usable = known.filter(|service| service.configuration.reachability_enabled || !comes_online);
-        match usable {
+        let known = self.known.get_if(&sid, now, |service, age| {
+            let Configuration { reachability_enabled, switches_on, .. } = service.configuration;
+            !comes_online || reachability_enabled || (!switches_on && age < Configuration::MAX_AGE_WHILE_OFF)
+        });
+        match known {
             Some(service) => Ok(Some(service)),
             None => self.read(sid, now).await,
         }
