@@ -156,11 +156,11 @@ impl Bindings for DynamoStore {
             return Err(StoreError::Missing);
         }
         let key = Key::binding(service, device);
-        let mut attempts = Attempts::default();
+        let (mut attempts, mut in_doubt) = (Attempts::default(), None);
         loop {
             let before: Option<Binding> = self.table.find(key.clone()).await?;
             let Some(transition) = command.transition(before.as_ref(), now) else {
-                return Ok(Applied::unchanged(before));
+                return Ok(Applied { before: in_doubt.unwrap_or_else(|| before.clone()), after: before });
             };
             let read = self.read(service, &transition).await?;
             let state = |read: &Option<StoredState>| read.as_ref().map(|read| read.state.clone());
@@ -169,6 +169,10 @@ impl Bindings for DynamoStore {
             match self.table.transact(items).await? {
                 Transacted::Done => return Ok(Applied { before, after: writes.put }),
                 Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+                Transacted::InDoubt => {
+                    in_doubt.get_or_insert(before);
+                    attempts.again().await?;
+                }
             }
         }
     }

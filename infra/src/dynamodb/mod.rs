@@ -18,7 +18,8 @@
 //! list reads all eight and needs neither a scan nor an index, so it is never stale. Bindings are divided the same way.
 //! A changed registration is one transaction with the states of its previous and new user.
 //!
-//! The module `table` makes requests for any item, `key` defines primary keys, `state` and `join` the attributes of a
+//! The module `table` makes requests for any item, `lost_answers` tells which of them may have been carried out twice, `key`
+//! defines primary keys, `state` and `join` the attributes of a
 //! state, and `items` the writes that several ports share. Every other module implements ports and depends on none of
 //! its siblings.
 
@@ -31,6 +32,7 @@ mod garbage;
 mod items;
 mod join;
 mod key;
+mod lost_answers;
 mod notifications;
 mod older_connection;
 mod snapshots;

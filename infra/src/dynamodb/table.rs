@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use super::key::{Item, Key};
+use super::lost_answers::LostAnswers;
 use crate::ids;
 
 /// Maximum number of attempts for a write with conflicts, or for a batch that was only partly processed.
@@ -44,6 +45,8 @@ pub(super) enum Transacted {
     Refused(Vec<bool>),
     /// Not done: another writer was writing one of the items, or the table was throttled.
     NotNow,
+    /// Perhaps done: the answer to an earlier attempt was lost, and the table was still at it.
+    InDoubt,
 }
 
 pub(super) fn unavailable<E>(error: SdkError<E>) -> StoreError
@@ -168,11 +171,13 @@ impl Table {
         unless_refused(answer)?.map(drop).ok_or(StoreError::Missing)
     }
 
-    /// Deletes an item. Returns whether it existed.
+    /// Deletes an item. Returns whether it existed: also if an attempt whose answer was lost may have deleted it.
     pub(super) async fn delete(&self, key: Key) -> Result<bool, StoreError> {
         let request = self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes()));
-        let answer = request.return_values(ReturnValue::AllOld).send().await.map_err(unavailable)?;
-        Ok(answer.attributes.is_some())
+        let attempts = LostAnswers::default();
+        let request = request.return_values(ReturnValue::AllOld).customize().interceptor(attempts.clone());
+        let answer = request.send().await.map_err(unavailable)?;
+        Ok(answer.attributes.is_some() || attempts.were_there())
     }
 
     /// Reads the items of one partition from a cursor on, in the direction of the page: up to one more than the page
@@ -249,7 +254,9 @@ impl Table {
         };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
             return match error.code() {
-                Some("TransactionInProgressException" | "TransactionConflictException") => Ok(Transacted::NotNow),
+                // The attempts of one request have the same token, by which the table knows that they are one.
+                Some("TransactionInProgressException") => Ok(Transacted::InDoubt),
+                Some("TransactionConflictException") => Ok(Transacted::NotNow),
                 _ => Err(unavailable(error)),
             };
         };

@@ -39,7 +39,7 @@ impl Users for DynamoStore {
             let items = vec![self.put_state(key.clone(), &read, &next)?, self.put_profile(user)?];
             match self.table.transact(items).await? {
                 Transacted::Done => return Ok(()),
-                Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+                Transacted::Refused(_) | Transacted::NotNow | Transacted::InDoubt => attempts.again().await?,
             }
         }
     }
@@ -84,7 +84,7 @@ impl Users for DynamoStore {
                     let is_there = self.table.item(Key::user(user.service_sid, user.sid)).await?.is_some();
                     return Err(if is_there { StoreError::Conflict } else { StoreError::Missing });
                 }
-                Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+                Transacted::Refused(_) | Transacted::NotNow | Transacted::InDoubt => attempts.again().await?,
             }
         }
     }
@@ -94,7 +94,7 @@ impl Users for DynamoStore {
         let key = Key::state(service, &user.identity);
         let profile = self.table.deletion(Key::user(service, sid)).condition_expression("attribute_exists(pk)");
         let profile = TransactWriteItem::builder().delete(profile.build().map_err(incomplete)?).build();
-        let mut attempts = Attempts::default();
+        let (mut attempts, mut is_in_doubt) = (Attempts::default(), false);
         loop {
             let read = self.state(key.clone()).await?;
             let writes = DeletionWrites::of(&read.state, now);
@@ -106,8 +106,12 @@ impl Users for DynamoStore {
             }
             match self.table.transact(items).await? {
                 Transacted::Done => return Ok(true),
-                Transacted::Refused(held) if held.first() == Some(&false) => return Ok(false),
+                Transacted::Refused(held) if held.first() == Some(&false) => return Ok(is_in_doubt),
                 Transacted::Refused(_) | Transacted::NotNow => attempts.again().await?,
+                Transacted::InDoubt => {
+                    is_in_doubt = true;
+                    attempts.again().await?;
+                }
             }
         }
     }

@@ -50,6 +50,8 @@ struct Plan {
     faults: Faults,
     counts: Counts,
     random: u64,
+    /// The words of a request whose response is lost.
+    next: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,12 @@ impl FaultProxy {
         let server = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let plan = Arc::new(Mutex::new(Plan { faults: Faults::default(), counts: Counts::default(), random: seed }));
+        let plan = Arc::new(Mutex::new(Plan {
+            faults: Faults::default(),
+            counts: Counts::default(),
+            random: seed,
+            next: None,
+        }));
         let listener = tokio::spawn(listen_on(listener, server, plan.clone()));
         Self { address, plan, listener }
     }
@@ -96,6 +103,11 @@ impl FaultProxy {
         self.plan.lock().unwrap().faults = faults;
     }
 
+    /// The next request with these words in its head is handled, and the connection is cut before the response.
+    pub fn cut_after_next(&self, words: &str) {
+        self.plan.lock().unwrap().next = Some(words.to_owned());
+    }
+
     /// The outcomes so far.
     pub fn counts(&self) -> Counts {
         self.plan.lock().unwrap().counts
@@ -110,8 +122,13 @@ impl Drop for FaultProxy {
 }
 
 impl Plan {
-    /// The fate of the next exchange.
-    fn decide(&mut self) -> Fate {
+    /// The fate of the next exchange, whose request begins like this.
+    fn decide(&mut self, request: &[u8]) -> Fate {
+        if self.next.as_ref().is_some_and(|words| String::from_utf8_lossy(request).contains(words.as_str())) {
+            self.next = None;
+            self.counts.cut_after += 1;
+            return Fate::CutAfter;
+        }
         // SplitMix64.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
@@ -174,7 +191,7 @@ async fn relay(mut client: TcpStream, server: &str, plan: &Mutex<Plan>) -> std::
                 }
                 if has_spoken {
                     has_spoken = false;
-                    fate = plan.lock().unwrap().decide();
+                    fate = plan.lock().unwrap().decide(&of_client[..length]);
                     if fate == Fate::CutBefore {
                         return Ok(());
                     }
