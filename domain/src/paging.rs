@@ -27,13 +27,17 @@ pub struct PageRequest<K> {
 pub struct Page<T> {
     /// In ascending order of sid, whatever the direction of the request.
     pub items: Vec<T>,
-    /// Whether more items exist in the direction of the request: after this page, or before it for [`Cursor::Before`].
+    /// Whether more items exist in the direction of the request: after this page, or before it for [`Cursor::Before`]. They may
+    /// exist if [`Page::looked_up_to`] says how far the store has come.
     pub more: bool,
+    /// The bits of the sid at which the store stopped looking for items, before the page was full; `None` if it did not. The
+    /// next page goes on from there instead of the last item.
+    pub looked_up_to: Option<u128>,
 }
 
 impl<T> Page<T> {
     /// A page without items.
-    pub const EMPTY: Self = Self { items: Vec::new(), more: false };
+    pub const EMPTY: Self = Self { items: Vec::new(), more: false, looked_up_to: None };
 }
 
 impl<K> PageRequest<K> {
@@ -55,7 +59,7 @@ impl<K> PageRequest<K> {
         if self.is_backward() {
             read.reverse();
         }
-        Page { items: read, more }
+        Page { items: read, more, looked_up_to: None }
     }
 }
 
@@ -100,10 +104,10 @@ mod tests {
         for (position, items, more) in POSITIONS {
             let request = PageRequest { position, limit: 2 };
             let page = request.page_of_all(vec![7, 3, 9, 1, 5], |item| *item);
-            assert_eq!(page, Page { items: items.to_vec(), more }, "{position:?}");
+            assert_eq!(page, Page { items: items.to_vec(), more, looked_up_to: None }, "{position:?}");
         }
         let request = PageRequest { position: Cursor::Start, limit: 0 };
-        assert_eq!(request.page_of_all(vec![1], |item| *item), Page { items: vec![], more: true });
+        assert_eq!(request.page_of_all(vec![1], |item| *item), Page { items: vec![], more: true, looked_up_to: None });
     }
 
     #[test]
@@ -117,7 +121,11 @@ mod tests {
                 read.reverse();
             }
             read.truncate(request.read_limit());
-            assert_eq!(request.page_of_read(read), Page { items: items.to_vec(), more }, "{position:?}");
+            assert_eq!(
+                request.page_of_read(read),
+                Page { items: items.to_vec(), more, looked_up_to: None },
+                "{position:?}"
+            );
         }
     }
 }

@@ -67,8 +67,13 @@ impl<K: Sid> Listing<K> {
             Cursor::After(sid) => (true, page.more, Some(sid)),
             Cursor::Before(sid) => (page.more, true, Some(sid)),
         };
-        let first = page.items.first().map(&sid).or(boundary);
-        let last = page.items.last().map(&sid).or(boundary);
+        let looked_up_to = page.looked_up_to.map(K::from_bits);
+        let (looked_before, looked_after) = match self.request.position {
+            Cursor::Before(_) => (looked_up_to, None),
+            Cursor::Start | Cursor::After(_) => (None, looked_up_to),
+        };
+        let first = looked_before.or_else(|| page.items.first().map(&sid)).or(boundary);
+        let last = looked_after.or_else(|| page.items.last().map(&sid)).or(boundary);
         let token = match self.request.position {
             Cursor::Start => None,
             Cursor::After(sid) => Some(format!("PT{sid}")),
@@ -178,6 +183,27 @@ fn parse_token<K: Sid>(token: &str) -> Option<Cursor<K>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A store that looks for few items among many others stops before it has found a page of them.
+    #[test]
+    fn a_short_page_has_a_link_to_where_the_store_stopped() {
+        use reachability_domain::sid::UserSid;
+        let sid = UserSid::from_bits;
+        let links = |position, items: &[UserSid], more| {
+            let request = PageRequest { position, limit: 3 };
+            let listing = Listing { request, number: 1, filters: "&Tag=x".to_owned() };
+            listing.links("/Users", &Page { items: items.to_vec(), more, looked_up_to: Some(7) }, |sid| *sid)
+        };
+        let link =
+            |number, token, at| Some(format!("/Users?PageSize=3&Page={number}&PageToken={token}{}&Tag=x", sid(at)));
+        for position in [Cursor::Start, Cursor::After(sid(1))] {
+            assert_eq!(links(position, &[], true).next, link(2, "PT", 7), "{position:?}");
+            assert_eq!(links(position, &[sid(3)], true).next, link(2, "PT", 7), "{position:?}");
+        }
+        assert_eq!(links(Cursor::After(sid(1)), &[sid(3)], true).previous, link(0, "PB", 3));
+        let before = links(Cursor::Before(sid(9)), &[sid(8)], true);
+        assert_eq!((before.previous, before.next), (link(0, "PB", 7), link(2, "PT", 8)));
+    }
 
     #[test]
     fn a_page_size_is_a_whole_number_of_any_length() {

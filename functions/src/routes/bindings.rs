@@ -113,7 +113,7 @@ async fn list(
     }
     let listing = Listing::<BindingSid>::of(&request.query, view.max_page_size())?.with_filters(filters);
     let page = if filter.channels.is_empty() && !types.is_empty() {
-        Page { items: vec![], more: false }
+        Page::EMPTY
     } else {
         bindings.bindings(service.sid, &filter, listing.request).await?
     };

@@ -16,14 +16,14 @@ use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::ports::{Applied, Bindings};
 use reachability_domain::push::transition::Transition;
-use reachability_domain::sid::{BindingSid, ServiceSid};
+use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
 use super::key::{self, Item, Key};
 use super::state::StoredState;
 use super::store::DynamoStore;
-use super::table::{Attempts, Transacted, document, incomplete, read_document, read_documents};
+use super::table::{Attempts, Looks, Transacted, document, incomplete, read_document, read_documents};
 
 /// The stored states that a transition depends on.
 struct Read {
@@ -119,7 +119,12 @@ impl DynamoStore {
             |item: &Item| selects_all || read_document(item.clone()).map_or(true, |binding| filter.matches(&binding));
         // Shards are in the order of sids, so most pages come from one shard.
         let shards = key::shards(page.position).into_iter().map(|shard| Key::bindings(service, shard));
-        Ok(page.page_of_read(read_documents(self.table.query_in_turn(shards, at, is_wanted).await?)?))
+        let looks = if selects_all { Looks::few(page) } else { Looks::MANY };
+        let found = self.table.query_in_turn(shards, at, is_wanted, looks).await?;
+        let page = page.page_of_read(read_documents(found.items)?);
+        let Some(key) = found.stopped_at else { return Ok(page) };
+        let sid: BindingSid = key::sid(&key)?;
+        Ok(Page { more: true, looked_up_to: Some(sid.bits()), ..page })
     }
 
     async fn bindings_of_users(

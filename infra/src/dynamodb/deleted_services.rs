@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::key::{Key, SHARDS};
 use super::store::DynamoStore;
-use super::table::read_documents;
+use super::table::{Looks, read_documents};
 
 impl DynamoStore {
     /// The first records across all shards, up to `at_most`, and whether more exist.
@@ -23,7 +23,7 @@ impl DynamoStore {
     ) -> Result<(Vec<T>, bool), StoreError> {
         // The type of the sid does not matter: every list starts at the same position.
         let page = PageRequest::<UserSid> { position: Cursor::Start, limit: at_most };
-        let items = self.table.query_in_turn((0..SHARDS).map(shard), page, |_| true).await?;
+        let items = self.table.query_in_turn((0..SHARDS).map(shard), page, |_| true, Looks::few(page)).await?.items;
         let page = page.page_of_read(read_documents(items)?);
         Ok((page.items, page.more))
     }

@@ -7,6 +7,7 @@ use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::Cursor;
 use reachability_domain::push::device::Device;
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, Sid, UserSid};
+use reachability_domain::store::StoreError;
 
 /// An item with its attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -110,6 +111,15 @@ impl Key {
     pub(super) fn attributes(self) -> Item {
         HashMap::from([("pk".to_owned(), AttributeValue::S(self.pk)), ("sk".to_owned(), AttributeValue::S(self.sk))])
     }
+}
+
+/// The sid that is an item's sort key.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if it is none.
+pub(super) fn sid<K: Sid>(item: &Item) -> Result<K, StoreError> {
+    let sid = item.get("sk").and_then(|sk| sk.as_s().ok()).and_then(|sk| sk.parse().ok());
+    sid.ok_or_else(|| StoreError::Corrupt("the sort key is no sid".into()))
 }
 
 /// The shard of a binding. The first bits of a sid are a hash, so the shards have about the same size.

@@ -49,6 +49,34 @@ pub(super) enum Transacted {
     InDoubt,
 }
 
+/// How a list looks for the items of a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looks {
+    /// How many items a request looks at.
+    items: usize,
+    /// How many requests there are at most, besides the first one in each partition.
+    left: usize,
+}
+
+impl Looks {
+    /// For a page of nearly all items.
+    pub(super) fn few<K>(page: PageRequest<K>) -> Self {
+        Self { items: page.read_limit(), left: usize::MAX }
+    }
+
+    /// For a page of items that may be few among very many others.
+    pub(super) const MANY: Self = Self { items: 1_000, left: 10 };
+}
+
+/// What was found for a page.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Up to one more than the page holds.
+    pub(super) items: Vec<Item>,
+    /// The key of the last item that was looked at, if no looks were left before the page was full.
+    pub(super) stopped_at: Option<Item>,
+}
+
 pub(super) fn unavailable<E>(error: SdkError<E>) -> StoreError
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -186,13 +214,45 @@ impl Table {
         self.query_those(pk, page, |_| true).await
     }
 
-    /// Like [`Table::query`], with a filter.
+    /// Like [`Table::query`], with a filter that drops few items.
     pub(super) async fn query_those<K: Sid>(
         &self,
         pk: String,
         page: PageRequest<K>,
         wanted_item: impl Fn(&Item) -> bool,
     ) -> Result<Vec<Item>, StoreError> {
+        Ok(self.look(pk, page, wanted_item, &mut Looks::few(page)).await?.items)
+    }
+
+    /// Like [`Table::query_those`], over several partitions in order, until there are enough items for the page or no looks
+    /// are left.
+    pub(super) async fn query_in_turn<K: Sid>(
+        &self,
+        pks: impl Iterator<Item = String>,
+        page: PageRequest<K>,
+        wanted_item: impl Fn(&Item) -> bool,
+        mut looks: Looks,
+    ) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        for pk in pks {
+            if found.items.len() <= page.limit && found.stopped_at.is_none() {
+                let rest = PageRequest { limit: page.limit - found.items.len(), ..page };
+                let Found { items, stopped_at } = self.look(pk, rest, &wanted_item, &mut looks).await?;
+                found.items.extend(items);
+                found.stopped_at = stopped_at;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks at the items of one partition, at least once.
+    async fn look<K: Sid>(
+        &self,
+        pk: String,
+        page: PageRequest<K>,
+        wanted_item: impl Fn(&Item) -> bool,
+        looks: &mut Looks,
+    ) -> Result<Found, StoreError> {
         let wanted = page.read_limit();
         let (condition, bound) = match page.position {
             Cursor::Start => ("pk = :pk", None),
@@ -207,35 +267,23 @@ impl Table {
         let request = request
             .key_condition_expression(condition)
             .scan_index_forward(!page.is_backward())
-            .limit(i32::try_from(wanted).unwrap_or(i32::MAX));
-        let mut items = Vec::new();
+            .limit(i32::try_from(looks.items).unwrap_or(i32::MAX));
+        let mut found = Found::default();
         let mut start = None;
         loop {
             let answer = request.clone().set_exclusive_start_key(start).send().await.map_err(unavailable)?;
-            items.extend(answer.items.unwrap_or_default().into_iter().filter(&wanted_item));
+            looks.left = looks.left.saturating_sub(1);
+            found.items.extend(answer.items.unwrap_or_default().into_iter().filter(&wanted_item));
             start = answer.last_evaluated_key;
-            if start.is_none() || items.len() >= wanted {
-                items.truncate(wanted);
-                return Ok(items);
+            if start.is_none() || found.items.len() >= wanted {
+                found.items.truncate(wanted);
+                return Ok(found);
+            }
+            if looks.left == 0 {
+                found.stopped_at = start;
+                return Ok(found);
             }
         }
-    }
-
-    /// Like [`Table::query_those`], over several partitions in order, until there are enough items for the page.
-    pub(super) async fn query_in_turn<K: Sid>(
-        &self,
-        pks: impl Iterator<Item = String>,
-        page: PageRequest<K>,
-        wanted_item: impl Fn(&Item) -> bool,
-    ) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::new();
-        for pk in pks {
-            if items.len() <= page.limit {
-                let rest = PageRequest { limit: page.limit - items.len(), ..page };
-                items.extend(self.query_those(pk, rest, &wanted_item).await?);
-            }
-        }
-        Ok(items)
     }
 
     /// One page of a list in one partition.

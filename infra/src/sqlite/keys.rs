@@ -107,9 +107,9 @@ impl ApiKeys for SqliteStore {
         let seal = self.database.seal.clone();
         self.database
             .read(move |connection| {
-                let Page { items, more } = Rows::new("keys", "true", &[]).page(connection, page)?;
+                let Page { items, more, looked_up_to } = Rows::new("keys", "true", &[]).page(connection, page)?;
                 let items = items.into_iter().map(|key: SealedKey| key.open(&seal)).collect::<Result<_, _>>()?;
-                Ok(Page { items, more })
+                Ok(Page { items, more, looked_up_to })
             })
             .await
     }
