@@ -85,7 +85,7 @@ impl Services for SharedServices {
         // Queued before the deletion: a purge does nothing while the service exists, and after the deletion a retry
         // would not queue it.
         let due_at = (self.clock)().plus(PURGE_AFTER);
-        let purge = PresenceMessage::Purge(Purge { service: sid, due_at });
+        let purge = PresenceMessage::Purge(Purge { service: sid, due_at, part: None });
         self.events.send(&[purge]).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         self.store.delete_service(sid).await
     }
@@ -158,7 +158,7 @@ mod tests {
         services.create_service(&default_service(sid, NOW)).await.unwrap();
         assert!(services.delete_service(sid).await.unwrap());
         assert!(services.service(sid).await.unwrap().is_none());
-        let purge = PresenceMessage::Purge(Purge { service: sid, due_at: NOW.plus(PURGE_AFTER) });
+        let purge = PresenceMessage::Purge(Purge { service: sid, due_at: NOW.plus(PURGE_AFTER), part: None });
         assert_eq!(*queue.messages.lock().unwrap(), [(purge, true)], "the purge is queued before the deletion");
         assert!(!services.delete_service(sid).await.unwrap(), "the service is already deleted");
     }

@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn messages_are_delayed_until_they_are_due() {
         let at = Timestamp::from_millis;
-        let purge = |due_at| PresenceMessage::Purge(Purge { service: Sid::from_bits(1), due_at });
+        let purge = |due_at| PresenceMessage::Purge(Purge { service: Sid::from_bits(1), due_at, part: None });
         for (due_at, seconds) in [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (901_000, 900), (i64::MAX, 900)] {
             assert_eq!(delay(&purge(at(due_at)), at(1_000)), seconds, "{due_at}");
         }

@@ -12,6 +12,7 @@ mod policies;
 mod queue;
 mod records;
 mod replays;
+mod requests;
 mod serverless;
 mod token;
 mod webhooks;

@@ -402,11 +402,12 @@ async fn everything(recording: &Recording) {
     let events = recording.function("EventsFunction", reachability_functions::events);
     let bindings = recording.function("BindingsFunction", reachability_functions::bindings);
     let store = recording.store_of("WorkerFunction", &recording.table);
+    let rest = Arc::new(Kept::default());
     let ports = WorkerPorts {
         services: store.clone(),
         deleted_services: Some(store.clone()),
         states: store,
-        events: Arc::new(Kept::default()),
+        events: rest.clone(),
         ids: Arc::new(Uuids),
         metrics: Arc::new(EmfMetrics::default()),
     };
@@ -561,7 +562,10 @@ async fn everything(recording: &Recording) {
     bindings.post(&format!("{doomed}/Bindings"), &bind("alice", "00")).await;
     recording.events.take();
     configuration.delete(&doomed).await;
+    // The message, and those for each part that it leads to.
+    rest.take();
     handle(recording.events.take(), clock::now()).await;
+    handle(rest.take(), clock::now()).await;
 
     tell_of_changes(recording, harness.service).await;
     send_webhooks(recording, harness.service).await;

@@ -263,7 +263,7 @@ async fn leftovers_of_a_service_are_removed_only_after_its_deletion() {
     harness.switch(service(1), true).await;
     handle(&worker, &[connect("c-1", START)], START).await;
     let purge =
-        PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START) });
+        PresenceMessage::Purge(Purge { service: service(1), due_at: Timestamp::from_millis(START), part: None });
     assert!(worker.process(vec![purge.clone()], Timestamp::from_millis(START)).await.is_empty());
     let page = PageRequest { position: Cursor::Start, limit: 10 };
     assert_eq!(harness.store.users(service(1), page).await.unwrap().items.len(), 1);

@@ -14,7 +14,7 @@ use reachability_infra::sqlite::SqliteStore;
 /// Removes what a deleted service leaves behind; a store that leaves nothing does nothing.
 #[async_trait]
 pub trait Leftovers {
-    /// Like [`DeletedServices::purge`].
+    /// Like [`DeletedServices::purge`], of all parts.
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
 }
 
@@ -35,7 +35,11 @@ impl Leftovers for SqliteStore {
 #[async_trait]
 impl Leftovers for DynamoStore {
     async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError> {
-        DeletedServices::purge(self, sid, at_most).await
+        let mut more = false;
+        for part in 0..self.parts() {
+            more |= DeletedServices::purge(self, sid, part, at_most).await?;
+        }
+        Ok(more)
     }
 }
 

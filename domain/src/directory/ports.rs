@@ -74,8 +74,8 @@ pub trait Services: Send + Sync {
     /// does not exist.
     async fn replace_service(&self, service: &Service) -> Result<(), StoreError>;
 
-    /// Deletes a service and its users. A store may leave the removal of the users to [`DeletedServices::purge`].
-    /// Returns whether the service existed.
+    /// Deletes a service and its users. A store may remove the users later, by itself or by [`DeletedServices::purge`]: to
+    /// whoever looks for the service first, they are gone. Returns whether the service existed.
     async fn delete_service(&self, sid: ServiceSid) -> Result<bool, StoreError>;
 }
 
@@ -83,9 +83,12 @@ pub trait Services: Send + Sync {
 /// long.
 #[async_trait]
 pub trait DeletedServices: Send + Sync {
-    /// Removes up to `at_most` users of a deleted service, with their state and bindings. Returns whether more users
-    /// remain.
-    async fn purge(&self, sid: ServiceSid, at_most: usize) -> Result<bool, StoreError>;
+    /// In how many parts the records of a service lie. They can be removed side by side.
+    fn parts(&self) -> u8;
+
+    /// Removes up to `at_most` users with their states, and as many bindings, of a part (from 0) of a deleted service. Returns
+    /// whether more remain in this part.
+    async fn purge(&self, sid: ServiceSid, part: u8, at_most: usize) -> Result<bool, StoreError>;
 }
 
 /// Stores users' profiles.

@@ -101,6 +101,9 @@ pub struct Purge {
     pub service: ServiceSid,
     /// When to remove them: after every cached copy of the service has expired.
     pub due_at: Timestamp,
+    /// The part of the records to remove; `None` for all of them, each part by a message of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u8>,
 }
 
 /// The JSON form of the messages that are not events.
@@ -184,7 +187,11 @@ mod tests {
         for (message, json) in [
             (PresenceMessage::Check(check.clone()), format!("{check_json}}}")),
             (PresenceMessage::Check(Check { ended: true, ..check }), format!("{check_json},\"ended\":true}}")),
-            (PresenceMessage::Purge(Purge { service, due_at: at }), purge_json.to_owned()),
+            (PresenceMessage::Purge(Purge { service, due_at: at, part: None }), purge_json.to_owned()),
+            (
+                PresenceMessage::Purge(Purge { service, due_at: at, part: Some(7) }),
+                purge_json.replace('}', r#","part":7}"#),
+            ),
         ] {
             assert_eq!(message.to_json(), json);
             assert_eq!(PresenceMessage::parse(json.as_bytes()).unwrap(), message);

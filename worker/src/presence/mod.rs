@@ -19,6 +19,7 @@ use reachability_domain::presence::message::{Accepted, Check, PresenceMessage, P
 use reachability_domain::presence::ports::States;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::sid::ServiceSid;
+use reachability_domain::store::StoreError;
 use reachability_domain::time::{Clock, Timestamp};
 
 use self::deleted::Dropped;
@@ -27,8 +28,14 @@ use crate::envelope::{Received, open};
 use crate::failure::count_retries;
 use crate::{Envelope, Failure};
 
-/// How many users of a deleted service one message removes.
+/// How many users of a part of a deleted service are removed at once.
 const PURGED_AT_ONCE: usize = 500;
+
+/// For how long the purges of a batch go on before messages of their own continue them: much less than a function may take.
+const PURGE_FOR: Duration = Duration::from_secs(8);
+
+/// How many purges of a batch run at the same time.
+const PURGES_AT_ONCE: usize = 8;
 
 /// The ports that the worker uses.
 #[derive(Clone)]
@@ -159,9 +166,13 @@ impl Worker {
             handled[*place].1.failures.extend(failures);
             handled[*place].1.events.extend(events);
         }
+        // Before the purges, which take longer: a timer that is due meanwhile would be late.
+        let mut failures = self.follow_up(handled.into_iter()).await;
+        let until = (self.clock)().plus(PURGE_FOR);
         let purged =
-            stream::iter(purges).then(async |(index, purge)| (vec![index], self.purge(index, purge, now).await));
-        let failures = self.follow_up(handled.into_iter().chain(purged.collect::<Vec<_>>().await)).await;
+            stream::iter(purges).map(async |(index, purge)| (vec![index], self.purge(index, purge, until).await));
+        let purged: Vec<_> = purged.buffered(PURGES_AT_ONCE).collect().await;
+        failures.extend(self.follow_up(purged.into_iter()).await);
         count_retries(&failures, &*self.ports.metrics);
         failures
     }
@@ -189,21 +200,28 @@ impl Worker {
         failures
     }
 
-    /// Removes some of the records of a deleted service.
-    async fn purge(&self, index: usize, purge: Purge, now: Timestamp) -> Handled {
+    /// Removes records of a deleted service until this time. Messages of their own remove the rest.
+    async fn purge(&self, index: usize, purge: Purge, until: Timestamp) -> Handled {
         let purged = async {
-            let Some(deleted_services) = &self.ports.deleted_services else { return Ok(false) };
+            let Some(deleted_services) = &self.ports.deleted_services else { return Ok(vec![]) };
             // The message is sent before the deletion, which may have failed.
-            if self.services.read(purge.service, now).await?.is_some() {
-                return Ok(false);
+            if self.services.read(purge.service, (self.clock)()).await?.is_some() {
+                return Ok(vec![]);
             }
-            deleted_services.purge(purge.service, PURGED_AT_ONCE).await
+            let Some(part) = purge.part else { return Ok((0..deleted_services.parts()).collect()) };
+            while deleted_services.purge(purge.service, part, PURGED_AT_ONCE).await? {
+                if until <= (self.clock)() {
+                    return Ok(vec![part]);
+                }
+            }
+            Ok(vec![])
         };
-        match purged.await {
-            Ok(false) => Handled::default(),
-            Ok(true) => {
-                let rest = PresenceMessage::Purge(Purge { due_at: now, ..purge });
-                Handled { events: vec![rest], ..Handled::default() }
+        let purged: Result<Vec<u8>, StoreError> = purged.await;
+        match purged {
+            Ok(rest) => {
+                let due_at = (self.clock)();
+                let rest = rest.into_iter().map(|part| Purge { due_at, part: Some(part), ..purge });
+                Handled { events: rest.map(PresenceMessage::Purge).collect(), ..Handled::default() }
             }
             Err(error) => Handled::failed(&[index], &error.into()),
         }
