@@ -13,7 +13,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{ConnectionKey, Identity, UserKey};
+use reachability_domain::identity::{Identity, UserKey};
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::device_writes::TransitionWrites;
 use reachability_domain::presence::disclosure::Disclose;
@@ -232,19 +232,13 @@ impl States for MemoryStore {
         Ok(users.iter().map(|key| state(key).cloned().unwrap_or_default()).collect())
     }
 
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError> {
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError> {
         let mut contents = self.contents();
         let scope = contents.services.get_mut(&user.service_sid).ok_or(StoreError::Missing)?;
         let unknown = UserState::default();
         let before = scope.states.get(&user.identity).unwrap_or(&unknown);
-        let writes = JoinWrites::of(before, news, user.sid, now);
-        let joined = writes.joined(before, news, asked);
+        let writes = JoinWrites::of(before, news, fired, user, now);
+        let joined = writes.joined(before, news);
         if let Some(state) = writes.state {
             scope.states.insert(user.identity.clone(), state);
         }

@@ -12,7 +12,7 @@ use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::{Delivered, EventQueue, Outcome, PushQueue, Receipt, Taken};
-use reachability_worker::{Envelope, Failure, Pusher, Worker};
+use reachability_worker::{Envelope, Failure, Pusher, Received, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -60,7 +60,7 @@ async fn handle(worker: &Worker, taken: Vec<Taken>, now: Timestamp) -> (Vec<Rece
         match message {
             Ok(message) => {
                 receipts.push(receipt);
-                messages.push(message);
+                messages.push(Received::new(message, receipt.is_repeated));
             }
             Err(body) => {
                 unread.push(receipt);
@@ -68,7 +68,7 @@ async fn handle(worker: &Worker, taken: Vec<Taken>, now: Timestamp) -> (Vec<Rece
             }
         }
     }
-    let mut failures = worker.process(messages, now).await;
+    let mut failures = worker.process_received(messages, now).await;
     if !bodies.is_empty() {
         let refused = worker.handle(&envelopes(&bodies)).await.into_iter();
         failures.extend(refused.map(|(index, failure)| (receipts.len() + index, failure)));

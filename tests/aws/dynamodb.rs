@@ -17,6 +17,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
+use reachability_domain::presence::message::Check;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::sid::Sid;
@@ -31,6 +32,7 @@ use reachability_tests::harness::{Harness, SETTINGS, rules, unstamped, worker};
 use reachability_tests::model::Model;
 use reachability_tests::store::Store;
 use reachability_tests::{aws, contract, properties, push_properties};
+use reachability_worker::Received;
 use tokio::sync::RwLockReadGuard;
 
 use crate::MACHINE;
@@ -130,10 +132,19 @@ async fn events_cost_one_request_each() {
     let renewals =
         handle(all(&|name| event_of(name, "c-2", START + 2, EventKind::Renew { lease: None })), START + 2).await;
     assert_eq!(renewals, 10, "ten renewals");
-    let disconnects = handle(all(&|name| disconnect(name, "c-2", START + 3)), START + 3).await;
+    let disconnects = handle(all(&|name| disconnect(name, "c-1", START + 3)), START + 3).await;
     assert_eq!(disconnects, 10, "ten disconnects");
-    let again = handle(all(&|name| disconnect(name, "c-2", START + 3)), START + 3).await;
+    let again = handle(all(&|name| disconnect(name, "c-1", START + 3)), START + 3).await;
     assert_eq!(again, 10, "ten that were delivered again");
+    let timers = harness.timers.count();
+    assert_eq!(timers, 20, "one for each connect, and none for a renewal");
+    let longer = |name: &str| {
+        event_of(name, "c-3", START + 4, EventKind::Connect { lease: Some(Duration::from_secs(600)), device: None })
+    };
+    assert_eq!(handle(all(&longer), START + 4).await, 10, "ten connects that last longer");
+    let longest = handle(all(&|name| disconnect(name, "c-3", START + 5)), START + 5).await;
+    assert_eq!(longest, 20, "of each user another update, since the timer would be too late");
+    assert_eq!(harness.timers.count(), timers + 20);
     let one = (0..10).map(|n| connect("user-0", &format!("d-{n}"), START + 4 + n)).collect();
     assert_eq!(handle(one, START + 20).await, 1, "ten connects of one user");
 }
@@ -248,12 +259,13 @@ async fn no_event_is_lost_on_a_bad_network() {
         proxy.set(FAULTS);
         let end = START + LENGTH;
         for batch in batches {
-            let mut waiting: Vec<Event> =
-                batch.into_iter().map(|event| Event { user: in_case(event.user), ..event }).collect();
+            let in_case = |event: Event| unstamped(&Event { user: in_case(event.user), ..event });
+            let mut waiting: Vec<_> = batch.into_iter().map(|event| Received::new(in_case(event), false)).collect();
             // Failed messages are delivered again.
             while !waiting.is_empty() {
-                let failed = harness.try_deliver(&waiting, end).await;
-                waiting = failed.into_iter().map(|(index, _)| waiting[index].clone()).collect();
+                let failed = harness.worker.process_received(waiting.clone(), Timestamp::from_millis(end)).await;
+                let again = |(index, _): &(usize, _)| Received::new(waiting[*index].message.clone(), true);
+                waiting = failed.iter().map(again).collect();
             }
         }
         proxy.set(Faults::default());
@@ -262,6 +274,12 @@ async fn no_event_is_lost_on_a_bad_network() {
         }
         for user in users().into_iter().map(in_case) {
             assert_eq!(harness.read(&user, end).await.online, model.truth(&user, end).online, "{user:?}");
+            let state = harness.state(&user).await;
+            if end < state.presence.live_until().as_millis() {
+                let due_at = state.next_timer.unwrap();
+                assert!(due_at <= state.presence.live_until());
+                assert!(harness.timers.contains(&Check { user, due_at }), "the stored timer was sent");
+            }
         }
     }
     let counts = proxy.counts();

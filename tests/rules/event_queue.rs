@@ -30,7 +30,7 @@ fn event(of: u128, identity: &str) -> PresenceMessage {
 
 fn timer(of: u128, identity: &str, due_at: Timestamp) -> PresenceMessage {
     let user = UserKey { service: service(of), identity: identity.parse().unwrap() };
-    PresenceMessage::Check(Check { user, connection: "c-1".parse().unwrap(), due_at, ended: false })
+    PresenceMessage::Check(Check { user, due_at })
 }
 
 /// One event of each of so many users.

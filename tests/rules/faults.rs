@@ -14,7 +14,7 @@ use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Accounts, ApiKeys, Services, Users};
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::{User, UserRef};
-use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::event::Event;
@@ -32,7 +32,7 @@ use reachability_tests::generate::{LENGTH, START, log_and_delivery, service, use
 use reachability_tests::harness::{Harness, SETTINGS, Timers, ports, rules, unstamped, worker};
 use reachability_tests::model::Model;
 use reachability_tests::store::{Leftovers, Store};
-use reachability_worker::{Envelope, Failure, Worker};
+use reachability_worker::{Envelope, Failure, Received, Worker};
 
 /// Fails about every other operation, before it is done or after.
 #[derive(Default)]
@@ -96,14 +96,8 @@ impl Services for Fickle<Arc<dyn Store>> {
 
 #[async_trait]
 impl States for Fickle<Arc<dyn Store>> {
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError> {
-        self.call(self.inner.join(user, news, asked, now), no_store).await
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError> {
+        self.call(self.inner.join(user, news, fired, now), no_store).await
     }
 
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError> {
@@ -200,9 +194,11 @@ async fn failed_messages_are_redelivered_and_nothing_is_lost() {
         let worker = worker(store, queue, rules(SETTINGS), Duration::ZERO, Arc::default());
         let now = START + LENGTH;
         let mut waiting = log.clone();
+        let mut is_repeated = false;
         while !waiting.is_empty() {
-            let messages: Vec<PresenceMessage> = waiting.iter().map(unstamped).collect();
-            let failed = worker.process(messages, Timestamp::from_millis(now)).await;
+            let messages = waiting.iter().map(|event| Received::new(unstamped(event), is_repeated)).collect();
+            let failed = worker.process_received(messages, Timestamp::from_millis(now)).await;
+            is_repeated = true;
             waiting = failed.iter().map(|(index, _)| waiting[*index].clone()).collect();
             redelivered += waiting.len();
         }

@@ -25,6 +25,7 @@ mod search;
 mod sequence;
 mod small_records;
 mod stores;
+mod timers;
 mod truth_table;
 mod webhooks;
 mod worker;

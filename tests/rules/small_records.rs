@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reachability_domain::directory::configuration::Configuration;
+use reachability_domain::directory::user::User;
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::appearance::{Appearance, Viewer};
 use reachability_domain::presence::connections::Limits;
@@ -18,7 +19,7 @@ use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
-use reachability_tests::generate::{START, event_of, service};
+use reachability_tests::generate::{START, event_of, service, users};
 use reachability_tests::harness::{SETTINGS, rules};
 use reachability_tests::model::Model;
 
@@ -80,12 +81,13 @@ fn delivery() -> impl Strategy<Value = Vec<Event>> {
 /// Joins events in batches of this size.
 fn joined(state: UserState, events: &[Event], batch: usize, now: i64) -> UserState {
     let now = Timestamp::from_millis(now);
+    let user = User::new(Sid::from_bits(1), users().remove(0), None, now);
     events.chunks(batch).fold(state, |state, batch| {
         let mut news = News::new(rules(SETTINGS));
         for event in batch {
             news.add(event, Acceptance::now(&on()), now);
         }
-        JoinWrites::of(&state, &news, Sid::from_bits(1), now).after(&state).clone()
+        JoinWrites::of(&state, &news, &[], &user, now).after(&state).clone()
     })
 }
 

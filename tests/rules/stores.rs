@@ -143,14 +143,13 @@ mod in_sqlite {
         let presence = r#"{"c":{"c-1":{"o":{"a":1000,"l":121000}}},"g":1,"t":1000}"#;
         let state = (&bits, user.identity.as_str(), presence);
         old.execute("INSERT INTO states VALUES (?1, ?2, 7, 1000, ?3)", state).unwrap();
-        let check = Check {
-            user: user.clone(),
-            connection: "c-1".parse().unwrap(),
-            due_at: Timestamp::from_millis(5),
-            ended: false,
-        };
-        let check = PresenceMessage::Check(check);
-        old.execute("INSERT INTO messages (due_at, body) VALUES (5, ?1)", [check.to_json()]).unwrap();
+        let check = PresenceMessage::Check(Check { user: user.clone(), due_at: Timestamp::from_millis(5) });
+        // Each connection had timers.
+        for due in [9, 5, 7] {
+            let body =
+                check.to_json().replace(r#","due_at":5"#, &format!(r#","connection_id":"c-{due}","due_at":{due}"#));
+            old.execute("INSERT INTO messages (due_at, body) VALUES (?1, ?2)", (due, body)).unwrap();
+        }
         old.pragma_update(None, "user_version", 1).unwrap();
         drop(old);
 
@@ -164,7 +163,8 @@ mod in_sqlite {
             assert!(!state.registrations.ever());
             assert_eq!(queue.next_due(), Some(Timestamp::from_millis(5)));
             let due = queue.take(Timestamp::from_millis(5), 10).await.unwrap();
-            assert_eq!(due[0].message.as_ref(), Ok(&check));
+            assert_eq!((due.len(), due[0].message.as_ref()), (1, Ok(&check)));
+            assert!(queue.take(Timestamp::MAX, 10).await.unwrap().is_empty(), "the first one sees to the user");
             assert!(pushes.due(Timestamp::MAX, 10).await.unwrap().is_empty());
             let page = PageRequest { position: Cursor::Start, limit: 10 };
             assert!(store.credentials(page).await.unwrap().items.is_empty());

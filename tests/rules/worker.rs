@@ -242,12 +242,7 @@ async fn what_is_left_of_a_deleted_service_is_dropped() {
     harness.switch(service(1), true).await;
     let stamped = harness.accept(&connect("c-1", START)).await;
     let of_user = connect("c-1", START);
-    let timer = PresenceMessage::Check(Check {
-        user: of_user.user.clone(),
-        connection: of_user.connection.clone(),
-        due_at: Timestamp::from_millis(START),
-        ended: false,
-    });
+    let timer = PresenceMessage::Check(Check { user: of_user.user.clone(), due_at: Timestamp::from_millis(START) });
     assert!(harness.store.delete_service(service(1)).await.unwrap());
     let batch = vec![stamped.clone(), unstamped(&of_user), timer, stamped];
     let failures = worker.process(batch, Timestamp::from_millis(START)).await;

@@ -65,6 +65,36 @@ async fn timers_outlive_the_server() {
     assert!(server.stop().0.success());
 }
 
+/// The same connect made as many timers as it was repeated.
+#[tokio::test]
+async fn a_user_has_one_timer() {
+    const REPETITIONS: usize = 3_000;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    let service = client.enabled_service().await;
+    let path = format!("/v1/Services/{service}/Events");
+    let connect = events::event(&service, "alice", "connect");
+    let database = database(directory.path());
+    let raw = rusqlite::Connection::open(directory.path().join("reachability.db")).unwrap();
+    let count = |condition: &str| -> usize {
+        let count = format!("SELECT count(*) FROM messages WHERE lane = 0 AND {condition}");
+        raw.query_row(&count, [], |row| row.get(0)).unwrap()
+    };
+    for _ in 0..3 {
+        for some in vec![connect.clone(); REPETITIONS].chunks(1_000) {
+            client.post(&path, Value::from(some.to_vec()).to_string()).await;
+        }
+        wait("all are handled", async || (count("timer_of IS NULL") == 0).then_some(())).await;
+        assert_eq!(count("timer_of = 'alice'"), 1);
+        // Her renewals find it.
+        client.post(&path, events::event(&service, "alice", "renew").to_string()).await;
+    }
+    wait("all are handled", async || (count("timer_of IS NULL") == 0).then_some(())).await;
+    assert_eq!((count("true"), database.count_dead_letters().await.unwrap()), (1, 0));
+    assert!(server.stop().0.success());
+}
+
 #[tokio::test]
 async fn a_message_that_cannot_be_handled_is_set_aside_and_delays_nobody() {
     let directory = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_worker::{Fanout, WebhookOutbox};
+use reachability_worker::{Failure, Fanout, Received, WebhookOutbox};
 
 use crate::contract::bindings::binding;
 use crate::feed_judge::{Act, CREATED, Course, Done, Fault, Folded, told};
@@ -435,10 +435,12 @@ impl<'a> Case<'a> {
     }
 
     /// Handles messages; those that fail are delivered again.
-    async fn handle(&self, mut messages: Vec<PresenceMessage>, now: Timestamp) {
+    async fn handle(&self, messages: Vec<PresenceMessage>, now: Timestamp) {
+        let mut messages: Vec<_> = messages.into_iter().map(|message| Received::new(message, false)).collect();
         for _ in 0..100 {
-            let failed = self.harness.worker.process(messages.clone(), now).await;
-            messages = failed.into_iter().map(|(index, _)| messages[index].clone()).collect();
+            let failed = self.harness.worker.process_received(messages.clone(), now).await;
+            let again = |(index, _): &(usize, Failure)| Received::new(messages[*index].message.clone(), true);
+            messages = failed.iter().map(again).collect();
             if messages.is_empty() {
                 return;
             }

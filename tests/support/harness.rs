@@ -21,7 +21,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::ids::Uuids;
 use reachability_infra::metrics::EmfMetrics;
-use reachability_worker::{Failure, Worker, WorkerPorts};
+use reachability_worker::{Failure, Received, Worker, WorkerPorts};
 
 use crate::model::Settings;
 
@@ -59,6 +59,17 @@ impl Timers {
     /// Removes and returns the timers that are due.
     pub fn take_due(&self, now: Timestamp) -> Vec<Check> {
         self.0.lock().unwrap().extract_if(.., |check| check.due_at <= now).collect()
+    }
+
+    /// Loses a timer: that with this index, of so many.
+    pub fn lose(&self, index: impl FnOnce(usize) -> usize) -> Option<Check> {
+        let mut timers = self.0.lock().unwrap();
+        (!timers.is_empty()).then(|| index(timers.len())).map(|index| timers.swap_remove(index))
+    }
+
+    /// Whether there is such a timer.
+    pub fn contains(&self, check: &Check) -> bool {
+        self.0.lock().unwrap().contains(check)
     }
 
     /// How many there are.
@@ -195,6 +206,13 @@ impl Harness {
     /// Delivers timers in one batch.
     pub async fn handle_timers(&self, checks: Vec<Check>, now: i64) {
         self.handle(checks.into_iter().map(PresenceMessage::Check).collect(), now).await;
+    }
+
+    /// Delivers a message that was delivered before.
+    pub async fn redeliver(&self, message: PresenceMessage, now: i64) {
+        let again = vec![Received::new(message, true)];
+        let failures = self.worker.process_received(again, Timestamp::from_millis(now)).await;
+        assert!(failures.is_empty(), "{failures:?}");
     }
 
     /// Delivers messages in one batch.

@@ -19,8 +19,23 @@ pub struct Envelope {
     pub accepted_at: Option<Timestamp>,
 }
 
-/// A parsed message, and when the queue accepted it ([`Envelope::accepted_at`]).
-pub(crate) type Received<M> = (M, Option<Timestamp>);
+/// A parsed message, as its queue delivered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received<M> {
+    /// The message.
+    pub message: M,
+    /// [`Envelope::accepted_at`].
+    pub accepted_at: Option<Timestamp>,
+    /// Whether it may have been delivered before, and handled in part.
+    pub is_repeated: bool,
+}
+
+impl<M> Received<M> {
+    /// A message that is delivered for the first time, or again; when it was accepted is not known.
+    pub fn new(message: M, is_repeated: bool) -> Self {
+        Self { message, accepted_at: None, is_repeated }
+    }
+}
 
 /// Parses messages and passes them to `handle`. Returns the indices of messages that failed, with the reason.
 pub(crate) async fn open<M>(
@@ -36,7 +51,8 @@ pub(crate) async fn open<M>(
         match parse(envelope.body.as_bytes()) {
             Ok(message) => {
                 places.push(place);
-                messages.push((message, envelope.accepted_at));
+                let Envelope { accepted_at, attempts, .. } = *envelope;
+                messages.push(Received { message, accepted_at, is_repeated: attempts > 0 });
             }
             Err(error) => {
                 metrics.count(Counter::EventsRefused);

@@ -12,7 +12,7 @@ mod presence;
 mod push;
 mod webhook;
 
-pub use crate::envelope::Envelope;
+pub use crate::envelope::{Envelope, Received};
 pub use crate::failure::Failure;
 pub use crate::feed::{Fanout, StoredWrite};
 pub use crate::presence::{Worker, WorkerPorts};

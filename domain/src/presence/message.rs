@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::directory::configuration::Generation;
-use crate::identity::{ConnectionId, UserKey};
+use crate::identity::UserKey;
 use crate::presence::acceptance::Acceptance;
 use crate::presence::disclosure::Disclose;
 use crate::presence::event::{Event, InvalidEvent};
@@ -75,22 +75,15 @@ impl Accepted {
     }
 }
 
-/// A timer, as a delayed message: look at this connection at `due_at`. The end of a grace period or lease has no event
-/// of its own, but it must be published.
+/// A timer, as a delayed message: look at this user at `due_at` ([`crate::presence::timer`]). Earlier versions had one for
+/// each connection, whose id is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Check {
     /// The user.
     #[serde(flatten)]
     pub user: UserKey,
-    /// The connection.
-    #[serde(rename = "connection_id")]
-    pub connection: ConnectionId,
     /// When the timer is due: at most 15 minutes ahead, since SQS delays messages no longer than that.
     pub due_at: Timestamp,
-    /// Whether the connection had ended when this timer was set. A disconnect sets its own timer, so an older timer
-    /// with `false` has nothing left to wait for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ended: bool,
 }
 
 /// Garbage collection: remove the records that a deleted service left behind.
@@ -180,13 +173,14 @@ mod tests {
         let at = Timestamp::from_millis(1_795_171_200_123);
         let service = "IS00000000000000000000000000000001".parse().unwrap();
         let user = UserKey { service, identity: "bob@x.com".parse().unwrap() };
-        let check = Check { user, connection: "c-1".parse().unwrap(), due_at: at, ended: false };
-        let check_json = r#"{"type":"check","service_sid":"IS00000000000000000000000000000001","identity":"bob@x.com","connection_id":"c-1","due_at":1795171200123"#;
+        let check = PresenceMessage::Check(Check { user, due_at: at });
+        let check_json = r#"{"type":"check","service_sid":"IS00000000000000000000000000000001","identity":"bob@x.com","due_at":1795171200123}"#;
+        let of_connection = check_json.replace(r#","due_at""#, r#","connection_id":"c-1","ended":true,"due_at""#);
+        assert_eq!(PresenceMessage::parse(of_connection.as_bytes()).unwrap(), check, "as earlier versions sent it");
         let purge_json =
             r#"{"type":"purge","service_sid":"IS00000000000000000000000000000001","due_at":1795171200123}"#;
         for (message, json) in [
-            (PresenceMessage::Check(check.clone()), format!("{check_json}}}")),
-            (PresenceMessage::Check(Check { ended: true, ..check }), format!("{check_json},\"ended\":true}}")),
+            (check, check_json.to_owned()),
             (PresenceMessage::Purge(Purge { service, due_at: at, part: None }), purge_json.to_owned()),
             (
                 PresenceMessage::Purge(Purge { service, due_at: at, part: Some(7) }),

@@ -27,5 +27,6 @@ pub mod snapshot;
 pub mod sockets;
 pub mod state;
 pub mod status;
+pub mod timer;
 pub mod view;
 pub mod writes;

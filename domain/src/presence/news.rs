@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 pub struct News {
     rules: Rules,
     said: Vec<Said>,
+    is_repeated: bool,
 }
 
 /// What one event says.
@@ -39,7 +40,18 @@ pub struct Said {
 impl News {
     /// No news, under these rules.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, said: vec![] }
+        Self { rules, said: vec![], is_repeated: false }
+    }
+
+    /// Notes that a message of the user is handled that was delivered before: its first handling may have failed after the
+    /// write.
+    pub fn repeat(&mut self) {
+        self.is_repeated = true;
+    }
+
+    /// Whether [`News::repeat`] was called.
+    pub fn is_repeated(&self) -> bool {
+        self.is_repeated
     }
 
     /// The rules by which the events were read.
@@ -98,7 +110,7 @@ impl News {
 
     /// The same news in parts of at most so many events each; at least one part.
     pub fn parts(&self, events: usize) -> Vec<Self> {
-        let part = |said: &[Said]| Self { rules: self.rules, said: said.to_vec() };
+        let part = |said: &[Said]| Self { said: said.to_vec(), ..*self };
         if self.said.is_empty() { vec![part(&[])] } else { self.said.chunks(events).map(part).collect() }
     }
 

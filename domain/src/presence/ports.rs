@@ -23,7 +23,7 @@ pub struct Joined {
     pub before: StateSummary,
     /// The state after the write. Equal to `before`, with the same revision, if the events added nothing.
     pub after: StateSummary,
-    /// The connections named in the events, and those that the caller asked for.
+    /// The connections named in the events.
     pub connections: BTreeMap<ConnectionKey, Touched>,
     /// When the user was last deleted, before the write ([`UserState::deleted_at`]).
     pub deleted_at: Option<Timestamp>,
@@ -33,6 +33,8 @@ pub struct Joined {
     pub floor: Option<Timestamp>,
     /// How many live connections were dropped, since there were too many.
     pub dropped: usize,
+    /// When the user's timer is due, if it is to be sent ([`UserState::set_timer`]); `None` if not.
+    pub timer: Option<Timestamp>,
 }
 
 /// A connection before and after a write.
@@ -45,8 +47,8 @@ pub struct Touched {
 }
 
 impl Joined {
-    /// The connections in `news` and in `asked`, before and after a write.
-    pub fn of(before: &UserState, after: &UserState, news: &News, asked: &[ConnectionKey]) -> Self {
+    /// The result of a write, which drops nothing and sets no timer.
+    pub fn of(before: &UserState, after: &UserState, news: &News) -> Self {
         let named = news.said().iter().filter_map(|said| said.connection.map(|(key, _)| key));
         let touched = |key| {
             let touched = Touched { before: before.presence.connection(key), after: after.presence.connection(key) };
@@ -55,10 +57,11 @@ impl Joined {
         Self {
             before: before.into(),
             after: after.into(),
-            connections: named.chain(asked.iter().copied()).map(touched).collect(),
+            connections: named.map(touched).collect(),
             deleted_at: before.deleted_at,
             floor: before.presence.floor,
             dropped: 0,
+            timer: None,
         }
     }
 
@@ -68,7 +71,8 @@ impl Joined {
         for (key, touched) in next.connections {
             self.connections.entry(key).or_insert(touched).after = touched.after;
         }
-        Self { after: next.after, dropped: self.dropped + next.dropped, ..self }
+        let timer = next.timer.or(self.timer);
+        Self { after: next.after, dropped: self.dropped + next.dropped, timer, ..self }
     }
 }
 
@@ -79,8 +83,8 @@ pub struct Join {
     pub user: User,
     /// What the events say.
     pub news: News,
-    /// Connections that the result contains besides those in `news`.
-    pub asked: Vec<ConnectionKey>,
+    /// When the timers of the user were due that have come.
+    pub fired: Vec<Timestamp>,
 }
 
 /// Stores users' states.
@@ -90,27 +94,22 @@ pub trait States: Send + Sync {
     async fn states(&self, users: &[UserKey]) -> Result<Vec<UserState>, StoreError>;
 
     /// Joins events to a user's state ([`UserState::join`]) in one write, or none if the events add nothing. If they create
-    /// the user, and it does not exist, creates it from `user`; an existing user is unchanged. The result contains the
-    /// connections in `news` and in `asked`.
+    /// the user, and it does not exist, creates it from `user`; an existing user is unchanged. Decides on the user's timer
+    /// ([`UserState::set_timer`]), after the ones that were due at the times in `fired` have come. A store that does not read
+    /// before it writes may set a timer although the stored one would do, or set it in a write of its own.
     ///
     /// It is idempotent. It also prunes the state ([`Presence::prune`]), in the same write or in one that follows. It need
     /// not check that the service exists: the caller has done so.
     ///
     /// [`Presence::prune`]: crate::presence::connections::Presence::prune
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError>;
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError>;
 
     /// Joins events to the states of several users, each as [`States::join`] does. A failure of one affects no other. The
     /// results are in the given order.
     async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
         let mut results = Vec::with_capacity(joins.len());
-        for Join { user, news, asked } in joins {
-            results.push(self.join(&user, &news, &asked, now).await);
+        for Join { user, news, fired } in joins {
+            results.push(self.join(&user, &news, &fired, now).await);
         }
         results
     }

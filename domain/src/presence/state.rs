@@ -28,6 +28,9 @@ pub struct UserState {
     /// When the user was last deleted; `None` if never, or more than [`KEEP_DELETION`] ago. Events that occurred by
     /// then say nothing. It outlives the creation of a new user with the same identity.
     pub deleted_at: Option<Timestamp>,
+    /// When the user's timer is due ([`UserState::set_timer`]); `None`: no timer is known. One that is past has come, or is on
+    /// its way. It is no part of what is visible: a write of it alone is no new revision.
+    pub next_timer: Option<Timestamp>,
     /// Orders everything visible of the user: each write takes the current time in milliseconds, or one more than the
     /// revision before if that is greater. So it increases across processes, restarts and deletions. Zero: never written.
     pub revision: u64,
@@ -46,6 +49,7 @@ impl Default for UserState {
             disclosure: Disclosure::default(),
             registrations: Registrations::default(),
             deleted_at: None,
+            next_timer: None,
             revision: 0,
             as_of: Timestamp::MIN,
         }
@@ -203,6 +207,7 @@ impl UserState {
         self.presence = Presence::default();
         self.disclosure = Disclosure::default();
         self.registrations = Registrations::default();
+        self.next_timer = None;
         self.written(now, true);
     }
 

@@ -1,35 +1,47 @@
 //! What every store writes when it joins events to a user's state, and when it deletes a user.
 
-use crate::identity::ConnectionKey;
+use crate::directory::user::User;
 use crate::presence::connections::Dropped;
 use crate::presence::news::News;
 use crate::presence::ports::Joined;
 use crate::presence::state::UserState;
-use crate::sid::{BindingSid, UserSid};
+use crate::presence::timer::Look;
+use crate::sid::BindingSid;
 use crate::time::Timestamp;
 
 /// What a store writes when it joins events to a user's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinWrites {
-    /// The state to store; `None` if the events add nothing.
+    /// The state to store; `None` if the events add nothing, and the user's timer stays.
     pub state: Option<UserState>,
     /// Whether the user's profile must be created.
     pub creates_user: bool,
     /// What was dropped from the state.
     pub dropped: Dropped,
+    /// [`Joined::timer`].
+    pub timer: Option<Timestamp>,
 }
 
 impl JoinWrites {
     #[cfg(test)]
-    const NONE: Self = Self { state: None, creates_user: false, dropped: Dropped { live: 0, ended: 0 } };
+    const NONE: Self = Self { state: None, creates_user: false, dropped: Dropped { live: 0, ended: 0 }, timer: None };
 
-    /// Joins events to a stored state and prunes it. If the events create the user, it has this sid.
-    pub fn of(before: &UserState, news: &News, sid: UserSid, now: Timestamp) -> Self {
+    /// Joins events to a stored state and prunes it, and decides on the timer after those that were `fired`. If the events
+    /// create the user, it has this sid.
+    pub fn of(before: &UserState, news: &News, fired: &[Timestamp], user: &User, now: Timestamp) -> Self {
         let mut state = before.clone();
-        let is_changed = state.join(news, sid, now);
+        let is_changed = state.join(news, user.sid, now);
         let dropped = if is_changed { state.presence.prune(news.rules().limits, now) } else { Dropped::default() };
         let creates_user = before.sid.is_none() && state.sid.is_some();
-        Self { state: is_changed.then_some(state), creates_user, dropped }
+        let timer = state.set_timer(&Look {
+            identity: &user.identity,
+            was_live_until: before.presence.live_until(),
+            fired,
+            is_repeated: news.is_repeated(),
+            now,
+        });
+        let is_timer_changed = state.next_timer != before.next_timer;
+        Self { state: (is_changed || is_timer_changed).then_some(state), creates_user, dropped, timer }
     }
 
     /// The state after the write.
@@ -40,8 +52,8 @@ impl JoinWrites {
     /// The result for the caller of [`States::join`].
     ///
     /// [`States::join`]: crate::presence::ports::States::join
-    pub fn joined(&self, before: &UserState, news: &News, asked: &[ConnectionKey]) -> Joined {
-        Joined { dropped: self.dropped.live, ..Joined::of(before, self.after(before), news, asked) }
+    pub fn joined(&self, before: &UserState, news: &News) -> Joined {
+        Joined { dropped: self.dropped.live, timer: self.timer, ..Joined::of(before, self.after(before), news) }
     }
 }
 
@@ -70,7 +82,6 @@ mod tests {
 
     use super::*;
     use crate::directory::configuration::Generation;
-    use crate::directory::user::User;
     use crate::identity::UserKey;
     use crate::presence::acceptance::Acceptance;
     use crate::presence::change_reason::ChangeReason;
@@ -93,9 +104,13 @@ mod tests {
         NOW.plus(Duration::from_secs(seconds))
     }
 
+    fn alice() -> User {
+        let key = UserKey { service: Sid::from_bits(1), identity: "alice".parse().unwrap() };
+        User::new(Sid::from_bits(7), key, None, NOW)
+    }
+
     fn event(id: &str, at: Timestamp, kind: EventKind) -> Event {
-        let user = UserKey { service: Sid::from_bits(1), identity: "alice".parse().unwrap() };
-        Event { user, connection: id.parse().unwrap(), occurred_at: at, kind }
+        Event { user: alice().key(), connection: id.parse().unwrap(), occurred_at: at, kind }
     }
 
     fn connect(id: &str, at: Timestamp) -> Event {
@@ -117,14 +132,12 @@ mod tests {
     /// Joins the events, each in a write of its own.
     fn joined(events: &[(Event, Acceptance)], before: UserState, now: Timestamp) -> UserState {
         events.iter().fold(before, |state, event| {
-            JoinWrites::of(&state, &news(std::slice::from_ref(event), now), Sid::from_bits(7), now)
-                .after(&state)
-                .clone()
+            JoinWrites::of(&state, &news(std::slice::from_ref(event), now), &[], &alice(), now).after(&state).clone()
         })
     }
 
     fn write(before: &UserState, event: Event, acceptance: Acceptance, now: Timestamp) -> JoinWrites {
-        JoinWrites::of(before, &news(&[(event, acceptance)], now), Sid::from_bits(7), now)
+        JoinWrites::of(before, &news(&[(event, acceptance)], now), &[], &alice(), now)
     }
 
     #[test]
@@ -196,7 +209,7 @@ mod tests {
         let wished = |before: &UserState, event: Event, acceptance, wish: &Disclose, now| {
             let mut news = News::new(RULES);
             news.add_with(&event, acceptance, wish.clone(), now);
-            JoinWrites::of(before, &news, Sid::from_bits(7), now)
+            JoinWrites::of(before, &news, &[], &alice(), now)
         };
         let shy = Disclose { status: status("here"), invisible: Some(true) };
         let writes = wished(&UserState::default(), connect("c-1", NOW), ON, &shy, NOW);
@@ -225,7 +238,7 @@ mod tests {
         let mut renewed = News::new(RULES);
         let renew = Event { kind: EventKind::Renew { lease: None }, ..connect("c-2", later(2)) };
         renewed.add(&renew, ON, later(2));
-        let renewed = JoinWrites::of(&since, &renewed, Sid::from_bits(7), later(2)).state.unwrap();
+        let renewed = JoinWrites::of(&since, &renewed, &[], &alice(), later(2)).state.unwrap();
         let begun = wished(&renewed, connect("c-2", later(1)), ON, &shy, later(2)).state.unwrap();
         assert!(begun.disclosure.invisible);
         assert_eq!(wished(&begun, connect("c-2", later(1)), ON, &Disclose::default(), later(2)), JoinWrites::NONE);
@@ -283,7 +296,7 @@ mod tests {
         assert_eq!(write(&again, connect("c-2", NOW), ON, later(21)).state, None);
         // Together with it neither.
         let events = [(connect("c-2", NOW), ON), (connect("c-1", later(11)), ON)];
-        let both = JoinWrites::of(&deleted, &news(&events, later(20)), Sid::from_bits(7), later(20)).state.unwrap();
+        let both = JoinWrites::of(&deleted, &news(&events, later(20)), &[], &alice(), later(20)).state.unwrap();
         assert_eq!(both.presence.connections.len(), 1);
     }
 

@@ -39,7 +39,9 @@ pub(super) fn unchanged(read: &StoredState) -> (String, Option<HashMap<String, A
     let sid = read.state.sid.map(|sid| AttributeValue::S(sid.to_string()));
     // Forgetting a connection is no new revision, and must not be undone.
     let floor = read.state.presence.floor.map(|floor| AttributeValue::N(floor.as_millis().to_string()));
-    let condition = [same("rev", revision), same("sid", sid), same("floor", floor)].join(" AND ");
+    // Neither is a timer.
+    let due = read.state.next_timer.map(|due| AttributeValue::N(due.as_millis().to_string()));
+    let condition = [same("rev", revision), same("sid", sid), same("floor", floor), same("t", due)].join(" AND ");
     // DynamoDB rejects an empty map of values.
     (condition, Some(values).filter(|values| !values.is_empty()))
 }

@@ -11,12 +11,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reachability_domain::directory::configuration::Generation;
-use reachability_domain::identity::ConnectionKey;
+use reachability_domain::identity::{ConnectionKey, Identity};
 use reachability_domain::presence::connection::Connection;
 use reachability_domain::presence::connections::Presence;
 use reachability_domain::presence::news::{News, Said};
 use reachability_domain::presence::opening::Opening;
 use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::timer::due_for;
 use reachability_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -28,13 +29,15 @@ pub(super) struct JoinUpdate {
     set: Vec<String>,
     remove: Vec<String>,
     conditions: Vec<String>,
+    /// The timer that it sets, or removes; `None`: the stored one stays.
+    pub(super) timer: Option<Option<Timestamp>>,
     pub(super) names: HashMap<String, String>,
     pub(super) values: HashMap<String, AttributeValue>,
 }
 
 impl JoinUpdate {
-    /// Joins news to a state that was not read. `None` if the news name no connection.
-    pub(super) fn unread(news: &News, now: Timestamp) -> Option<Self> {
+    /// Joins news to the state of this user, which was not read. `None` if the news name no connection.
+    pub(super) fn unread(news: &News, identity: &Identity, now: Timestamp) -> Option<Self> {
         let earliest = news.said().iter().map(|said| said.occurred_at).min()?;
         let mut said = Presence::default();
         news.join_to(&mut said, None);
@@ -54,6 +57,15 @@ impl JoinUpdate {
         }
         for (key, opening) in &said.openings {
             update.open(*key, opening);
+        }
+        // Whether the stored timer will do is not known. For a renewal it mostly will. Whoever comes or is lost gets one of its
+        // own, which is never too late: the user is online until then, or longer.
+        let ends = said.connections.values().filter_map(|it| it.leased_until.or(it.ended.map(|ending| ending.at)));
+        let end = ends.filter(|end| now < *end && *end < Timestamp::MAX).max();
+        if let Some(end) = end
+            && (!said.openings.is_empty() || said.connections.values().any(|it| it.ended.is_some()))
+        {
+            update.set_timer(Some(due_for(identity, end, now)));
         }
         Some(update)
     }
@@ -93,6 +105,19 @@ impl JoinUpdate {
         for key in named {
             update.replace(key, &before.presence, &after.presence);
         }
+        if before.next_timer != after.next_timer {
+            update.set_timer(after.next_timer);
+        }
+        update
+    }
+
+    /// Sets another timer, if the state is still as it was. That is no change, so there is no new revision.
+    pub(super) fn of_timer(before: &UserState, due: Timestamp) -> Self {
+        let mut update = Self::default();
+        let revision = (before.revision > 0).then_some(&before.revision);
+        update.same("rev", revision, revision);
+        update.same("t", before.next_timer.as_ref(), before.next_timer.as_ref());
+        update.set_timer(Some(due));
         update
     }
 
@@ -265,6 +290,14 @@ impl JoinUpdate {
             self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <= {value})"));
             self.set.push(format!("{name} = {value}"));
         }
+    }
+
+    fn set_timer(&mut self, due: Option<Timestamp>) {
+        match &due {
+            Some(due) => self.set("t".to_owned(), due),
+            None => self.remove("t".to_owned()),
+        }
+        self.timer = Some(due);
     }
 
     fn set(&mut self, attribute: String, value: &impl Serialize) {

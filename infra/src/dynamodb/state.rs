@@ -15,6 +15,7 @@
 //! | `b#` and the digits of a binding's sid | a registration: `{a, c, d, w}`, when it was registered and confirmed,
 //! whether it is dead, and why |
 //! | `reg` | the generation in which the registrations were last announced; missing if there never was one |
+//! | `t` | [`UserState::next_timer`] |
 //! | `ttl` | when DynamoDB removes the state of a user that does not exist, in seconds |
 //!
 //! Each connection has its own attribute, so one update writes a connection without reading the others. Earlier versions
@@ -103,6 +104,7 @@ impl StoredState {
                 "hook" => stored.state.webhook_enabled = read(&name, value)?,
                 "by" => stored.state.created_by = Some(read(&name, value)?),
                 "del" => stored.state.deleted_at = Some(read(&name, value)?),
+                "t" => stored.state.next_timer = Some(read(&name, value)?),
                 "rev" => stored.state.revision = read(&name, value)?,
                 "as_of" => stored.state.as_of = read(&name, value)?,
                 "gen" => online_generation = read(&name, value)?,
@@ -153,6 +155,7 @@ impl StoredState {
             disclosure,
             registrations,
             deleted_at,
+            next_timer,
             revision,
             as_of,
         } = &self.state;
@@ -174,6 +177,9 @@ impl StoredState {
         }
         if let Some(deleted_at) = deleted_at {
             put("del".to_owned(), write(deleted_at));
+        }
+        if let Some(next_timer) = next_timer {
+            put("t".to_owned(), write(next_timer));
         }
         if presence.online_generation > Generation::default() {
             put("gen".to_owned(), write(&presence.online_generation));
@@ -254,7 +260,7 @@ mod tests {
             let mut stored = StoredState::default();
             let state = &mut stored.state;
             (state.sid, state.created_by) = (Some(Sid::from_bits(1)), Some(ChangeReason::Connect));
-            (state.revision, state.as_of) = (1_795_132_800_123, now);
+            (state.revision, state.as_of, state.next_timer) = (1_795_132_800_123, now, Some(now));
             let presence = &mut state.presence;
             presence.online_generation = Generation(3);
             (presence.last_active, presence.connected_at, presence.floor) = (Some(now), Some(now), Some(now));

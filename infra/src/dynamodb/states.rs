@@ -10,11 +10,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use futures_util::{StreamExt, stream};
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::identity::UserKey;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Join, Joined, States};
 use reachability_domain::presence::state::UserState;
+use reachability_domain::presence::timer::Look;
 use reachability_domain::presence::writes::JoinWrites;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -116,19 +117,48 @@ impl DynamoStore {
         }
     }
 
+    /// Sets the timer of a user whose state was just read or written, if the stored one will not do. `written` is the one that
+    /// an update has set, or may have, since an answer was lost. Returns when the timer is due that is to be sent.
+    async fn set_timer(
+        &self,
+        key: &Key,
+        mut state: UserState,
+        mut written: Option<Timestamp>,
+        mut look: Look<'_>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let stored = state.clone();
+            let due = state.set_timer(&look);
+            // That a timer is used up needs no write: it is past.
+            let Some(next) = state.next_timer.filter(|next| stored.next_timer != Some(*next)) else {
+                return Ok(due.or(written.filter(|written| stored.next_timer == Some(*written))));
+            };
+            state = match self.update_state(key, JoinUpdate::of_timer(&stored, next)).await? {
+                Updated::Done(_) => return Ok(due),
+                Updated::Refused(read) => read.state,
+                Updated::NotNow => {
+                    attempts.again().await?;
+                    self.state(key.clone()).await?.state
+                }
+            };
+            (look.was_live_until, written) = (state.presence.live_until(), Some(next));
+        }
+    }
+
     /// Joins events, no more than one update can hold.
     async fn join_part(
         &self,
         user: &User,
         news: &News,
-        asked: &[ConnectionKey],
+        fired: &[Timestamp],
         now: Timestamp,
     ) -> Result<Joined, StoreError> {
         if news.has_wishes() {
             // What others see from then on depends on all that they saw before.
             let change = |before: &UserState| {
-                let writes = JoinWrites::of(before, news, user.sid, now);
-                let joined = writes.joined(before, news, asked);
+                let writes = JoinWrites::of(before, news, fired, user, now);
+                let joined = writes.joined(before, news);
                 (writes.state, joined)
             };
             return self.replace_state(user, change).await;
@@ -136,8 +166,20 @@ impl DynamoStore {
         let key = Key::state(user.service_sid, &user.identity);
         let mut attempts = Attempts::default();
         let mut tries = 0;
-        let mut updated = match JoinUpdate::unread(news, now) {
-            Some(update) => self.update_state(&key, update).await?,
+        let look = |was: &UserState| Look {
+            identity: &user.identity,
+            was_live_until: was.presence.live_until(),
+            fired,
+            is_repeated: news.is_repeated(),
+            now,
+        };
+        // The timer that the last update sets.
+        let mut timer = None;
+        let mut updated = match JoinUpdate::unread(news, &user.identity, now) {
+            Some(update) => {
+                timer = update.timer;
+                self.update_state(&key, update).await?
+            }
             None => Updated::Refused(self.state(key.clone()).await?),
         };
         loop {
@@ -147,9 +189,14 @@ impl DynamoStore {
                     let mut after = before.state.clone();
                     // Which is what the update has done.
                     after.join(news, user.sid, now);
+                    if let Some(written) = timer {
+                        after.next_timer = written;
+                    }
+                    let look = look(&before.state);
+                    let timer = self.set_timer(&key, after.clone(), timer.flatten(), look).await?;
                     let limits = news.rules().limits;
                     let dropped = self.forget_connections(&key, &before, &after, limits, now).await;
-                    return Ok(Joined { dropped, ..Joined::of(&before.state, &after, news, asked) });
+                    return Ok(Joined { dropped, timer, ..Joined::of(&before.state, &after, news) });
                 }
                 Updated::Refused(read) if tries % TRIES_AT_ONCE != 0 => read,
                 Updated::Refused(_) | Updated::NotNow => {
@@ -159,14 +206,19 @@ impl DynamoStore {
             };
             let mut after = read.state.clone();
             if !after.join(news, user.sid, now) {
-                return Ok(Joined::of(&read.state, &read.state, news, asked));
+                // A request is sent again if its answer is lost. Then the state is already what it has made of it.
+                let written = timer.flatten().filter(|_| now <= read.state.as_of);
+                let timer = self.set_timer(&key, after, written, look(&read.state)).await?;
+                return Ok(Joined { timer, ..Joined::of(&read.state, &read.state, news) });
             }
             if read.is_older {
                 self.rewrite(&key, news.rules().limits, now).await?;
                 updated = Updated::Refused(self.state(key.clone()).await?);
                 continue;
             }
+            after.set_timer(&look(&read.state));
             let update = JoinUpdate::of_read(&read.state, &after, news, now);
+            timer = update.timer;
             updated = if read.state.sid == after.sid {
                 self.update_state(&key, update).await?
             } else if self.create_by_events(&key, user, update).await? {
@@ -192,16 +244,10 @@ impl States for DynamoStore {
         Ok(users.iter().map(|user| states.get(user).cloned().unwrap_or_default()).collect())
     }
 
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError> {
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError> {
         let mut joined: Option<Joined> = None;
         for part in news.parts(EVENTS_AT_ONCE) {
-            let next = self.join_part(user, &part, asked, now).await?;
+            let next = self.join_part(user, &part, fired, now).await?;
             joined = Some(match joined {
                 None => next,
                 Some(first) => first.followed_by(next),
@@ -213,7 +259,7 @@ impl States for DynamoStore {
 
     async fn join_all(&self, joins: Vec<Join>, now: Timestamp) -> Vec<Result<Joined, StoreError>> {
         let joins = stream::iter(joins);
-        let joins = joins.map(async |Join { user, news, asked }| self.join(&user, &news, &asked, now).await);
+        let joins = joins.map(async |Join { user, news, fired }| self.join(&user, &news, &fired, now).await);
         joins.buffered(USERS_AT_ONCE).collect().await
     }
 

@@ -104,7 +104,7 @@ impl EventQueue {
                 }
             }
         }
-        Ok(lock(&self.waiting).take(at_most))
+        Ok(lock(&self.waiting).take(at_most, self.last_at_start))
     }
 
     /// When a delayed message will be due; `None` if there is none.
@@ -154,12 +154,15 @@ impl EventQueue {
         let due_at = now.as_millis().max(AT_ONCE + 1);
         let write = move |connection: &Connection| -> rusqlite::Result<(usize, BTreeSet<Scope>)> {
             let bodies = take_retries(connection, QueueName::Events, Some)?;
-            let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
+            // If the user has another timer by now, that one will do.
+            let sql =
+                "INSERT OR IGNORE INTO messages (lane, due_at, service, timer_of, body) VALUES (?1, ?2, ?3, ?4, ?5)";
             let mut insert = connection.prepare_cached(sql)?;
             let mut scopes = BTreeSet::new();
             for body in &bodies {
-                let service = PresenceMessage::parse(body.as_bytes()).ok().and_then(|message| message.service());
-                insert.execute(params![LANE, due_at, service.map(Key), body])?;
+                let message = PresenceMessage::parse(body.as_bytes()).ok();
+                let service = message.as_ref().and_then(Message::service);
+                insert.execute(params![LANE, due_at, service.map(Key), message.as_ref().and_then(timer_of), body])?;
                 scopes.insert(service);
             }
             Ok((bodies.len(), scopes))
@@ -187,27 +190,19 @@ impl EventQueue {
             let acquired = self.large_pieces.clone().acquire_owned().await;
             turn = Some(acquired.map_err(|error| StoreError::Unavailable(error.into()))?);
         }
-        let row = |message: &PresenceMessage| {
-            let due_at = message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE));
-            (due_at, message.service().map(Key), message.to_json())
-        };
-        let rows: Vec<_> = messages.iter().map(row).collect();
-        let terms = Terms { owes_flush, bytes: rows.iter().map(|(.., body)| body.len()).sum() };
-        let write = move |connection: &Connection| -> rusqlite::Result<Vec<(i64, i64)>> {
-            let sql = "INSERT INTO messages (lane, due_at, service, body) VALUES (?1, ?2, ?3, ?4)";
-            let mut insert = connection.prepare_cached(sql)?;
+        let rows: Vec<NewRow> = messages.iter().map(NewRow::of).collect();
+        let terms = Terms { owes_flush, bytes: rows.iter().map(|row| row.body.len()).sum() };
+        let write = move |connection: &Connection| -> rusqlite::Result<Vec<Option<(i64, i64)>>> {
             // The turn ends with the write, also if its caller is gone.
             let _turn = turn;
-            let insert = |(due_at, service, body): (i64, Option<Key<ServiceSid>>, String)| {
-                insert.insert(params![LANE, due_at, service, body]).map(|id| (id, due_at))
-            };
-            rows.into_iter().map(insert).collect()
+            rows.iter().map(|row| Ok(row.insert(connection)?.map(|id| (id, row.due_at)))).collect()
         };
         let (messages, sent) = (messages.to_vec(), self.sent.clone());
-        let then = move |stored: Vec<(i64, i64)>| {
+        let then = move |stored: Vec<Option<(i64, i64)>>| {
             let now = clock::now();
             admitted.keep(|waiting| {
-                for ((id, due_at), message) in stored.into_iter().zip(messages) {
+                for (stored, message) in stored.into_iter().zip(messages) {
+                    let Some((id, due_at)) = stored else { continue };
                     waiting.add(id, due_at, message, now);
                 }
             });
@@ -235,6 +230,49 @@ impl Queue<PresenceMessage> for EventQueue {
 
     fn room(&self, service: ServiceSid) -> Result<(), Full> {
         lock(&self.waiting).room(Some(service))
+    }
+}
+
+/// The identity of the user whose timer a message is; `None` if it is none.
+pub(super) fn timer_of(message: &PresenceMessage) -> Option<&str> {
+    match message {
+        PresenceMessage::Check(check) => Some(check.user.identity.as_str()),
+        PresenceMessage::Event(_) | PresenceMessage::Purge(_) => None,
+    }
+}
+
+/// A message that is to be stored.
+struct NewRow {
+    due_at: i64,
+    service: Option<Key<ServiceSid>>,
+    timer_of: Option<String>,
+    body: String,
+}
+
+impl NewRow {
+    fn of(message: &PresenceMessage) -> Self {
+        Self {
+            due_at: message.due_at().map_or(AT_ONCE, |due_at| due_at.as_millis().max(AT_ONCE)),
+            service: message.service().map(Key),
+            timer_of: timer_of(message).map(str::to_owned),
+            body: message.to_json(),
+        }
+    }
+
+    /// Returns the id of the new row; `None` if there is none, since the message is a timer, and the user has another one by
+    /// now. A timer replaces an earlier one of its user. It has a new id all the same, since that one may be under way.
+    fn insert(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
+        let Self { due_at, service, timer_of, body } = self;
+        let sql = if timer_of.is_none() {
+            "INSERT INTO messages (lane, due_at, service, timer_of, body) VALUES (?1, ?2, ?3, ?4, ?5)"
+        } else {
+            "INSERT OR REPLACE INTO messages (lane, due_at, service, timer_of, body)
+             SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS
+             (SELECT 1 FROM states WHERE service = ?3 AND identity = ?4 AND next_timer IS NOT ?2)"
+        };
+        let mut insert = connection.prepare_cached(sql)?;
+        let inserted = insert.execute(params![LANE, due_at, service, timer_of, body])?;
+        Ok((inserted > 0).then(|| connection.last_insert_rowid()))
     }
 }
 

@@ -26,6 +26,7 @@ const SCHEMA: [&str; 12] = [
     include_str!("schema/10.sql"),
     include_str!("schema/11.sql"),
     include_str!("schema/12.sql"),
+    include_str!("schema/13.sql"),
 ];
 
 /// The latest version of the schema.
@@ -125,7 +126,9 @@ mod tests {
         drop(Database::open(&path, seal.clone()).unwrap());
         let raw = Connection::open(&path).unwrap();
         let delete = format!("CREATE TABLE rest (text); INSERT INTO rest VALUES ('{LEFT}'); DROP TABLE rest;");
-        raw.execute_batch(&format!("{delete} PRAGMA user_version = {SEALED_SINCE};")).unwrap();
+        let undo = "DROP INDEX messages_by_timer; ALTER TABLE messages DROP COLUMN timer_of;
+            ALTER TABLE states DROP COLUMN next_timer;";
+        raw.execute_batch(&format!("{delete} {undo} PRAGMA user_version = {SEALED_SINCE};")).unwrap();
         drop(raw);
         assert!(is_left());
         for _ in 0..2 {

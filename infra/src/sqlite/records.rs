@@ -39,8 +39,8 @@ pub(super) fn read_state(
 }
 
 /// The columns from which [`state`] reads.
-pub(super) const STATE: &str =
-    "revision, as_of, presence, registrations, user, created_by, deleted_at, states.webhook_enabled, disclosure";
+pub(super) const STATE: &str = "revision, as_of, presence, registrations, user, created_by, deleted_at,
+    states.webhook_enabled, disclosure, next_timer";
 
 /// Reads a user's state from the columns [`STATE`], of which the first has this index.
 pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<UserState, StoreError>> {
@@ -56,6 +56,7 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<User
         ValueRef::Null => Ok(Disclosure::default()),
         _ => document(row, first + 8)?,
     };
+    let next_timer: Option<i64> = row.get(first + 9)?;
     let revision = row.get(first)?;
     // What does not parse is no error of SQLite's.
     let parse = || {
@@ -68,6 +69,7 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> rusqlite::Result<Result<User
             disclosure: disclosure?,
             registrations: registrations?,
             deleted_at: deleted_at.map(Timestamp::from_millis),
+            next_timer: next_timer.map(Timestamp::from_millis),
             revision,
             as_of: Timestamp::from_millis(as_of),
         })
@@ -80,11 +82,13 @@ macro_rules! write_state {
     ($more:literal) => {
         concat!(
             "INSERT INTO states (service, identity, revision, as_of, presence, registrations, user, created_by, deleted_at,
-             webhook_enabled, disclosure, shown_online) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             webhook_enabled, disclosure, next_timer, shown_online)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT DO UPDATE SET revision = excluded.revision, as_of = excluded.as_of,
              presence = excluded.presence, registrations = excluded.registrations, user = excluded.user,
              created_by = excluded.created_by, deleted_at = excluded.deleted_at,
-             webhook_enabled = excluded.webhook_enabled, disclosure = excluded.disclosure",
+             webhook_enabled = excluded.webhook_enabled, disclosure = excluded.disclosure,
+             next_timer = excluded.next_timer",
             $more
         )
     };
@@ -125,6 +129,7 @@ pub(super) fn write_state(
             after.deleted_at.map(Timestamp::as_millis),
             after.webhook_enabled.then_some(true),
             disclosure,
+            after.next_timer.map(Timestamp::as_millis),
             is_online.then_some(1),
         ],
     )?;

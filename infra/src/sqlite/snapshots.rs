@@ -150,7 +150,9 @@ async fn list(
 
 /// Fills the index of who is online, for a database of a version without it.
 pub(super) fn index_online(connection: &Connection) -> rusqlite::Result<()> {
-    let select = format!("SELECT service, identity, {STATE} FROM states WHERE user IS NOT NULL");
+    // Timers are stored since a later version.
+    let state_then = STATE.replace("next_timer", "NULL");
+    let select = format!("SELECT service, identity, {state_then} FROM states WHERE user IS NOT NULL");
     let mut statement = connection.prepare(&select)?;
     let mut rows = statement.query([])?;
     let mut online: Vec<(Vec<u8>, String)> = Vec::new();

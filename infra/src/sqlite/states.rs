@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::{ConnectionKey, UserKey};
+use reachability_domain::identity::UserKey;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::{Join, Joined, States};
@@ -30,12 +30,12 @@ fn terms(joins: &[Join]) -> Terms {
 }
 
 fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined, StoreError> {
-    let Join { user, news, asked } = join;
+    let Join { user, news, fired } = join;
     if writer.configuration(user.service_sid)?.is_none() {
         return Err(StoreError::Missing);
     }
     let before = read_state(writer, user.service_sid, &user.identity)?;
-    let writes = JoinWrites::of(&before, news, user.sid, now);
+    let writes = JoinWrites::of(&before, news, fired, user, now);
     if let Some(state) = &writes.state {
         write_state(writer, &user.key(), &before, state)?;
     }
@@ -45,7 +45,7 @@ fn write_join(writer: &Writer<'_>, join: &Join, now: Timestamp) -> Result<Joined
     for id in news.unending() {
         remember(writer, user.service_sid, &user.identity, id)?;
     }
-    Ok(writes.joined(&before, news, asked))
+    Ok(writes.joined(&before, news))
 }
 
 #[async_trait]
@@ -59,14 +59,8 @@ impl States for SqliteStore {
             .await
     }
 
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError> {
-        let join = Join { user: user.clone(), news: news.clone(), asked: asked.to_vec() };
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError> {
+        let join = Join { user: user.clone(), news: news.clone(), fired: fired.to_vec() };
         self.write_on(terms(std::slice::from_ref(&join)), move |writer| write_join(writer, &join, now)).await
     }
 
@@ -83,8 +77,8 @@ impl States for SqliteStore {
                 Ok(joined) => results.extend(Vec::into_iter(joined).map(Ok)),
                 // One of them failed, and so none was written. It is not to fail the others.
                 Err(_) => {
-                    for Join { user, news, asked } in &joins[chunk] {
-                        results.push(self.join(user, news, asked, now).await);
+                    for Join { user, news, fired } in &joins[chunk] {
+                        results.push(self.join(user, news, fired, now).await);
                     }
                 }
             }

@@ -47,6 +47,8 @@ pub struct Receipt {
     pub id: i64,
     /// Number of failed attempts.
     pub attempts: u32,
+    /// Whether it may have been taken before, by this process or an earlier one.
+    pub is_repeated: bool,
     scope: Scope,
     is_event: bool,
     is_loaded: bool,
@@ -293,11 +295,12 @@ impl Waiting {
         self.with(scope, |_| ());
     }
 
-    /// Takes messages to handle.
-    pub(super) fn take(&mut self, at_most: usize) -> Vec<Taken> {
+    /// Takes messages to handle. Those up to this id were there at the start.
+    pub(super) fn take(&mut self, at_most: usize, last_at_start: i64) -> Vec<Taken> {
         let taken = self.due.take(at_most).into_iter().map(|(scope, entry)| {
             let Entry { id, attempts, is_event, is_loaded, message } = entry;
-            Taken { receipt: Receipt { id, attempts, scope, is_event, is_loaded }, message: *message }
+            let is_repeated = attempts > 0 || id <= last_at_start;
+            Taken { receipt: Receipt { id, attempts, is_repeated, scope, is_event, is_loaded }, message: *message }
         });
         taken.collect()
     }

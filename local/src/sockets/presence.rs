@@ -18,7 +18,7 @@ use reachability_domain::presence::event::EndReason;
 use reachability_domain::presence::sockets::{Socket, Sockets};
 use reachability_infra::clock;
 use reachability_infra::ids::Uuids;
-use reachability_worker::{Failure, Worker};
+use reachability_worker::{Failure, Received, Worker};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -121,8 +121,12 @@ pub(crate) async fn end_earlier(sockets: &dyn Sockets, worker: &Worker) -> Resul
             return Ok(ended);
         }
         let now = clock::now();
-        let end = |socket: &Socket| Pending::ended(socket.clone(), now, EndReason::ServerClosed).message();
-        for (index, failure) in worker.process(open.iter().map(end).collect(), now).await {
+        let end = |socket: &Socket| {
+            let ended = Pending::ended(socket.clone(), now, EndReason::ServerClosed);
+            // An earlier run may have stored its end, and not its timer.
+            Received::new(ended.message(), true)
+        };
+        for (index, failure) in worker.process_received(open.iter().map(end).collect(), now).await {
             if !failure.is_permanent() {
                 return Err(failure);
             }

@@ -16,6 +16,7 @@ pub mod services;
 pub mod snapshots;
 pub mod sockets;
 pub mod states;
+pub mod timers;
 pub mod users;
 
 use std::time::Duration;
@@ -75,6 +76,12 @@ macro_rules! store_contract {
                 every_write_of_a_user_has_a_revision,
                 a_connect_while_reachability_is_off_creates_the_user,
                 states_are_in_the_order_of_the_keys;
+            timers:
+                one_timer_follows_another,
+                a_repeated_message_sends_the_stored_timer_again,
+                a_lost_timer_is_set_again,
+                a_timer_is_never_too_late,
+                concurrent_timers_leave_one;
             disclosures:
                 a_wish_comes_with_its_user,
                 a_wish_brings_nobody_back,

@@ -1,7 +1,6 @@
 //! Computes presence from events, and sets timers.
 
 mod deleted;
-mod timers;
 mod user;
 
 use std::collections::HashMap;
@@ -84,6 +83,8 @@ struct UserBatch {
     /// With their stamps, and when the queue accepted them.
     events: Vec<(usize, Accepted, Option<Timestamp>)>,
     checks: Vec<(usize, Check)>,
+    /// Whether one of them was delivered before.
+    is_repeated: bool,
 }
 
 impl UserBatch {
@@ -110,13 +111,14 @@ impl Worker {
         .await
     }
 
-    /// Handles messages, all of one user in one write. Returns the indices of messages
-    /// that failed, with the reason. All others are stored, and their timers are queued.
+    /// Handles messages that were not delivered before ([`Worker::process_received`]).
     pub async fn process(&self, messages: Vec<PresenceMessage>, now: Timestamp) -> Vec<(usize, Failure)> {
-        self.process_received(messages.into_iter().map(|message| (message, None)).collect(), now).await
+        self.process_received(messages.into_iter().map(|message| Received::new(message, false)).collect(), now).await
     }
 
-    async fn process_received(
+    /// Handles messages, all of one user in one write. Returns the indices of messages that failed, with the reason. All others
+    /// are stored, and their timers are queued.
+    pub async fn process_received(
         &self,
         received: Vec<Received<PresenceMessage>>,
         now: Timestamp,
@@ -124,17 +126,21 @@ impl Worker {
         let mut batches: HashMap<UserKey, UserBatch> = HashMap::new();
         let mut purges = Vec::new();
         let mut renewing: HashMap<ServiceSid, bool> = HashMap::new();
-        for (index, (message, sent_at)) in received.into_iter().enumerate() {
+        for (index, Received { message, accepted_at, is_repeated }) in received.into_iter().enumerate() {
             match message {
                 PresenceMessage::Event(accepted) => {
                     let event = &accepted.event;
                     let goes_by_present = accepted.acceptance.is_none() && event.renews_lease();
                     *renewing.entry(event.user.service).or_default() |= goes_by_present;
-                    batches.entry(event.user.clone()).or_default().events.push((index, accepted, sent_at));
+                    let batch = batches.entry(event.user.clone()).or_default();
+                    batch.is_repeated |= is_repeated;
+                    batch.events.push((index, accepted, accepted_at));
                 }
                 PresenceMessage::Check(check) => {
                     renewing.entry(check.user.service).or_default();
-                    batches.entry(check.user.clone()).or_default().checks.push((index, check));
+                    let batch = batches.entry(check.user.clone()).or_default();
+                    batch.is_repeated |= is_repeated;
+                    batch.checks.push((index, check));
                 }
                 PresenceMessage::Purge(purge) => purges.push((index, purge)),
             }

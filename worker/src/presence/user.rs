@@ -1,6 +1,6 @@
 //! Handles the messages of one user.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
@@ -12,11 +12,10 @@ use reachability_domain::presence::event::Event;
 use reachability_domain::presence::message::{Accepted, Check, PresenceMessage};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::outcome::EventOutcome;
-use reachability_domain::presence::ports::{Join, Joined, Touched};
+use reachability_domain::presence::ports::{Join, Joined};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::timers::{next_timer, timer, wants_timer};
 use super::{Handled, UserBatch, Worker};
 
 /// An event that is handled, with what it says about its connection.
@@ -28,7 +27,6 @@ pub(super) struct Pending {
     /// The messages that depend on the join.
     taken: Vec<usize>,
     said: Vec<Said>,
-    checks: Vec<Check>,
 }
 
 impl Worker {
@@ -42,9 +40,11 @@ impl Worker {
     ) -> (Handled, Option<(Pending, Join)>) {
         let mut handled = Handled::default();
         let mut taken: Vec<usize> = batch.checks.iter().map(|(index, _)| *index).collect();
-        let checks: Vec<Check> = batch.checks.into_iter().map(|(_, check)| check).collect();
-        let asked = checks.iter().map(|check| check.connection.key()).collect();
+        let fired = batch.checks.iter().map(|(_, check)| check.due_at).collect();
         let mut news = News::new(self.rules);
+        if batch.is_repeated {
+            news.repeat();
+        }
         let mut said = Vec::with_capacity(batch.events.len());
         for (index, Accepted { event, acceptance, wish }, sent_at) in batch.events {
             // The receiver of the event has checked this too. A clock that was set back since must not refuse the
@@ -64,7 +64,7 @@ impl Worker {
             return (handled, None);
         }
         let user = User::new(self.ports.ids.sid(), key.clone(), Some(service.default_roles.service_user), now);
-        (handled, Some((Pending { user: key, taken, said, checks }, Join { user, news, asked })))
+        (handled, Some((Pending { user: key, taken, said }, Join { user, news, fired })))
     }
 
     /// What follows from the result of a join.
@@ -72,7 +72,8 @@ impl Worker {
         match joined {
             Ok(joined) => {
                 self.account_for(&pending.said, &joined);
-                Handled { events: timers(pending, &joined, now), ..Handled::default() }
+                let timer = |due_at| PresenceMessage::Check(Check { user: pending.user.clone(), due_at });
+                Handled { events: joined.timer.map(timer).into_iter().collect(), ..Handled::default() }
             }
             Err(error) => Handled::failed(&pending.taken, &error.into()),
         }
@@ -103,17 +104,4 @@ impl Worker {
             known.join(one);
         }
     }
-}
-
-/// The timers to set, without duplicates.
-fn timers(pending: &Pending, joined: &Joined, now: Timestamp) -> Vec<PresenceMessage> {
-    let Pending { user, said, checks, .. } = pending;
-    let touched = |key: &ConnectionKey| joined.connections.get(key).copied().unwrap_or_default();
-    let of_events = said.iter().filter_map(|(event, key, said)| {
-        let Touched { before, after } = touched(key);
-        wants_timer(said, &before, &after, now).then(|| timer(user, &event.connection, &after, now))
-    });
-    let of_checks = checks.iter().filter_map(|check| next_timer(check, &touched(&check.connection.key()).after, now));
-    let timers: BTreeSet<Check> = of_events.chain(of_checks).collect();
-    timers.into_iter().map(PresenceMessage::Check).collect()
 }

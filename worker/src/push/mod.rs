@@ -133,7 +133,7 @@ impl Pusher {
     /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
     pub async fn handle(&self, envelopes: &[Envelope]) -> Vec<(usize, Failure)> {
         open(envelopes, &*self.ports.metrics, feedback::parse, async |received| {
-            self.process(received.into_iter().map(|(message, _)| message).collect()).await
+            self.process(received.into_iter().map(|received| received.message).collect()).await
         })
         .await
     }

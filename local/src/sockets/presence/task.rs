@@ -13,7 +13,7 @@ use reachability_domain::presence::sockets::{Socket, Sockets};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_worker::{Failure, Worker};
+use reachability_worker::{Failure, Received, Worker};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
@@ -82,6 +82,10 @@ impl Pending {
     /// It counts as accepted when it is handled.
     pub(super) fn message(&self) -> PresenceMessage {
         PresenceMessage::Event(Accepted { wish: self.wish.clone(), ..Accepted::new(self.event.clone(), None) })
+    }
+
+    fn received(&self) -> Received<PresenceMessage> {
+        Received::new(self.message(), self.failed > 0)
     }
 }
 
@@ -197,8 +201,8 @@ impl Task {
         if batch.is_empty() {
             return;
         }
-        let messages = batch.iter().map(Pending::message).collect();
-        let failures = self.worker.process(messages, now).await;
+        let messages = batch.iter().map(Pending::received).collect();
+        let failures = self.worker.process_received(messages, now).await;
         let mut failures: BTreeMap<usize, Failure> = failures.into_iter().collect();
         if let Some(failure) = failures.values().next() {
             error!(error = %ErrorChain(failure), failed = failures.len(), "what sockets said could not be stored");

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::user::User;
-use reachability_domain::identity::ConnectionKey;
 use reachability_domain::presence::disclosure::Disclose;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::Joined;
@@ -61,14 +60,8 @@ impl States for Failing {
         self.store.states(users).await
     }
 
-    async fn join(
-        &self,
-        user: &User,
-        news: &News,
-        asked: &[ConnectionKey],
-        now: Timestamp,
-    ) -> Result<Joined, StoreError> {
-        self.call(&self.joins, self.store.join(user, news, asked, now)).await
+    async fn join(&self, user: &User, news: &News, fired: &[Timestamp], now: Timestamp) -> Result<Joined, StoreError> {
+        self.call(&self.joins, self.store.join(user, news, fired, now)).await
     }
 
     async fn disclose(&self, user: &User, wish: &Disclose, now: Timestamp) -> Result<Option<UserState>, StoreError> {
