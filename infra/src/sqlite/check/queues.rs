@@ -8,13 +8,14 @@ use reachability_domain::webhook::message::WebhookMessage;
 
 use super::{Check, Table, unless, unreadable};
 use crate::sqlite::dead_letters::QueueName;
+use crate::sqlite::events::timer_of;
 use crate::sqlite::feed::feed_row;
 use crate::sqlite::rows::Key;
 
 impl Check<'_> {
     /// Events, timers and pushes; and the queues of dead letters, which may be in any form.
     pub(super) fn messages(&mut self) {
-        let select = "SELECT id, lane, service, body FROM messages";
+        let select = "SELECT id, lane, service, body, timer_of FROM messages";
         self.each(&Table::new("messages", &[""]), select, |row, checked| {
             let (queue, service): (QueueName, Option<Key<ServiceSid>>) = (row.get(1)?, row.get(2)?);
             let body = row.get_ref(3)?.as_bytes()?;
@@ -23,7 +24,10 @@ impl Check<'_> {
                     Ok(message) => {
                         let is_event = matches!(message, PresenceMessage::Event(_));
                         *(if is_event { &mut checked.events } else { &mut checked.timers }) += 1;
+                        // Timers of which an index knows the user, so that each has one.
+                        let of = row.get_ref(4)?.as_str_or_null()?;
                         unless(message.service() == service.map(|Key(sid)| sid), "it is of another service")
+                            .or_else(|| unless(timer_of(&message) == of, "it is no timer of that user"))
                     }
                     Err(error) => Some(unreadable(&error)),
                 },
