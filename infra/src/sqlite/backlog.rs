@@ -22,6 +22,7 @@ struct Tables {
     /// When the timer was due that is overdue for longest.
     timer_due_at: Option<i64>,
     pushes: u64,
+    timers: u64,
     /// The oldest push without delay.
     oldest_push: Option<i64>,
     /// When the first of the other pushes is due.
@@ -32,8 +33,8 @@ struct Tables {
 }
 
 impl Database {
-    /// What waits at this time, and how much is stored. It reads a few rows, and counts the pushes and the dead letters, of
-    /// which there are few as long as all is well.
+    /// What waits at this time, and how much is stored. It reads a few rows, and counts the timers in their index, and
+    /// the pushes and the dead letters, of which there are few as long as all is well.
     ///
     /// # Errors
     /// If the database fails.
@@ -50,12 +51,11 @@ impl Database {
         let (tables, (database_bytes, log_bytes)) = self.read(read).await?;
         let age = |since: Option<Timestamp>| since.map_or(Duration::ZERO, |since| now.since(since));
         let due = |due_at: Option<i64>| due_at.map(Timestamp::from_millis);
-        let (waiting_events, timers) = events.messages();
         let since = tables.oldest_push.map(|id| pushes.since(id));
         let webhook = tables.oldest_webhook.and_then(|body| WebhookMessage::parse(body.as_bytes()).ok());
         Ok(Backlog {
-            events: Queued { messages: waiting_events as u64, oldest: age(events.oldest_event()) },
-            timers: Queued { messages: timers as u64, oldest: age(due(tables.timer_due_at)) },
+            events: Queued { messages: events.waiting_events() as u64, oldest: age(events.oldest_event()) },
+            timers: Queued { messages: tables.timers, oldest: age(due(tables.timer_due_at)) },
             pushes: Queued { messages: tables.pushes, oldest: age(since).max(age(due(tables.push_due_at))) },
             webhooks: Queued {
                 messages: webhooks.messages() as u64,
@@ -78,6 +78,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Tables> {
          )
          SELECT min((SELECT min(due_at) FROM messages
                      WHERE lane = ?1 AND messages.service IS services.service AND due_at > ?2)) FROM services";
+    let count = "SELECT count(*) FROM messages WHERE timer_of IS NOT NULL";
     let pushes = "SELECT count(*) FROM messages WHERE lane = ?1";
     let at_once = "SELECT id FROM messages WHERE lane = ?1 AND service IS NULL AND due_at = ?2 ORDER BY id LIMIT 1";
     let delayed = "SELECT min(due_at) FROM messages WHERE lane = ?1 AND service IS NULL AND due_at > ?2";
@@ -95,6 +96,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Tables> {
     }
     let number = |sql, lane| connection.prepare_cached(sql)?.query_row([lane, AT_ONCE], |row| row.get(0));
     Ok(Tables {
+        timers: connection.prepare_cached(count)?.query_row([], |row| row.get(0))?,
         timer_due_at: number(timers, events::LANE)?,
         pushes: connection.prepare_cached(pushes)?.query_row([queue::LANE], |row| row.get(0))?,
         oldest_push: connection

@@ -56,14 +56,14 @@ impl EventQueue {
             let last = connection.query_row(last, [], |row| row.get(0))?;
             let mut waiting = Waiting::new(limits);
             let mut services = connection.prepare(
-                "SELECT service, min(due_at), count(*) FILTER (WHERE due_at = ?2), min(id) FILTER (WHERE due_at = ?2),
-                 count(*) FROM messages WHERE lane = ?1 GROUP BY service",
+                "SELECT service, min(due_at), count(*) FILTER (WHERE due_at = ?2), min(id) FILTER (WHERE due_at = ?2)
+                 FROM messages WHERE lane = ?1 GROUP BY service",
             )?;
             let mut first = connection.prepare("SELECT id, body FROM messages WHERE id = ?1")?;
             let mut services = services.query([LANE, AT_ONCE])?;
             while let Some(row) = services.next()? {
                 let scope: Option<Key<ServiceSid>> = row.get(0)?;
-                waiting.find(scope.map(|Key(service)| service), row.get(1)?, row.get(2)?, row.get(4)?);
+                waiting.find(scope.map(|Key(service)| service), row.get(1)?, row.get(2)?);
                 let mut first = first.query([row.get::<_, Option<i64>>(3)?])?;
                 if let Some(first) = first.next()?
                     && let Ok(message) = PresenceMessage::parse(first.get_ref(1)?.as_str()?.as_bytes())
@@ -118,9 +118,9 @@ impl EventQueue {
         lock(&self.waiting).oldest_event()
     }
 
-    /// How many events wait, and how many other messages: timers, and events that are tried again later.
-    pub(super) fn messages(&self) -> (usize, usize) {
-        lock(&self.waiting).messages()
+    /// How many events wait, without those that are tried again later.
+    pub(super) fn waiting_events(&self) -> usize {
+        lock(&self.waiting).events()
     }
 
     /// Waits until a message was sent since the last wait.
@@ -169,7 +169,7 @@ impl EventQueue {
         };
         let (waiting, sent) = (self.waiting.clone(), self.sent.clone());
         let then = move |(retried, scopes): (usize, BTreeSet<Scope>)| {
-            lock(&waiting).add_delayed(retried, scopes, due_at);
+            lock(&waiting).add_delayed(scopes, due_at);
             sent.notify_one();
             retried
         };

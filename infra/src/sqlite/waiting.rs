@@ -91,8 +91,6 @@ pub(super) struct Waiting {
     ready: VecDeque<Scope>,
     events: usize,
     loaded: usize,
-    /// How many messages are in the table.
-    stored: usize,
     ages: Ages,
     hasher: RandomState,
 }
@@ -107,16 +105,14 @@ impl Waiting {
             ready: VecDeque::new(),
             events: 0,
             loaded: 0,
-            stored: 0,
             ages: Ages::new(limits.all),
             hasher: RandomState::new(),
         }
     }
 
-    /// Adds what a service has in the table at the start: the time at which the first message is due, how many are without
-    /// delay, and how many there are in all.
-    pub(super) fn find(&mut self, scope: Scope, next_due: i64, backlog: usize, stored: usize) {
-        self.stored += stored;
+    /// Adds what a service has in the table at the start: the time at which the first message is due, and how many are without
+    /// delay.
+    pub(super) fn find(&mut self, scope: Scope, next_due: i64, backlog: usize) {
         let numbers = self.services.entry(scope).or_default();
         numbers.events += backlog;
         numbers.backlog = backlog;
@@ -159,10 +155,9 @@ impl Waiting {
         }
     }
 
-    /// How many events wait, and how many other messages: timers, and events that are tried again later.
-    pub(super) fn messages(&self) -> (usize, usize) {
-        // Events wait from before they are stored.
-        (self.events, self.stored.saturating_sub(self.events))
+    /// How many events wait, without those that are tried again later.
+    pub(super) fn events(&self) -> usize {
+        self.events
     }
 
     /// Since when the oldest event waits; `None` if none does. Of the events from before the start, only those are known that
@@ -181,7 +176,6 @@ impl Waiting {
     /// Adds a message that was stored at this time, just now. If it is an event, it was admitted.
     pub(super) fn add(&mut self, id: i64, due_at: i64, message: PresenceMessage, now: Timestamp) {
         let scope = message.service();
-        self.stored += 1;
         if due_at == AT_ONCE {
             let is_event = matches!(message, PresenceMessage::Event(_));
             if is_event {
@@ -201,8 +195,7 @@ impl Waiting {
     }
 
     /// Adds messages that were stored just now, and are due at this time.
-    pub(super) fn add_delayed(&mut self, messages: usize, scopes: BTreeSet<Scope>, due_at: i64) {
-        self.stored += messages;
+    pub(super) fn add_delayed(&mut self, scopes: BTreeSet<Scope>, due_at: i64) {
         scopes.into_iter().for_each(|scope| self.schedule(scope, due_at));
     }
 
@@ -318,10 +311,7 @@ impl Waiting {
         self.loaded -= usize::from(is_loaded);
         match retry_at {
             Some(retry_at) => self.schedule(scope, retry_at.as_millis()),
-            None => {
-                self.stored = self.stored.saturating_sub(1);
-                self.ages.remove(id);
-            }
+            None => self.ages.remove(id),
         }
     }
 

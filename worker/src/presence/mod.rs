@@ -168,7 +168,7 @@ impl Worker {
         dropped.log();
         let joined = self.ports.states.join_all(joins, now).await;
         for ((place, waiting), joined) in pending.iter().zip(joined) {
-            let Handled { failures, events } = self.finish(waiting, joined, now);
+            let Handled { failures, events } = self.finish(waiting, joined);
             handled[*place].1.failures.extend(failures);
             handled[*place].1.events.extend(events);
         }

@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// What follows from the result of a join.
-    pub(super) fn finish(&self, pending: &Pending, joined: Result<Joined, StoreError>, now: Timestamp) -> Handled {
+    pub(super) fn finish(&self, pending: &Pending, joined: Result<Joined, StoreError>) -> Handled {
         match joined {
             Ok(joined) => {
                 self.account_for(&pending.said, &joined);
