@@ -24,6 +24,7 @@ mod requests;
 mod search;
 mod sequence;
 mod small_records;
+mod stepping_clock;
 mod stores;
 mod timers;
 mod truth_table;

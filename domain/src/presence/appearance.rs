@@ -52,11 +52,13 @@ pub struct Appearance {
 pub const ACTIVE_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 impl Appearance {
-    /// What a viewer sees at `now`.
+    /// What a viewer sees at `now`, or at the last write that the viewer can see, whichever is later: if the clock was set
+    /// back, what was over by then stays so.
     pub fn of(configuration: &Configuration, user: impl Into<StateSummary>, now: Timestamp, viewer: Viewer) -> Self {
         let user = user.into();
         let disclosure = &user.disclosure;
         let hidden = disclosure.hidden.as_ref().filter(|_| viewer == Viewer::Other);
+        let now = now.max(hidden.map_or(user.as_of, |hidden| hidden.as_of));
         let is_on = configuration.reachability_enabled;
         let is_now =
             |generation| is_on && generation == configuration.generation && generation != Generation::default();

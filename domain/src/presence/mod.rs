@@ -22,6 +22,7 @@ pub mod reachability;
 pub mod reasons;
 pub mod search;
 pub mod sequence;
+pub mod set_back;
 pub mod sink;
 pub mod snapshot;
 pub mod sockets;

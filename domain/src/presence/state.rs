@@ -140,7 +140,8 @@ impl UserState {
         if self.sid.is_none() || wish.is_already(&self.disclosure) {
             return false;
         }
-        let is_seen = self.show(wish, now);
+        // If the clock was set back, who has left has left all the same.
+        let is_seen = self.show(wish, now.max(self.as_of));
         self.written(now, is_seen);
         true
     }

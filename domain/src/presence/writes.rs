@@ -20,28 +20,28 @@ pub struct JoinWrites {
     pub dropped: Dropped,
     /// [`Joined::timer`].
     pub timer: Option<Timestamp>,
+    /// The state before, if it was moved to a clock that was set back.
+    moved: Option<UserState>,
 }
 
 impl JoinWrites {
     #[cfg(test)]
-    const NONE: Self = Self { state: None, creates_user: false, dropped: Dropped { live: 0, ended: 0 }, timer: None };
+    const NONE: Self =
+        Self { state: None, creates_user: false, dropped: Dropped { live: 0, ended: 0 }, timer: None, moved: None };
 
     /// Joins events to a stored state and prunes it, and decides on the timer after those that were `fired`. If the events
     /// create the user, it has this sid.
     pub fn of(before: &UserState, news: &News, fired: &[Timestamp], user: &User, now: Timestamp) -> Self {
         let mut state = before.clone();
-        let is_changed = state.join(news, user.sid, now);
+        let moved = state.set_back(now).then(|| state.clone());
+        let was_live_until = state.presence.live_until();
+        let is_changed = state.join(news, user.sid, now) || moved.is_some();
         let dropped = if is_changed { state.presence.prune(news.rules().limits, now) } else { Dropped::default() };
         let creates_user = before.sid.is_none() && state.sid.is_some();
-        let timer = state.set_timer(&Look {
-            identity: &user.identity,
-            was_live_until: before.presence.live_until(),
-            fired,
-            is_repeated: news.is_repeated(),
-            now,
-        });
+        let is_repeated = news.is_repeated();
+        let timer = state.set_timer(&Look { identity: &user.identity, was_live_until, fired, is_repeated, now });
         let is_timer_changed = state.next_timer != before.next_timer;
-        Self { state: (is_changed || is_timer_changed).then_some(state), creates_user, dropped, timer }
+        Self { state: (is_changed || is_timer_changed).then_some(state), creates_user, dropped, timer, moved }
     }
 
     /// The state after the write.
@@ -53,6 +53,7 @@ impl JoinWrites {
     ///
     /// [`States::join`]: crate::presence::ports::States::join
     pub fn joined(&self, before: &UserState, news: &News) -> Joined {
+        let before = self.moved.as_ref().unwrap_or(before);
         Joined { dropped: self.dropped.live, timer: self.timer, ..Joined::of(before, self.after(before), news) }
     }
 }
@@ -138,6 +139,28 @@ mod tests {
 
     fn write(before: &UserState, event: Event, acceptance: Acceptance, now: Timestamp) -> JoinWrites {
         JoinWrites::of(before, &news(&[(event, acceptance)], now), &[], &alice(), now)
+    }
+
+    /// Its timer has run while the clock was ahead. What is said of the connection since must not look as if there were one.
+    #[test]
+    fn after_a_step_back_a_join_tells_of_the_state_as_it_was_moved() {
+        let month = 30 * 86_400;
+        let connect = news(&[(connect("c-1", NOW), ON)], NOW);
+        let live = JoinWrites::of(&UserState::default(), &connect, &[], &alice(), NOW).state.unwrap();
+        let none = news(&[], later(month));
+        let over = JoinWrites::of(&live, &none, &[], &alice(), later(month)).state.unwrap();
+        assert_eq!(over.as_of, later(month));
+
+        let renewal = news(&[(event("c-1", later(1), EventKind::Renew { lease: None }), ON)], later(1));
+        let writes = JoinWrites::of(&over, &renewal, &[], &alice(), later(1));
+        let joined = writes.joined(&over, &renewal);
+        let touched = joined.connections.values().next().unwrap();
+        assert_eq!((touched.before.live_until(), touched.after.live_until()), (later(1), later(121)));
+        let state = writes.state.unwrap();
+        assert!(state.as_of == later(1) && state.revision > over.revision);
+        // The same without news.
+        let nothing = JoinWrites::of(&over, &news(&[], later(1)), &[], &alice(), later(1));
+        assert_eq!(nothing.state.map(|state| (state.as_of, state.presence.live_until())), Some((later(1), later(1))));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl UserPresence {
         if self.state.disclosure.hidden.is_some() && viewer == Viewer::Other {
             return Vec::new();
         }
-        let presence = &self.state.presence;
+        let (presence, now) = (&self.state.presence, now.max(self.state.as_of));
         let live =
             presence.connections.iter().map(|(key, connection)| (connection.live_until(), presence.openings.get(key)));
         let mut live: Vec<(Timestamp, Option<&Opening>)> = live.filter(|(end, _)| now < *end).collect();

@@ -136,7 +136,7 @@ pub async fn openings_survive_every_order(store: Arc<impl Services + States>) {
 /// Five events in every order, in pieces of every size.
 pub async fn joining_survives_every_order(store: Arc<impl Services + Users + States>) {
     let service = service(&*store, 1).await;
-    let now = later(60);
+    let now = later(55);
     let mut results = BTreeSet::new();
     for (n, order) in orders().iter().enumerate() {
         let alice = user(service.sid, n as u128 + 1, &format!("alice {n}"));
