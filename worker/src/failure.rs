@@ -16,7 +16,7 @@ pub enum Failure {
     /// The body cannot be parsed.
     #[error("it is malformed")]
     Malformed(#[source] Arc<InvalidMessage>),
-    /// The event is valid JSON but not acceptable now.
+    /// The event is well-formed but not acceptable.
     #[error("it is malformed")]
     Refused(#[source] Arc<InvalidEvent>),
     /// The service does not exist, and nobody knows whether it ever did.
@@ -37,9 +37,8 @@ impl Failure {
     /// Whether a retry cannot help.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::UnknownService(_) => true,
-            // The event is acceptable once the clock has reached its time.
-            Self::Refused(error) => !matches!(error.as_ref(), InvalidEvent::Future),
+            // An event from the future was sent by a clock that is wrong. It may wait for weeks, and be false by then.
+            Self::Malformed(_) | Self::Refused(_) | Self::UnknownService(_) => true,
             Self::Store(error) => matches!(error.as_ref(), StoreError::Corrupt(_)),
             Self::Provider(_) | Self::Queue(_) => false,
         }

@@ -53,6 +53,21 @@ impl Accepted {
         Self { event, acceptance, wish: Disclose::default() }
     }
 
+    /// The event as it counts when it is handled. Whoever accepted it has refused one from the future, so if it is one now, the
+    /// clock was set back since: it has happened by now, and counts as if it did just now. One that a gateway put into a queue
+    /// itself, which says when (`sent_at`), was checked by nobody before.
+    ///
+    /// # Errors
+    /// [`InvalidEvent::Future`] for such an event. The limit is doubled: clocks of several processes differ.
+    pub fn at(mut self, now: Timestamp, sent_at: Option<Timestamp>) -> Result<Self, InvalidEvent> {
+        if self.acceptance.is_none() && sent_at.is_some() {
+            self.event.check_clock(now.plus(Event::MAX_AHEAD))?;
+        } else if self.event.check_clock(now).is_err() {
+            self.event.occurred_at = now;
+        }
+        Ok(self)
+    }
+
     fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
         if !body.starts_with(STAMPED) {
             return Ok(Self::new(Event::parse(body)?, None));
@@ -165,6 +180,31 @@ mod tests {
         }
         for bad in [r#"{"generation":3}"#, r#"{"generation":"x","event":{}}"#, r#"{"generation":3,"event":{}}"#] {
             assert!(PresenceMessage::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_accepted_is_never_from_the_future() {
+        let json = br#"{"type":"renew","service_sid":"IS00000000000000000000000000000001","identity":"alice","connection_id":"c-1","occurred_at":"2026-11-20T10:00:00.000Z"}"#;
+        let event = Event::parse(json).unwrap();
+        let at = |seconds: i64| Timestamp::from_millis(event.occurred_at.as_millis() + seconds * 1_000);
+        let counts_at = |acceptance, now: i64, sent_at: Option<i64>| {
+            let found = Accepted::new(event.clone(), acceptance).at(at(now), sent_at.map(at));
+            found.ok().map(|accepted| accepted.event.occurred_at)
+        };
+        let month = 30 * 86_400;
+        for acceptance in [Some(Acceptance::Off), Some(Acceptance::In(Generation(1)))] {
+            assert_eq!(
+                counts_at(acceptance, -month, Some(-month)),
+                Some(at(-month)),
+                "it was checked as it was accepted"
+            );
+        }
+        for (now, counts) in [(60, 0), (0, 0), (-300, 0), (-301, -301), (-month, -month)] {
+            assert_eq!(counts_at(None, now, None), Some(at(counts)), "of a socket of our own, at {now}");
+        }
+        for (now, counts) in [(60, Some(0)), (-600, Some(0)), (-601, None), (-month, None)] {
+            assert_eq!(counts_at(None, now, Some(now)), counts.map(at), "straight to the queue, at {now}");
         }
     }
 

@@ -46,13 +46,15 @@ impl Worker {
             news.repeat();
         }
         let mut said = Vec::with_capacity(batch.events.len());
-        for (index, Accepted { event, acceptance, wish }, sent_at) in batch.events {
-            // The receiver of the event has checked this too. A clock that was set back since must not refuse the
-            // event, so the limit is doubled here.
-            if let Err(error) = event.check_clock(now.plus(Event::MAX_AHEAD)) {
-                handled.failures.push((index, error.into()));
-                continue;
-            }
+        for (index, accepted, sent_at) in batch.events {
+            let Accepted { event, acceptance, wish } = match accepted.at(now, sent_at) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.ports.metrics.count(EventOutcome::Refused);
+                    handled.failures.push((index, error.into()));
+                    continue;
+                }
+            };
             taken.push(index);
             let acceptance = acceptance.unwrap_or_else(|| Acceptance::by_time(&service.configuration, sent_at));
             match news.add_with(&event, acceptance, wish, now) {
