@@ -50,6 +50,9 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// How long that may take then.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// How much less than this the two clocks differ unless the time of day was set.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(1);
+
 /// Settings of the protocols.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
@@ -135,6 +138,17 @@ impl Sockets {
     /// The time, by a clock that never goes back.
     fn now(&self) -> Timestamp {
         self.started_at.plus(self.started.elapsed())
+    }
+
+    /// A time of day by that clock. They differ after the time of day was set: what lasts for an hour does so by either.
+    fn by_own_clock(&self, at: Timestamp) -> Timestamp {
+        let (own, time_of_day) = (self.now(), clock::now());
+        match (own.since(time_of_day), time_of_day.since(own)) {
+            (ahead, _) if ahead >= CLOCKS_DIFFER_BY => at.plus(ahead),
+            (_, behind) if behind >= CLOCKS_DIFFER_BY => at.minus(behind),
+            // They are read one after the other.
+            _ => at,
+        }
     }
 
     /// When it is that time.

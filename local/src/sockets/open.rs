@@ -127,7 +127,7 @@ pub(super) async fn renew(sockets: &Sockets, known: &Known, from: Network, token
 async fn verify(sockets: &Sockets, from: Network, token: &Secret) -> Result<(Grant, Deletions), Refusal> {
     let deletions = sockets.registry.deletions();
     match access_token::verify(&sockets.app, from, token.expose()).await {
-        Ok(grant) => Ok((grant, deletions)),
+        Ok(grant) => Ok((Grant { expires_at: sockets.by_own_clock(grant.expires_at), ..grant }, deletions)),
         Err(VerifyError::Token(error)) => Err(Refusal::Token(error)),
         Err(VerifyError::TooMany) => Err(Refusal::WrongTokens),
         Err(VerifyError::Store(error)) => {

@@ -15,6 +15,7 @@ use reachability_domain::presence::sockets::Socket;
 use reachability_domain::sid::{KeySid, ServiceSid};
 use reachability_domain::time::Timestamp;
 use reachability_gateway::session::Cause;
+use reachability_infra::clock;
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::openings::Openings;
@@ -221,7 +222,10 @@ impl Registry {
 
     /// The user was deleted at this time: ends its sockets. Not those that were added later: with them it exists again.
     pub(super) fn end_user(&self, user: &UserKey, at: Timestamp) {
-        for known in self.lock().users.get(user).into_iter().flatten().filter(|known| known.since <= at) {
+        // If it was added later than now, the clock was set back since.
+        let now = clock::now();
+        let was_there = |known: &&Known| known.since <= at || now < known.since;
+        for known in self.lock().users.get(user).into_iter().flatten().filter(was_there) {
             known.wire.end(Cause::UserDeleted);
         }
     }
