@@ -115,7 +115,8 @@ impl Breaker {
         let Some(trouble) = &mut self.trouble else { return Ok(()) };
         match trouble.open_until {
             None => Ok(()),
-            Some(until) if now < until => {
+            // A pause that is longer than any is of a clock that was set back.
+            Some(until) if now < until && until <= now.plus(LONGEST_ASKED.max(LONGEST_PAUSE)) => {
                 let Outage { reason, since } = trouble.outage.clone();
                 Err(Held { wait: until.since(now), reason, since })
             }
@@ -421,6 +422,17 @@ mod tests {
             assert_eq!(breaker.heard(failed(reason).heard(), later(millis)), None, "it is the same outage");
             assert_eq!(breaker.outage(), Some(&Outage { reason: Reason::new(reason), since: NOW }));
         }
+    }
+
+    #[test]
+    fn a_pause_does_not_last_as_long_as_the_clock_was_set_back() {
+        let mut breaker = Breaker::default();
+        let pause = Some(Duration::from_secs(60));
+        let busy = Heard::Failure { reason: &Reason::new("Busy"), retry_after: pause, cause: None };
+        breaker.heard(busy, later(7_200_000));
+        assert!(breaker.admit(later(7_200_001)).is_err());
+        assert_eq!(breaker.admit(later(1_000)), Ok(()), "one is tried");
+        assert!(breaker.admit(later(1_001)).is_err(), "and others wait for its outcome");
     }
 
     #[test]

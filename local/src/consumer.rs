@@ -28,6 +28,9 @@ const BATCH: usize = 1_000;
 /// Delay before the next attempt after a database error.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long nobody looks at the clock at most: it may be set ahead.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Consumes the event queue until `stop`. The current batch is finished first.
 pub(crate) async fn run_events(queue: EventQueue, worker: Worker, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
@@ -147,10 +150,13 @@ async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Res
     (id, queue.acknowledge(outcome, now).await)
 }
 
+/// Waits until it is that time of day, whatever the clock is set to meanwhile; for ever if it is `None`.
 pub(crate) async fn until(due_at: Option<Timestamp>) {
-    match due_at {
-        Some(due_at) => sleep(due_at.since(clock::now())).await,
-        None => std::future::pending().await,
+    let Some(due_at) = due_at else { return std::future::pending().await };
+    let rest = || due_at.since(clock::now());
+    sleep(rest().min(LOOK_EVERY)).await;
+    while !rest().is_zero() {
+        sleep(rest().min(LOOK_EVERY)).await;
     }
 }
 

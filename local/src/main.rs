@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod clock_watch;
 mod connections;
 mod consumer;
 mod credentials_key;

@@ -23,7 +23,8 @@ use reachability_infra::ids::Uuids;
 use reachability_infra::prometheus::{MetricsError, PrometheusMetrics};
 use reachability_infra::push::providers::Providers;
 use reachability_infra::sqlite::{
-    Database, EventQueue, FileLost, Locked, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore, WebhookQueue,
+    Database, DoneSooner, EventQueue, FileLost, Locked, MAX_WAITING_WEBHOOKS, OpenError, PushQueue, SqliteStore,
+    WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
 use reachability_worker::{
@@ -35,6 +36,7 @@ use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
+use crate::clock_watch::{self, Queues};
 use crate::connections::Connections;
 use crate::credentials_key::KeyError;
 use crate::data_dir::{DataDir, DataDirError, account_file};
@@ -107,6 +109,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let metrics: Arc<dyn Metrics> = counted.clone();
     let database = Database::measured(&data_dir.database(), seal.clone(), metrics.clone())?;
 
+    let late = database.make_late_ones_due(clock::now(), DoneSooner::default()).await?;
+    if late > 0 {
+        warn!(timers = late, "the clock was set back since the last run: timers are looked at now");
+    }
     let events = EventQueue::open(database.clone(), settings.waiting.limits()).await?;
     let pushes = PushQueue::new(database.clone());
     let ids: Arc<dyn Ids> = Arc::new(Uuids);
@@ -198,6 +204,9 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let purges = tokio::spawn(purges::run(store.clone()));
     let every_day = tokio::spawn(every_day(store, pushes.clone()));
     let readiness = Arc::new(ServerCheck::new(announced, events.clone(), database.clone()));
+    let queues =
+        Queues { database: database.clone(), events: events.clone(), pushes: pushes.clone(), webhooks: hooks.clone() };
+    let clock_watch = tokio::spawn(clock_watch::run(queues, metrics.clone()));
     let router = crate::metrics::counted(reachability_functions::router(app, changes, Some(readiness)), metrics);
     let scrape = Scrape {
         metrics: counted,
@@ -238,6 +247,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     if let Some(metrics) = metrics {
         metrics.abort();
     }
+    clock_watch.abort();
     // A log without a name can still be moved to the database. One whose database is lost may help to find what was in it.
     let has_database = matches!(done, Ok(()) | Err(Broken::Database(DatabaseLost::File(FileLost::Log(_)))));
     let closed = if has_database { database.close().await } else { Ok(()) };

@@ -12,10 +12,10 @@ use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::queue::{Full, Message, Queue, QueueError};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::sqlite::{EventQueue, Letters, Outcome, Taken, WaitingLimits};
+use reachability_infra::sqlite::{DoneSooner, EventQueue, Letters, Outcome, Taken, WaitingLimits};
 use reachability_tests::generate::service;
 use reachability_tests::harness::unstamped;
-use reachability_tests::queues::{database, event_queue};
+use reachability_tests::queues::{ANY_NUMBER, database, event_queue};
 
 /// How many messages the worker handles together.
 const BATCH: usize = 1_000;
@@ -72,6 +72,35 @@ async fn a_service_that_floods_delays_no_other_and_a_user_no_other_of_its_servic
     let batch = messages(&queue.take(NOW, BATCH).await.unwrap());
     assert_eq!(batch.len(), BATCH);
     assert!(batch.contains(&event(2, "quiet")) && batch.contains(&event(3, "quiet")));
+}
+
+/// The clock is set back by an hour while timers wait, and again while no server runs.
+#[tokio::test]
+async fn what_waits_is_due_as_much_sooner_as_the_clock_is_set_back() {
+    let hour = Duration::from_secs(3_600);
+    let directory = tempfile::tempdir().unwrap();
+    let database = database(directory.path());
+    let queue = EventQueue::open(database.clone(), ANY_NUMBER).await.unwrap();
+    // More than one write moves.
+    let timers: Vec<_> = (0..4_500).map(|n| timer(1, &format!("user-{n}"), NOW.plus(hour))).collect();
+    queue.send(&timers).await.unwrap();
+    queue.send(&[timer(2, "late", NOW.plus(hour * 2)), event(3, "now")]).await.unwrap();
+    assert_eq!(messages(&queue.take(NOW, BATCH).await.unwrap()), [event(3, "now")]);
+    let done = database.make_due_sooner(hour, DoneSooner::default()).await.unwrap();
+    // What is sent since is not moved again.
+    queue.send(&[timer(2, "later", NOW.plus(hour * 2))]).await.unwrap();
+    queue.look_again();
+    assert_eq!(drain(&queue, NOW).await.1.len(), 4_500);
+    assert_eq!(queue.next_due(), Some(NOW.plus(hour)), "and no sooner");
+    assert_eq!(drain(&queue, NOW.plus(hour)).await.1, [timer(2, "late", NOW.plus(hour * 2))]);
+
+    let minutes = |minutes: u64| NOW.plus(Duration::from_secs(60 * minutes));
+    queue.send(&[timer(2, "soon", minutes(15))]).await.unwrap();
+    assert_eq!(database.make_late_ones_due(minutes(45 + 60), done).await.unwrap(), 0);
+    assert_eq!(database.make_late_ones_due(NOW, done).await.unwrap(), 1);
+    let queue = EventQueue::open(database, ANY_NUMBER).await.unwrap();
+    assert_eq!(drain(&queue, NOW).await.1, [event(3, "now"), timer(2, "later", NOW.plus(hour * 2))]);
+    assert_eq!(queue.next_due(), Some(minutes(15)));
 }
 
 #[tokio::test]

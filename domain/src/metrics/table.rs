@@ -135,6 +135,10 @@ rows! {
             /// Messages that failed for a passing cause, and wait to be handled again. An alarm watches this metric.
             MessagesRetried []
         }
+        "reachability_clock_steps_total" [] "Steps of the time of day, in either direction." {
+            /// Steps of the time of day, in either direction.
+            ClockSteps []
+        }
         "reachability_registration_scans_total" [] "Scans of all registrations, one a day." {
             /// Scans of all registrations, one a day. An alarm watches this metric.
             Sweeps []

@@ -112,6 +112,12 @@ impl EventQueue {
         lock(&self.waiting).next_due()
     }
 
+    /// Looks again when messages are due: they may be due sooner, or the time of day may be another one.
+    pub fn look_again(&self) {
+        lock(&self.waiting).look_again();
+        self.sent.notify_one();
+    }
+
     /// Since when the event waits that is not handled yet and waits the longest; `None` if none waits. For what waited before
     /// the start, that is when it happened.
     pub fn oldest_event(&self) -> Option<Timestamp> {

@@ -14,7 +14,7 @@
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
 //! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
 //! `dead_letters` is what none of them could handle, and `backlog` says what waits in all of them. `purges` removes what
-//! deleted services leave behind.
+//! deleted services leave behind, and `set_back` makes what waits due sooner after a step of the clock.
 //! Every other module implements ports and depends on none of its siblings.
 
 mod ages;
@@ -43,6 +43,7 @@ mod readers;
 mod records;
 mod rows;
 mod sealed;
+mod set_back;
 mod snapshots;
 mod sockets;
 mod states;
@@ -63,6 +64,7 @@ pub use feed::{FeedRow, Retention, SqliteFeed};
 pub use files::FileLost;
 pub use queue::{Delivered, Outcome, PushQueue};
 pub use sealed::{Locked, SealedSecrets};
+pub use set_back::Done as DoneSooner;
 pub use store::SqliteStore;
 pub use waiting::{Receipt, Taken, WaitingLimits};
 pub use webhooks::{MAX_WAITING_WEBHOOKS, Settled, TakenWebhook, WebhookQueue};

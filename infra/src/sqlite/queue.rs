@@ -145,6 +145,11 @@ impl PushQueue {
         self.sent.notified().await;
     }
 
+    /// Looks again when messages are due: they may be due sooner, or the time of day may be another one.
+    pub fn look_again(&self) {
+        self.sent.notify_one();
+    }
+
     /// Acknowledges messages.
     ///
     /// # Errors

@@ -212,6 +212,15 @@ impl Waiting {
         self.schedule.insert((due_at, scope));
     }
 
+    /// Has every service that has messages in the table looked at.
+    pub(super) fn look_again(&mut self) {
+        for (_, scope) in std::mem::take(&mut self.schedule) {
+            let numbers = self.services.entry(scope).or_default();
+            (numbers.next_due, numbers.is_ready) = (None, true);
+            self.ready.push_back(scope);
+        }
+    }
+
     /// When something will be due that is not in memory; `None` for never.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let at_once = (!self.ready.is_empty()).then_some(AT_ONCE);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::time::Timestamp;
 
+use super::queue::AT_ONCE;
+
 /// How many webhooks of one service are under way at once.
 const OF_ONE_SERVICE: usize = 16;
 
@@ -135,6 +137,14 @@ impl Turns {
     pub(super) fn hold(&mut self, service: ServiceSid, until: Timestamp, now: Timestamp) {
         if let Some(of_service) = self.services.get_mut(&service) {
             of_service.held_until = of_service.held_until.max(Some(until.min(now.plus(LONGEST_HOLD))));
+        }
+    }
+
+    /// Whatever was known of times is wrong: every service is looked at, and none is held back.
+    pub(super) fn look_again(&mut self) {
+        for of_service in self.services.values_mut() {
+            of_service.held_until = None;
+            of_service.next_due = Some(AT_ONCE);
         }
     }
 

@@ -140,6 +140,13 @@ impl WebhookQueue {
         lock(&self.turns).all()
     }
 
+    /// Looks again when webhooks are due: they may be due sooner, or the time of day may be another one. No service is held
+    /// back until a time of the old one.
+    pub fn look_again(&self) {
+        lock(&self.turns).look_again();
+        self.sent.notify_one();
+    }
+
     /// Waits until a webhook was sent since the last wait.
     pub async fn sent(&self) {
         self.sent.notified().await;
