@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod changes;
 mod channels;
+mod clock;
 mod command;
 mod data_file;
 mod default_service;

@@ -7,6 +7,7 @@ use reachability_domain::directory::api_key::ApiKey;
 use reachability_domain::identity::UserKey;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::AccountSid;
+use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reqwest::Method;
 
@@ -46,8 +47,13 @@ impl Signer {
 
     /// A token for so long.
     pub fn token_for(&self, service: &str, identity: &str, life: Duration) -> String {
+        self.token_at(service, identity, life, clock::now())
+    }
+
+    /// A token for so long, issued at this time.
+    pub fn token_at(&self, service: &str, identity: &str, life: Duration, now: Timestamp) -> String {
         let user = UserKey { service: service.parse().unwrap(), identity: identity.parse().unwrap() };
         let token = NewToken { account: self.account, key: &self.key, user: &user, push_credential: None, life };
-        mint(&token, clock::now()).unwrap()
+        mint(&token, now).unwrap()
     }
 }
