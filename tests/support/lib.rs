@@ -18,6 +18,8 @@ pub mod harness;
 pub mod ids;
 pub mod live;
 pub mod mass;
+pub mod map_client;
+pub mod map_views;
 pub mod measure;
 pub mod model;
 pub mod properties;

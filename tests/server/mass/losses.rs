@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, join3};
 use reachability_tests::client::Client as Owner;
+use reachability_tests::map_client::MapClient;
+use reachability_tests::map_views::Views;
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::Client;
 use super::truth::Bounds;
-use super::views::Views;
 
 const LOST: usize = 200;
 const LIVING: usize = 100;
@@ -27,7 +27,7 @@ async fn every_lost_connection_is_found_in_time_and_no_other() {
     let owner = Owner::of(&server);
     let (service, signer) = (owner.enabled_service().await, Signer::new(&owner, &server.account).await);
     let open = async |identity: String| {
-        Client::open(server.address(), &signer.token(&service, &identity), None).await.expect("a session")
+        MapClient::open(server.address(), &signer.token(&service, &identity), None).await.expect("a session")
     };
     // They answer while they wait for the others.
     let (start, is_done, late) = (Cell::new(None), Cell::new(false), Cell::new(Duration::ZERO));

@@ -2,9 +2,7 @@
 #![allow(clippy::print_stdout, reason = "they are tests, which print their seeds and figures")]
 
 mod chaos;
-mod client;
 mod losses;
 mod plan;
 mod restart;
 mod truth;
-mod views;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use reachability_tests::client::Client as Owner;
+use reachability_tests::map_client::MapClient;
+use reachability_tests::map_views::Views;
 use reachability_tests::measure::Durations;
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::Client;
 use super::truth::Bounds;
-use super::views::Views;
 
 const CLIENTS: usize = 300;
 
@@ -42,7 +42,7 @@ impl World {
         while !self.is_done.get() {
             let token = self.signer.token(&self.service, &format!("user-{number}"));
             let (address, started) = (self.address.borrow().clone(), Instant::now());
-            let opened = Client::open(&address, &token, continuation.as_deref()).await;
+            let opened = MapClient::open(&address, &token, continuation.as_deref()).await;
             let Ok(mut client) = opened else {
                 // As the unmodified clients do: after about 1, 3, 7 and 15 seconds.
                 sleep(backoff(number, attempts)).await;
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    async fn resume(&self, client: &mut Client, number: usize, views: &mut Views) -> Option<()> {
+    async fn resume(&self, client: &mut MapClient, number: usize, views: &mut Views) -> Option<()> {
         if number >= WATCHERS || !views.0.is_empty() {
             return client.resume(views).await;
         }

@@ -4,11 +4,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use reachability_tests::map_client::{MapClient, NoSession};
 use reachability_tests::twilsock::{Ended, Packet};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::super::client::{Client, NoSession};
 use super::super::plan::{Deed, Leave, Token, Visit};
 use super::super::truth::{End, Number};
 use super::world::{World, identity, user_of};
@@ -60,7 +60,7 @@ impl<'a> Device<'a> {
     }
 
     /// Opens a session, and watches on. Tries until there is one, unless it is over; then once.
-    async fn open(&mut self, continues: bool, with: Token) -> Option<Client> {
+    async fn open(&mut self, continues: bool, with: Token) -> Option<MapClient> {
         let world = self.world;
         let mut wait = 50;
         loop {
@@ -72,7 +72,7 @@ impl<'a> Device<'a> {
             });
             let continued = self.last.as_ref().filter(|(_, token)| continues && token.is_some());
             let address = world.address.borrow().clone();
-            let opened = Client::open(&address, &token, continued.and_then(|(_, token)| token.as_deref())).await;
+            let opened = MapClient::open(&address, &token, continued.and_then(|(_, token)| token.as_deref())).await;
             if opened.is_ok() {
                 world.truth.borrow_mut().joined(number);
             }
@@ -109,7 +109,7 @@ impl<'a> Device<'a> {
     }
 
     /// Takes another token, if that is planned. `None` if the socket ended.
-    async fn renew(&self, client: &mut Client, with: Token) -> Option<()> {
+    async fn renew(&self, client: &mut MapClient, with: Token) -> Option<()> {
         if let Token::Renewed { .. } = with {
             let reply = client.socket.ask(json!({"method": "update", "token": self.token(LASTING)}), "").await?;
             if reply.status() != 200 {
@@ -129,7 +129,7 @@ impl<'a> Device<'a> {
     }
 
     /// Does what there is to do on a visit. `None` if the socket ended.
-    async fn visit(&mut self, client: &mut Client, visit: &Visit) -> Option<()> {
+    async fn visit(&mut self, client: &mut MapClient, visit: &Visit) -> Option<()> {
         if self.world.views[self.number].borrow().0.is_empty() {
             for user in 0..WATCHED {
                 self.watch(client, self.user / SERVICES + user).await?;
@@ -157,7 +157,7 @@ impl<'a> Device<'a> {
     }
 
     /// Watches one of its service.
-    async fn watch(&self, client: &mut Client, user: usize) -> Option<()> {
+    async fn watch(&self, client: &mut MapClient, user: usize) -> Option<()> {
         let user = user % USERS * SERVICES + self.user % SERVICES;
         // What came before is applied first: reading a user's map starts it again.
         self.apply(client.heard().await);
@@ -172,7 +172,7 @@ impl<'a> Device<'a> {
     }
 
     /// Listens for so long, or until it is over. `None` if the socket ended.
-    async fn listen(&self, client: &mut Client, time: Duration) -> Option<()> {
+    async fn listen(&self, client: &mut MapClient, time: Duration) -> Option<()> {
         let end = Instant::now() + time;
         while Instant::now() < end && !(self.world.is_over.get() && time > Duration::from_millis(50)) {
             let until = end.min(Instant::now() + Duration::from_millis(50));
@@ -193,7 +193,7 @@ impl<'a> Device<'a> {
         }
     }
 
-    async fn leave(&mut self, mut client: Client, leave: Leave, was_open: Option<()>) {
+    async fn leave(&mut self, mut client: MapClient, leave: Leave, was_open: Option<()>) {
         let world = self.world;
         if was_open.is_none() {
             // The server closed it.
@@ -240,7 +240,7 @@ impl<'a> Device<'a> {
     }
 
     /// Goes on where it was. `None` if the server has cut it meanwhile.
-    async fn thaw(&mut self, client: &mut Client) -> Option<()> {
+    async fn thaw(&mut self, client: &mut MapClient) -> Option<()> {
         let number = self.world.truth.borrow_mut().begin(self.user);
         let path = format!("/Client/v2/Users/{}", identity(self.user));
         if client.request("GET", &path, None).await.is_none() {

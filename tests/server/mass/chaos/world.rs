@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use reachability_tests::client::Client as Owner;
+use reachability_tests::map_views::{News, Reachability, Views};
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::truth::Truth;
-use super::super::views::{News, Reachability, Views};
 use super::{BOUNDS, CLIENTS, SERVICES, USERS};
 
 /// How much later than stated is still in time, on a machine that does other things too.

@@ -6,35 +6,41 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 /// `online` and `notifiable`.
-pub(super) type Reachability = (Option<bool>, Option<bool>);
+pub type Reachability = (Option<bool>, Option<bool>);
 
 /// The view of a user.
 #[derive(Debug, Clone)]
-pub(super) struct View {
-    pub(super) user: usize,
-    pub(super) reachability: Reachability,
-    pub(super) friendly_name: Option<String>,
+pub struct View {
+    /// The number by which the test knows the user.
+    pub user: usize,
+    /// What was seen last.
+    pub reachability: Reachability,
+    /// What was seen last.
+    pub friendly_name: Option<String>,
     /// The last id of each item.
     items: BTreeMap<String, u64>,
     /// Since when changes come as they happen; `None`: the client is cut off, and this is what it saw last.
-    pub(super) current_since: Option<Instant>,
+    pub current_since: Option<Instant>,
 }
 
 /// Everything that a client watches, by the sids of the maps.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Views(pub(super) BTreeMap<String, View>);
+pub struct Views(pub BTreeMap<String, View>);
 
 /// A value of `online` that was new to the client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct News {
-    pub(super) user: usize,
-    pub(super) online: Option<bool>,
-    pub(super) id: u64,
+pub struct News {
+    /// The number by which the test knows the user.
+    pub user: usize,
+    /// The value.
+    pub online: Option<bool>,
+    /// The id of the change.
+    pub id: u64,
 }
 
 impl Views {
     /// Begins with what was read of a user's map.
-    pub(super) fn read(&mut self, user: usize, map: &Value) -> Vec<News> {
+    pub fn read(&mut self, user: usize, map: &Value) -> Vec<News> {
         let view =
             View { user, reachability: (None, None), friendly_name: None, items: BTreeMap::new(), current_since: None };
         let sid = map["sid"].as_str().unwrap();
@@ -44,17 +50,17 @@ impl Views {
     }
 
     /// What a client asks for when it subscribes: each map with the last id it has.
-    pub(super) fn wanted(&self) -> Vec<(&str, Option<u64>)> {
+    pub fn wanted(&self) -> Vec<(&str, Option<u64>)> {
         self.0.iter().map(|(map, view)| (map.as_str(), view.items.values().max().copied())).collect()
     }
 
     /// The client is cut off.
-    pub(super) fn cut(&mut self) {
+    pub fn cut(&mut self) {
         self.0.values_mut().for_each(|view| view.current_since = None);
     }
 
     /// Applies what the server sent. Returns what is new.
-    pub(super) fn apply(&mut self, payload: &Value) -> Vec<News> {
+    pub fn apply(&mut self, payload: &Value) -> Vec<News> {
         let events = payload["events"].as_array().into_iter().flatten();
         match payload["event_type"].as_str() {
             Some("map_item_updated") => {

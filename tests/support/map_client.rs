@@ -2,33 +2,36 @@
 
 use std::collections::VecDeque;
 
-use reachability_tests::raw::encode;
-use reachability_tests::twilsock::{Packet, Twilsock};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::views::{News, Views};
+use crate::map_views::{News, Views};
+use crate::raw::encode;
+use crate::twilsock::{Packet, Twilsock};
 
 /// An open session.
-pub(super) struct Client {
-    pub(super) socket: Twilsock,
+pub struct MapClient {
+    /// Its socket.
+    pub socket: Twilsock,
     /// What the server calls the session.
-    pub(super) continuation: Option<String>,
+    pub continuation: Option<String>,
+    /// Whether an answer of 5xx counts as the end of the socket, for tests of servers that cannot always serve.
+    pub failure_is_end: bool,
 }
 
 /// Why there is no session.
 #[derive(Debug)]
-pub(super) enum NoSession {
+pub enum NoSession {
     /// There was no server, or it went away.
     Gone,
     /// It refused, with this status.
     Refused(u64),
 }
 
-impl Client {
+impl MapClient {
     /// Opens a session; one that goes on with an earlier one, if that is named.
-    pub(super) async fn open(address: &str, token: &str, continues: Option<&str>) -> Result<Self, NoSession> {
+    pub async fn open(address: &str, token: &str, continues: Option<&str>) -> Result<Self, NoSession> {
         let Ok(stream) = TcpStream::connect(address).await else { return Err(NoSession::Gone) };
         stream.set_nodelay(true).unwrap();
         let socket = Twilsock::over(stream).await;
@@ -46,7 +49,7 @@ impl Client {
         match reply.status() {
             200 => {
                 let continuation = reply.header["continuation_token"].as_str().or(continues).map(str::to_owned);
-                Ok(Self { socket, continuation })
+                Ok(Self { socket, continuation, failure_is_end: false })
             }
             500..600 => Err(NoSession::Gone),
             status => Err(NoSession::Refused(status)),
@@ -54,7 +57,7 @@ impl Client {
     }
 
     /// Sends a request, which must be successful. `None` if the socket ended.
-    pub(super) async fn request(&mut self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+    pub async fn request(&mut self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let params = query.split('&').filter_map(|pair| pair.split_once('='));
         let params: serde_json::Map<String, Value> =
@@ -66,12 +69,15 @@ impl Client {
         });
         let reply = self.socket.ask(header, &body.map(|body| body.to_string()).unwrap_or_default()).await?;
         let status = &reply.header["http_status"]["code"];
+        if self.failure_is_end && status.as_u64().is_some_and(|status| status >= 500) {
+            return None;
+        }
         assert!(matches!(status.as_u64(), Some(200..300)), "{method} {path}: {} {}", reply.header, reply.payload);
         Some(reply.payload)
     }
 
     /// Reads a user and begins to watch it. Returns what is new; `None` if the socket ended.
-    pub(super) async fn watch(&mut self, views: &mut Views, user: usize, identity: &str) -> Option<Vec<News>> {
+    pub async fn watch(&mut self, views: &mut Views, user: usize, identity: &str) -> Option<Vec<News>> {
         let found = self.request("GET", &format!("/Client/v2/Users/{}", encode(identity)), None).await?;
         let map = found["sync_objects"]["user_info_map"].as_str().unwrap();
         if views.0.contains_key(map) {
@@ -84,7 +90,7 @@ impl Client {
     }
 
     /// Watches on what it had watched before. `None` if the socket ended.
-    pub(super) async fn resume(&mut self, views: &Views) -> Option<()> {
+    pub async fn resume(&mut self, views: &Views) -> Option<()> {
         let wanted = views.wanted();
         if wanted.is_empty() { Some(()) } else { self.subscribe(&wanted).await }
     }
@@ -100,7 +106,7 @@ impl Client {
     }
 
     /// What comes until then; `Err` if the socket ends before.
-    pub(super) async fn hear(&mut self, until: Instant) -> Result<Option<Packet>, ()> {
+    pub async fn hear(&mut self, until: Instant) -> Result<Option<Packet>, ()> {
         match timeout_at(until, self.socket.listen()).await {
             Ok(Some(packet)) => Ok(Some(packet)),
             Ok(None) => Err(()),
@@ -109,7 +115,7 @@ impl Client {
     }
 
     /// What came already.
-    pub(super) async fn heard(&mut self) -> VecDeque<Packet> {
+    pub async fn heard(&mut self) -> VecDeque<Packet> {
         let mut heard = VecDeque::new();
         while let Ok(Some(packet)) = self.hear(Instant::now()).await {
             heard.push_back(packet);
