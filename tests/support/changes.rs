@@ -25,7 +25,7 @@ pub async fn changes_after(client: &Client, service: &str, after: Option<u64>) -
 /// What a client knows of a service who has read all its changes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
-    /// Of each user, the three visible fields.
+    /// Of each user, the visible fields.
     users: BTreeMap<String, Value>,
     /// Of each user, the last revision.
     revisions: BTreeMap<String, u64>,
@@ -34,8 +34,11 @@ pub struct Known {
     last: u64,
 }
 
+/// What a change may be of.
+const VISIBLE: [&str; 4] = ["exists", "is_online", "is_notifiable", "status"];
+
 fn visible(value: &Value) -> Value {
-    json!({ "exists": value["exists"], "is_online": value["is_online"], "is_notifiable": value["is_notifiable"] })
+    VISIBLE.iter().map(|field| ((*field).to_owned(), value[field].clone())).collect()
 }
 
 fn switched(value: &Value) -> Value {
@@ -51,9 +54,20 @@ impl Known {
     }
 
     /// Takes the next change, which must follow from what is known: nothing is missing in between.
+    #[track_caller]
     pub fn learn(&mut self, change: &Value) {
+        self.follow(change).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// If it does not follow: why.
+    pub fn follow(&mut self, change: &Value) -> Result<(), String> {
         let id = change["id"].as_u64().unwrap();
-        assert!(self.last < id, "{change} after {}", self.last);
+        if self.last >= id {
+            return Err(format!("{change} after {}", self.last));
+        }
         self.last = id;
         let identity = change["identity"].as_str().unwrap_or_default().to_owned();
         if change["type"] != "service" {
@@ -61,33 +75,41 @@ impl Known {
             // A write of a profile may also tell that a lease has ended: both have its revision.
             let is_later =
                 before.is_none_or(|before| before < revision || (before == revision && change["type"] == "profile"));
-            assert!(is_later, "{change} after revision {before:?}");
+            if !is_later {
+                return Err(format!("{change} after revision {before:?}"));
+            }
             self.revisions.insert(identity.clone(), revision);
         }
         match change["type"].as_str().unwrap() {
-            "user" => {
-                let nobody = json!({ "exists": false, "is_online": null, "is_notifiable": null });
-                let (before, after) = (self.users.get(&identity).unwrap_or(&nobody), visible(change));
-                assert_eq!(visible(&change["before"]), *before, "{change}");
-                for field in ["exists", "is_online", "is_notifiable"] {
-                    let is_new = before[field] != after[field];
-                    assert_eq!(change["reasons"][field].is_string(), is_new, "{field}: {change}");
-                }
-                assert_ne!(after, *before, "{change}");
-                self.users.insert(identity, after);
-            }
+            "user" => self.follow_user(identity, change),
             "service" => {
-                if let Some(switch) = &self.switch {
-                    assert_eq!(switched(&change["before"]), *switch, "{change}");
+                if let Some(switch) = self.switch.as_ref().filter(|switch| switched(&change["before"]) != **switch) {
+                    return Err(format!("{change} after {switch}"));
                 }
                 self.switch = Some(switched(change));
                 for user in self.users.values_mut() {
                     (user["is_online"], user["is_notifiable"]) = (Value::Null, Value::Null);
                 }
+                Ok(())
             }
-            "profile" => assert_eq!(self.users[&identity]["exists"], true, "{change}"),
-            other => panic!("{other}: {change}"),
+            "profile" if self.users.get(&identity).is_some_and(|user| user["exists"] == true) => Ok(()),
+            _ => Err(format!("{change} of what is not there")),
         }
+    }
+
+    fn follow_user(&mut self, identity: String, change: &Value) -> Result<(), String> {
+        let nobody = visible(&json!({ "exists": false }));
+        let (before, after) = (self.users.get(&identity).unwrap_or(&nobody), visible(change));
+        if visible(&change["before"]) != *before || after == *before {
+            return Err(format!("{change} does not follow from {before}"));
+        }
+        for field in VISIBLE {
+            if change["reasons"][field].is_string() != (before[field] != after[field]) {
+                return Err(format!("the reasons of {field}: {change} after {before}"));
+            }
+        }
+        self.users.insert(identity, after);
+        Ok(())
     }
 
     /// Whether reachability is on.

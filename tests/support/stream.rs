@@ -43,7 +43,7 @@ impl Stream {
     /// Opens the stream of a service's changes, with more parameters, after an event.
     ///
     /// # Errors
-    /// The status, if it is not open.
+    /// The status, if it is not open; 0 if there is no server.
     pub async fn open(client: &Client, service: &str, query: &str, last: Option<u64>) -> Result<Self, u16> {
         let path = format!("/v1/Services/{service}/Changes?{query}");
         // It is open for longer than an answer may take.
@@ -53,7 +53,7 @@ impl Stream {
             Some(last) => request.header("last-event-id", last),
             None => request,
         };
-        let response = request.send().await.unwrap();
+        let Ok(response) = request.send().await else { return Err(0) };
         if response.status() != 200 {
             return Err(response.status().as_u16());
         }
