@@ -127,7 +127,7 @@ mod tests {
         let raw = Connection::open(&path).unwrap();
         let delete = format!("CREATE TABLE rest (text); INSERT INTO rest VALUES ('{LEFT}'); DROP TABLE rest;");
         let undo = "DROP INDEX messages_by_timer; ALTER TABLE messages DROP COLUMN timer_of;
-            ALTER TABLE states DROP COLUMN next_timer;";
+            ALTER TABLE states DROP COLUMN next_timer; DROP TABLE deleted_services;";
         raw.execute_batch(&format!("{delete} {undo} PRAGMA user_version = {SEALED_SINCE};")).unwrap();
         drop(raw);
         assert!(is_left());
