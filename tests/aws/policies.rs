@@ -706,7 +706,9 @@ fn queue_actions<'a>(template: &'a Value, function: &str) -> BTreeMap<&'a str, B
     let policies = template["Resources"][role]["Properties"]["Policies"].as_array().unwrap();
     let one_or_more = |value: &'a Value| value.as_array().map_or_else(|| vec![value], |values| values.iter().collect());
     let mut allowed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for statement in policies.iter().flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap()) {
+    // Some are there on a condition.
+    let policies = policies.iter().map(|policy| policy.get("Fn::If").map_or(policy, |choice| &choice[1]));
+    for statement in policies.flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap()) {
         let actions = one_or_more(&statement["Action"]).into_iter().map(|action| action.as_str().unwrap());
         let actions: Vec<&str> = actions.filter_map(|action| action.strip_prefix("sqs:")).collect();
         if !actions.is_empty() {
