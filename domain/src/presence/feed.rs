@@ -101,14 +101,20 @@ impl Seen {
                 is_changed,
             }
         };
+        // The end of the last connection has come, and nobody was told: the timer is late. Who has read the user since then knows
+        // it as offline, though nothing has changed for those who were told of it last.
+        let end = before.presence.live_until();
+        let may_be_seen_offline = before.as_of < end && end <= after.as_of && after.sid.is_some();
         // Others were told what was published, of which registrations are no part before they are announced.
         let is_reachability_changed = change.is_some_and(|it| it.before.reachability != it.after.reachability);
-        let to_others = [is_reachability_changed, change.is_some()];
         let is_hidden = before.disclosure.hidden.is_some() || after.disclosure.hidden.is_some();
+        // Of who is hidden, others do not see the end either.
+        let is_seen_again = may_be_seen_offline && !is_hidden;
+        let to_others = [is_reachability_changed || is_seen_again, change.is_some() || is_seen_again];
         let to_user = if is_hidden {
             let of = |state: &UserState| Appearance::of(configuration, state, state.as_of, Viewer::User);
             let (was, is) = (of(before), of(after));
-            let is_reachability_changed = was.reachability != is.reachability;
+            let is_reachability_changed = was.reachability != is.reachability || may_be_seen_offline;
             let is_changed = was.status != is.status || was.invisible != is.invisible || before.sid != after.sid;
             [is_reachability_changed, is_reachability_changed || is_changed]
         } else {
@@ -226,6 +232,7 @@ mod tests {
     use crate::directory::configuration::Generation;
     use crate::presence::acceptance::Acceptance;
     use crate::presence::connections::{LeasePolicy, Limits, Rules};
+    use crate::presence::disclosure::Disclose;
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
     use crate::presence::reachability::Reachability;
@@ -308,6 +315,29 @@ mod tests {
     fn reasons(before: &UserState, after: &UserState) -> Value {
         let notice = entry(before, after).and_then(|entry| entry.notice);
         notice.map_or(Value::Null, |notice| serde_json::to_value(notice).unwrap()["reasons"].clone())
+    }
+
+    /// The grace period of a connection ends, the timer is late, and the client is back before it is handled.
+    #[test]
+    fn who_was_read_as_offline_is_told_to_be_online() {
+        let away =
+            disconnected(&connected(&UserState::default(), "c-1", NOW), "c-1", EndReason::ConnectionLost, later(1));
+        let back = connected(&away, "c-2", later(12));
+        let late = entry(&away, &back).unwrap();
+        assert_eq!(late.notice, None, "for those who are told, it was online all the time");
+        let seen = late.seen.unwrap();
+        for sight in [&seen.by_others, &seen.by_user] {
+            assert!(sight.is_changed && sight.is_reachability_changed);
+            assert_eq!(sight.appearance.reachability.online, Some(true));
+        }
+        // Others do not hear of who is invisible.
+        let mut hidden = away.clone();
+        hidden.disclose(&Disclose { invisible: Some(true), ..Disclose::default() }, later(2));
+        let seen = entry(&hidden, &connected(&hidden, "c-2", later(12))).unwrap().seen.unwrap();
+        assert!(!seen.by_others.is_changed && seen.by_user.is_reachability_changed);
+        // In time, nobody can have seen it.
+        let back = connected(&away, "c-2", later(10));
+        assert_eq!(entry(&away, &back).and_then(|entry| entry.seen), None);
     }
 
     #[test]
