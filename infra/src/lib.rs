@@ -10,6 +10,8 @@ pub mod dynamodb;
 #[cfg(feature = "aws")]
 pub mod environment;
 pub mod ids;
+#[cfg(feature = "push")]
+pub mod log_filter;
 pub mod memory;
 pub mod metrics;
 #[cfg(any(feature = "aws", feature = "sqlite"))]

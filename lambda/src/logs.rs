@@ -1,6 +1,9 @@
 //! Logs: one JSON line per entry on standard output, which Lambda forwards unchanged.
 
+use reachability_infra::log_filter::may_log;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::prelude::*;
 
 /// Starts logging at the level in `RUST_LOG`; warnings and errors if that is missing or invalid.
 pub fn start() {
@@ -10,5 +13,7 @@ pub fn start() {
         .json()
         .flatten_event(true)
         .with_span_list(false)
+        .finish()
+        .with(filter_fn(|entry| may_log(entry.target(), entry.level())))
         .init();
 }

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
+use reachability_infra::log_filter::may_log;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::FromEnvError;
+use tracing_subscriber::filter::{FromEnvError, filter_fn};
+use tracing_subscriber::prelude::*;
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +33,11 @@ pub(crate) fn start() -> Result<(), LogError> {
         .with_writer(output)
         // If a log line cannot be written, the library would report that on standard error, and panic.
         .log_internal_errors(false);
+    let details = filter_fn(|entry| may_log(entry.target(), entry.level()));
     if io::stderr().is_terminal() {
-        builder.with_target(false).init();
+        builder.with_target(false).finish().with(details).init();
     } else {
-        builder.with_ansi(false).json().flatten_event(true).with_span_list(false).init();
+        builder.with_ansi(false).json().flatten_event(true).with_span_list(false).finish().with(details).init();
     }
     Ok(())
 }

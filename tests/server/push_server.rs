@@ -68,7 +68,7 @@ impl Scene {
                 .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
                 .env("REACHABILITY_FCM_URL", google.url())
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
-                .env("RUST_LOG", "debug");
+                .env("RUST_LOG", "trace");
         })
     }
 
@@ -333,6 +333,8 @@ async fn secrets_appear_nowhere() {
     // The search would find them: there are logs, answers and data.
     assert!(contains(logs.as_bytes(), b"a credential is rejected") && logs.contains("DEBUG"));
     assert!(answers.iter().any(|answer| answer.contains(Apple::KEY_ID)));
+    let details = |target: &str| logs.lines().filter(|line| line.contains(&format!("\"target\":\"{target}"))).count();
+    assert_eq!(["h2", "hyper", "rustls"].map(details), [0; 3], "what is sent to providers, in detail");
     let database: Vec<u8> = files(&data)
         .into_iter()
         .filter(|(name, _)| name.starts_with("reachability.db"))
