@@ -57,6 +57,11 @@ pub enum InvalidMaterial {
     /// Malformed bundle id.
     #[error("an app's bundle id has up to 255 letters, digits, dots and hyphens, such as com.example.app")]
     Topic,
+    /// A topic of pushes that are no alerts.
+    #[error(
+        "a topic that ends in .voip, .complication and the like is for pushes of other types: give the bundle id itself"
+    )]
+    TopicOfAnotherType,
     /// A certificate that does not name its app.
     #[error("the certificate's subject has no UID, so the app's bundle id is wanted")]
     NoTopic,

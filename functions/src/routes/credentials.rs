@@ -249,7 +249,7 @@ fn refusal(error: &InvalidMaterial, parameter: &str) -> ApiError {
     let parameter = match error {
         InvalidMaterial::KeyId => "KeyId",
         InvalidMaterial::TeamId => "TeamId",
-        InvalidMaterial::Topic | InvalidMaterial::NoTopic => "Topic",
+        InvalidMaterial::Topic | InvalidMaterial::NoTopic | InvalidMaterial::TopicOfAnotherType => "Topic",
         InvalidMaterial::Certificate | InvalidMaterial::NotYetValid(_) | InvalidMaterial::Expired(_) => "Certificate",
         InvalidMaterial::SigningKey
         | InvalidMaterial::PrivateKey

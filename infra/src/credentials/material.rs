@@ -19,6 +19,20 @@ use x509_parser::prelude::FromDer;
 /// The user id, which in the subject of Apple's certificates is the app's bundle id.
 const USER_ID: Oid<'static> = oid!(0.9.2342.19200300.100.1.1);
 
+/// What Apple appends to a bundle id for the topics of pushes that are neither alerts nor background pushes. They would be
+/// refused, or wake the wrong part of the app
+/// (<https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns>).
+const OTHER_TYPES: [&str; 8] = [
+    ".voip",
+    ".voip-ptt",
+    ".complication",
+    ".location-query",
+    ".pushkit.fileprovider",
+    ".push-type.liveactivity",
+    ".push-type.controls",
+    ".push-type.widgets",
+];
+
 /// Checks an APNs signing key, with its id, the owner's team and the app's bundle id.
 ///
 /// # Errors
@@ -152,7 +166,11 @@ fn sections(pem: &str, label: &str) -> String {
 fn checked_topic(topic: &str) -> Result<String, InvalidMaterial> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
     let is_topic = (1..=255).contains(&topic.len()) && topic.bytes().all(fits);
-    is_topic.then(|| topic.to_owned()).ok_or(InvalidMaterial::Topic)
+    match is_topic {
+        false => Err(InvalidMaterial::Topic),
+        true if OTHER_TYPES.iter().any(|suffix| topic.ends_with(suffix)) => Err(InvalidMaterial::TopicOfAnotherType),
+        true => Ok(topic.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +224,8 @@ mod tests {
             assert_eq!(apns_key("ABC123DEFG", "DEF123GHIJ", topic, &key), Err(InvalidMaterial::Topic), "{topic:?}");
         }
         assert!(apns_key("ABC123DEFG", "DEF123GHIJ", &"x".repeat(255), &key).is_ok());
+        let voip = apns_key("ABC123DEFG", "DEF123GHIJ", "com.example.app.voip", &key);
+        assert_eq!(voip, Err(InvalidMaterial::TopicOfAnotherType));
     }
 
     #[test]
@@ -220,8 +240,13 @@ mod tests {
                 assert_eq!(topic, "com.example.app");
                 assert!(now.plus(DAY * 29) < not_after && not_after < now.plus(DAY * 31), "{not_after}");
                 assert_eq!(secret.expose(), format!("{certificate}{key}"));
-                let (method, _) = apns_certificate(&certificate, &key, Some("com.example.app.voip"), now).unwrap();
-                assert!(matches!(method, Method::ApnsCertificate { topic, .. } if topic == "com.example.app.voip"));
+                let (method, _) = apns_certificate(&certificate, &key, Some("com.example.app2"), now).unwrap();
+                assert!(matches!(method, Method::ApnsCertificate { topic, .. } if topic == "com.example.app2"));
+                for suffix in OTHER_TYPES {
+                    let topic = format!("com.example.app{suffix}");
+                    let result = apns_certificate(&certificate, &key, Some(&topic), now);
+                    assert_eq!(refused(&key, result), InvalidMaterial::TopicOfAnotherType);
+                }
             }
             // Like the export of a tool.
             let both = format!("Bag Attributes\n    friendlyName: x\n{key}{certificate}").replace('\n', "\r\n");
