@@ -46,6 +46,13 @@ pub struct Content {
     pub sound: Option<String>,
 }
 
+impl Content {
+    /// Whether the user sees or hears something of it. Without that, it is data for the app.
+    pub fn is_visible(&self) -> bool {
+        self.title.is_some() || self.body.is_some() || self.sound.is_some()
+    }
+}
+
 /// Serializes a JSON object as text, so that no store changes the order of members or the form of numbers.
 mod as_text {
     use serde::de::Error;

@@ -139,7 +139,8 @@ fn content(form: &Params) -> Result<Content, ApiError> {
     Ok(content)
 }
 
-/// `Data`: a JSON object. APNs uses its member `aps`, so the request must not.
+/// `Data`: a JSON object. APNs uses its member `aps`, and FCM refuses a push with a member that [`is_reserved`], so the
+/// request must have none of them.
 fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
     let name = "Data";
     match form.get(name) {
@@ -148,16 +149,28 @@ fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
             Err(ApiError::invalid(name, format_args!("at most {MAX_PAYLOAD} bytes")))
         }
         Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(data)) if data.keys().any(|key| is_reserved(key)) => {
+                let what =
+                    "an object without members from and message_type, and without names that start with google or gcm";
+                Err(ApiError::invalid(name, what))
+            }
             Ok(Value::Object(data)) if !data.contains_key("aps") => Ok(data),
             _ => Err(ApiError::invalid(name, "a JSON object without a member aps")),
         },
     }
 }
 
+/// Whether FCM reserves the name of a member: <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages>.
+fn is_reserved(key: &str) -> bool {
+    matches!(key, "from" | "message_type") || key.starts_with("google") || key.starts_with("gcm")
+}
+
 /// The size of the content as a payload of APNs, in bytes. A payload of FCM is about as large.
 fn payload_size(content: &Content) -> serde_json::Result<usize> {
     let alert = Alert { title: content.title.as_deref(), body: content.body.as_deref() };
-    let aps = Aps { sound: content.sound.as_deref(), alert };
+    let alert = (content.title.is_some() || content.body.is_some()).then_some(alert);
+    let content_available = (!content.is_visible()).then_some(1);
+    let aps = Aps { sound: content.sound.as_deref(), alert, content_available };
     serde_json::to_vec(&Payload { data: &content.data, aps }).map(|payload| payload.len())
 }
 
@@ -172,7 +185,10 @@ struct Payload<'a> {
 struct Aps<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sound: Option<&'a str>,
-    alert: Alert<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<Alert<'a>>,
+    #[serde(rename = "content-available", skip_serializing_if = "Option::is_none")]
+    content_available: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -291,5 +307,12 @@ mod tests {
             assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
         }
         assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
+        assert_eq!(size("Data=%7B%22a%22%3A1%7D"), Some(r#"{"a":1,"aps":{"content-available":1}}"#.len()));
     }
 }
+        for key in ["from", "message_type", "google", "google.id", "gcm.n", "aps"] {
+            assert_eq!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")), None, "{key}");
+        }
+        for key in ["From", "from_whom", "goo", "a.google"] {
+            assert!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")).is_some(), "{key}");
+        }
