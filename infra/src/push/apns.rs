@@ -218,12 +218,15 @@ pub(super) fn payload(push: &Push) -> Result<String, PushOutcome> {
 /// The headers of a push.
 pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
     let (push_type, priority, expiration) = match &push.kind {
-        // Background pushes must have low priority. A check is not stored for later delivery.
+        // A check is not stored for later delivery.
         PushKind::Silent | PushKind::DryRun => (PushType::Background, ApnsPriority::Normal, Some(0)),
         PushKind::Alert(content) => {
-            let priority = match content.priority {
-                Priority::High => ApnsPriority::High,
-                Priority::Low => ApnsPriority::Normal,
+            let (push_type, priority) = match content.priority {
+                // Apple wakes the app in the background only for pushes of this type, which must have low priority:
+                // https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
+                _ if !content.is_visible() => (PushType::Background, ApnsPriority::Normal),
+                Priority::High => (PushType::Alert, ApnsPriority::High),
+                Priority::Low => (PushType::Alert, ApnsPriority::Normal),
             };
             (PushType::Alert, priority, push.expires_at.map(|at| u64::try_from(seconds(at)).unwrap_or(0)))
         }
@@ -282,6 +285,9 @@ struct ProviderToken {
     current: Mutex<Option<Issued>>,
 }
 
+    if !content.is_visible() {
+        builder = builder.set_content_available();
+    }
 struct Issued {
     at: Timestamp,
     /// The value of the header, with its scheme.
@@ -421,3 +427,19 @@ mod tests {
         assert!(headers(&options).is_none());
     }
 }
+    #[test]
+    fn data_alone_is_a_background_push() {
+        let Value::Object(data) = json!({ "room": 7 }) else { unreachable!() };
+        for priority in [Priority::High, Priority::Low] {
+            let push = push(PushKind::Alert(Content { data: data.clone(), priority, ..Content::default() }));
+            assert_eq!(payload(&push), json!({ "aps": { "content-available": 1 }, "room": 7 }));
+            assert_eq!(header(&push, "apns-push-type").unwrap(), "background");
+            assert_eq!(header(&push, "apns-priority").unwrap(), "5");
+            assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "unlike that of a check");
+        }
+        let sound = Some("ping".to_owned());
+        let push = push(PushKind::Alert(Content { data, sound, ..Content::default() }));
+        assert_eq!(payload(&push), json!({ "aps": { "sound": "ping" }, "room": 7 }));
+        assert_eq!(header(&push, "apns-push-type").unwrap(), "alert", "it is heard");
+    }
+

@@ -22,6 +22,10 @@ use super::{CLOCK_STEP, MAX_RETRY_AFTER, MIN_REFUSED_AGE, SetupError, no_answer,
 /// The OAuth scope of access tokens.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
+/// The audience of the signed assertion. It is always this one, also if the request goes through a proxy
+/// (<https://developers.google.com/identity/protocols/oauth2/service-account>).
+const AUDIENCE: &str = "https://oauth2.googleapis.com/token";
+
 /// Lifetime of the signed assertion that requests an access token: Google's maximum.
 const ASSERTION_LIFE: Duration = Duration::from_secs(60 * 60);
 
@@ -84,7 +88,6 @@ impl Fcm {
             tokens: AccessTokens {
                 http: Http::new(Versions::Any, roots, None)?,
                 uri: token_url.parse().map_err(SetupError::Url)?,
-                audience: token_url.to_owned(),
                 signer: Signer::rs256(account.private_key, account.private_key_id)?,
                 issuer: account.client_email.to_owned(),
                 clock,
@@ -211,22 +214,30 @@ fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
         content.data.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
     let topic = &push.collapse_id;
     let is_topic = topic.len() <= 32 && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    // Without visible content, Apple takes it only as a background push. Nothing has a collapse key: with different ones, FCM
+    // would keep only four messages for a device that is offline, and throttle them:
+    // https://firebase.google.com/docs/cloud-messaging/customize-messages/collapsible-message-types
+    // The tag replaces a notification that is shown already, and so hides that a push was sent twice.
+    let (apns_type, apns_priority, aps) = match &content.sound {
+        _ if !content.is_visible() => (Some("background"), "5", Some(json!({ "content-available": 1 }))),
+        sound => (None, apns_priority, sound.as_ref().map(|sound| json!({ "sound": sound }))),
+    };
     let mut message = json!({
         "notification": { "title": content.title, "body": content.body },
         "data": data,
         "android": {
             "priority": android_priority,
-            "collapse_key": push.collapse_id,
             "ttl": ttl.map(|seconds| format!("{seconds}s")),
             "notification": { "tag": push.collapse_id, "sound": content.sound },
         },
         "apns": {
             "headers": {
                 "apns-collapse-id": push.collapse_id,
+                "apns-push-type": apns_type,
                 "apns-priority": apns_priority,
                 "apns-expiration": push.expires_at.map(|at| seconds(at).max(0).to_string()),
             },
-            "payload": content.sound.as_ref().map(|sound| json!({ "aps": { "sound": sound } })),
+            "payload": aps.map(|aps| json!({ "aps": aps })),
         },
         "webpush": {
             "headers": {
@@ -237,7 +248,7 @@ fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
         },
     });
     if content.title.is_none() && content.body.is_none() {
-        // Without visible content, it is a data message.
+        // On Android, it is a data message then.
         message["notification"].take();
         message["android"]["notification"].take();
     }
@@ -257,7 +268,6 @@ fn without_nulls(value: &mut Value) {
 struct AccessTokens {
     http: Http,
     uri: Uri,
-    audience: String,
     signer: Signer,
     issuer: String,
     clock: fn() -> Timestamp,
@@ -354,7 +364,7 @@ impl AccessTokens {
         let claims = json!({
             "iss": self.issuer,
             "scope": SCOPE,
-            "aud": self.audience,
+            "aud": AUDIENCE,
             "iat": seconds(now),
             "exp": seconds(now.plus(ASSERTION_LIFE)),
         });

@@ -247,7 +247,7 @@ fn refusal_of_assertion(request: &Request, now: Timestamp) -> Option<&'static st
     let is_good = header["alg"] == "RS256"
         && header["kid"] == Google::KEY_ID
         && claims["iss"] == Google::CLIENT_EMAIL
-        && claims["aud"] == request.url.as_str()
+        && claims["aud"] == "https://oauth2.googleapis.com/token"
         && issued_at <= seconds
         && ends_at > seconds
         && ends_at - issued_at <= 3_600;
@@ -256,6 +256,19 @@ fn refusal_of_assertion(request: &Request, now: Timestamp) -> Option<&'static st
         () if claims["scope"] != "https://www.googleapis.com/auth/firebase.messaging" => Some("invalid_scope"),
         () => None,
     }
+}
+
+/// Whether FCM reserves the name of a member of `data`.
+fn is_reserved(key: &str) -> bool {
+    ["from", "message_type"].contains(&key) || ["google", "gcm"].iter().any(|start| key.starts_with(start))
+}
+
+/// Whether Apple would take the message. Without anything to show, it wants low priority.
+fn is_for_apple(message: &Value) -> bool {
+    let (headers, aps) = (&message["apns"]["headers"], &message["apns"]["payload"]["aps"]);
+    let is_visible =
+        message["notification"].is_object() || ["alert", "badge", "sound"].iter().any(|it| !aps[it].is_null());
+    is_visible || headers.is_null() || (headers["apns-priority"] == "5" && headers["apns-push-type"] == "background")
 }
 
 /// Whether a message follows FCM's schema, as far as the product uses it.
@@ -270,6 +283,8 @@ fn is_message(json: &Value) -> bool {
     json["validate_only"].is_boolean()
         && message["token"].as_str().is_some_and(|token| !token.is_empty())
         && all_texts(&message["data"])
+        && !message["data"].as_object().is_some_and(|data| data.keys().any(|key| is_reserved(key)))
+        && is_for_apple(message)
         && all_texts(&message["notification"])
         && all_texts(&message["android"]["notification"])
         && all_texts(&message["apns"]["headers"])
