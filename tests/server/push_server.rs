@@ -274,6 +274,9 @@ async fn secrets_appear_nowhere() {
     assert_eq!(dead["bindings"][0]["status_reason"], "UNREGISTERED");
     scene.made(&at("Bindings"), &bind("carol", "apn", tablet, &by_certificate)).await;
     scene.until(&at("Bindings?Identity=carol"), |it| it["bindings"][0]["status"] == "confirmed").await;
+    let shown = scene.get(&format!("/v1/Credentials/{by_certificate}")).await;
+    assert!(shown["certificate_expires"].is_string() && shown["certificate_status"].is_string(), "{shown}");
+    assert_eq!(scene.get(&credential).await["certificate_status"], Value::Null);
     let form = [("Identity", "alice"), ("Identity", "carol"), ("Title", "Hello"), ("Body", "World")];
     let sent = scene.made(&at("Notifications"), &form).await["sid"].as_str().unwrap().to_owned();
     let sent = at(&format!("Notifications/{sent}/Deliveries"));

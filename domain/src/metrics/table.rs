@@ -110,6 +110,12 @@ rows! {
             /// Pushes that a provider rejected because of the credential. An alarm watches this metric.
             CredentialsRejected []
         }
+        "reachability_certificates_expiring_total" []
+        "Certificates of push credentials that expire soon or have expired, once a day each." {
+            /// Certificates of push credentials that expire within 30 days or have expired, each time that they are looked at:
+            /// once a day.
+            CertificatesExpiring []
+        }
         "reachability_registrations_ended_total" ["reason"] "Registrations that ended by the provider's word or by age." {
             /// Registrations that ended with APNs's `Unregistered`.
             DeathsUnregistered ["unregistered"]

@@ -1,6 +1,7 @@
 //! Credentials: the keys and certificates that authenticate an app at a push provider.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
 use crate::sid::CredentialSid;
 use crate::time::Timestamp;
+
+/// How long before a certificate expires its owner is warned.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 
 /// A stored credential. Its secret is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +50,38 @@ impl Credential {
     /// Whether both authenticate in the same way, so that an answer about one also applies to the other.
     pub fn is_used_like(&self, other: &Self) -> bool {
         (&self.method, &self.sealed, self.sandbox) == (&other.method, &other.sealed, other.sandbox)
+    }
+
+    /// The validity of its certificate at `now`; `None` if it has none.
+    pub fn validity(&self, now: Timestamp) -> Option<Validity> {
+        let expires_at = self.method.expires_at()?;
+        Some(match () {
+            () if expires_at <= now => Validity::Expired,
+            () if expires_at <= now.plus(WARN_BEFORE) => Validity::ExpiresSoon,
+            () => Validity::Valid,
+        })
+    }
+}
+
+/// The validity of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It is valid for more than 30 days.
+    Valid,
+    /// It expires within 30 days.
+    ExpiresSoon,
+    /// It has expired: nothing is sent with it.
+    Expired,
+}
+
+impl Validity {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::ExpiresSoon => "expires_soon",
+            Self::Expired => "expired",
+        }
     }
 }
 
@@ -106,6 +142,16 @@ pub enum Method {
         /// The application's ARN.
         arn: String,
     },
+}
+
+impl Method {
+    /// When its certificate expires; `None` if it has none.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::ApnsCertificate { not_after, .. } => Some(*not_after),
+            Self::ApnsKey { .. } | Self::ServiceAccount { .. } | Self::PlatformApplication { .. } => None,
+        }
+    }
 }
 
 /// An encrypted secret. Only the deployment's key can decrypt it.
@@ -201,13 +247,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_certificate_has_a_warning_before_it_expires() {
+        let at = |days: i64| Timestamp::from_millis(NOW.as_millis() + days * 86_400_000);
+        let mut credential: Credential = serde_json::from_str(OLD).unwrap();
+        assert_eq!(credential.validity(NOW), None, "a key does not expire");
+        credential.method = Method::ApnsCertificate { topic: "com.example".to_owned(), not_after: NOW };
+        for (days, validity) in [
+            (-31, Validity::Valid),
+            (-30, Validity::ExpiresSoon),
+            (-1, Validity::ExpiresSoon),
+            (0, Validity::Expired),
+            (1, Validity::Expired),
+        ] {
+            assert_eq!(credential.validity(at(days)), Some(validity), "{days}");
+        }
+    }
+
     /// A credential that was stored before the field `outage` existed.
+    const OLD: &str = r#"{"sid":"CR00000000000000000000000000000001","channel":"apn","friendly_name":null,"sandbox":false,"check":"silent","method":{"kind":"apns_key","key_id":"K","team_id":"T","topic":"com.example"},"sealed":"v1:x","health":{"state":"accepted"},"date_created":1,"date_updated":2,"version":3}"#;
+
     #[test]
     fn a_credential_without_an_outage_is_read() {
-        let old = r#"{"sid":"CR00000000000000000000000000000001","channel":"apn","friendly_name":null,"sandbox":false,"check":"silent","method":{"kind":"apns_key","key_id":"K","team_id":"T","topic":"com.example"},"sealed":"v1:x","health":{"state":"accepted"},"date_created":1,"date_updated":2,"version":3}"#;
-        let credential: Credential = serde_json::from_str(old).unwrap();
+        let credential: Credential = serde_json::from_str(OLD).unwrap();
         assert_eq!((&credential.health, &credential.outage), (&Health::Accepted, &None));
-        assert_eq!(serde_json::to_string(&credential).unwrap(), old, "an older version can read it");
+        assert_eq!(serde_json::to_string(&credential).unwrap(), OLD, "an older version can read it");
         let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
         let down = Credential { outage, ..credential };
         let stored = serde_json::to_string(&down).unwrap();

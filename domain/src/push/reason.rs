@@ -17,6 +17,12 @@ impl Reason {
     /// The word for a credential whose sealed secret cannot be opened, or is gone.
     pub const UNREADABLE_SECRET: &str = "UnreadableSecret";
 
+    /// The word for a certificate whose time is over, by the clock or by the provider's word.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+
+    /// The word for a push that is held back since its provider throttles the device.
+    pub const DEVICE_THROTTLED: &str = "DeviceThrottled";
+
     /// Keeps only the characters that a reason can have.
     pub fn new(word: &str) -> Self {
         let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');

@@ -8,7 +8,7 @@ use axum::routing::get;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
-use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed, Validity};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::reason::Reason;
@@ -89,26 +89,28 @@ async fn create(
     };
     change(&mut credential, &form)?;
     credentials.create_credential(&credential).await?;
-    Ok((StatusCode::CREATED, Json(show(&request, view, &credential))).into_response())
+    Ok((StatusCode::CREATED, Json(show(&request, view, &credential, now))).into_response())
 }
 
 async fn list(
     Extension(view): Extension<View>,
     Port(credentials): Port<dyn Credentials>,
+    State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let listing = Listing::<CredentialSid>::of(&request.query, view.max_page_size)?;
     let page: Page<Credential> = credentials.credentials(listing.request).await?;
-    let items = page.items.iter().map(|credential| show(&request, view, credential)).collect();
+    let items = page.items.iter().map(|credential| show(&request, view, credential, clock())).collect();
     Ok(listing.show(&request.base_url, view.path, "credentials", &page, |credential| credential.sid, items))
 }
 
 async fn fetch(
     Extension(view): Extension<View>,
     Port(credentials): Port<dyn Credentials>,
+    State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    Ok(Json(show(&request, view, &find(&*credentials, &request).await?)).into_response())
+    Ok(Json(show(&request, view, &find(&*credentials, &request).await?, clock())).into_response())
 }
 
 async fn update(
@@ -143,7 +145,7 @@ async fn update(
     })
     .await?
     .ok_or_else(|| request.not_found())?;
-    Ok(Json(show(&request, view, &credential)).into_response())
+    Ok(Json(show(&request, view, &credential, clock())).into_response())
 }
 
 /// Removes a credential. Registrations that name it are not changed.
@@ -281,7 +283,7 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential) -> CredentialResource<'a> {
+fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential, now: Timestamp) -> CredentialResource<'a> {
     let (status, reason, since) = match (&credential.outage, &credential.health) {
         (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(*since)),
         (None, Health::Unproven) => ("unproven", None, None),
@@ -301,6 +303,7 @@ fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential) -> Cre
         status,
         status_reason: reason,
         status_date: since.map(Timestamp::to_seconds),
+        certificate_status: credential.validity(now).map(Validity::as_str),
         method: MethodMembers::of(&credential.method),
     }
 }
@@ -321,6 +324,7 @@ struct CredentialResource<'a> {
     status: &'static str,
     status_reason: Option<&'a Reason>,
     status_date: Option<String>,
+    certificate_status: Option<&'static str>,
     #[serde(flatten)]
     method: MethodMembers<'a>,
 }
