@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
 /// How long a trial may take before another is allowed: the process that started it may be gone.
-const TRIAL: Duration = Duration::from_secs(30);
+const TRIAL: Duration = Duration::from_secs(60);
 
 /// A failure is an outage if the server answered nothing for this long before it. With little traffic the first failure
 /// counts: the next attempt may be minutes away. While answers keep arriving, single failures do not count, and a server
@@ -203,7 +203,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::push::outcome::{Fault, PushOutcome};
+    use crate::push::outcome::{Fault, PushOutcome, Trouble};
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_132_800_000);
 
@@ -213,7 +213,7 @@ mod tests {
 
     fn failed(reason: &str) -> PushOutcome {
         let cause = Some(format!("details of {reason}").into());
-        PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause }
+        PushOutcome::Unavailable { reason: Reason::new(reason), trouble: Trouble::NotSent, retry_after: None, cause }
     }
 
     fn accepted() -> PushOutcome {
@@ -251,10 +251,10 @@ mod tests {
         assert_eq!(breaker.admit(later(3_000)), Err(held), "the pause doubles");
         assert_eq!(wait(&mut breaker, later(3_100)), None);
         // A trial without an outcome does not block the breaker forever.
-        assert!(wait(&mut breaker, later(33_000)).is_some());
-        assert_eq!(wait(&mut breaker, later(33_100)), None);
-        breaker.heard(accepted().heard(), later(33_200));
-        assert_eq!(breaker, Breaker { answered_at: Some(later(33_200)), trouble: None });
+        assert!(wait(&mut breaker, later(63_000)).is_some());
+        assert_eq!(wait(&mut breaker, later(63_100)), None);
+        breaker.heard(accepted().heard(), later(63_200));
+        assert_eq!(breaker, Breaker { answered_at: Some(later(63_200)), trouble: None });
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
             let outcome = match self {
                 Self::Accepted => accepted(),
                 Self::Refused => PushOutcome::rejected("BadTopic", Fault::Credential),
-                Self::Throttled => PushOutcome::unavailable("TooManyRequests", Some(Duration::from_secs(60))),
+                Self::Throttled => PushOutcome::throttled("TooManyRequests", Some(Duration::from_secs(60))),
                 Self::Fails(reason) => failed(reason),
                 Self::Asks(reason, seconds) => PushOutcome::unavailable(reason, Some(Duration::from_secs(seconds))),
                 Self::Held(reason) => {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::device::Address;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::{Fault, PushOutcome, Trouble};
 use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
-use reachability_infra::push::apns::{Apns, Identity};
+use reachability_infra::push::apns::{Apns, Identity, ProviderTokens};
 use reachability_infra::push::http::Roots;
 use reachability_tests::providers::{Answer, Apple, Ca};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn accepted(number: usize) -> PushOutcome {
 
 /// The reason for a missing answer, and its cause in detail.
 fn unanswered(outcome: &PushOutcome) -> (&str, &str) {
-    let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause) } = outcome else {
+    let PushOutcome::Unavailable { reason, retry_after: None, cause: Some(cause), .. } = outcome else {
         panic!("{outcome:?}");
     };
     assert!(!cause.contains("00000000"), "a device's token: {cause}");
@@ -238,8 +238,9 @@ async fn every_answer_of_apple_is_classified() {
         apple.answer_next(answer);
         assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::rejected(reason, fault), "{status} {reason}");
     }
+    apple.answer_next(Answer::apns(429, "TooManyRequests"));
+    assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::throttled("TooManyRequests", None));
     for (status, reason) in [
-        (429, "TooManyRequests"),
         (429, "TooManyProviderTokenUpdates"),
         (500, "InternalServerError"),
         (502, "BadGateway"),
@@ -290,29 +291,81 @@ async fn a_certificate_needs_no_provider_token() {
     let key = apple.key();
     let error = new(&key).unwrap_err();
     assert_eq!(error.to_string(), "expected a certificate and its private key in PEM", "a key alone");
-    // A certificate of another authority.
-    let other = Apple::start().await.certificate();
-    assert!(matches!(new(&other).unwrap().push(&device(1), &alert(1)).await, PushOutcome::Unavailable { .. }));
+}
+
+/// TLS says it with an alert. That is no outage.
+#[tokio::test]
+async fn a_certificate_that_apple_refuses_is_the_fault_of_the_credential() {
+    let apple = Apple::start().await;
+    let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
+    let of_another_authority = Apple::start().await.certificate();
+    for (pem, reason) in
+        [(apple.expired_certificate(), "CertificateExpired"), (of_another_authority, "CertificateNotAccepted")]
+    {
+        let identity = Identity::Certificate { pem: &pem };
+        let apns = Apns::new(identity, Apple::TOPIC, &apple.url(), &roots, clock::now).unwrap();
+        for _ in 0..5 {
+            let outcome = apns.push(&device(1), &alert(1)).await;
+            assert_eq!(outcome, PushOutcome::rejected(reason, Fault::Credential));
+        }
+    }
+    assert_eq!(apple.requests().len(), 0);
+}
+
+/// Apple wants one token for a key, however many apps use it.
+#[tokio::test]
+async fn apps_with_the_same_key_share_a_provider_token() {
+    let apple = Apple::start().await;
+    let roots = Roots::from_pem(&apple.roots_pem()).unwrap();
+    let tokens = ProviderTokens::default();
+    let (key, other) = (apple.key(), Apple::start().await.key());
+    let new = |pem| {
+        let identity = Identity::Key { pem, key_id: Apple::KEY_ID, team_id: Apple::TEAM_ID };
+        Apns::sharing(&tokens, identity, Apple::TOPIC, &apple.url(), &roots, clock::now).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(new(&key).push(&device(1), &alert(1)).await, accepted(1));
+    }
+    assert_eq!((apple.provider_tokens(), apple.connections()), (1, 3));
+    // Another key that was uploaded with the same ids by mistake does not replace it.
+    let outcome = new(&other).push(&device(1), &alert(1)).await;
+    assert_eq!(outcome, PushOutcome::rejected("InvalidProviderToken", Fault::Credential));
+    assert_eq!(new(&key).push(&device(1), &alert(1)).await, accepted(1));
+    assert_eq!(apple.provider_tokens(), 2);
+}
+
+/// Data alone reaches the app in the background.
+#[tokio::test]
+async fn data_alone_wakes_the_app() {
+    let (apple, apns) = start().await;
+    let Value::Object(data) = json!({ "room": 7 }) else { unreachable!() };
+    let content = Content { data, priority: Priority::High, ..Content::default() };
+    assert_eq!(apns.push(&device(1), &push(1, PushKind::Alert(content))).await, accepted(1));
+    let payload = json!({ "aps": { "content-available": 1 }, "room": 7 });
+    assert_eq!(apple.woken(device(1).as_str()), [payload]);
+    assert_eq!(apple.shown(device(1).as_str()), [Value::Null; 0]);
+    let request = &apple.requests()[0];
+    assert_eq!((request.header("apns-push-type"), request.header("apns-priority")), ("background", "5"));
+    assert_eq!(request.header("apns-collapse-id"), "message-1");
 }
 
 #[tokio::test]
-async fn pauses_are_passed_on_and_only_failures_are_retried() {
+async fn pauses_are_passed_on_and_answers_are_not_asked_for_twice() {
     let (apple, apns) = start().await;
     let to = |number: usize| device(number).as_str().to_owned();
     let requests = |number: usize| apple.requests_to(&to(number)).len();
-    let paused = |reason, seconds| PushOutcome::unavailable(reason, Some(Duration::from_secs(seconds)));
+    let pause = |seconds| Some(Duration::from_secs(seconds));
 
     apple.answer(&to(1), Answer::apns(429, "TooManyRequests").retry_after("7"));
-    assert_eq!(apns.push(&device(1), &alert(1)).await, paused("TooManyRequests", 7));
+    assert_eq!(apns.push(&device(1), &alert(1)).await, PushOutcome::throttled("TooManyRequests", pause(7)));
     apple.answer(&to(2), Answer::apns(503, "Shutdown").retry_after("Fri, 01 Jan 2100 00:00:00 GMT"));
-    assert_eq!(apns.push(&device(2), &alert(2)).await, paused("Shutdown", 900));
-    assert_eq!((requests(1), requests(2)), (1, 1));
-
-    apple.answer(&to(3), Answer::apns(503, "ServiceUnavailable"));
-    assert_eq!(apns.push(&device(3), &alert(3)).await, PushOutcome::unavailable("ServiceUnavailable", None));
-    apple.answer_once(&to(4), Answer::apns(500, "InternalServerError"));
-    assert_eq!(apns.push(&device(4), &alert(4)).await, accepted(4));
-    assert_eq!((requests(3), requests(4)), (2, 2));
+    assert_eq!(apns.push(&device(2), &alert(2)).await, PushOutcome::unavailable("Shutdown", pause(900)));
+    for (number, status, reason) in [(3, 503, "ServiceUnavailable"), (4, 500, "InternalServerError")] {
+        apple.answer(&to(number), Answer::apns(status, reason));
+        let outcome = apns.push(&device(number), &alert(number)).await;
+        assert_eq!(outcome, PushOutcome::unavailable(reason, None));
+    }
+    assert_eq!([1, 2, 3, 4].map(requests), [1; 4]);
 
     apple.answer(&to(5), Answer::reply(200, "x".repeat(65 * 1_024)));
     assert_eq!(unanswered(&apns.push(&device(5), &alert(5)).await).0, "AnswerTooLong");
@@ -328,43 +381,78 @@ async fn a_goaway_loses_nothing_and_sends_nothing_twice() {
     assert_eq!(apple.requests().len(), 20, "what it says that it did not see");
 }
 
+/// Nobody knows whether Apple carried out a push whose answer is lost. So it is not sent again at once, and the next attempt
+/// has the same id.
 #[tokio::test]
-async fn an_interrupted_push_is_sent_again_and_shown_once() {
+async fn an_interrupted_push_is_not_sent_again_at_once() {
     let (apple, apns) = start().await;
+    let is_lost = |outcome: &PushOutcome| {
+        assert!(matches!(outcome, PushOutcome::Unavailable { trouble: Trouble::Unanswered, .. }), "{outcome:?}");
+        assert_eq!(unanswered(outcome).0, "ConnectionLost");
+    };
     apple.answer_once(device(0).as_str(), Answer::reset());
+    is_lost(&apns.push(&device(0), &alert(0)).await);
+    assert_eq!(apple.requests_to(device(0).as_str()).len(), 1);
     assert_eq!(apns.push(&device(0), &alert(0)).await, accepted(0));
     assert_eq!(apple.connections(), 1, "a stream is not a connection");
 
     // The others are pending on the connection that one of them cuts.
-    for number in 0..10 {
+    for number in 1..10 {
         apple.answer_once(device(number).as_str(), Answer::stall());
     }
-    apple.answer_once(device(10).as_str(), Answer::close().after_requests(2 + 11));
-    assert_eq!(send_all(&apns, 0..11).await, all_accepted(0..11));
+    apple.answer_once(device(10).as_str(), Answer::close().after_requests(2 + 10));
+    send_all(&apns, 1..11).await.iter().for_each(is_lost);
+    assert_eq!(send_all(&apns, 1..11).await, all_accepted(1..11));
     assert_eq!(apple.connections(), 2);
     for number in 0..11 {
         let token = device(number).as_str().to_owned();
-        assert_eq!(apple.requests_to(&token).len(), if number == 0 { 4 } else { 2 });
+        assert_eq!(apple.requests_to(&token).len(), 2);
+        let ids: Vec<_> = apple.requests_to(&token).iter().map(|it| it.header("apns-id").to_owned()).collect();
+        assert_eq!(ids[0], ids[1]);
         assert_eq!(apple.shown(&token), [json!({ "aps": { "alert": format!("number {number}") } })]);
     }
-
-    apple.answer(device(1).as_str(), Answer::reset());
-    assert_eq!(unanswered(&apns.push(&device(1), &alert(1)).await).0, "ConnectionLost");
-    assert_eq!(apple.requests_to(device(1).as_str()).len(), 2 + 3, "not for ever");
 }
 
+/// A request that Apple says it did not process is sent again at once, a few times.
 #[tokio::test]
-async fn every_wait_has_a_limit() {
+async fn a_refused_stream_is_tried_again() {
     let (apple, apns) = start().await;
-    apple.answer(device(0).as_str(), Answer::stall());
-    apple.answer_once(device(1).as_str(), Answer::stall());
-    let started = Instant::now();
-    let outcomes = send_all(&apns, 0..3).await;
-    assert_eq!(unanswered(&outcomes[0]).0, "TimedOut");
-    assert_eq!(outcomes[1..], [accepted(1), accepted(2)]);
-    assert!(started.elapsed() < Duration::from_secs(12));
-    assert_eq!(apple.connections(), 1, "it answers others: it is not to blame");
-    assert_eq!(apple.shown(device(1).as_str()).len(), 1);
+    apple.answer_once(device(1).as_str(), Answer::refuse());
+    assert_eq!(apns.push(&device(1), &alert(1)).await, accepted(1));
+    assert_eq!((apple.requests_to(device(1).as_str()).len(), apple.connections()), (2, 1));
+    apple.answer(device(2).as_str(), Answer::refuse());
+    let outcome = apns.push(&device(2), &alert(2)).await;
+    assert!(matches!(outcome, PushOutcome::Unavailable { trouble: Trouble::NotSent, .. }), "{outcome:?}");
+    assert_eq!(unanswered(&outcome).0, "RequestRefused");
+    assert_eq!(apple.requests_to(device(2).as_str()).len(), 3, "not for ever");
+}
+
+/// A slow answer is waited for, half a minute at most.
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_and_the_push_is_sent_once() {
+    let (apple, apns) = start().await;
+    apple.answer(device(0).as_str(), Answer::usual().after(Duration::from_secs(5)));
+    apple.answer(device(1).as_str(), Answer::stall());
+    let arrived = || async {
+        while apple.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let slow = async { apns.push(&device(0), &alert(0)).await };
+    let never = async { apns.push(&device(1), &alert(1)).await };
+    let passing = async {
+        arrived().await;
+        // Beyond the five seconds of the first, in real time.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(25)).await;
+        tokio::time::resume();
+    };
+    let (slow, never, ()) = tokio::join!(slow, never, passing);
+    assert_eq!(slow, accepted(0));
+    assert_eq!(unanswered(&never).0, "TimedOut");
+    assert!(matches!(never, PushOutcome::Unavailable { trouble: Trouble::Unanswered, .. }), "{never:?}");
+    assert_eq!((apple.requests().len(), apple.connections()), (2, 1), "each once, and the connection is kept");
 }
 
 #[tokio::test]
@@ -372,6 +460,9 @@ async fn a_silently_dropped_connection_is_detected() {
     let (apple, apns) = start().await;
     assert_eq!(send_all(&apns, 0..1).await, all_accepted(0..1));
     apple.freeze();
+    for outcome in send_all(&apns, 1..50).await {
+        assert!(matches!(outcome, PushOutcome::Unavailable { .. }), "{outcome:?}");
+    }
     assert_eq!(send_all(&apns, 1..50).await, all_accepted(1..50));
     assert_eq!((apple.connections(), apple.requests().len()), (2, 50));
 }

@@ -19,7 +19,7 @@ use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
 use reachability_domain::push::tag::Tag;
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
-use reachability_domain::time::Timestamp;
+use reachability_domain::time::{Clock, Timestamp};
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::ids::Uuids;
@@ -52,6 +52,7 @@ pub struct PushHarness {
     pub seal: Arc<Seal>,
     /// The service.
     pub service: ServiceSid,
+    clock: Clock,
 }
 
 impl PushHarness {
@@ -66,15 +67,30 @@ impl PushHarness {
         Self::on(store.clone(), store, applications).await
     }
 
+    /// On a store in memory, with this time for the pusher and for the stand-ins.
+    pub async fn with_clock(clock: Clock) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::at(store.clone(), store, None, clock).await
+    }
+
     /// On this store, for which the pusher has a separate handle.
     pub async fn on(
         store: Arc<dyn PushStore>,
         of_pusher: Arc<dyn PushStore>,
         applications: Option<Arc<dyn PushProvider>>,
     ) -> Self {
+        Self::at(store, of_pusher, applications, clock::now).await
+    }
+
+    async fn at(
+        store: Arc<dyn PushStore>,
+        of_pusher: Arc<dyn PushStore>,
+        applications: Option<Arc<dyn PushProvider>>,
+        clock: Clock,
+    ) -> Self {
         let ca = Arc::new(Ca::new());
-        let apple = Apple::start_with(ca.clone(), clock::now).await;
-        let google = Google::start_with(ca.clone(), clock::now).await;
+        let apple = Apple::start_with(ca.clone(), clock).await;
+        let google = Google::start_with(ca.clone(), clock).await;
         let endpoints = ProviderUrls {
             apns: apple.url(),
             apns_sandbox: apple.url(),
@@ -83,18 +99,23 @@ impl PushHarness {
         };
         let seal = Arc::new(Seal::new(&ids::secret()));
         let roots = Roots::from_pem(&ca.pem()).unwrap();
-        let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock::now);
+        let providers = Providers::new(seal.clone(), endpoints, Some(roots), applications, clock);
         let (queue, metrics) = (Arc::new(Kept::default()), Arc::new(EmfMetrics::default()));
-        let pusher = pusher(of_pusher, queue.clone(), Arc::new(providers), metrics.clone());
+        let pusher = pusher(of_pusher, queue.clone(), Arc::new(providers), metrics.clone(), clock);
         let service = ServiceSid::from_bits(1);
         let mut on = new_service(service);
-        on.configuration.set_reachability_enabled(true, clock::now());
+        on.configuration.set_reachability_enabled(true, clock());
         store.create_service(&on).await.unwrap();
-        let harness = Self { store, queue, metrics, pusher, apple, google, seal, service };
+        let harness = Self { store, queue, metrics, pusher, apple, google, seal, service, clock };
         for channel in [Channel::Apn, Channel::Fcm] {
             harness.store.create_credential(&harness.credential(channel)).await.unwrap();
         }
         harness
+    }
+
+    /// The pusher's time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// The sid of the credential of a channel.
@@ -126,8 +147,8 @@ impl PushHarness {
             sealed: Some(self.seal.seal(sid, &secret).unwrap()),
             health: Health::Unproven,
             outage: None,
-            date_created: clock::now(),
-            date_updated: clock::now(),
+            date_created: (self.clock)(),
+            date_updated: (self.clock)(),
             version: 0,
         }
     }
@@ -139,7 +160,7 @@ impl PushHarness {
 
     /// Registers a device of a user with tags, a second ago.
     pub async fn register_tagged(&self, identity: &str, channel: Channel, token: &str, tags: Vec<Tag>) -> Binding {
-        let a_second_ago = Timestamp::from_millis(clock::now().as_millis() - 1_000);
+        let a_second_ago = Timestamp::from_millis((self.clock)().as_millis() - 1_000);
         self.register_with(identity, channel, token, a_second_ago, tags).await
     }
 
@@ -165,7 +186,7 @@ impl PushHarness {
         self.register_tagged(identity, channel, token, vec![]).await
     }
 
-    /// The message that checks a registration.
+    /// The message that checks a registration, requested now by the machine's clock.
     pub fn probe(binding: &Binding) -> PushMessage {
         let (service, binding) = (binding.service_sid, binding.sid);
         PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
@@ -202,8 +223,8 @@ impl PushHarness {
     pub fn another_process(&self, apns: &str) -> Pusher {
         let endpoints = ProviderUrls { apns: apns.to_owned(), ..ProviderUrls::default() };
         let roots = Roots::from_pem(&self.apple.roots_pem()).unwrap();
-        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, clock::now));
-        pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone())
+        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, self.clock));
+        pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone(), self.clock)
     }
 
     /// What a reader sees as `is_notifiable`.
@@ -211,7 +232,7 @@ impl PushHarness {
         let key = UserKey { service: self.service, identity: identity.parse().unwrap() };
         let service = self.store.service(self.service).await.unwrap().unwrap();
         let state = self.store.states(&[key]).await.unwrap().remove(0);
-        Appearance::of(&service.configuration, &state, clock::now(), Viewer::Other).reachability.notifiable
+        Appearance::of(&service.configuration, &state, (self.clock)(), Viewer::Other).reachability.notifiable
     }
 
     /// Creates a notification for these users. Returns the message that sends it.
@@ -234,10 +255,10 @@ impl PushHarness {
             tags,
             content,
             ttl_seconds,
-            date_created: clock::now(),
+            date_created: (self.clock)(),
         };
         self.store.create_notification(&notification).await.unwrap();
-        Deliver { service: self.service, notification: notification.sid, binding: None, attempts: 0, due_at: None }
+        Deliver::to_all(self.service, notification.sid)
     }
 
     /// The deliveries of a notification.
@@ -253,6 +274,7 @@ fn pusher(
     pushes: Arc<Kept<PushMessage>>,
     provider: Arc<dyn PushProvider>,
     metrics: Arc<EmfMetrics>,
+    clock: Clock,
 ) -> Pusher {
     let ports = PusherPorts {
         services: store.clone(),
@@ -266,5 +288,5 @@ fn pusher(
         ids: Arc::new(Uuids),
         metrics,
     };
-    Pusher::new(ports, clock::now)
+    Pusher::new(ports, clock)
 }

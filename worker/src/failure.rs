@@ -28,6 +28,9 @@ pub enum Failure {
     /// A push provider is unreachable.
     #[error("the provider could not look up the device")]
     Provider(#[source] Arc<Unreachable>),
+    /// The function must end soon, so this was not begun.
+    #[error("there is no time left to begin it")]
+    OutOfTime,
     /// The queue did not accept a follow-up message.
     #[error("a follow-up message could not be queued")]
     Queue(#[source] Arc<QueueError>),
@@ -40,7 +43,7 @@ impl Failure {
             // An event from the future was sent by a clock that is wrong. It may wait for weeks, and be false by then.
             Self::Malformed(_) | Self::Refused(_) | Self::UnknownService(_) => true,
             Self::Store(error) => matches!(error.as_ref(), StoreError::Corrupt(_)),
-            Self::Provider(_) | Self::Queue(_) => false,
+            Self::Provider(_) | Self::OutOfTime | Self::Queue(_) => false,
         }
     }
 }

@@ -65,9 +65,24 @@ pub struct Deliver {
     /// Number of attempts so far.
     #[serde(default)]
     pub attempts: u32,
+    /// How many of them were sent without an answer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u32,
     /// When to send it; `None` for immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+}
+
+impl Deliver {
+    /// To all devices, now.
+    pub fn to_all(service: ServiceSid, notification: NotificationSid) -> Self {
+        Self { service, notification, binding: None, attempts: 0, unanswered: 0, due_at: None }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Scan for registrations that have expired or will soon: in all services. It produces one message per service.
@@ -198,7 +213,7 @@ mod tests {
                 format!(r#"{{"type":"probe",{is},{bs},{asked},"attempts":2,{due}}}"#),
             ),
             (
-                PushMessage::Deliver(Deliver { service, notification, binding: None, attempts: 0, due_at: None }),
+                PushMessage::Deliver(Deliver::to_all(service, notification)),
                 format!(r#"{{"type":"deliver",{is},{nt},"attempts":0}}"#),
             ),
             (
@@ -207,9 +222,14 @@ mod tests {
                     notification,
                     binding: Some(binding),
                     attempts: 1,
+                    unanswered: 0,
                     due_at: Some(at),
                 }),
                 format!(r#"{{"type":"deliver",{is},{nt},{bs},"attempts":1,{due}}}"#),
+            ),
+            (
+                PushMessage::Deliver(Deliver { attempts: 2, unanswered: 1, ..Deliver::to_all(service, notification) }),
+                format!(r#"{{"type":"deliver",{is},{nt},"attempts":2,"unanswered":1}}"#),
             ),
             // The message that a schedule sends every day.
             (PushMessage::ScanServices(ScanServices { after: None }), r#"{"type":"sweep"}"#.to_owned()),

@@ -38,6 +38,9 @@ impl Notification {
     /// How long a notification and its deliveries are kept, in seconds.
     pub const KEPT_SECONDS: u64 = 7 * 86_400;
 
+    /// How long its deliveries are retried at most, in seconds. A day later nothing would be known of them.
+    const RETRIED_SECONDS: u64 = 6 * 86_400;
+
     /// When it expires; `None` if it has no TTL. With a TTL of zero this is in the past, which providers read as "now
     /// or never".
     pub fn expires_at(&self) -> Option<Timestamp> {
@@ -45,6 +48,12 @@ impl Notification {
             0 => Timestamp::default(),
             ttl => self.date_created.plus(Duration::from_secs(ttl.into())),
         })
+    }
+
+    /// Until when a failed delivery is retried: until it expires, at most for six days.
+    pub fn retried_until(&self) -> Timestamp {
+        let longest = self.date_created.plus(Duration::from_secs(Self::RETRIED_SECONDS));
+        self.expires_at().map_or(longest, |at| at.min(longest))
     }
 
     /// The id of its push to a device. A retry has the same id.
@@ -67,7 +76,14 @@ pub struct Delivery {
     pub channel: Channel,
     /// The current status.
     pub status: DeliveryStatus,
-    /// When the status was set.
+    /// How often it was attempted, including attempts that were held back since the provider was known to fail. Earlier
+    /// versions did not store it.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When the next attempt is due; `None` if there is none, or if it is due at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// When the status was set, or the last attempt failed.
     pub date_updated: Timestamp,
 }
 

@@ -22,12 +22,27 @@ pub enum PushOutcome {
     Unavailable {
         /// The reason, as one word.
         reason: Reason,
+        /// What is known of the push.
+        trouble: Trouble,
         /// The pause that the provider asks for; `None` if it asks for none.
         retry_after: Option<Duration>,
         /// Details for the log, such as the TLS or socket error; `None` if there are none. Never contains secrets or
         /// device tokens.
         cause: Option<Box<str>>,
     },
+}
+
+/// What is known of a push without a usable answer. It decides when a retry may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing was sent: there was no connection, or the provider refused the request before it processed it.
+    NotSent,
+    /// It was sent, and no answer came. The provider may have carried it out.
+    Unanswered,
+    /// The provider answered with an error of its own.
+    Failed,
+    /// The provider says that there were too many pushes. This may be about the device alone.
+    Throttled,
 }
 
 /// A provider's rejection.
@@ -59,9 +74,25 @@ impl PushOutcome {
         Self::Rejected(Rejection { reason: Reason::new(reason), fault })
     }
 
-    /// A temporary failure.
+    /// An error of the provider.
     pub fn unavailable(reason: &str, retry_after: Option<Duration>) -> Self {
-        Self::Unavailable { reason: Reason::new(reason), retry_after, cause: None }
+        Self::Unavailable { reason: Reason::new(reason), trouble: Trouble::Failed, retry_after, cause: None }
+    }
+
+    /// Too many pushes, at least to this device.
+    pub fn throttled(reason: &str, retry_after: Option<Duration>) -> Self {
+        Self::Unavailable { reason: Reason::new(reason), trouble: Trouble::Throttled, retry_after, cause: None }
+    }
+
+    /// The outcome of the push, if this is the outcome of a request that prepares it: without its answer, nothing was sent.
+    #[must_use]
+    pub fn of_preparation(self) -> Self {
+        match self {
+            Self::Unavailable { reason, trouble: Trouble::Unanswered, retry_after, cause } => {
+                Self::Unavailable { reason, trouble: Trouble::NotSent, retry_after, cause }
+            }
+            outcome => outcome,
+        }
     }
 
     /// What the outcome says about the provider: that it is reachable and working, if it accepted or rejected the push, or
@@ -69,11 +100,10 @@ impl PushOutcome {
     pub fn heard(&self) -> Heard<'_> {
         match self {
             Self::Accepted { .. } | Self::Rejected(_) => Heard::Answer,
-            // APNs: too many requests to one device. SNS: an endpoint that is being recreated.
-            Self::Unavailable { reason, .. } if matches!(reason.as_str(), "TooManyRequests" | "EndpointGone") => {
-                Heard::Answer
-            }
-            Self::Unavailable { reason, retry_after, cause } => {
+            Self::Unavailable { trouble: Trouble::Throttled, .. } => Heard::Answer,
+            // SNS: an endpoint that is being recreated.
+            Self::Unavailable { reason, .. } if reason.as_str() == "EndpointGone" => Heard::Answer,
+            Self::Unavailable { reason, retry_after, cause, .. } => {
                 Heard::Failure { reason, retry_after: *retry_after, cause: cause.as_deref() }
             }
         }
@@ -91,13 +121,10 @@ mod tests {
         for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
             assert!(is_answer(&PushOutcome::rejected("Reason", fault)), "{fault:?}");
         }
-        for (reason, expected) in [
-            ("TooManyRequests", true),
-            ("EndpointGone", true),
-            ("TooManyProviderTokenUpdates", false),
-            ("QUOTA_EXCEEDED", false),
-            ("NotConnected", false),
-        ] {
+        assert!(is_answer(&PushOutcome::throttled("TooManyRequests", None)));
+        for (reason, expected) in
+            [("EndpointGone", true), ("TooManyProviderTokenUpdates", false), ("NotConnected", false)]
+        {
             assert_eq!(is_answer(&PushOutcome::unavailable(reason, None)), expected, "{reason}");
         }
     }

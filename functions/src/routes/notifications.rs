@@ -17,7 +17,7 @@ use reachability_domain::push::reason::Reason;
 use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::{AccountSid, BindingSid, NotificationSid, ServiceSid};
-use reachability_domain::time::Clock;
+use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -275,6 +275,8 @@ fn show_delivery(delivery: &Delivery) -> DeliveryResource<'_> {
         status: delivery.status.as_str(),
         reason,
         provider_message_id: id,
+        attempts: delivery.attempts,
+        next_attempt: delivery.next_attempt_at.map(Timestamp::to_seconds),
         date_updated: delivery.date_updated.to_seconds(),
     }
 }
@@ -287,6 +289,8 @@ struct DeliveryResource<'a> {
     status: &'static str,
     reason: Option<&'a Reason>,
     provider_message_id: Option<&'a str>,
+    attempts: u32,
+    next_attempt: Option<String>,
     date_updated: String,
 }
 
@@ -303,16 +307,16 @@ mod tests {
             size("Title=%C3%BC&Sound=s&Data=%7B%22a%22%3A%5B1%5D%7D"),
             Some(r#"{"a":[1],"aps":{"sound":"s","alert":{"title":"ü"}}}"#.len())
         );
+        assert_eq!(size("Data=%7B%22a%22%3A1%7D"), Some(r#"{"a":1,"aps":{"content-available":1}}"#.len()));
         for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
             assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
         }
-        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
-        assert_eq!(size("Data=%7B%22a%22%3A1%7D"), Some(r#"{"a":1,"aps":{"content-available":1}}"#.len()));
-    }
-}
         for key in ["from", "message_type", "google", "google.id", "gcm.n", "aps"] {
             assert_eq!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")), None, "{key}");
         }
         for key in ["From", "from_whom", "goo", "a.google"] {
             assert!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")).is_some(), "{key}");
         }
+        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
+    }
+}

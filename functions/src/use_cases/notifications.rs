@@ -46,8 +46,6 @@ pub(crate) async fn send_notification(
         date_created: clock(),
     };
     notifications.create_notification(&notification).await?;
-    let deliver =
-        Deliver { service: service.sid, notification: notification.sid, binding: None, attempts: 0, due_at: None };
-    pushes.send(&[PushMessage::Deliver(deliver)]).await?;
+    pushes.send(&[PushMessage::Deliver(Deliver::to_all(service.sid, notification.sid))]).await?;
     Ok(notification)
 }

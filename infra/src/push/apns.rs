@@ -1,7 +1,8 @@
 //! Apple Push Notification service.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use a2::request::payload::{Payload, PayloadLike};
@@ -17,10 +18,11 @@ use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::http::{Http, Roots, Versions};
+use super::http::{Http, HttpError, Roots, Versions};
 use super::jwt::{NotSigned, Signer};
 use super::{CLOCK_STEP, MAX_RETRY_AFTER, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
 
@@ -60,12 +62,12 @@ pub struct Apns {
     url: String,
     topic: HeaderValue,
     /// `None` with a certificate.
-    token: Option<ProviderToken>,
+    token: Option<Arc<ProviderToken>>,
     clock: fn() -> Timestamp,
 }
 
 impl Apns {
-    /// A client for the app with this topic (its bundle id), through the server at this URL.
+    /// A client for the app with this topic (its bundle id), through the server at this URL. Its provider tokens are its own.
     ///
     /// # Errors
     /// If the key or certificate is unusable, or the topic or URL is malformed.
@@ -76,11 +78,24 @@ impl Apns {
         roots: &Roots,
         clock: fn() -> Timestamp,
     ) -> Result<Self, SetupError> {
+        Self::sharing(&ProviderTokens::default(), identity, topic, url, roots, clock)
+    }
+
+    /// The same, with the provider tokens of other clients that use the same key.
+    ///
+    /// # Errors
+    /// As for [`Apns::new`].
+    pub fn sharing(
+        tokens: &ProviderTokens,
+        identity: Identity<'_>,
+        topic: &str,
+        url: &str,
+        roots: &Roots,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, SetupError> {
         url.parse::<Uri>().map_err(SetupError::Url)?;
         let (token, certificate) = match identity {
-            Identity::Key { pem, key_id, team_id } => {
-                (Some(ProviderToken::new(Signer::es256(pem, key_id)?, team_id)), None)
-            }
+            Identity::Key { pem, key_id, team_id } => (Some(tokens.of(pem, key_id, team_id)?), None),
             Identity::Certificate { pem } => (None, Some(pem)),
         };
         Ok(Self {
@@ -139,7 +154,7 @@ impl Apns {
         let uri = request.uri().clone();
         let response = match self.http.send(request).await {
             Ok(response) => response,
-            Err(error) => return no_answer(&uri, &error),
+            Err(error) => return self.no_answer(&uri, &error),
         };
         let pause = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
         match classify(response.status().as_u16(), response.body(), pause) {
@@ -149,6 +164,13 @@ impl Apns {
             }
             outcome => outcome,
         }
+    }
+
+    /// The outcome of a request without a response. The cause may be that Apple does not accept the client's certificate,
+    /// which TLS says with an alert.
+    fn no_answer(&self, uri: &Uri, error: &HttpError) -> PushOutcome {
+        let refused = error.refused_certificate().filter(|_| self.token.is_none());
+        refused.map_or_else(|| no_answer(uri, error), |reason| PushOutcome::rejected(reason, Fault::Credential))
     }
 }
 
@@ -192,8 +214,10 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
             | "UnrelatedKeyIdInToken",
         ) => Fault::Credential,
         (400..=428 | 430..=499, _) => Fault::Push,
-        // 429 applies to one device, or to the creation of tokens. 500 and above are Apple's internal errors. Apple
-        // documents no others.
+        // Too many pushes to one device.
+        (429, "TooManyRequests") => return PushOutcome::throttled(reason, retry_after),
+        // Any other 429 applies to the creation of tokens. 500 and above are Apple's internal errors. Apple documents no
+        // others.
         _ => return PushOutcome::unavailable(reason, retry_after),
     };
     PushOutcome::rejected(reason, fault)
@@ -228,7 +252,7 @@ pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
                 Priority::High => (PushType::Alert, ApnsPriority::High),
                 Priority::Low => (PushType::Alert, ApnsPriority::Normal),
             };
-            (PushType::Alert, priority, push.expires_at.map(|at| u64::try_from(seconds(at)).unwrap_or(0)))
+            (push_type, priority, push.expires_at.map(|at| u64::try_from(seconds(at)).unwrap_or(0)))
         }
     };
     NotificationOptions {
@@ -261,6 +285,9 @@ fn silent() -> Payload<'static> {
 
 fn alert(content: &Content) -> Payload<'_> {
     let mut builder = DefaultNotificationBuilder::new();
+    if !content.is_visible() {
+        builder = builder.set_content_available();
+    }
     if let Some(title) = &content.title {
         builder = builder.set_title(title);
     }
@@ -278,6 +305,41 @@ fn alert(content: &Content) -> Payload<'_> {
     payload
 }
 
+/// The provider tokens of the keys in use. Apple wants one token for a key of a team, however many apps it is used for, and
+/// refuses clients that renew it more often than every 20 minutes
+/// (<https://developer.apple.com/documentation/usernotifications/establishing-a-token-based-connection-to-apns>).
+#[derive(Default)]
+pub struct ProviderTokens(Mutex<HashMap<KeyName, Arc<ProviderToken>>>);
+
+/// A team, the id of its key, and the key's hash: another key that is uploaded with this id by mistake has its own tokens.
+type KeyName = (String, String, Vec<u8>);
+
+impl ProviderTokens {
+    /// Maximum number of keys before those that no client uses are dropped.
+    const MAX: usize = 1_000;
+
+    fn of(&self, pem: &Secret, key_id: &str, team_id: &str) -> Result<Arc<ProviderToken>, SetupError> {
+        let hash = digest(&SHA256, pem.expose().as_bytes());
+        let name = (team_id.to_owned(), key_id.to_owned(), hash.as_ref().to_vec());
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = tokens.get(&name) {
+            return Ok(token.clone());
+        }
+        if tokens.len() >= Self::MAX {
+            tokens.retain(|_, token| Arc::strong_count(token) > 1);
+        }
+        let token = Arc::new(ProviderToken::new(Signer::es256(pem, key_id)?, team_id));
+        tokens.insert(name, token.clone());
+        Ok(token)
+    }
+}
+
+impl fmt::Debug for ProviderTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderTokens").finish_non_exhaustive()
+    }
+}
+
 /// The current provider token. Creates a new one no more often than Apple allows.
 struct ProviderToken {
     signer: Signer,
@@ -285,9 +347,6 @@ struct ProviderToken {
     current: Mutex<Option<Issued>>,
 }
 
-    if !content.is_visible() {
-        builder = builder.set_content_available();
-    }
 struct Issued {
     at: Timestamp,
     /// The value of the header, with its scheme.
@@ -385,6 +444,22 @@ mod tests {
     }
 
     #[test]
+    fn data_alone_is_a_background_push() {
+        let Value::Object(data) = json!({ "room": 7 }) else { unreachable!() };
+        for priority in [Priority::High, Priority::Low] {
+            let push = push(PushKind::Alert(Content { data: data.clone(), priority, ..Content::default() }));
+            assert_eq!(payload(&push), json!({ "aps": { "content-available": 1 }, "room": 7 }));
+            assert_eq!(header(&push, "apns-push-type").unwrap(), "background");
+            assert_eq!(header(&push, "apns-priority").unwrap(), "5");
+            assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "unlike that of a check");
+        }
+        let sound = Some("ping".to_owned());
+        let push = push(PushKind::Alert(Content { data, sound, ..Content::default() }));
+        assert_eq!(payload(&push), json!({ "aps": { "sound": "ping" }, "room": 7 }));
+        assert_eq!(header(&push, "apns-push-type").unwrap(), "alert", "it is heard");
+    }
+
+    #[test]
     fn only_documented_reasons_end_a_token() {
         let classify = |status, body: &str| classify(status, body.as_bytes(), None);
         let dead = |reason, since: Option<i64>| {
@@ -415,6 +490,10 @@ mod tests {
             assert_eq!(classify(status, body), PushOutcome::rejected(reason, Fault::Push), "{status} {body}");
         }
         let pause = Some(Duration::from_secs(3));
+        assert_eq!(
+            super::classify(429, br#"{"reason":"TooManyRequests"}"#, pause),
+            PushOutcome::throttled("TooManyRequests", pause)
+        );
         for status in [100, 204, 302, 429, 500, 502, 503, 504, 599, 999] {
             let outcome = super::classify(status, br#"{"reason":"Unregistered"}"#, pause);
             assert_eq!(outcome, PushOutcome::unavailable("Unregistered", pause), "{status}");
@@ -427,19 +506,3 @@ mod tests {
         assert!(headers(&options).is_none());
     }
 }
-    #[test]
-    fn data_alone_is_a_background_push() {
-        let Value::Object(data) = json!({ "room": 7 }) else { unreachable!() };
-        for priority in [Priority::High, Priority::Low] {
-            let push = push(PushKind::Alert(Content { data: data.clone(), priority, ..Content::default() }));
-            assert_eq!(payload(&push), json!({ "aps": { "content-available": 1 }, "room": 7 }));
-            assert_eq!(header(&push, "apns-push-type").unwrap(), "background");
-            assert_eq!(header(&push, "apns-priority").unwrap(), "5");
-            assert_eq!(header(&push, "apns-expiration").unwrap(), "1795132800", "unlike that of a check");
-        }
-        let sound = Some("ping".to_owned());
-        let push = push(PushKind::Alert(Content { data, sound, ..Content::default() }));
-        assert_eq!(payload(&push), json!({ "aps": { "sound": "ping" }, "room": 7 }));
-        assert_eq!(header(&push, "apns-push-type").unwrap(), "alert", "it is heard");
-    }
-

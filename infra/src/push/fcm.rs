@@ -161,9 +161,9 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
     let fault = match (status, reason) {
         (404, "UNREGISTERED") if code.is_some() => Fault::Token { since: None },
         (400..=499, "UNREGISTERED" | "SENDER_ID_MISMATCH" | "INVALID_ARGUMENT") => Fault::Push,
-        (400..=499, "QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL") | (429, _) => {
-            return PushOutcome::unavailable(reason, retry_after);
-        }
+        // Of this device, or of the project: the answers look the same.
+        (400..=499, "QUOTA_EXCEEDED") | (429, _) => return PushOutcome::throttled(reason, retry_after),
+        (400..=499, "UNAVAILABLE" | "INTERNAL") => return PushOutcome::unavailable(reason, retry_after),
         // Occurs only for devices that FCM reaches through APNs.
         (_, "THIRD_PARTY_AUTH_ERROR") => Fault::Push,
         (401 | 403 | 404, _) | (400..=499, "UNAUTHENTICATED" | "PERMISSION_DENIED") => Fault::Credential,
@@ -375,7 +375,8 @@ impl AccessTokens {
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, self.uri.clone());
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, form);
-        let response = self.http.send(request).await.map_err(|error| no_answer(&self.uri, &error))?;
+        let response = self.http.send(request).await;
+        let response = response.map_err(|error| no_answer(&self.uri, &error).of_preparation())?;
         let pause = retry_after(response.headers(), (self.clock)(), MAX_RETRY_AFTER);
         let granted = granted(response.status().as_u16(), response.body(), pause)?;
         let bearer = HeaderValue::try_from(format!("Bearer {}", granted.access_token.expose()));

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::outcome::Trouble;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::secret::Secret;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
@@ -29,13 +32,13 @@ use crate::ids;
 /// Timeout for making a connection, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Timeout of one attempt, including a new connection.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Timeout of one attempt, including a new connection. Once a request is sent, it gets this one long wait: a provider that is
+/// slow carries out each of many short attempts. Google asks for 10 seconds at least
+/// (<https://firebase.google.com/docs/cloud-messaging/scale-fcm>).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Timeout of a request with all its attempts.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum number of attempts per request. The backoff between them grows and is random.
+/// Maximum number of attempts per request. Only a request that was not sent is tried again. The backoff between attempts
+/// grows and is random.
 const ATTEMPTS: u32 = 3;
 
 /// The longest first backoff.
@@ -49,13 +52,26 @@ const AT_ONCE: usize = 1_000;
 /// die.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a connection may be silent while requests wait, before a ping, and how long the ping may take. The sum is
-/// shorter than an attempt, so the next attempt can use a new connection.
-const PING_AFTER: Duration = Duration::from_millis(1_500);
-const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long a connection may be silent while requests wait, before a ping, and how long the ping may take. So a connection
+/// that died is left before an attempt is over, and one to a server that is only slow is kept.
+const PING_AFTER: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Maximum size of a response, in bytes.
 const MAX_BODY: usize = 64 * 1_024;
+
+/// The alerts by which a server refuses the client's certificate, and the reasons (RFC 8446, section 6.2).
+const REFUSALS: [(AlertDescription, &str); 8] = [
+    (AlertDescription::CertificateExpired, Reason::CERTIFICATE_EXPIRED),
+    (AlertDescription::CertificateRevoked, "CertificateRevoked"),
+    (AlertDescription::CertificateUnknown, NOT_ACCEPTED),
+    (AlertDescription::CertificateRequired, NOT_ACCEPTED),
+    (AlertDescription::BadCertificate, NOT_ACCEPTED),
+    (AlertDescription::UnsupportedCertificate, NOT_ACCEPTED),
+    (AlertDescription::UnknownCA, NOT_ACCEPTED),
+    (AlertDescription::AccessDenied, NOT_ACCEPTED),
+];
+const NOT_ACCEPTED: &str = "CertificateNotAccepted";
 
 /// Trusted root certificates. Loading them takes a while, so they are shared.
 #[derive(Clone)]
@@ -130,6 +146,9 @@ pub enum HttpError {
     /// No connection could be made.
     #[error("no connection")]
     NotConnected(#[source] NoConnection),
+    /// The server says that it has not processed the request.
+    #[error("the server refused the request before it processed it")]
+    Unprocessed(#[source] BoxError),
     /// The connection or the request was cut off.
     #[error("the connection was lost")]
     Lost(#[source] BoxError),
@@ -146,9 +165,31 @@ impl HttpError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotConnected(NoConnection(error)) => tls_reason(&***error).unwrap_or("NotConnected"),
+            Self::Unprocessed(_) => "RequestRefused",
             Self::Lost(error) => tls_reason(&**error).unwrap_or("ConnectionLost"),
             Self::TimedOut => "TimedOut",
             Self::TooLong => "AnswerTooLong",
+        }
+    }
+
+    /// Why the server does not accept the client's certificate, as one word; `None` if this is not the cause.
+    pub fn refused_certificate(&self) -> Option<&'static str> {
+        let text = match self {
+            Self::NotConnected(error) => ErrorChain(error).to_string(),
+            Self::Unprocessed(error) | Self::Lost(error) => ErrorChain(&**error).to_string(),
+            Self::TimedOut | Self::TooLong => return None,
+        };
+        // With TLS 1.3 the alert comes after the handshake. Then the HTTP library keeps only the error's text.
+        let is_alert = |alert| text.contains(&rustls::Error::AlertReceived(alert).to_string());
+        REFUSALS.into_iter().find(|(alert, _)| is_alert(*alert)).map(|(_, reason)| reason)
+    }
+
+    /// What is known of the request.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::NotConnected(_) | Self::Unprocessed(_) => Trouble::NotSent,
+            Self::Lost(_) | Self::TimedOut => Trouble::Unanswered,
+            Self::TooLong => Trouble::Failed,
         }
     }
 }
@@ -193,6 +234,22 @@ pub(crate) fn tls_reason(error: &(dyn Error + 'static)) -> Option<&'static str> 
         };
     }
     None
+}
+
+/// Whether an error says that the server has not processed the request: a GOAWAY names the last request that it has seen, a
+/// stream can be refused (RFC 9113, sections 6.8 and 8.7), or the request was never started.
+fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let by_server = error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        });
+        if by_server || error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
@@ -259,25 +316,20 @@ impl Http {
         Ok(Self { client, at_once: Semaphore::new(AT_ONCE), no_connection })
     }
 
-    /// Sends a request, and retries it a few times if there is no response or a server error. The request must be
-    /// idempotent.
+    /// Sends a request. Retries it a few times as long as nothing was sent.
     ///
     /// # Errors
-    /// If there is no response after some seconds.
+    /// If there is no response after half a minute. If the request may have been carried out is in the error
+    /// ([`HttpError::trouble`]).
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        timeout(REQUEST_TIMEOUT, self.attempts(request)).await.unwrap_or(Err(HttpError::TimedOut))
-    }
-
-    async fn attempts(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         // The semaphore is never closed.
         let _turn = self.at_once.acquire().await.ok();
-        let mut had_trouble = false;
         for attempt in 1..ATTEMPTS {
-            let answer = self.attempt(&request).await;
-            match &answer {
-                Ok(response) if !had_trouble && is_trouble(response) => had_trouble = true,
-                Ok(_) | Err(HttpError::TooLong) => return answer,
-                Err(error) => debug!(host = request.uri().host(), attempt, error = ?error, "no response"),
+            match self.attempt(&request).await {
+                Err(error) if error.trouble() == Trouble::NotSent => {
+                    debug!(host = request.uri().host(), attempt, error = ?error, "not sent");
+                }
+                answer => return answer,
             }
             sleep(ids::jitter(FIRST_WAIT * attempt)).await;
         }
@@ -286,8 +338,10 @@ impl Http {
 
     async fn attempt(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = async {
-            let response = self.client.request(request.clone().map(Full::new)).await.map_err(|error| {
-                if error.is_connect() { self.not_connected(error) } else { HttpError::Lost(error.into()) }
+            let response = self.client.request(request.clone().map(Full::new)).await.map_err(|error| match () {
+                () if error.is_connect() => self.not_connected(error),
+                () if is_unprocessed(&error) => HttpError::Unprocessed(error.into()),
+                () => HttpError::Lost(error.into()),
             })?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
@@ -305,12 +359,6 @@ impl Http {
         let last = || self.no_connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         HttpError::NotConnected(own.or_else(last).unwrap_or_else(|| NoConnection::new(error)))
     }
-}
-
-/// Whether a retry makes sense: not if the server says when to retry.
-fn is_trouble(response: &Response<Bytes>) -> bool {
-    let statuses = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
-    statuses.contains(&response.status()) && !response.headers().contains_key(http::header::RETRY_AFTER)
 }
 
 impl fmt::Debug for Http {

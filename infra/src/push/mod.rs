@@ -13,7 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::http::Uri;
 use ::http::header::{HeaderMap, RETRY_AFTER};
 use reachability_domain::error_chain::ErrorChain;
-use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::outcome::{PushOutcome, Trouble};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::time::Timestamp;
 
@@ -93,13 +93,13 @@ pub enum SetupError {
 /// The outcome of a request without a response. Only the URL's host is logged: the path may contain a device token.
 fn no_answer(uri: &Uri, error: &HttpError) -> PushOutcome {
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    unreachable(error.reason(), format!("{host}: {}", ErrorChain(error)))
+    unreachable(error.reason(), error.trouble(), format!("{host}: {}", ErrorChain(error)))
 }
 
 /// The outcome for an unreachable provider, with a reason and details for the log.
-fn unreachable(reason: &str, cause: String) -> PushOutcome {
+fn unreachable(reason: &str, trouble: Trouble, cause: String) -> PushOutcome {
     let cause = cause.chars().take(MAX_CAUSE).collect::<String>();
-    PushOutcome::Unavailable { reason: Reason::new(reason), retry_after: None, cause: Some(cause.into()) }
+    PushOutcome::Unavailable { reason: Reason::new(reason), trouble, retry_after: None, cause: Some(cause.into()) }
 }
 
 /// The pause that a response asks for, in seconds or until a date; no longer than the longest. `None` if it asks for none, or

@@ -14,7 +14,7 @@ use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::{Credential, Method};
 use reachability_domain::push::outage::Outage;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::{Fault, PushOutcome, Trouble};
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::push::provider::{PushProvider, Unreachable};
 use reachability_domain::sid::{BindingSid, ServiceSid};
@@ -97,7 +97,7 @@ impl PushProvider for PlatformApplications {
             return PushOutcome::rejected("NoPlatformApplication", Fault::Credential);
         };
         match self.endpoint(arn, device).await {
-            Err(outcome) => outcome,
+            Err(outcome) => outcome.of_preparation(),
             Ok(endpoint) if !endpoint.is_enabled => disabled(),
             Ok(_) if push.kind == PushKind::DryRun => PushOutcome::Accepted { id: None },
             Ok(endpoint) => self.publish(arn, &endpoint.arn, push).await,
@@ -179,13 +179,13 @@ fn disabled() -> PushOutcome {
 }
 
 fn refused<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> PushOutcome {
-    let reason = match error {
+    let (reason, trouble) = match error {
         SdkError::ServiceError(answer) => return classify(error.code(), answer.raw().status().as_u16()),
-        SdkError::TimeoutError(_) => "TimedOut",
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => "TimedOut",
-        _ => tls_reason(error).unwrap_or("NotConnected"),
+        SdkError::TimeoutError(_) => ("TimedOut", Trouble::Unanswered),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => ("TimedOut", Trouble::Unanswered),
+        _ => (tls_reason(error).unwrap_or("NotConnected"), Trouble::NotSent),
     };
-    unreachable(reason, format!("SNS: {}", ErrorChain(error)))
+    unreachable(reason, trouble, format!("SNS: {}", ErrorChain(error)))
 }
 
 /// The outcome of an SNS error.

@@ -5,28 +5,29 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reachability_domain::breaker::{Breaker, Held, Turn};
+use reachability_domain::breaker::{Breaker, Heard, Held, Turn};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::{Credential, Method};
 use reachability_domain::push::outage::Outage;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::{Fault, PushOutcome, Trouble};
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::provider::{PushProvider, Unreachable};
 use reachability_domain::push::reason::Reason;
-use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
+use reachability_domain::push::throttle::{self, Throttle};
+use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid, Sid};
 use reachability_domain::time::Timestamp;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::apns::{Apns, Identity};
+use super::apns::{Apns, Identity, ProviderTokens};
 use super::fcm::{Fcm, ServiceAccount};
 use super::http::Roots;
 use super::{ProviderUrls, SetupError, unreachable};
 use crate::credentials::seal::{Seal, SealError};
 
-/// Timeout of a push, including a new token and a retry.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of a push, including a new token. The function on AWS must have more time than this (`template.yaml`).
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Maximum number of cached clients. When it is reached, clients without recent failures are dropped.
 const MAX_CLIENTS: usize = 1_000;
@@ -41,6 +42,8 @@ pub struct Providers {
     platform_applications: Option<Arc<dyn PushProvider>>,
     clock: fn() -> Timestamp,
     clients: Mutex<HashMap<CredentialSid, Arc<Client>>>,
+    /// Shared by the credentials that have the same key.
+    provider_tokens: ProviderTokens,
 }
 
 /// The client of a credential.
@@ -49,11 +52,36 @@ struct Client {
     from: Credential,
     sender: Sender,
     breaker: Mutex<Breaker>,
+    throttle: Mutex<Throttle>,
 }
 
 impl Client {
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the outcome of a push to a device.
+    fn hear(&self, device: u64, outcome: &PushOutcome, now: Timestamp) {
+        let heard = match outcome {
+            PushOutcome::Unavailable { reason, trouble: Trouble::Throttled, retry_after, .. } => {
+                let pause = retry_after.unwrap_or(throttle::PAUSE);
+                match self.throttle().throttled(device, pause, now) {
+                    true => Heard::Failure { reason, retry_after: Some(pause), cause: None },
+                    false => Heard::Answer,
+                }
+            }
+            PushOutcome::Accepted { .. } | PushOutcome::Rejected(_) => {
+                self.throttle().answered();
+                Heard::Answer
+            }
+            PushOutcome::Unavailable { .. } => outcome.heard(),
+        };
+        let mut breaker = self.breaker();
+        self.tell(breaker.heard(heard, now), now);
     }
 
     /// Logs an outage. The breaker is still locked, so the end is logged after the beginning.
@@ -112,7 +140,15 @@ impl Providers {
         clock: fn() -> Timestamp,
     ) -> Self {
         let roots = roots.map_or_else(OnceLock::new, OnceLock::from);
-        Self { seal, endpoints, roots, platform_applications, clock, clients: Mutex::default() }
+        Self {
+            seal,
+            endpoints,
+            roots,
+            platform_applications,
+            clock,
+            clients: Mutex::default(),
+            provider_tokens: ProviderTokens::default(),
+        }
     }
 
     fn client(&self, credential: &Credential) -> Arc<Client> {
@@ -132,7 +168,12 @@ impl Providers {
             warn!(credential.sid = %credential.sid, error = %ErrorChain(&error), "a credential cannot be used");
             Sender::Unusable(error.reason())
         });
-        let client = Arc::new(Client { from: credential.clone(), sender, breaker: Mutex::default() });
+        let client = Arc::new(Client {
+            from: credential.clone(),
+            sender,
+            breaker: Mutex::default(),
+            throttle: Mutex::default(),
+        });
         let before = clients.insert(credential.sid, client.clone());
         if let Some(outage) = before.and_then(|before| before.breaker().outage().cloned()) {
             // Answers to the new credential do not apply to the old one, so its outage ends here.
@@ -151,16 +192,15 @@ impl Providers {
     }
 
     fn sender(&self, credential: &Credential) -> Result<Sender, ClientError> {
-        let apns = if credential.sandbox { &self.endpoints.apns_sandbox } else { &self.endpoints.apns };
         Ok(match &credential.method {
             Method::ApnsKey { key_id, team_id, topic } => {
                 let pem = &self.seal.open_credential(credential)?;
                 let identity = Identity::Key { pem, key_id, team_id };
-                Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
+                Sender::Apns(Box::new(self.apns(identity, topic, credential.sandbox)?))
             }
             Method::ApnsCertificate { topic, .. } => {
                 let identity = Identity::Certificate { pem: &self.seal.open_credential(credential)? };
-                Sender::Apns(Box::new(Apns::new(identity, topic, apns, self.roots()?, self.clock)?))
+                Sender::Apns(Box::new(self.apns(identity, topic, credential.sandbox)?))
             }
             Method::ServiceAccount { project_id, client_email, private_key_id } => {
                 let private_key = &self.seal.open_credential(credential)?;
@@ -175,6 +215,11 @@ impl Providers {
         })
     }
 
+    fn apns(&self, identity: Identity<'_>, topic: &str, is_sandbox: bool) -> Result<Apns, SetupError> {
+        let url = if is_sandbox { &self.endpoints.apns_sandbox } else { &self.endpoints.apns };
+        Apns::sharing(&self.provider_tokens, identity, topic, url, self.roots()?, self.clock)
+    }
+
     fn roots(&self) -> Result<&Roots, SetupError> {
         if let Some(roots) = self.roots.get() {
             return Ok(roots);
@@ -187,12 +232,23 @@ impl Providers {
 #[async_trait]
 impl PushProvider for Providers {
     async fn push(&self, credential: &Credential, device: &Binding, push: &Push) -> PushOutcome {
+        // Apple would only refuse it.
+        if credential.method.expires_at().is_some_and(|at| at <= (self.clock)()) {
+            return PushOutcome::rejected(Reason::CERTIFICATE_EXPIRED, Fault::Credential);
+        }
         let client = self.client(credential);
+        // The upper half of the sid is the device's hash.
+        let number = u64::try_from(device.sid.bits() >> 64).unwrap_or_default();
         {
-            let (mut breaker, now) = (client.breaker(), (self.clock)());
+            let now = (self.clock)();
+            if let Err(wait) = client.throttle().admit(number, now) {
+                return PushOutcome::throttled(Reason::DEVICE_THROTTLED, Some(wait));
+            }
+            let mut breaker = client.breaker();
             if let Err(Held { wait, reason, .. }) = breaker.admit(now) {
                 client.tell(breaker.begin(now), now);
-                return PushOutcome::Unavailable { reason, retry_after: Some(wait), cause: None };
+                let trouble = Trouble::NotSent;
+                return PushOutcome::Unavailable { reason, trouble, retry_after: Some(wait), cause: None };
             }
         }
         let sent = async {
@@ -204,9 +260,9 @@ impl PushProvider for Providers {
             }
         };
         let outcome = timeout(TIMEOUT, sent).await;
-        let outcome = outcome.unwrap_or_else(|_| unreachable("TimedOut", "no answer in time".to_owned()));
-        let (mut breaker, now) = (client.breaker(), (self.clock)());
-        client.tell(breaker.heard(outcome.heard(), now), now);
+        let late = |_| unreachable("TimedOut", Trouble::Unanswered, "no answer in time".to_owned());
+        let outcome = outcome.unwrap_or_else(late);
+        client.hear(number, &outcome, (self.clock)());
         outcome
     }
 

@@ -1,6 +1,7 @@
 //! How and when registrations are checked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
@@ -10,6 +11,7 @@ use reachability_domain::push::credential::{Credential, Health, RegistrationChec
 use reachability_domain::push::message::{Probe, PushMessage};
 use reachability_domain::queue::Message;
 use reachability_domain::secret::Secret;
+use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::metrics::EmfMetrics;
@@ -25,23 +27,25 @@ use super::{before, day, to_google, unregister};
 /// After several attempts a check is given up, until another event triggers one. Messages do not pile up.
 #[tokio::test]
 async fn a_check_without_an_answer_is_given_up() {
-    let harness = PushHarness::new().await;
+    static NOW: AtomicI64 = AtomicI64::new(1_795_132_800_000);
+    let harness = PushHarness::with_clock(|| Timestamp::from_millis(NOW.load(Ordering::SeqCst))).await;
     let device = harness.register("alice", Channel::Apn, "00ff").await;
-    harness.apple.answer("00ff", Answer::apns(429, "TooManyRequests"));
+    harness.apple.answer("00ff", Answer::apns(500, "InternalServerError"));
     let mut messages = vec![PushHarness::probe(&device)];
     let mut waits = Vec::new();
     while !messages.is_empty() {
-        let asked = clock::now();
+        let asked = harness.now();
         messages = harness.handle(messages).await;
+        NOW.fetch_add(15 * 60_000, Ordering::SeqCst);
         waits.extend(messages.iter().filter_map(Message::due_at).map(|at| at.since(asked).as_secs()));
     }
     assert_eq!(waits.len(), 7);
-    assert!(waits.is_sorted() && waits[6] >= 450 && waits[6] <= 900, "{waits:?}");
+    assert!(waits.is_sorted() && waits[0] >= 10 && waits[6] >= 600 && waits[6] <= 900, "{waits:?}");
     assert_eq!(harness.notifiable("alice").await, Some(true));
     // The pause that the provider asks for is respected.
-    harness.apple.answer("00ff", Answer::apns(429, "TooManyRequests").retry_after("120"));
+    harness.apple.answer("00ff", Answer::apns(503, "Shutdown").retry_after("120"));
     let [again] = &harness.check(&device).await[..] else { panic!() };
-    let wait = again.due_at().unwrap().since(clock::now());
+    let wait = again.due_at().unwrap().since(harness.now());
     assert!(wait >= Duration::from_secs(119) && wait <= Duration::from_secs(151), "{wait:?}");
 }
 

@@ -12,6 +12,7 @@ use reachability_domain::sid::Sid;
 use reachability_infra::clock;
 use reachability_tests::providers::Answer;
 use reachability_tests::push_harness::PushHarness;
+use reachability_worker::Failure;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -116,13 +117,17 @@ async fn a_redelivered_notification_is_shown_once() {
     let deliver = harness.notification(&["alice"], content(), None).await;
     harness.apple.answer_once("01", Answer::reset());
     let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
-    harness.handle(messages).await;
+    let again = harness.handle(messages).await;
+    let [PushMessage::Deliver(later)] = &again[..] else { panic!("{again:?}") };
+    assert_eq!(later.unanswered, 1);
+    assert!(later.due_at.unwrap().since(clock::now()) > Duration::from_secs(50), "late: it may have arrived");
+    harness.handle(again).await;
     assert_eq!(harness.apple.shown("01").len(), 2, "each of the two once");
     let delivery = harness.store.delivery(deliver.notification, phone.sid).await.unwrap().unwrap();
     assert!(matches!(delivery.status, DeliveryStatus::Accepted { .. }));
 }
 
-/// A delivery that waits for another attempt has the reason. A new reason is written, a repeated one is not.
+/// A delivery that waits for another attempt has the reason, and says how often it was tried and when it is tried again.
 #[tokio::test]
 async fn a_queued_delivery_says_why() {
     let harness = PushHarness::new().await;
@@ -139,8 +144,11 @@ async fn a_queued_delivery_says_why() {
     let first = deliveries().await;
     let queued = |reason: &str| DeliveryStatus::Queued { reason: Some(Reason::new(reason)) };
     assert_eq!(first.iter().filter(|it| it.status == queued("NotConnected")).count(), 8, "{first:?}");
+    let due = |delivery: &Delivery| delivery.next_attempt_at.unwrap().since(clock::now());
+    assert!(first.iter().all(|it| it.attempts == 1 && due(it) > Duration::from_secs(5)), "{first:?}");
     let mut messages = harness.handle(messages).await;
-    assert_eq!(deliveries().await, first, "nothing new, and nothing written");
+    let second = deliveries().await;
+    assert!(second.iter().all(|it| it.attempts == 2 && due(it) > Duration::from_secs(15)), "{second:?}");
     // Apple answers again, for one device with another reason.
     harness.apple.up().await;
     harness.apple.answer("00", Answer::apns(429, "TooManyRequests"));
@@ -156,8 +164,26 @@ async fn a_queued_delivery_says_why() {
         messages = harness.handle(messages.into_iter().map(again).collect()).await;
     }
     let last = deliveries().await;
-    assert_eq!(last.iter().filter(|it| it.status == queued("TooManyRequests")).count(), 1, "{last:?}");
+    let is_throttled = |it: &&Delivery| [queued("TooManyRequests"), queued("DeviceThrottled")].contains(&it.status);
+    assert_eq!(last.iter().filter(is_throttled).count(), 1, "{last:?}");
+    assert!(last.iter().all(|it| (it.status.as_str() == "accepted") == it.next_attempt_at.is_none()), "{last:?}");
     assert_eq!(last.iter().filter(|it| it.status.as_str() == "accepted").count(), 7, "{last:?}");
+}
+
+/// A function on AWS that must end soon begins nothing: its messages come back, and nothing is sent.
+#[tokio::test]
+async fn what_there_is_no_time_for_is_handed_back() {
+    let harness = PushHarness::new().await;
+    let phone = harness.register("alice", Channel::Apn, "01").await;
+    let deliver = harness.notification(&["alice"], content(), None).await;
+    let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+    let all = [messages.clone(), vec![PushMessage::Deliver(deliver), PushHarness::probe(&phone)]].concat();
+    let failures = harness.pusher.beginning_until(clock::now()).process(all).await;
+    assert_eq!(failures.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(failures.iter().all(|(_, failure)| matches!(failure, Failure::OutOfTime) && !failure.is_permanent()));
+    assert!(harness.queue.take().is_empty() && harness.apple.requests().is_empty());
+    assert!(harness.handle(messages).await.is_empty());
+    assert_eq!(harness.apple.shown("01").len(), 1);
 }
 
 /// The reasons: it expired, or there is no device, no credential, or no answer.
@@ -180,21 +206,19 @@ async fn a_failed_delivery_says_why() {
     let delivery = harness.store.delivery(now.notification, phone.sid).await.unwrap().unwrap();
     assert_eq!(delivery.status.as_str(), "accepted");
     assert_eq!(harness.apple.requests_to("01")[0].header("apns-expiration"), "0");
-    let (expired, messages) = queued(Some(0)).await;
-    harness.apple.answer_once("01", Answer::apns(429, "TooManyRequests"));
-    let again = harness.handle(messages).await;
-    assert!(harness.handle(again).await.is_empty());
-    assert_eq!(reason(&expired).await, "Expired");
+    let (never, messages) = queued(Some(0)).await;
+    harness.apple.answer_once("01", Answer::apns(503, "ServiceUnavailable"));
+    assert!(harness.handle(messages).await.is_empty());
+    assert_eq!(reason(&never).await, "ServiceUnavailable");
 
-    // There is a limited number of attempts.
-    let (busy, mut messages) = queued(None).await;
-    harness.apple.answer("01", Answer::apns(429, "TooManyRequests"));
-    let mut tries = 0;
+    // The device may show each attempt whose answer is lost, so there are few.
+    let (lost, mut messages) = queued(None).await;
+    harness.apple.answer("01", Answer::reset());
+    let before = harness.apple.requests_to("01").len();
     while !messages.is_empty() {
         messages = harness.handle(messages).await;
-        tries += 1;
     }
-    assert_eq!((tries, reason(&busy).await.as_str()), (8, "TooManyRequests"));
+    assert_eq!((harness.apple.requests_to("01").len() - before, reason(&lost).await.as_str()), (3, "ConnectionLost"));
 
     let (no_credential, messages) = queued(None).await;
     let credential = harness.store.credential(PushHarness::credential_sid(Channel::Apn)).await.unwrap().unwrap();

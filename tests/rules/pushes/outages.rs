@@ -1,5 +1,6 @@
 //! Providers that cannot be reached, or that ask for a pause.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use reachability_domain::metrics::Counter;
@@ -9,13 +10,15 @@ use reachability_domain::push::credential::{Credential, Health};
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::notification::DeliveryStatus;
 use reachability_domain::push::reason::Reason;
+use reachability_domain::queue::Message;
+use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::providers::Answer;
 use reachability_tests::push_harness::PushHarness;
 use reachability_worker::Pusher;
 use tokio::time::sleep;
 
-use super::{before, content};
+use super::{before, content, to_google};
 
 /// A check that does not reach the provider changes nothing, and is tried again later.
 #[tokio::test]
@@ -163,4 +166,57 @@ async fn a_pause_is_an_outage_and_has_its_reason() {
     for delivery in harness.deliveries(deliver.notification).await {
         assert_eq!(delivery.status, DeliveryStatus::Queued { reason: Some(Reason::new("Shutdown")) });
     }
+}
+
+/// FCM answers with the same 429 whether one device gets too many messages or the project sends too many.
+#[tokio::test]
+async fn a_throttled_device_holds_no_other_back() {
+    static NOW: AtomicI64 = AtomicI64::new(1_795_132_800_000);
+    let harness = PushHarness::with_clock(|| Timestamp::from_millis(NOW.load(Ordering::SeqCst))).await;
+    let mut devices = Vec::new();
+    for n in 0..8 {
+        devices.push(harness.register("alice", Channel::Fcm, &format!("token-{n}")).await);
+    }
+    let quota = || Answer::fcm(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED"));
+    harness.google.answer("token-0", quota());
+    let is_asked_again = async |n: usize| {
+        let before = to_google(&harness, &format!("token-{n}")).len();
+        let later = harness.check(&devices[n]).await;
+        let waits = later.iter().map(|message| message.due_at().unwrap().since(harness.now()).as_secs());
+        (to_google(&harness, &format!("token-{n}")).len() - before, waits.collect::<Vec<_>>())
+    };
+    let (asked, waits) = is_asked_again(0).await;
+    assert!(asked == 1 && (60..=90).contains(&waits[0]), "a minute, as Google names no pause: {waits:?}");
+    // For this minute, nothing is sent to the device, and the others are not affected.
+    assert_eq!(is_asked_again(0).await.0, 0);
+    for n in 1..8 {
+        assert_eq!(is_asked_again(n).await, (1, vec![]));
+    }
+    assert_eq!(harness.stored(Channel::Fcm).await.outage, None);
+    NOW.fetch_add(61_000, Ordering::SeqCst);
+    assert_eq!(is_asked_again(0).await.0, 1);
+
+    // Five different devices in a row: the project is throttled, and all wait.
+    NOW.fetch_add(61_000, Ordering::SeqCst);
+    for n in 0..8 {
+        harness.google.answer(&format!("token-{n}"), quota());
+    }
+    let mut asked = Vec::new();
+    for n in 0..8 {
+        asked.push(is_asked_again(n).await.0);
+    }
+    assert_eq!(asked, [1, 1, 1, 1, 1, 0, 0, 0]);
+    // An outage is reported once there was no answer for some seconds.
+    NOW.fetch_add(6_000, Ordering::SeqCst);
+    assert_eq!(is_asked_again(7).await.0, 0);
+    assert_eq!(harness.stored(Channel::Fcm).await.outage.unwrap().reason.as_str(), "QUOTA_EXCEEDED");
+    // After a minute one is tried, and then all.
+    for n in 0..8 {
+        harness.google.answer(&format!("token-{n}"), Answer::usual());
+    }
+    NOW.fetch_add(61_000, Ordering::SeqCst);
+    for n in 0..8 {
+        assert_eq!(is_asked_again(n).await, (1, vec![]));
+    }
+    assert_eq!(harness.stored(Channel::Fcm).await.outage, None);
 }

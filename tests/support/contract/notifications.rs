@@ -50,6 +50,8 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
         identity: "alice".parse().unwrap(),
         channel: Channel::Apn,
         status,
+        attempts: 3,
+        next_attempt_at: Some(NOW),
         date_updated: NOW,
     };
     let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::NEW)).collect();

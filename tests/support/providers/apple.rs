@@ -44,6 +44,8 @@ struct Seen {
     /// The provider tokens seen, with the header and the claims of those that the key has signed.
     provider_tokens: HashMap<String, Option<(Value, Value)>>,
     certificates: HashSet<Vec<u8>>,
+    /// The payloads that woke the app in the background, with the token.
+    woken: Vec<(String, Value)>,
     /// Notifications by token and collapse id.
     shown: BTreeMap<(String, String), Value>,
 }
@@ -169,6 +171,19 @@ impl Apple {
     }
 }
 
+impl Apple {
+    /// The payloads that woke the app on this device in the background, checks among them.
+    pub fn woken(&self, token: &str) -> Vec<Value> {
+        let seen = self.state.seen.lock().unwrap();
+        seen.woken.iter().filter(|(of, _)| of == token).map(|(_, payload)| payload.clone()).collect()
+    }
+
+    /// A certificate of the app whose time is over, with its key, in PEM.
+    pub fn expired_certificate(&self) -> Secret {
+        self.ca.of_app_late(Self::TOPIC).0
+    }
+}
+
 impl Provider for State {
     fn handle(&self, request: Request) -> (Answer, Reply) {
         let token = request.path.strip_prefix("/3/device/").unwrap_or_default().to_owned();
@@ -181,10 +196,16 @@ impl Provider for State {
         let (status, body) = match self.refusal(&request, &token, &mut seen) {
             Some((status, reason)) => (status, json!({ "reason": reason }).to_string()),
             None => {
-                if answer.is_taken() && request.header("apns-push-type") == "alert" {
+                let payload = request.json();
+                let is_alert = request.header("apns-push-type") == "alert";
+                // Apple accepts an alert that has nothing to show, and the device drops it.
+                let is_visible = ["alert", "badge", "sound"].iter().any(|member| !payload["aps"][member].is_null());
+                if answer.is_taken() && !is_alert {
+                    seen.woken.push((token, payload));
+                } else if answer.is_taken() && is_visible {
                     let collapse_id = request.header("apns-collapse-id");
                     let name = if collapse_id.is_empty() { &id } else { collapse_id };
-                    seen.shown.insert((token, name.to_owned()), request.json());
+                    seen.shown.insert((token, name.to_owned()), payload);
                 }
                 (200, String::new())
             }

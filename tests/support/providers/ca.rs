@@ -62,8 +62,18 @@ impl Ca {
 
     /// A certificate of an app: in PEM, followed by its key, and in DER, without the key.
     pub(crate) fn of_app(&self, topic: &str) -> (Secret, Vec<u8>) {
-        let key = KeyPair::generate().unwrap();
+        self.of_app_with(topic, CertificateParams::default())
+    }
+
+    /// The same, but expired.
+    pub(crate) fn of_app_late(&self, topic: &str) -> (Secret, Vec<u8>) {
         let mut params = CertificateParams::default();
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.of_app_with(topic, params)
+    }
+
+    fn of_app_with(&self, topic: &str, mut params: CertificateParams) -> (Secret, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CustomDnType(UID.to_vec()), topic);

@@ -62,6 +62,7 @@ enum What {
     Reply(Reply),
     Stall,
     Reset,
+    Refuse,
     Close,
 }
 
@@ -127,6 +128,11 @@ impl Answer {
         Self { what: What::Reset, when: When::Now }
     }
 
+    /// The stream is refused, and the request is not carried out.
+    pub fn refuse() -> Self {
+        Self { what: What::Refuse, when: When::Now }
+    }
+
     /// The whole connection is cut.
     pub fn close() -> Self {
         Self { what: What::Close, when: When::Now }
@@ -163,7 +169,11 @@ impl Answer {
 impl Answer {
     /// Whether the stand-in carries the request out, even if the answer does not arrive.
     pub(crate) fn is_taken(&self) -> bool {
-        !matches!(&self.what, What::Reply(reply) if reply.status != 200)
+        match &self.what {
+            What::Reply(reply) => reply.status == 200,
+            What::Refuse => false,
+            What::Usual | What::Stall | What::Reset | What::Close => true,
+        }
     }
 }
 
@@ -382,6 +392,10 @@ async fn answer(
         What::Stall => return poll_fn(|cx| respond.poll_reset(cx)).await.ok().map(drop),
         What::Reset => {
             respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            return Some(());
+        }
+        What::Refuse => {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
             return Some(());
         }
         What::Close => {

@@ -5,21 +5,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reachability_domain::metrics::{Counter, Metrics};
-use reachability_domain::push::credential::{Credential, Health};
+use reachability_domain::paging::{Cursor, PageRequest};
+use reachability_domain::push::credential::{Credential, Health, Validity};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::CredentialSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// How long a credential is cached, so that it is not read for every device.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
+/// How often a rejected credential is tried with a notification.
+const TRIAL_EVERY: Duration = Duration::from_secs(60);
+
 /// Maximum number of cached credentials. When it is reached, the cache is cleared.
 const MAX_KNOWN: usize = 1_000;
+
+/// How many credentials are read at once.
+const PAGE: usize = 100;
 
 /// How many attempts are made to record an answer when other processes write the same credential.
 const ATTEMPTS: u32 = 8;
@@ -33,14 +41,59 @@ pub(super) struct CachedCredentials {
     /// The outages that this process has recorded. It records each outage once, and again only if the reason changes.
     /// Otherwise a process that can reach the provider and one that cannot would overwrite each other repeatedly.
     recorded: Mutex<HashMap<CredentialSid, Outage>>,
+    /// When this process last tried a rejected credential.
+    tried: Mutex<HashMap<CredentialSid, Timestamp>>,
     /// Held while recording, so that the end of an outage is written after its beginning.
     writing: futures_util::lock::Mutex<()>,
 }
 
 impl CachedCredentials {
     pub(super) fn new(store: Arc<dyn Credentials>, provider: Arc<dyn PushProvider>, metrics: Arc<dyn Metrics>) -> Self {
-        let (known, recorded, writing) = (Mutex::default(), Mutex::default(), futures_util::lock::Mutex::default());
-        Self { store, provider, metrics, known, recorded, writing }
+        let (known, recorded, tried) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let writing = futures_util::lock::Mutex::default();
+        Self { store, provider, metrics, known, recorded, tried, writing }
+    }
+
+    /// Why a notification is not sent with this credential now: the provider rejects it, and it was tried a moment ago.
+    /// `None` if it may be sent, perhaps as the next trial.
+    pub(super) fn held(&self, credential: &Credential, now: Timestamp) -> Option<Reason> {
+        let Health::Rejected { reason, at } = &credential.health else { return None };
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.len() >= MAX_KNOWN {
+            tried.clear();
+        }
+        let tried_at = tried.get(&credential.sid).copied().unwrap_or(*at);
+        // The clock may have been set back.
+        if tried_at <= now && now.since(tried_at) < TRIAL_EVERY {
+            return Some(reason.clone());
+        }
+        tried.insert(credential.sid, now);
+        None
+    }
+
+    /// Logs and counts the certificates that expire soon or have expired. This is called once a day.
+    pub(super) async fn look_at_certificates(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut position = Cursor::Start;
+        loop {
+            let page = self.store.credentials(PageRequest { position, limit: PAGE }).await?;
+            for credential in &page.items {
+                let expires_at = credential.method.expires_at().map(|at| at.to_string());
+                match credential.validity(now) {
+                    None | Some(Validity::Valid) => continue,
+                    Some(Validity::ExpiresSoon) => {
+                        warn!(credential.sid = %credential.sid, expires_at, "a push certificate expires soon: upload another");
+                    }
+                    Some(Validity::Expired) => {
+                        error!(credential.sid = %credential.sid, expires_at, "a push certificate has expired: nothing is sent with it");
+                    }
+                }
+                self.metrics.count(Counter::CertificatesExpiring);
+            }
+            match page.items.last().filter(|_| page.more) {
+                Some(last) => position = Cursor::After(last.sid),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// A credential, at most [`MAX_AGE`] old; `None` if it does not exist.

@@ -1,19 +1,23 @@
 //! Delivers notifications.
 
+use std::time::Duration;
+
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::outcome::{Fault, PushOutcome, Rejection, Trouble};
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{MAX_DEVICES, Registration};
+use reachability_domain::push::retry;
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use tracing::warn;
 
 use super::{FollowUps, Pusher};
+use crate::Failure;
 
 impl Pusher {
     /// Looks up the devices, and produces one message for each.
@@ -45,58 +49,103 @@ impl Pusher {
         else {
             return Ok(vec![]);
         };
-        let failed = |reason: &str| DeliveryStatus::Failed { reason: Reason::new(reason) };
-        let keep = async |status: DeliveryStatus| {
+        let keep = async |status, attempts, next_attempt_at| {
             let date_updated = (self.clock)();
-            self.ports.notifications.replace_delivery(&Delivery { status, date_updated, ..known.clone() }).await
+            let delivery = Delivery { status, attempts, next_attempt_at, date_updated, ..known.clone() };
+            self.ports.notifications.replace_delivery(&delivery).await
+        };
+        let give_up = async |reason: Reason| {
+            keep(DeliveryStatus::Failed { reason }, deliver.attempts, None)
+                .await
+                .map(|()| vec![])
+                .map_err(Failure::from)
         };
         // The first attempt ignores the expiry: a TTL of zero means "now or never".
-        if deliver.attempts > 0 && notification.expires_at().is_some_and(|at| at <= (self.clock)()) {
-            keep(failed("Expired")).await?;
-            return Ok(vec![]);
+        if deliver.attempts > 0 && notification.retried_until() <= (self.clock)() {
+            let last = match known.status.clone() {
+                DeliveryStatus::Queued { reason } => reason,
+                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } => None,
+            };
+            return give_up(last.unwrap_or_else(|| Reason::new(Reason::EXPIRED))).await;
         }
         let binding =
             self.ports.bindings.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
-        let Some(binding) = binding else {
-            keep(failed("NotRegistered")).await?;
-            return Ok(vec![]);
-        };
+        let Some(binding) = binding else { return give_up(Reason::new("NotRegistered")).await };
         let credential = match binding.credential_sid {
             Some(sid) => self.credentials.get(sid, (self.clock)()).await?,
             None => None,
         };
-        let Some(credential) = credential else {
-            keep(failed("NoCredential")).await?;
-            return Ok(vec![]);
-        };
+        let Some(credential) = credential else { return give_up(Reason::new("NoCredential")).await };
 
-        let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await;
-        let mut again = None;
-        match &outcome {
-            PushOutcome::Accepted { id } => keep(DeliveryStatus::Accepted { id: id.clone() }).await?,
-            PushOutcome::Rejected(rejection) => {
-                keep(DeliveryStatus::Failed { reason: rejection.reason.clone() }).await?;
+        let (outcome, asked_at) = match self.credentials.held(&credential, (self.clock)()) {
+            Some(reason) => (PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential }), None),
+            None => {
+                let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await?;
+                (outcome, Some(asked_at))
             }
-            PushOutcome::Unavailable { reason, retry_after, .. } => {
-                let attempts = deliver.attempts + 1;
-                match self.next_attempt(attempts, *retry_after) {
-                    Some(due_at) => {
-                        let status = DeliveryStatus::Queued { reason: Some(reason.clone()) };
-                        // Usually the reason is the same as that of the last attempt.
-                        if status != known.status {
-                            keep(status).await?;
-                        }
-                        again = Some(Deliver { attempts, due_at: Some(due_at), ..deliver });
-                    }
-                    None => keep(DeliveryStatus::Failed { reason: reason.clone() }).await?,
+        };
+        let attempts = deliver.attempts + 1;
+        let mut again = None;
+        match Next::after(&outcome, deliver.unanswered) {
+            Next::Ends(status) => keep(status, attempts, None).await?,
+            Next::Retry { first, retry_after, unanswered, reason } => {
+                let due_at = self.retry_at(first, attempts, retry_after);
+                if due_at < notification.retried_until() {
+                    keep(DeliveryStatus::Queued { reason: Some(reason) }, attempts, Some(due_at)).await?;
+                    again = Some(Deliver { attempts, unanswered, due_at: Some(due_at), ..deliver });
+                } else {
+                    keep(DeliveryStatus::Failed { reason }, attempts, None).await?;
                 }
             }
         }
         // A failure here does not change the delivery. The next push will record the same answer.
-        if let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await {
+        if let Some(asked_at) = asked_at
+            && let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await
+        {
             warn!(binding.sid = %sid, error = %ErrorChain(&error), "a provider's answer could not be recorded");
         }
         Ok(again.map(PushMessage::Deliver).into_iter().collect())
+    }
+}
+
+/// What follows from an attempt.
+enum Next {
+    Ends(DeliveryStatus),
+    Retry {
+        /// The first wait before a retry.
+        first: Duration,
+        retry_after: Option<Duration>,
+        /// How many attempts were sent without an answer.
+        unanswered: u32,
+        reason: Reason,
+    },
+}
+
+impl Next {
+    /// After an attempt. `unanswered` earlier ones were sent without an answer.
+    fn after(outcome: &PushOutcome, unanswered: u32) -> Self {
+        match outcome {
+            PushOutcome::Accepted { id } => Self::Ends(DeliveryStatus::Accepted { id: id.clone() }),
+            // The owner may upload another key.
+            PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential }) => {
+                Self::Retry { first: retry::LONG, retry_after: None, unanswered, reason: reason.clone() }
+            }
+            PushOutcome::Rejected(Rejection { reason, .. }) => {
+                Self::Ends(DeliveryStatus::Failed { reason: reason.clone() })
+            }
+            PushOutcome::Unavailable { reason, trouble, retry_after, .. } => {
+                let unanswered = unanswered + u32::from(*trouble == Trouble::Unanswered);
+                if unanswered >= retry::MAX_UNANSWERED {
+                    return Self::Ends(DeliveryStatus::Failed { reason: reason.clone() });
+                }
+                Self::Retry {
+                    first: trouble.first_wait(),
+                    retry_after: *retry_after,
+                    unanswered,
+                    reason: reason.clone(),
+                }
+            }
+        }
     }
 }
 
@@ -107,6 +156,8 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
         identity: binding.identity.clone(),
         channel: binding.channel,
         status,
+        attempts: 0,
+        next_attempt_at: None,
         date_updated: now,
     }
 }

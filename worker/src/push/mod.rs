@@ -7,6 +7,7 @@
 mod announce;
 mod credentials;
 mod deliver;
+mod faults;
 mod feedback;
 mod pages;
 mod probe;
@@ -28,13 +29,15 @@ use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::Push;
 use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
 use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::retry;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::{Clock, Timestamp};
-use tracing::info;
+use tracing::debug;
 
 use self::credentials::CachedCredentials;
+use self::faults::Faults;
 use crate::envelope::open;
 use crate::failure::count_retries;
 use crate::{Envelope, Failure};
@@ -45,15 +48,9 @@ const AT_ONCE: usize = 1_000;
 /// How many records one message writes concurrently.
 const WRITES_AT_ONCE: usize = 32;
 
-/// Maximum number of attempts while a provider does not answer, over about half an hour. Then a delivery fails, and a
-/// check waits for its next trigger.
-const MAX_ATTEMPTS: u32 = 8;
-
-/// The first backoff, half of it random. Each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_secs(15);
-
-/// The longest backoff: as long as SQS can delay a message.
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+/// Maximum number of attempts of a check while a provider does not answer, over about half an hour. Then it waits for its
+/// next trigger.
+const MAX_CHECKS: u32 = 8;
 
 /// A confirmation is not written again within this time. If the provider contradicts itself within it, the dead-token
 /// answer wins.
@@ -116,7 +113,10 @@ impl PusherPorts {
 pub struct Pusher {
     ports: PusherPorts,
     credentials: Arc<CachedCredentials>,
+    faults: Arc<Faults>,
     clock: Clock,
+    /// From when on nothing is begun.
+    ends_at: Timestamp,
 }
 
 /// The follow-up messages of a message: they are queued before it is acknowledged.
@@ -127,7 +127,18 @@ impl Pusher {
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
         let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
-        Self { ports, credentials, clock }
+        Self { ports, credentials, faults: Arc::default(), clock, ends_at: Timestamp::MAX }
+    }
+
+    /// The same pusher, which begins no message and no push from this time on. It hands those back
+    /// ([`Failure::OutOfTime`]).
+    #[must_use]
+    pub fn beginning_until(&self, ends_at: Timestamp) -> Self {
+        Self { ends_at, ..self.clone() }
+    }
+
+    fn has_time(&self) -> Result<(), Failure> {
+        if (self.clock)() < self.ends_at { Ok(()) } else { Err(Failure::OutOfTime) }
     }
 
     /// Handles messages as the queue delivers them. Returns the indices of messages that failed, with the reason.
@@ -157,6 +168,7 @@ impl Pusher {
     }
 
     async fn take(&self, message: PushMessage) -> FollowUps {
+        self.has_time()?;
         match message {
             PushMessage::Probe(probe) => self.probe(probe).await,
             PushMessage::Deliver(deliver) => match deliver.binding {
@@ -172,7 +184,16 @@ impl Pusher {
     }
 
     /// Sends a push to a device. Returns the outcome and the time of the request.
-    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> (PushOutcome, Timestamp) {
+    ///
+    /// # Errors
+    /// If there is no time left.
+    async fn ask(
+        &self,
+        credential: &Credential,
+        binding: &Binding,
+        push: &Push,
+    ) -> Result<(PushOutcome, Timestamp), Failure> {
+        self.has_time()?;
         let asked_at = (self.clock)();
         let outcome = self.ports.provider.push(credential, binding, push).await;
         self.ports.metrics.count(match &outcome {
@@ -180,7 +201,8 @@ impl Pusher {
             PushOutcome::Rejected(_) => Counter::PushesRejected,
             PushOutcome::Unavailable { .. } => Counter::PushesUnavailable,
         });
-        (outcome, asked_at)
+        self.faults.note(credential.sid, &outcome, (self.clock)());
+        Ok((outcome, asked_at))
     }
 
     /// Records what an outcome says about the registration and the credential.
@@ -210,25 +232,20 @@ impl Pusher {
         match (&action, bound.after.and_then(|after| after.death)) {
             (_, Some(death)) if was_alive => {
                 self.ports.metrics.count(&death);
-                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
+                debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
             }
             // The device has registered again, the binding is gone, or its death is already stored.
             (BindingCommand::ApplyVerdict(_, Verdict { token: TokenState::Dead { reason, .. }, .. }), _) => {
                 self.ports.metrics.count(Counter::DeathsIgnored);
-                info!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a dead-token answer was ignored");
+                debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a dead-token answer was ignored");
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// When to retry after this many attempts; `None` to give up.
-    fn next_attempt(&self, attempts: u32, retry_after: Option<Duration>) -> Option<Timestamp> {
-        if attempts >= MAX_ATTEMPTS {
-            return None;
-        }
-        let wait = LONGEST_WAIT.min(FIRST_WAIT * (1 << attempts.min(16).saturating_sub(1)));
-        let wait = wait / 2 + self.ports.ids.jitter(wait / 2);
-        Some((self.clock)().plus(retry_after.map_or(wait, |asked| wait.max(asked + self.ports.ids.jitter(asked / 4)))))
+    /// When to retry after this many attempts ([`retry::wait`]).
+    fn retry_at(&self, first: Duration, attempts: u32, retry_after: Option<Duration>) -> Timestamp {
+        (self.clock)().plus(retry::wait(first, attempts, retry_after, |most| self.ports.ids.jitter(most)))
     }
 }

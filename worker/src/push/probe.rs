@@ -6,7 +6,7 @@ use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::sid::Sid;
 
-use super::{FollowUps, Pusher};
+use super::{FollowUps, MAX_CHECKS, Pusher};
 
 impl Pusher {
     pub(super) async fn probe(&self, probe: Probe) -> FollowUps {
@@ -31,15 +31,15 @@ impl Pusher {
             expires_at: None,
             kind,
         };
-        let (outcome, asked_at) = self.ask(&credential, &binding, &push).await;
+        let (outcome, asked_at) = self.ask(&credential, &binding, &push).await?;
         self.learn(&credential, &binding, &outcome, asked_at).await?;
-        let PushOutcome::Unavailable { retry_after, .. } = outcome else { return Ok(vec![]) };
+        let PushOutcome::Unavailable { trouble, retry_after, .. } = outcome else { return Ok(vec![]) };
         let attempts = probe.attempts + 1;
-        let due_at = self.next_attempt(attempts, retry_after);
-        // Without an answer, the registration keeps its state until the next trigger.
-        Ok(due_at
-            .map(|due_at| PushMessage::Probe(Probe { attempts, due_at: Some(due_at), ..probe }))
-            .into_iter()
-            .collect())
+        if attempts >= MAX_CHECKS {
+            // Without an answer, the registration keeps its state until the next trigger.
+            return Ok(vec![]);
+        }
+        let due_at = Some(self.retry_at(trouble.first_wait(), attempts, retry_after));
+        Ok(vec![PushMessage::Probe(Probe { attempts, due_at, ..probe })])
     }
 }

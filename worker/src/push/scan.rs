@@ -17,6 +17,9 @@ const SERVICES_AT_ONCE: usize = 100;
 
 impl Pusher {
     pub(super) async fn scan_services(&self, scan: ScanServices) -> FollowUps {
+        if scan.after.is_none() {
+            self.credentials.look_at_certificates((self.clock)()).await?;
+        }
         let position = scan.after.map_or(Cursor::Start, Cursor::After);
         let services = self.ports.services.services(PageRequest { position, limit: SERVICES_AT_ONCE }).await?;
         if scan.after.is_none() {
