@@ -1,8 +1,10 @@
 //! The function `push`: calls push providers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lambda_runtime::{LambdaEvent, service_fn};
+use reachability_domain::time::Timestamp;
 use reachability_infra::credentials::seal::Seal;
 use reachability_infra::dynamodb::DynamoStore;
 use reachability_infra::ids::Uuids;
@@ -16,6 +18,9 @@ use reachability_lambda::consumer::Consumer;
 use reachability_lambda::dead_letters::DeadLetters;
 use reachability_lambda::{logs, sqs};
 use reachability_worker::{Pusher, PusherPorts};
+
+/// How long before its end the function begins nothing more: as long as a push takes at most, and the writes after it.
+const RESERVE: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -41,6 +46,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let stack = environment::text("REACHABILITY_STACK")?;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<sqs::Batch>| {
+        let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+        let ends_at = Timestamp::from_millis(deadline.saturating_sub(RESERVE.as_millis() as i64));
+        let pusher = pusher.beginning_until(ends_at);
         let answer = consumer.handle(event.payload, async |envelopes| pusher.handle(envelopes).await).await;
         metrics.write(&stack, clock::now());
         Ok::<_, lambda_runtime::Error>(answer)
