@@ -3,6 +3,8 @@
 
 mod answers;
 mod checks;
+mod credentials;
+mod hour;
 mod notifications;
 mod outages;
 mod scans;
