@@ -198,7 +198,8 @@ impl Provider for State {
             None => {
                 let payload = request.json();
                 let is_alert = request.header("apns-push-type") == "alert";
-                // Apple accepts an alert that has nothing to show, and the device drops it.
+                // Apple accepts an alert that has nothing to show, and the device drops it:
+                // https://forums.developer.apple.com/forums/thread/745345
                 let is_visible = ["alert", "badge", "sound"].iter().any(|member| !payload["aps"][member].is_null());
                 if answer.is_taken() && !is_alert {
                     seen.woken.push((token, payload));
