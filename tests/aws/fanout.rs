@@ -12,7 +12,7 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::sink::{Sink, SinkError};
-use reachability_domain::push::message::{Announce, AnnounceUser, Probe, PushMessage};
+use reachability_domain::push::message::{Announce, AnnounceUser, Probe, ProbeCause, PushMessage};
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
@@ -272,7 +272,14 @@ async fn the_fanout_queues_what_follows_from_a_change() {
     let user = UserKey { service: service(1), identity: "alice".parse().unwrap() };
     let announce = AnnounceUser { user, generation: Generation(1) };
     let asked_at = Timestamp::from_millis(121_000);
-    let probe = Probe { service: service(1), binding: Sid::from_bits(9), asked_at, attempts: 0, due_at: None };
+    let probe = Probe {
+        service: service(1),
+        binding: Sid::from_bits(9),
+        asked_at,
+        attempts: 0,
+        due_at: None,
+        cause: ProbeCause::Offline,
+    };
     assert_eq!(queue.take(), [PushMessage::AnnounceUser(announce), PushMessage::Probe(probe)]);
     let reasons: Vec<Value> = published.take().into_iter().map(|message| message["reasons"].clone()).collect();
     assert_eq!(reasons, [json!({ "is_notifiable": "switched" }), json!({ "is_online": "lease_ended" })]);

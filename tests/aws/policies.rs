@@ -439,6 +439,8 @@ async fn everything(recording: &Recording) {
     configuration.get("/v1/Credentials").await;
     let credential = format!("/v1/Credentials/{}", sid(&credential));
     configuration.post(&credential, "FriendlyName=b").await;
+    // What is known of registrations does not hold for the changed credential.
+    configuration.post(&credential, "Sandbox=true").await;
     configuration.get(&credential).await;
     configuration.delete(&credential).await;
 

@@ -198,15 +198,15 @@ async fn a_provider_token_that_is_too_old_for_apple_is_renewed_once() {
 async fn every_answer_of_apple_is_classified() {
     let (apple, apns) = start().await;
     let since = Some(Timestamp::from_millis(START));
-    let (dead, dead_since) = (Fault::Token { since: None }, Fault::Token { since });
+    let dead_since = Fault::Token { since };
     for (status, reason, fault) in [
         (400, "BadCollapseId", Fault::Push),
-        (400, "BadDeviceToken", dead),
+        (400, "BadDeviceToken", Fault::Mismatch),
         (400, "BadExpirationDate", Fault::Push),
         (400, "BadMessageId", Fault::Push),
         (400, "BadPriority", Fault::Push),
         (400, "BadTopic", Fault::Credential),
-        (400, "DeviceTokenNotForTopic", Fault::Push),
+        (400, "DeviceTokenNotForTopic", Fault::Mismatch),
         (400, "DuplicateHeaders", Fault::Push),
         (400, "IdleTimeout", Fault::Push),
         (400, "InvalidPushType", Fault::Push),

@@ -12,7 +12,7 @@ use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::reachability::Reachability;
-use reachability_domain::push::message::{Probe, PushMessage, ScanServices};
+use reachability_domain::push::message::{Probe, ProbeCause, PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::Sid;
 use reachability_domain::time::Timestamp;
@@ -70,7 +70,14 @@ fn timer(of: u128, due_at: Timestamp) -> PresenceMessage {
 
 fn probe(due_at: Option<Timestamp>) -> PushMessage {
     let (binding, asked_at) = (Sid::from_bits(1), clock::now());
-    PushMessage::Probe(Probe { service: service(1), binding, asked_at, attempts: 0, due_at })
+    PushMessage::Probe(Probe {
+        service: service(1),
+        binding,
+        asked_at,
+        attempts: 0,
+        due_at,
+        cause: ProbeCause::Registered,
+    })
 }
 
 fn webhook(identity: &str, queued_at: Timestamp) -> WebhookMessage {

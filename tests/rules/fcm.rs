@@ -279,7 +279,7 @@ async fn every_answer_of_google_is_classified() {
         (400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Fault::Push),
         (400, "INVALID_ARGUMENT", None, Fault::Push),
         (400, "FAILED_PRECONDITION", None, Fault::Push),
-        (403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Fault::Push),
+        (403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Fault::Mismatch),
         (403, "PERMISSION_DENIED", None, Fault::Credential),
         (401, "UNAUTHENTICATED", None, Fault::Credential),
         (401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), Fault::Push),

@@ -157,8 +157,13 @@ impl World {
                 self.disclose(&Disclose { status, invisible: None }, now);
             }
             Step::Register(number) => {
-                let registration =
-                    Registration { registered_at: now, confirmed_at: None, is_dead: false, death_reason: None };
+                let registration = Registration {
+                    registered_at: now,
+                    confirmed_at: None,
+                    asked_at: None,
+                    is_dead: false,
+                    death_reason: None,
+                };
                 self.write(|state| {
                     state.add_device(device(number), registration, generation, now);
                 });

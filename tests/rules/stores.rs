@@ -50,6 +50,11 @@ mod memory {
     fn a_registration_is_dead_exactly_when_its_token_is() {
         push_properties::a_registration_is_dead_exactly_when_its_token_is(&MemoryStore::default(), 10_000);
     }
+
+    #[test]
+    fn a_registration_counts_as_its_provider_would_take_it() {
+        push_properties::a_registration_counts_as_its_provider_would_take_it(&MemoryStore::default(), 10_000);
+    }
 }
 
 mod in_sqlite {

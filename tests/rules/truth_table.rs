@@ -61,7 +61,8 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     for (n, (second, is_dead)) in devices.iter().enumerate() {
         let sid = BindingSid::from_bits(n as u128);
         let registered_at = at(second.unwrap_or_default());
-        let registration = Registration { registered_at, confirmed_at: None, is_dead: *is_dead, death_reason: None };
+        let registration =
+            Registration { registered_at, confirmed_at: None, asked_at: None, is_dead: *is_dead, death_reason: None };
         registrations.insert(sid, registration, Some(Generation(1)));
         if second.is_none() {
             registrations.remove(sid);

@@ -25,7 +25,7 @@ use reachability_tests::client::Client;
 use reachability_tests::events::event;
 use reachability_tests::harness::{SETTINGS, rules};
 use reachability_tests::ids;
-use reachability_tests::providers::{Answer, Apple, Ca, Google};
+use reachability_tests::providers::{Answer, Apple, Ca, Google, Request};
 use reachability_tests::queues::database;
 use reachability_tests::registrations::Unconfirmed;
 use reachability_tests::server::Server;
@@ -65,7 +65,7 @@ impl Scene {
                 .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
                 .env_remove("SSL_CERT_DIR")
                 .env("REACHABILITY_APNS_URL", apple.url())
-                .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+                .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
                 .env("REACHABILITY_FCM_URL", google.url())
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
                 .env("RUST_LOG", "trace");
@@ -103,6 +103,13 @@ impl Scene {
     async fn apn_credential(&mut self) -> String {
         let key = self.apple.key().expose().to_owned();
         self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates a credential for Google. Returns its sid.
+    async fn fcm_credential(&mut self) -> String {
+        let account = service_account(Google::key().expose());
+        let form = [("Type", "fcm"), ("Secret", account.as_str())];
+        self.made("/v1/Credentials", &form).await["sid"].as_str().unwrap().to_owned()
     }
 
     async fn ask(&mut self, request: RequestBuilder) -> (u16, Value) {
@@ -258,6 +265,7 @@ async fn secrets_appear_nowhere() {
     };
     let (phone, android, tablet) =
         ("00ffee11223344556677889900aabbcc", "android:token-of-a-device", "00ffee112233445566778899deadbeef");
+    scene.apple.in_sandbox(tablet);
     scene.made(&at("Bindings"), &bind("alice", "apn", phone, &apn)).await;
     let credential = format!("/v1/Credentials/{apn}");
     scene.until(&credential, |it| it["status"] == "rejected" && it["status_reason"] == "InvalidProviderToken").await;
@@ -495,13 +503,18 @@ async fn a_refused_certificate_is_reported_until_it_is_trusted() {
 async fn register_long_ago(store: &SqliteStore, user: &UserKey, token: &str, credential: &str) {
     let registration = Unconfirmed {
         user: user.clone(),
-        channel: Channel::Apn,
+        channel: Channel::Fcm,
         token: token.to_owned(),
         credential: Some(credential.parse().unwrap()),
         at: Timestamp::from_millis(clock::now().as_millis() - 40 * 86_400_000),
         generation: Generation(1),
     };
     registration.store(store).await;
+}
+
+/// The requests to Google about this token.
+fn asked(google: &Google, token: &str) -> Vec<Request> {
+    google.requests().into_iter().filter(|request| request.json()["message"]["token"] == token).collect()
 }
 
 /// From then on, the old registration is the only way to reach the user. Whenever the process dies, the provider is asked.
@@ -511,7 +524,7 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     let mut scene = Scene::with(ca.clone(), &ca).await;
     let service = scene.service().await;
     scene.post(&format!("/v1/Services/{service}/Configuration"), &[("ReachabilityEnabled", "true")]).await;
-    let credential = scene.apn_credential().await;
+    let credential = scene.fcm_credential().await;
     let events = format!("/v1/Services/{service}/Events");
     // The moments differ: before the disconnect is handled, before its row of the feed is delivered, and after that.
     for round in 0..12 {
@@ -521,14 +534,14 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
         let client = Client::of(&scene.server);
         client.post(&events, event(&service, &identity, "connect").to_string()).await;
         scene.until(&format!("/v1/Services/{service}/Users/{identity}"), |it| it["is_online"] == true).await;
-        assert!(scene.apple.requests_to(&token).is_empty(), "it is not asked while there is another way");
+        assert!(asked(&scene.google, &token).is_empty(), "it is not asked while there is another way");
         client.post(&events, event(&service, &identity, "disconnect").to_string()).await;
         tokio::time::sleep(Duration::from_millis(round)).await;
         scene = scene.kill(&ca);
         scene.until(&format!("/v1/Services/{service}/Users/{identity}"), |it| it["is_online"] == false).await;
         let bindings = format!("/v1/Services/{service}/Bindings?Identity={identity}");
         scene.until(&bindings, |it| it["bindings"][0]["status"] == "confirmed").await;
-        assert!(!scene.apple.requests_to(&token).is_empty());
+        assert!(!asked(&scene.google, &token).is_empty());
     }
 
     // The worst moment of all: the state is stored, and nothing else was done.
@@ -546,10 +559,10 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     news.add(&end, Acceptance::In(Generation(1)), now);
     store.join(&User::new(ids::sid(), user, None, now), &news, &[], now).await.unwrap();
     drop(store);
-    assert!(apple.requests_to("00ffeeff").is_empty());
+    assert!(asked(&google, "00ffeeff").is_empty());
     let server = Scene::serve(&directory, &ca, &apple, &google);
     let mut scene = Scene { directory, server, apple, google, answers };
     let bindings = format!("/v1/Services/{service}/Bindings?Identity=last");
     scene.until(&bindings, |it| it["bindings"][0]["status"] == "confirmed").await;
-    assert_eq!(scene.apple.requests_to("00ffeeff").len(), 1);
+    assert_eq!(asked(&scene.google, "00ffeeff").len(), 1);
 }

@@ -23,14 +23,14 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::reason::Reason;
-use reachability_domain::push::verdict::{TokenState, Verdict};
+use reachability_domain::push::verdict::TokenState;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_worker::{Failure, Fanout, Received, WebhookOutbox};
 
-use crate::contract::bindings::binding;
+use crate::contract::bindings::{binding, verdict};
 use crate::feed_judge::{Act, CREATED, Course, Done, Fault, Folded, told};
 use crate::feeds::{Feed, Subscriber};
 use crate::generate::{self, START};
@@ -390,7 +390,7 @@ impl<'a> Case<'a> {
                 let Some(found) = found else { return };
                 let token =
                     dead.map_or(TokenState::Alive, |word| TokenState::Dead { reason: Reason::new(word), since: None });
-                let verdict = Verdict { registered_at: found.registered_at, asked_at: now, token };
+                let verdict = verdict(found.registered_at, now, token);
                 self.apply(&binding, &BindingCommand::ApplyVerdict(binding.sid, verdict), None, now).await;
             }
             Act::Expire { user, device } => {

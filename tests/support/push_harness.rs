@@ -13,7 +13,7 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck};
-use reachability_domain::push::message::{Deliver, Probe, PushMessage};
+use reachability_domain::push::message::{Deliver, Probe, ProbeCause, PushMessage};
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
@@ -93,7 +93,7 @@ impl PushHarness {
         let google = Google::start_with(ca.clone(), clock).await;
         let endpoints = ProviderUrls {
             apns: apple.url(),
-            apns_sandbox: apple.url(),
+            apns_sandbox: apple.sandbox_url(),
             fcm: google.url(),
             fcm_token: google.token_url(),
         };
@@ -149,6 +149,7 @@ impl PushHarness {
             outage: None,
             date_created: (self.clock)(),
             date_updated: (self.clock)(),
+            used_since: (self.clock)(),
             version: 0,
         }
     }
@@ -188,8 +189,8 @@ impl PushHarness {
 
     /// The message that checks a registration, requested now by the machine's clock.
     pub fn probe(binding: &Binding) -> PushMessage {
-        let (service, binding) = (binding.service_sid, binding.sid);
-        PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None })
+        let (service, binding, cause) = (binding.service_sid, binding.sid, ProbeCause::Registered);
+        PushMessage::Probe(Probe { service, binding, asked_at: clock::now(), attempts: 0, due_at: None, cause })
     }
 
     /// Handles messages, none of which may fail. Returns the messages queued for later.
@@ -217,6 +218,19 @@ impl PushHarness {
     /// The health of a channel's credential.
     pub async fn health(&self, channel: Channel) -> Health {
         self.stored(channel).await.health
+    }
+
+    /// Another process on the same store and queue: it has read no credential yet.
+    pub fn fresh_pusher(&self) -> Pusher {
+        let endpoints = ProviderUrls {
+            apns: self.apple.url(),
+            apns_sandbox: self.apple.sandbox_url(),
+            fcm: self.google.url(),
+            fcm_token: self.google.token_url(),
+        };
+        let roots = Roots::from_pem(&self.apple.roots_pem()).unwrap();
+        let providers = Arc::new(Providers::new(self.seal.clone(), endpoints, Some(roots), None, self.clock));
+        pusher(self.store.clone(), self.queue.clone(), providers, self.metrics.clone(), self.clock)
     }
 
     /// Another process on the same store and queue, which finds APNs at this URL.

@@ -8,19 +8,24 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::ports::States;
-use reachability_domain::push::binding::REGISTERED_FOR;
+use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::CredentialUse;
+use reachability_domain::push::environment::Environment;
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::sid::{ServiceSid, Sid, UserSid};
 use reachability_domain::time::Timestamp;
 
-use crate::contract::bindings::binding;
+use crate::contract::bindings::{binding, verdict};
 use crate::generate::START;
 use crate::harness::new_service;
 use crate::properties::check;
+
+/// From then on after a registration, an answer is about it, though the token be dead since before.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// A step in the life of one device, which two users share. Time passes with every step.
 #[derive(Debug, Clone)]
@@ -71,9 +76,11 @@ impl Model {
         }
         let Some((owner, at)) = self.registered.filter(|(owner, _)| *owner == user) else { return Some(false) };
         let kills = |answer: &Answer| match &answer.verdict.token {
-            TokenState::Alive => false,
+            TokenState::Alive | TokenState::Mismatched { .. } => false,
             TokenState::Dead { since, .. } => {
-                answer.user == owner && at == answer.verdict.registered_at && since.is_none_or(|since| at < since)
+                answer.user == owner
+                    && at == answer.verdict.registered_at
+                    && since.is_none_or(|since| at < since || at.plus(A_DAY) <= answer.verdict.asked_at)
             }
         };
         Some(now < at.plus(REGISTERED_FOR) && !self.heard.iter().any(kills))
@@ -137,7 +144,7 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
                     // The product asks only about registrations, or about one that was removed a moment ago.
                     let registered = model.registered.filter(|(owner, _)| *owner == user);
                     let registered_at = registered.map_or(now, |(_, at)| at);
-                    given.push(Answer { user, verdict: Verdict { registered_at, asked_at: now, token: word } });
+                    given.push(Answer { user, verdict: verdict(registered_at, now, word) });
                 }
                 Step::Answer(_) if given.is_empty() => {}
                 Step::Answer(index) => {
@@ -164,6 +171,130 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
                 prop_assert!(!is_good || seen == Some(true), "user {} is reachable", user);
             }
         }
+        Ok(())
+    });
+}
+
+/// A step in the life of a device that can be of either environment, and of its credential. Time passes with every step.
+#[derive(Debug, Clone)]
+enum Turn {
+    Register,
+    Uninstall,
+    /// The owner changes the credential: whether it is a signing key, and for which environment.
+    Change(bool, Environment),
+    /// A process asks the provider about the registration, with the credential as it is, or as it was before the last change. The
+    /// answer does not arrive yet.
+    Ask(bool),
+    /// Any of the answers so far arrives.
+    Answer(prop::sample::Index),
+    /// A scan finds that the credential has changed.
+    Scan,
+}
+
+/// The keys of the credential from one change to the next.
+#[derive(Debug, Clone, Copy)]
+struct Keys {
+    since: Timestamp,
+    is_signing_key: bool,
+    environment: Environment,
+}
+
+/// What APNs says of a token, asked in an environment.
+fn apns(asked_in: Environment, of: Environment, is_installed: bool) -> TokenState {
+    match (asked_in == of, is_installed) {
+        (false, _) => TokenState::Mismatched { reason: Reason::new(Reason::BAD_DEVICE_TOKEN) },
+        (true, true) => TokenState::Alive,
+        (true, false) => TokenState::Dead { reason: Reason::new("Unregistered"), since: None },
+    }
+}
+
+/// Devices of both environments, credentials for either or for both that change, and answers that are late, overtaken or repeated:
+/// a registration that the provider would take never dies, and none that it would not take stays notifiable once it is asked about.
+pub fn a_registration_counts_as_its_provider_would_take_it(store: &(impl Services + States + Bindings), cases: u32) {
+    let environment = || prop_oneof![Just(Environment::Production), Just(Environment::Sandbox)];
+    let turn = prop_oneof![
+        2 => Just(Turn::Register),
+        1 => Just(Turn::Uninstall),
+        2 => (any::<bool>(), environment()).prop_map(|(key, environment)| Turn::Change(key, environment)),
+        4 => any::<bool>().prop_map(Turn::Ask),
+        6 => any::<prop::sample::Index>().prop_map(Turn::Answer),
+        2 => Just(Turn::Scan),
+    ];
+    let steps = (environment(), proptest::collection::vec(turn, 1..40));
+    check(cases, steps, |case, (of, turns)| async move {
+        let service = new_service(ServiceSid::from_bits(1 << 101 | case));
+        store.create_service(&service).await.unwrap();
+        let key = UserKey { service: service.sid, identity: "alice".parse().unwrap() };
+        let user = User::new(UserSid::from_bits(case), key.clone(), None, Timestamp::from_millis(START));
+        let mut now = Timestamp::from_millis(START);
+        let template = binding(&user, Channel::Apn, "00ff", now);
+        let sid = template.sid;
+        let credential = template.credential_sid.unwrap();
+        let mut keys = vec![Keys { since: Timestamp::default(), is_signing_key: true, environment: of }];
+        let mut is_installed = false;
+        let mut given: Vec<Verdict> = vec![];
+        let act = async |command: BindingCommand, now| {
+            store.apply(service.sid, template.device(), &command, Some(&user), now).await.unwrap()
+        };
+        // What the pusher does: it asks about what is not dead, and a signing key may find the other environment.
+        let ask = async |keys: Keys, is_installed, now| {
+            let known = store.binding(service.sid, sid).await.unwrap().filter(|known| known.death.is_none())?;
+            let first = known.environment.filter(|_| keys.is_signing_key).unwrap_or(keys.environment);
+            let is_confirmed = known.confirmed_at.is_some() && known.learnt_with == keys.since;
+            let token = apns(first, of, is_installed);
+            let is_elsewhere = matches!(token, TokenState::Mismatched { .. }) && keys.is_signing_key && !is_confirmed;
+            let (environment, token) = match apns(first.other(), of, is_installed) {
+                TokenState::Mismatched { .. } => (first, token),
+                other if is_elsewhere => (first.other(), other),
+                _ => (first, token),
+            };
+            let credential = CredentialUse { sid: credential, since: keys.since };
+            let (registered_at, environment) = (known.registered_at, Some(environment));
+            Some(Verdict { registered_at, asked_at: now, credential, environment, token })
+        };
+        let scan = |keys: &[Keys]| {
+            let since = keys.last().map(|keys| keys.since).unwrap_or_default();
+            BindingCommand::ForgetCredential(sid, CredentialUse { sid: credential, since })
+        };
+        let step = Duration::from_millis(1);
+        for turn in turns {
+            now = now.plus(step);
+            match turn {
+                Turn::Register => {
+                    let binding = Binding { registered_at: now, date_updated: now, ..template.clone() };
+                    act(BindingCommand::Register { binding, generation: Generation(1) }, now).await;
+                    is_installed = true;
+                }
+                Turn::Uninstall => is_installed = false,
+                Turn::Change(is_signing_key, environment) => {
+                    keys.push(Keys { since: now, is_signing_key, environment });
+                }
+                Turn::Ask(is_late) => {
+                    let used = keys[keys.len().saturating_sub(1 + usize::from(is_late))];
+                    given.extend(ask(used, is_installed, now).await);
+                }
+                Turn::Answer(_) if given.is_empty() => {}
+                Turn::Answer(index) => {
+                    act(BindingCommand::ApplyVerdict(sid, index.get(&given).clone()), now).await;
+                }
+                Turn::Scan => drop(act(scan(&keys), now).await),
+            }
+            let Some(known) = store.binding(service.sid, sid).await.unwrap() else { continue };
+            prop_assert!(!is_installed || known.status() != "dead", "a good registration is dead: {known:?}");
+        }
+        if store.binding(service.sid, sid).await.unwrap().is_none() {
+            return Ok(());
+        }
+        // In the end the scan comes by, and the provider is asked once more.
+        now = now.plus(step);
+        act(scan(&keys), now).await;
+        let current = keys[keys.len() - 1];
+        if let Some(verdict) = ask(current, is_installed, now).await {
+            act(BindingCommand::ApplyVerdict(sid, verdict), now).await;
+        }
+        let takes = is_installed && (current.is_signing_key || current.environment == of);
+        let state = store.states(&[key]).await.unwrap().remove(0);
+        prop_assert_eq!(state.registrations.deliverable(now).count() == 1, takes, "{:?}", current);
         Ok(())
     });
 }

@@ -114,7 +114,7 @@ impl Stack {
             command
                 .env("SSL_CERT_FILE", &roots)
                 .env("REACHABILITY_APNS_URL", apple.url())
-                .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+                .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
                 .env("REACHABILITY_FCM_URL", google.url())
                 .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
         });

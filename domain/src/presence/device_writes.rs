@@ -97,6 +97,9 @@ mod tests {
             date_updated: at,
             registered_at: at,
             confirmed_at: None,
+            asked_at: None,
+            learnt_with: Timestamp::default(),
+            environment: None,
             death: None,
             version: 0,
         }

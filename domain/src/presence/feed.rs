@@ -14,7 +14,7 @@ use crate::presence::change::{Change, Notice, ProfileChange, Switch};
 use crate::presence::change_reason::ChangeReason;
 use crate::presence::sequence::{self, sequence};
 use crate::presence::state::UserState;
-use crate::push::message::{Announce, AnnounceUser, Probe, PushMessage};
+use crate::push::message::{Announce, AnnounceUser, Probe, ProbeCause, PushMessage};
 use crate::sid::{ServiceSid, UserSid};
 use crate::time::Timestamp;
 
@@ -218,8 +218,10 @@ fn webhooks(change: &Change, after: &UserState) -> Vec<WebhookEvent> {
 fn probes(service: ServiceSid, state: &UserState) -> impl Iterator<Item = PushMessage> {
     let asked_at = state.as_of;
     let unproven = state.registrations.devices().filter(move |(_, registration)| registration.wants_check(asked_at));
-    unproven
-        .map(move |(binding, _)| PushMessage::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None }))
+    let cause = ProbeCause::Offline;
+    unproven.map(move |(binding, _)| {
+        PushMessage::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None, cause })
+    })
 }
 
 #[cfg(test)]
@@ -296,6 +298,7 @@ mod tests {
         Registration {
             registered_at,
             confirmed_at: None,
+            asked_at: None,
             is_dead: death.is_some(),
             death_reason: death.map(Reason::new),
         }
@@ -490,6 +493,7 @@ mod tests {
             asked_at: later(1),
             attempts: 0,
             due_at: None,
+            cause: ProbeCause::Offline,
         };
         assert_eq!(follow_ups, [PushMessage::Probe(probe)]);
         let entry = entry(&one, &gone).unwrap();

@@ -298,7 +298,8 @@ mod tests {
     fn a_deletion_undoes_what_occurred_before_it() {
         let mut state = write(&UserState::default(), connect("c-1", NOW), ON, NOW).state.unwrap();
         let device = Sid::from_bits(5);
-        let registration = Registration { registered_at: NOW, confirmed_at: None, is_dead: false, death_reason: None };
+        let registration =
+            Registration { registered_at: NOW, confirmed_at: None, asked_at: None, is_dead: false, death_reason: None };
         assert_eq!(state.add_device(device, registration, None, NOW), None);
         let DeletionWrites { state: deleted, delete } = DeletionWrites::of(&state, later(10));
         assert_eq!(delete, [device]);

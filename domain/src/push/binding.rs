@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, UserKey};
 use crate::push::channel::Channel;
+use crate::push::credential::Credential;
 use crate::push::device::{Address, Device};
+use crate::push::environment::Environment;
 use crate::push::reason::Reason;
+use crate::push::registration::KEEP_DEAD;
 use crate::push::tag::Tag;
 use crate::sid::{BindingSid, CredentialSid, ServiceSid};
 use crate::time::Timestamp;
@@ -47,25 +50,54 @@ pub struct Binding {
     pub registered_at: Timestamp,
     /// Request time of the latest push that the provider accepted; `None` if there is none.
     pub confirmed_at: Option<Timestamp>,
+    /// Since when the credential is used as it was when all this was learnt from its provider ([`Credential::used_since`]). Answers
+    /// to earlier uses do not count.
+    #[serde(default)]
+    pub learnt_with: Timestamp,
+    /// Time of the last check, whatever came of it; `None` if there was none, or if it was a death that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+    /// The environment that takes its token; `None`: that of the credential, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// Why it is dead; `None` if it is alive.
     pub death: Option<Death>,
     /// Incremented by every write.
     pub version: u64,
 }
 
-/// Why a binding is dead.
+/// Why a binding is dead: no push can reach the device by it, until it registers again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     /// The provider's reason, or `Expired` if the device did not register again for a year.
     pub reason: Reason,
     /// Time of the request whose response reported it.
     pub at: Timestamp,
+    /// Whether the token only does not fit the credential. The death ends if the credential changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mismatch: bool,
 }
 
 impl Death {
     /// The registration expired.
     pub fn expired(at: Timestamp) -> Self {
-        Self { reason: Reason::new(Reason::EXPIRED), at }
+        Self { reason: Reason::new(Reason::EXPIRED), at, is_mismatch: false }
+    }
+
+    /// The binding's status, as the API shows it.
+    pub fn status(&self) -> &'static str {
+        if self.is_mismatch { "undeliverable" } else { "dead" }
+    }
+
+    /// Whether the binding can be removed. One whose token does not fit the credential is kept: the credential may change.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        !self.is_mismatch && self.at.plus(KEEP_DEAD) <= now
+    }
+
+    /// Whether it may not be one for a credential that is used otherwise. The word of APNs for a token of another environment was
+    /// a death for earlier versions, and still is if the token was confirmed.
+    pub(crate) fn depends_on_credential(&self) -> bool {
+        self.is_mismatch || self.reason.as_str() == Reason::BAD_DEVICE_TOKEN
     }
 }
 
@@ -85,6 +117,11 @@ impl Binding {
         self.registered_at.plus(REGISTERED_FOR)
     }
 
+    /// Whether a push with this credential, as it is used now, was accepted.
+    pub fn is_confirmed_with(&self, credential: &Credential) -> bool {
+        self.confirmed_at.is_some() && self.learnt_with == credential.used_since
+    }
+
     /// Why it is dead at `now`; `None` if it is alive.
     pub fn death_at(&self, now: Timestamp) -> Option<Death> {
         let ends_at = self.ends_at();
@@ -94,7 +131,7 @@ impl Binding {
     /// The status that the API shows.
     pub fn status(&self) -> &'static str {
         match (&self.death, self.confirmed_at) {
-            (Some(_), _) => "dead",
+            (Some(death), _) => death.status(),
             (None, Some(_)) => "confirmed",
             (None, None) => "unconfirmed",
         }

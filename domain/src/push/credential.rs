@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::push::channel::Channel;
+use crate::push::environment::Environment;
 use crate::push::outage::Outage;
 use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
@@ -42,6 +43,10 @@ pub struct Credential {
     pub date_created: Timestamp,
     /// Time of the last change by the owner.
     pub date_updated: Timestamp,
+    /// Since when it authenticates as it does: later with each change of its keys or of `sandbox`. Earlier versions did not
+    /// store it.
+    #[serde(default)]
+    pub used_since: Timestamp,
     /// Incremented by every replacement.
     pub version: u64,
 }
@@ -50,6 +55,30 @@ impl Credential {
     /// Whether both authenticate in the same way, so that an answer about one also applies to the other.
     pub fn is_used_like(&self, other: &Self) -> bool {
         (&self.method, &self.sealed, self.sandbox) == (&other.method, &other.sealed, other.sandbox)
+    }
+
+    /// The credential as it authenticates now.
+    pub fn current_use(&self) -> CredentialUse {
+        CredentialUse { sid: self.sid, since: self.used_since }
+    }
+
+    /// The environment that it is for; `None` if its provider has none, or if SNS knows it.
+    pub fn environment(&self) -> Option<Environment> {
+        match self.method {
+            Method::ApnsKey { .. } | Method::ApnsCertificate { .. } if self.sandbox => Some(Environment::Sandbox),
+            Method::ApnsKey { .. } | Method::ApnsCertificate { .. } => Some(Environment::Production),
+            Method::ServiceAccount { .. } | Method::PlatformApplication { .. } => None,
+        }
+    }
+
+    /// Whether it authenticates in both environments: a signing key does, a certificate may not.
+    pub fn has_both_environments(&self) -> bool {
+        matches!(self.method, Method::ApnsKey { .. })
+    }
+
+    /// The environment in which a device is asked that is known to be in this one; `None` if the provider has none.
+    pub fn environment_of(&self, device: Option<Environment>) -> Option<Environment> {
+        device.filter(|_| self.has_both_environments()).or(self.environment())
     }
 
     /// The validity of its certificate at `now`; `None` if it has none.
@@ -85,11 +114,22 @@ impl Validity {
     }
 }
 
+/// A credential from one change of its keys to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// The credential.
+    pub sid: CredentialSid,
+    /// [`Credential::used_since`].
+    pub since: Timestamp,
+}
+
 /// How a registration is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationCheck {
-    /// Send a silent push.
+    /// Send a silent push when the app registers, until the provider has answered. Later only answers to notifications are used.
+    Once,
+    /// Send a silent push when the app registers, and every month. It may wake the app.
     Silent,
     /// Ask the provider without sending. APNs does not support this.
     DryRun,
@@ -101,6 +141,7 @@ impl RegistrationCheck {
     /// The name in the API and in stores.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Once => "once",
             Self::Silent => "silent",
             Self::DryRun => "dry-run",
             Self::None => "none",
@@ -186,6 +227,14 @@ pub enum Health {
     Unproven,
     /// The provider accepted a request made with it.
     Accepted,
+    /// The provider accepted no request yet, and says of devices that they belong elsewhere: the environment may be the wrong
+    /// one, or the app.
+    Mismatched {
+        /// The provider's reason.
+        reason: Reason,
+        /// When it was first seen.
+        at: Timestamp,
+    },
     /// The provider rejects it. Registrations keep their state.
     Rejected {
         /// The provider's reason.
@@ -204,6 +253,11 @@ impl Health {
                 Fault::Credential => Some(&rejection.reason),
                 // A provider that reports a dead token has accepted the credential.
                 Fault::Token { .. } => None,
+                // It proves nothing about the credential, unless there is nothing else to go by.
+                Fault::Mismatch => {
+                    let mismatched = || Self::Mismatched { reason: rejection.reason.clone(), at };
+                    return (*self == Self::Unproven).then(mismatched);
+                }
                 // The response may not even come from the provider.
                 Fault::Push => return None,
             },
@@ -227,6 +281,7 @@ mod tests {
     #[test]
     fn health_follows_the_last_answer() {
         let rejected = |reason: &str, at| Health::Rejected { reason: Reason::new(reason), at };
+        let mismatched = |reason: &str, at| Health::Mismatched { reason: Reason::new(reason), at };
         let long_ago = Timestamp::from_millis(0);
         let refused = |reason: &str, fault| PushOutcome::rejected(reason, fault);
         let accepted = PushOutcome::Accepted { id: None };
@@ -234,6 +289,11 @@ mod tests {
         for (health, outcome, after) in [
             (Health::Unproven, accepted.clone(), Some(Health::Accepted)),
             (Health::Unproven, dead, Some(Health::Accepted)),
+            (Health::Unproven, refused("BadDeviceToken", Fault::Mismatch), Some(mismatched("BadDeviceToken", NOW))),
+            (mismatched("BadDeviceToken", long_ago), refused("SENDER_ID_MISMATCH", Fault::Mismatch), None),
+            (mismatched("BadDeviceToken", long_ago), accepted.clone(), Some(Health::Accepted)),
+            (Health::Accepted, refused("BadDeviceToken", Fault::Mismatch), None),
+            (rejected("BadTopic", long_ago), refused("BadDeviceToken", Fault::Mismatch), None),
             (Health::Accepted, accepted.clone(), None),
             (rejected("BadTopic", long_ago), accepted, Some(Health::Accepted)),
             (Health::Accepted, refused("BadTopic", Fault::Credential), Some(rejected("BadTopic", NOW))),
@@ -271,7 +331,7 @@ mod tests {
     fn a_credential_without_an_outage_is_read() {
         let credential: Credential = serde_json::from_str(OLD).unwrap();
         assert_eq!((&credential.health, &credential.outage), (&Health::Accepted, &None));
-        assert_eq!(serde_json::to_string(&credential).unwrap(), OLD, "an older version can read it");
+        assert_eq!(credential.used_since, Timestamp::default());
         let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
         let down = Credential { outage, ..credential };
         let stored = serde_json::to_string(&down).unwrap();

@@ -48,6 +48,30 @@ pub struct Probe {
     /// When to ask; `None` for immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+    /// What led to it.
+    #[serde(default, skip_serializing_if = "ProbeCause::is_default")]
+    pub cause: ProbeCause,
+}
+
+/// What leads to the check of a registration. Not every kind of check is made at every occasion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeCause {
+    /// The user has gone offline. Earlier versions did not say what else.
+    #[default]
+    Offline,
+    /// The app has registered the device.
+    Registered,
+    /// The daily scan has found it.
+    Scan,
+    /// The provider has reported something.
+    Feedback,
+}
+
+impl ProbeCause {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Send a notification to all devices of its users, or to one device.
@@ -205,12 +229,26 @@ mod tests {
         let (asked, due) = (r#""asked_at":1795171200123"#, r#""due_at":1795171200123"#);
         for (message, json) in [
             (
-                PushMessage::Probe(Probe { service, binding, asked_at: at, attempts: 0, due_at: None }),
+                PushMessage::Probe(Probe {
+                    service,
+                    binding,
+                    asked_at: at,
+                    attempts: 0,
+                    due_at: None,
+                    cause: ProbeCause::Offline,
+                }),
                 format!(r#"{{"type":"probe",{is},{bs},{asked},"attempts":0}}"#),
             ),
             (
-                PushMessage::Probe(Probe { service, binding, asked_at: at, attempts: 2, due_at: Some(at) }),
-                format!(r#"{{"type":"probe",{is},{bs},{asked},"attempts":2,{due}}}"#),
+                PushMessage::Probe(Probe {
+                    service,
+                    binding,
+                    asked_at: at,
+                    attempts: 2,
+                    due_at: Some(at),
+                    cause: ProbeCause::Scan,
+                }),
+                format!(r#"{{"type":"probe",{is},{bs},{asked},"attempts":2,{due},"cause":"scan"}}"#),
             ),
             (
                 PushMessage::Deliver(Deliver::to_all(service, notification)),

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod command;
 pub mod credential;
 pub mod device;
+pub mod environment;
 pub mod message;
 pub mod notification;
 pub mod outage;

@@ -62,6 +62,9 @@ pub enum Fault {
         /// Since when, if the provider reports it. Only a time after the registration ends the registration.
         since: Option<Timestamp>,
     },
+    /// The device's token does not fit the credential: it is of another environment, app or sender, or none at all. Which of
+    /// both is wrong is not known.
+    Mismatch,
     /// The credential is invalid, or not allowed to do this.
     Credential,
     /// The push itself, or its combination with this device. Neither registration nor credential is affected.
@@ -118,7 +121,7 @@ mod tests {
     fn a_problem_of_one_device_is_an_answer() {
         let is_answer = |outcome: &PushOutcome| outcome.heard() == Heard::Answer;
         assert!(is_answer(&PushOutcome::Accepted { id: None }));
-        for fault in [Fault::Credential, Fault::Push, Fault::Token { since: None }] {
+        for fault in [Fault::Credential, Fault::Push, Fault::Mismatch, Fault::Token { since: None }] {
             assert!(is_answer(&PushOutcome::rejected("Reason", fault)), "{fault:?}");
         }
         assert!(is_answer(&PushOutcome::throttled("TooManyRequests", None)));

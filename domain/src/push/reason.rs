@@ -14,6 +14,9 @@ impl Reason {
     /// The word for a registration that was not made again for a year.
     pub const EXPIRED: &str = "Expired";
 
+    /// APNs's word for a token that is none, or is of another environment.
+    pub const BAD_DEVICE_TOKEN: &str = "BadDeviceToken";
+
     /// The word for a credential whose sealed secret cannot be opened, or is gone.
     pub const UNREADABLE_SECRET: &str = "UnreadableSecret";
 

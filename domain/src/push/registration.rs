@@ -17,8 +17,8 @@ pub const MAX_DEVICES: usize = 50;
 /// A registration that was not confirmed for this long is checked at the next opportunity.
 pub const CHECK_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long before its expiry a registration is checked.
-pub const CHECK_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
+/// How often a registration is checked at most.
+pub const CHECK_EVERY: Duration = Duration::from_secs(86_400);
 
 /// How long a dead binding is kept, so that its owner can see why it died.
 pub const KEEP_DEAD: Duration = Duration::from_secs(30 * 86_400);
@@ -32,6 +32,9 @@ pub struct Registration {
     /// [`Binding::confirmed_at`].
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<Timestamp>,
+    /// [`Binding::asked_at`].
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// Whether the binding is dead.
     #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_dead: bool,
@@ -46,6 +49,7 @@ impl Registration {
         Self {
             registered_at: binding.registered_at,
             confirmed_at: binding.confirmed_at,
+            asked_at: binding.asked_at,
             is_dead: binding.death.is_some(),
             death_reason: binding.death.as_ref().map(|death| death.reason.clone()),
         }
@@ -61,9 +65,11 @@ impl Registration {
         self.registered_at.plus(REGISTERED_FOR)
     }
 
-    /// Whether the last confirmation is too long ago.
+    /// Whether the last confirmation is too long ago, and so is the last check.
     pub fn wants_check(&self, now: Timestamp) -> bool {
-        self.is_deliverable(now) && self.confirmed_at.is_none_or(|at| at.plus(CHECK_AFTER) <= now)
+        self.is_deliverable(now)
+            && self.confirmed_at.is_none_or(|at| at.plus(CHECK_AFTER) <= now)
+            && self.asked_at.is_none_or(|at| at.plus(CHECK_EVERY) <= now)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a provider's answer says about a registration.
 
 use crate::push::binding::Binding;
+use crate::push::credential::{Credential, CredentialUse};
+use crate::push::environment::Environment;
 use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
 use crate::time::Timestamp;
@@ -12,6 +14,10 @@ pub struct Verdict {
     pub registered_at: Timestamp,
     /// When the answered request was sent.
     pub asked_at: Timestamp,
+    /// The credential that the request was made with.
+    pub credential: CredentialUse,
+    /// The environment that was asked; `None` if the provider has none.
+    pub environment: Option<Environment>,
     /// The state of the token.
     pub token: TokenState,
 }
@@ -28,19 +34,27 @@ pub enum TokenState {
         /// Since when, if the provider reports it.
         since: Option<Timestamp>,
     },
+    /// It does not fit the credential ([`Fault::Mismatch`]).
+    Mismatched {
+        /// The provider's reason.
+        reason: Reason,
+    },
 }
 
 impl Verdict {
     /// The verdict of an outcome; `None` if the outcome says nothing about the registration.
-    pub fn of(outcome: &PushOutcome, binding: &Binding, asked_at: Timestamp) -> Option<Self> {
+    pub fn of(outcome: &PushOutcome, binding: &Binding, credential: &Credential, asked_at: Timestamp) -> Option<Self> {
         let token = match outcome {
             PushOutcome::Accepted { .. } => TokenState::Alive,
             PushOutcome::Rejected(rejection) => match rejection.fault {
                 Fault::Token { since } => TokenState::Dead { reason: rejection.reason.clone(), since },
+                Fault::Mismatch => TokenState::Mismatched { reason: rejection.reason.clone() },
                 Fault::Credential | Fault::Push => return None,
             },
             PushOutcome::Unavailable { .. } => return None,
         };
-        Some(Self { registered_at: binding.registered_at, asked_at, token })
+        let environment = credential.environment_of(binding.environment);
+        let (registered_at, credential) = (binding.registered_at, credential.current_use());
+        Some(Self { registered_at, asked_at, credential, environment, token })
     }
 }

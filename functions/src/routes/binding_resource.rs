@@ -40,7 +40,7 @@ impl View {
     ) -> BindingResource<'a> {
         let (service, sid) = (binding.service_sid, binding.sid);
         let (status, reason, since) = match binding.death_at(now) {
-            Some(death) => ("dead", Some(death.reason), Some(death.at)),
+            Some(death) => (death.status(), Some(death.reason), Some(death.at)),
             None => (binding.status(), None, binding.confirmed_at),
         };
         let version = if self == Self::Service { "v1" } else { "v2" };
@@ -74,6 +74,8 @@ impl View {
             credential_sid: binding.credential_sid,
             date_created: binding.date_created.to_seconds(),
             date_updated: binding.date_updated.to_seconds(),
+            date_registered: binding.registered_at.to_seconds(),
+            date_checked: binding.asked_at.max(binding.confirmed_at).map(Timestamp::to_seconds),
             endpoint: binding.endpoint.clone().unwrap_or_else(|| sid.to_string()),
             identity: &binding.identity,
             binding_type: binding.channel,
@@ -92,6 +94,8 @@ pub(super) struct BindingResource<'a> {
     credential_sid: Option<CredentialSid>,
     date_created: String,
     date_updated: String,
+    date_registered: String,
+    date_checked: Option<String>,
     endpoint: String,
     identity: &'a Identity,
     binding_type: Channel,

@@ -1,5 +1,7 @@
 //! The account's credentials for push providers. Conversations v1 and Chat v2 show the same credentials.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -9,10 +11,12 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed, Validity};
+use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::vault::{InvalidMaterial, Material, Vault, VaultError};
+use reachability_domain::queue::Queue;
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, CredentialSid};
 use reachability_domain::time::{Clock, Timestamp};
@@ -76,7 +80,7 @@ async fn create(
         friendly_name: None,
         sandbox: false,
         check: match channel.canonical() {
-            Channel::Apn => RegistrationCheck::Silent,
+            Channel::Apn => RegistrationCheck::Once,
             Channel::Fcm | Channel::Gcm => RegistrationCheck::DryRun,
         },
         method,
@@ -85,6 +89,7 @@ async fn create(
         outage: None,
         date_created: now,
         date_updated: now,
+        used_since: now,
         version: 0,
     };
     change(&mut credential, &form)?;
@@ -118,12 +123,14 @@ async fn update(
     Port(credentials): Port<dyn Credentials>,
     Port(vault): Port<dyn Vault>,
     Port(ids): Port<dyn Ids>,
+    Port(pushes): Port<dyn Queue<PushMessage>>,
     State(clock): State<Clock>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let form = request.form()?;
     let channel = form.get("Type").map(channel).transpose()?;
     let read = find(&*credentials, &request).await?;
+    let used_since = read.used_since;
     if channel.is_some_and(|channel| !channel.is(read.channel)) {
         return Err(ApiError::unfit("Type", "the channel of a credential cannot be changed"));
     }
@@ -140,11 +147,17 @@ async fn update(
         if !credential.is_used_like(&before) {
             credential.health = Health::Unproven;
             credential.outage = None;
+            // Clocks differ, and may be set back.
+            credential.used_since = clock().max(before.used_since.plus(Duration::from_millis(1)));
         }
         Ok::<_, ApiError>(())
     })
     .await?
     .ok_or_else(|| request.not_found())?;
+    if credential.used_since != used_since {
+        // What is known of registrations with the earlier keys does not count any more.
+        pushes.send(&[PushMessage::ScanServices(ScanServices::default())]).await?;
+    }
     Ok(Json(show(&request, view, &credential, clock())).into_response())
 }
 
@@ -270,10 +283,11 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
     set(&mut credential.sandbox, form.boolean("Sandbox")?);
     match form.get("RegistrationCheck") {
         None => {}
+        Some("once") => credential.check = RegistrationCheck::Once,
         Some("silent") => credential.check = RegistrationCheck::Silent,
         Some("dry-run") => credential.check = RegistrationCheck::DryRun,
         Some("none") => credential.check = RegistrationCheck::None,
-        Some(_) => return Err(ApiError::invalid("RegistrationCheck", "silent, dry-run or none")),
+        Some(_) => return Err(ApiError::invalid("RegistrationCheck", "once, silent, dry-run or none")),
     }
     let has_dry_runs =
         credential.channel != Channel::Apn || matches!(credential.method, Method::PlatformApplication { .. });
@@ -288,6 +302,7 @@ fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential, now: T
         (Some(Outage { reason, since }), _) => ("unreachable", Some(reason), Some(*since)),
         (None, Health::Unproven) => ("unproven", None, None),
         (None, Health::Accepted) => ("accepted", None, None),
+        (None, Health::Mismatched { reason, at }) => ("mismatched", Some(reason), Some(*at)),
         (None, Health::Rejected { reason, at }) => ("rejected", Some(reason), Some(*at)),
     };
     CredentialResource {

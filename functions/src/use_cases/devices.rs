@@ -7,14 +7,14 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::{Address, Device};
-use reachability_domain::push::message::{Probe, PushMessage};
+use reachability_domain::push::message::{Probe, ProbeCause, PushMessage};
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::push::registration::Registration;
 use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::{Queue, QueueError};
 use reachability_domain::sid::{BindingSid, CredentialSid, ServiceSid};
 use reachability_domain::store::StoreError;
-use reachability_domain::time::Clock;
+use reachability_domain::time::{Clock, Timestamp};
 
 use crate::use_cases::credentials::{OnlyCredential, only_credential};
 use crate::use_cases::failure::Failure;
@@ -101,6 +101,9 @@ pub(crate) async fn register_device(
         date_updated: now,
         registered_at: now,
         confirmed_at: None,
+        asked_at: None,
+        learnt_with: Timestamp::default(),
+        environment: None,
         death: None,
         version: 0,
     };
@@ -111,7 +114,8 @@ pub(crate) async fn register_device(
     };
     let binding = applied.after.ok_or(RegisterError::NoService)?;
     if Registration::of(&binding).wants_check(now) {
-        let probe = Probe { service: service.sid, binding: binding.sid, asked_at: now, attempts: 0, due_at: None };
+        let (service, binding, cause) = (service.sid, binding.sid, ProbeCause::Registered);
+        let probe = Probe { service, binding, asked_at: now, attempts: 0, due_at: None, cause };
         ports.pushes.send(&[PushMessage::Probe(probe)]).await?;
     }
     Ok(binding)

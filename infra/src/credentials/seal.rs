@@ -120,6 +120,7 @@ mod tests {
             outage: None,
             date_created: Timestamp::from_millis(0),
             date_updated: Timestamp::from_millis(0),
+            used_since: Timestamp::from_millis(0),
             version: 0,
         }
     }

@@ -254,8 +254,13 @@ mod tests {
     fn the_usual_record_is_under_a_kilobyte() {
         let now = Timestamp::from_millis(1_795_132_800_123);
         let key = |n: usize| format!("c-{n}").parse::<ConnectionId>().unwrap().key();
-        let registration =
-            Registration { registered_at: now, confirmed_at: Some(now), is_dead: false, death_reason: None };
+        let registration = Registration {
+            registered_at: now,
+            confirmed_at: Some(now),
+            asked_at: None,
+            is_dead: false,
+            death_reason: None,
+        };
         for (live, devices) in [(5, 0), (2, 2)] {
             let mut stored = StoredState::default();
             let state = &mut stored.state;

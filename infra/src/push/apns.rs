@@ -188,7 +188,8 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
     let reason = body["reason"].as_str().unwrap_or(&unnamed);
     let fault = match (status, reason) {
         (200, _) => return PushOutcome::Accepted { id: None },
-        (400, "BadDeviceToken") => Fault::Token { since: None },
+        // The token is none, or of another environment or app.
+        (400, "BadDeviceToken" | "DeviceTokenNotForTopic") => Fault::Mismatch,
         (410, "Unregistered" | "ExpiredToken") => match &body["timestamp"] {
             Value::Null => Fault::Token { since: None },
             // Without a readable time, the token may have died before the device registered again.
@@ -465,7 +466,10 @@ mod tests {
         let dead = |reason, since: Option<i64>| {
             PushOutcome::rejected(reason, Fault::Token { since: since.map(Timestamp::from_millis) })
         };
-        assert_eq!(classify(400, r#"{"reason":"BadDeviceToken"}"#), dead("BadDeviceToken", None));
+        for reason in ["BadDeviceToken", "DeviceTokenNotForTopic"] {
+            let body = format!(r#"{{"reason":"{reason}"}}"#);
+            assert_eq!(classify(400, &body), PushOutcome::rejected(reason, Fault::Mismatch));
+        }
         assert_eq!(classify(410, r#"{"reason":"Unregistered"}"#), dead("Unregistered", None));
         for reason in ["Unregistered", "ExpiredToken"] {
             let body = format!(r#"{{"reason":"{reason}","timestamp":1795132800123}}"#);
@@ -483,7 +487,7 @@ mod tests {
             (410, r#"{"reason":"BadDeviceToken"}"#, "BadDeviceToken"),
             (400, r#"{"reason":"Unregistered"}"#, "Unregistered"),
             (404, r#"{"reason":"BadDeviceToken"}"#, "BadDeviceToken"),
-            (400, r#"{"reason":"DeviceTokenNotForTopic"}"#, "DeviceTokenNotForTopic"),
+            (404, r#"{"reason":"DeviceTokenNotForTopic"}"#, "DeviceTokenNotForTopic"),
             (400, "\u{0}{", "Status400"),
             (418, r#"{"reason":"<b>"}"#, "b"),
         ] {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
 use reachability_domain::push::device::Address;
-use reachability_domain::push::outcome::{Fault, PushOutcome};
+use reachability_domain::push::outcome::{Fault, PushOutcome, Rejection};
 use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
@@ -37,6 +37,9 @@ const UNUSED_BEFORE: Duration = Duration::from_secs(30);
 
 /// Google's maximum time to live of a message.
 const MAX_TTL: Duration = Duration::from_secs(28 * 86_400);
+
+/// Google's word for a message of which some part is wrong. It does not always say which.
+const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
 /// The reasons for a rejected access token: FCM's own, and this client's for a 401 without a reason.
 const REFUSED_TOKEN: [&str; 2] = ["UNAUTHENTICATED", "Status401"];
@@ -100,6 +103,18 @@ impl Fcm {
 
     /// Sends a push to a device.
     pub async fn push(&self, device: &Address, push: &Push) -> PushOutcome {
+        match self.answer(device, push).await {
+            // All of a check but the token is the same for every device.
+            PushOutcome::Rejected(Rejection { reason, fault: Fault::Push })
+                if reason.as_str() == INVALID_ARGUMENT && !matches!(push.kind, PushKind::Alert(_)) =>
+            {
+                PushOutcome::Rejected(Rejection { reason, fault: Fault::Mismatch })
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn answer(&self, device: &Address, push: &Push) -> PushOutcome {
         let body = Bytes::from(request(device, push, (self.clock)()).to_string());
         let first = match self.tokens.get().await {
             Ok(token) => token,
@@ -160,7 +175,9 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
     let reason = code.or(error["status"].as_str()).unwrap_or(&unnamed);
     let fault = match (status, reason) {
         (404, "UNREGISTERED") if code.is_some() => Fault::Token { since: None },
-        (400..=499, "UNREGISTERED" | "SENDER_ID_MISMATCH" | "INVALID_ARGUMENT") => Fault::Push,
+        (400..=499, "SENDER_ID_MISMATCH") => Fault::Mismatch,
+        (400..=499, INVALID_ARGUMENT) if is_about_token(details) => Fault::Mismatch,
+        (400..=499, "UNREGISTERED" | INVALID_ARGUMENT) => Fault::Push,
         // Of this device, or of the project: the answers look the same.
         (400..=499, "QUOTA_EXCEEDED") | (429, _) => return PushOutcome::throttled(reason, retry_after),
         (400..=499, "UNAVAILABLE" | "INTERNAL") => return PushOutcome::unavailable(reason, retry_after),
@@ -171,6 +188,12 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
         _ => return PushOutcome::unavailable(reason, retry_after),
     };
     PushOutcome::rejected(reason, fault)
+}
+
+/// Whether an error is about the device's token, and not about the message.
+fn is_about_token(details: &[Value]) -> bool {
+    let violations = details.iter().filter_map(|detail| detail["fieldViolations"].as_array()).flatten();
+    violations.into_iter().any(|violation| violation["field"] == "message.token")
 }
 
 /// The request body of a push.

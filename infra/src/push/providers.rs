@@ -9,6 +9,7 @@ use reachability_domain::breaker::{Breaker, Heard, Held, Turn};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::{Credential, Method};
+use reachability_domain::push::environment::Environment;
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::outcome::{Fault, PushOutcome, Trouble};
 use reachability_domain::push::payload::Push;
@@ -41,10 +42,13 @@ pub struct Providers {
     /// For credentials of SNS platform applications; `None` outside AWS.
     platform_applications: Option<Arc<dyn PushProvider>>,
     clock: fn() -> Timestamp,
-    clients: Mutex<HashMap<CredentialSid, Arc<Client>>>,
+    clients: Mutex<HashMap<ClientKey, Arc<Client>>>,
     /// Shared by the credentials that have the same key.
     provider_tokens: ProviderTokens,
 }
+
+/// A client is for a credential, and for one environment if its provider has several.
+type ClientKey = (CredentialSid, Option<Environment>);
 
 /// The client of a credential.
 struct Client {
@@ -151,10 +155,11 @@ impl Providers {
         }
     }
 
-    fn client(&self, credential: &Credential) -> Arc<Client> {
+    fn client(&self, credential: &Credential, environment: Option<Environment>) -> Arc<Client> {
+        let key = (credential.sid, environment);
         // Creating a client takes a moment; others that need the same one wait for it.
         let mut clients = self.clients();
-        if let Some(client) = clients.get(&credential.sid).filter(|client| client.from.is_used_like(credential)) {
+        if let Some(client) = clients.get(&key).filter(|client| client.from.is_used_like(credential)) {
             return client.clone();
         }
         if clients.len() >= MAX_CLIENTS {
@@ -164,7 +169,7 @@ impl Providers {
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
-        let sender = self.sender(credential).unwrap_or_else(|error| {
+        let sender = self.sender(credential, environment).unwrap_or_else(|error| {
             warn!(credential.sid = %credential.sid, error = %ErrorChain(&error), "a credential cannot be used");
             Sender::Unusable(error.reason())
         });
@@ -174,7 +179,7 @@ impl Providers {
             breaker: Mutex::default(),
             throttle: Mutex::default(),
         });
-        let before = clients.insert(credential.sid, client.clone());
+        let before = clients.insert(key, client.clone());
         if let Some(outage) = before.and_then(|before| before.breaker().outage().cloned()) {
             // Answers to the new credential do not apply to the old one, so its outage ends here.
             info!(credential.sid = %credential.sid, reason = %outage.reason, "a credential was replaced whose push provider was unavailable");
@@ -187,20 +192,21 @@ impl Providers {
         self.clients().values().filter(|client| client.breaker().is_open()).count()
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<CredentialSid, Arc<Client>>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, Arc<Client>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sender(&self, credential: &Credential) -> Result<Sender, ClientError> {
+    fn sender(&self, credential: &Credential, environment: Option<Environment>) -> Result<Sender, ClientError> {
+        let is_sandbox = environment == Some(Environment::Sandbox);
         Ok(match &credential.method {
             Method::ApnsKey { key_id, team_id, topic } => {
                 let pem = &self.seal.open_credential(credential)?;
                 let identity = Identity::Key { pem, key_id, team_id };
-                Sender::Apns(Box::new(self.apns(identity, topic, credential.sandbox)?))
+                Sender::Apns(Box::new(self.apns(identity, topic, is_sandbox)?))
             }
             Method::ApnsCertificate { topic, .. } => {
                 let identity = Identity::Certificate { pem: &self.seal.open_credential(credential)? };
-                Sender::Apns(Box::new(self.apns(identity, topic, credential.sandbox)?))
+                Sender::Apns(Box::new(self.apns(identity, topic, is_sandbox)?))
             }
             Method::ServiceAccount { project_id, client_email, private_key_id } => {
                 let private_key = &self.seal.open_credential(credential)?;
@@ -236,7 +242,7 @@ impl PushProvider for Providers {
         if credential.method.expires_at().is_some_and(|at| at <= (self.clock)()) {
             return PushOutcome::rejected(Reason::CERTIFICATE_EXPIRED, Fault::Credential);
         }
-        let client = self.client(credential);
+        let client = self.client(credential, credential.environment_of(device.environment));
         // The upper half of the sid is the device's hash.
         let number = u64::try_from(device.sid.bits() >> 64).unwrap_or_default();
         {
@@ -267,7 +273,9 @@ impl PushProvider for Providers {
     }
 
     fn outage(&self, credential: &Credential) -> Option<Outage> {
-        let client = self.clients().get(&credential.sid).filter(|it| it.from.is_used_like(credential)).cloned();
+        // That of its own environment stands for both.
+        let key = (credential.sid, credential.environment());
+        let client = self.clients().get(&key).filter(|it| it.from.is_used_like(credential)).cloned();
         client.and_then(|client| client.breaker().outage().cloned())
     }
 

@@ -20,6 +20,8 @@ enum Effect {
     Confirms,
     /// The registration is dead, and its user is not notifiable any more.
     Kills,
+    /// The token does not fit the credential, in either environment: nothing can be delivered. One of both is wrong.
+    Mismatches,
     /// The credential is rejected. The registration stays as it is.
     RejectsCredential,
     /// Nothing changes.
@@ -31,7 +33,7 @@ enum Effect {
 /// Every documented answer, and its effect on the registration, on the credential, and on `is_notifiable`.
 #[tokio::test]
 async fn every_answer_has_its_effect() {
-    use Effect::{AsksAgain, Confirms, Kills, Nothing, RejectsCredential};
+    use Effect::{AsksAgain, Confirms, Kills, Mismatches, Nothing, RejectsCredential};
     let (now, old) = (clock::now().as_millis(), before(day(1)).as_millis());
     let apns = |status, reason: &str, effect| (Channel::Apn, Answer::apns(status, reason), reason.to_owned(), effect);
     let since =
@@ -43,12 +45,12 @@ async fn every_answer_has_its_effect() {
         (Channel::Apn, Answer::usual(), String::new(), Confirms),
         // APNs, from Apple's table.
         apns(400, "BadCollapseId", Nothing),
-        apns(400, "BadDeviceToken", Kills),
+        apns(400, "BadDeviceToken", Mismatches),
         apns(400, "BadExpirationDate", Nothing),
         apns(400, "BadMessageId", Nothing),
         apns(400, "BadPriority", Nothing),
         apns(400, "BadTopic", RejectsCredential),
-        apns(400, "DeviceTokenNotForTopic", Nothing),
+        apns(400, "DeviceTokenNotForTopic", Mismatches),
         apns(400, "DuplicateHeaders", Nothing),
         apns(400, "IdleTimeout", Nothing),
         apns(400, "InvalidPushType", Nothing),
@@ -83,11 +85,11 @@ async fn every_answer_has_its_effect() {
         (Channel::Apn, Answer::reply(410, "<html>"), "Status410".to_owned(), Nothing),
         // FCM, from Google's table.
         (Channel::Fcm, Answer::usual(), String::new(), Confirms),
-        fcm(400, "INVALID_ARGUMENT", None, Nothing),
-        fcm(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Nothing),
+        fcm(400, "INVALID_ARGUMENT", None, Mismatches),
+        fcm(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), Mismatches),
         fcm(404, "NOT_FOUND", Some("UNREGISTERED"), Kills),
         fcm(404, "NOT_FOUND", None, RejectsCredential),
-        fcm(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Nothing),
+        fcm(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH"), Mismatches),
         fcm(403, "PERMISSION_DENIED", None, RejectsCredential),
         fcm(401, "UNAUTHENTICATED", None, RejectsCredential),
         fcm(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR"), Nothing),
@@ -112,16 +114,24 @@ async fn every_answer_has_its_effect() {
             let (status, health) = match effect {
                 Effect::Confirms => ("confirmed", Health::Accepted),
                 Effect::Kills => ("dead", Health::Accepted),
+                Effect::Mismatches => ("undeliverable", harness.health(*channel).await),
                 Effect::Nothing | Effect::AsksAgain => ("unconfirmed", harness.health(*channel).await),
                 Effect::RejectsCredential => ("unconfirmed", harness.health(*channel).await),
             };
+            let is_dead = matches!(effect, Effect::Kills | Effect::Mismatches);
             assert_eq!(binding.status(), status, "{what}");
             assert_eq!(harness.health(*channel).await, health, "{what}");
             if *effect != Effect::RejectsCredential {
                 assert!(!matches!(health, Health::Rejected { .. }), "{what}");
             }
-            assert_eq!(harness.notifiable("alice").await, Some(*effect != Effect::Kills), "{what}");
-            if *effect == Effect::Kills {
+            assert_eq!(harness.notifiable("alice").await, Some(!is_dead), "{what}");
+            if *effect == Effect::Mismatches {
+                assert!(
+                    matches!(&health, Health::Mismatched { reason: of, .. } if of.as_str() == reason),
+                    "{health:?}"
+                );
+            }
+            if is_dead {
                 assert_eq!(binding.death.unwrap().reason.as_str(), reason, "{what}");
             }
             if *effect == Effect::RejectsCredential {

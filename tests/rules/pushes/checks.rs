@@ -8,7 +8,7 @@ use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, RegistrationCheck};
-use reachability_domain::push::message::{Probe, PushMessage};
+use reachability_domain::push::message::{Probe, ProbeCause, PushMessage};
 use reachability_domain::queue::Message;
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
@@ -94,6 +94,7 @@ async fn the_credential_sets_how_registrations_are_checked() {
         asked_at: before(10),
         attempts: 0,
         due_at: None,
+        cause: ProbeCause::Registered,
     });
     harness.handle(vec![asked_before]).await;
     assert_eq!(to_google(&harness, "token").len(), 1);
@@ -142,11 +143,11 @@ async fn going_offline_checks_registrations_that_were_not_confirmed_for_long() {
     let timers = Arc::new(Kept::<PresenceMessage>::default());
     let ports = ports(harness.store.clone(), timers, Arc::default());
     let worker = Worker::new(ports, rules(SETTINGS), Duration::ZERO, clock::now);
-    let unproven = harness.register_at("alice", Channel::Apn, "01", before(day(40))).await;
-    let proven = harness.register_at("alice", Channel::Apn, "02", before(day(40))).await;
-    let over = harness.register_at("alice", Channel::Apn, "03", before(day(365))).await;
-    let dead = harness.register_at("alice", Channel::Apn, "04", before(day(40))).await;
-    harness.apple.answer("04", Answer::apns(410, "Unregistered"));
+    let unproven = harness.register_at("alice", Channel::Fcm, "01", before(day(40))).await;
+    let proven = harness.register_at("alice", Channel::Fcm, "02", before(day(40))).await;
+    let over = harness.register_at("alice", Channel::Fcm, "03", before(day(365))).await;
+    let dead = harness.register_at("alice", Channel::Fcm, "04", before(day(40))).await;
+    harness.google.answer("04", Answer::fcm(404, "NOT_FOUND", Some("UNREGISTERED")));
     harness.check(&proven).await;
     harness.check(&dead).await;
     let event = |kind| {

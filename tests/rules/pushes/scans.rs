@@ -5,6 +5,7 @@ use reachability_domain::metrics::Counter;
 use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, RegistrationCheck};
 use reachability_domain::push::message::{Announce, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_infra::clock;
@@ -13,18 +14,21 @@ use reachability_tests::push_harness::PushHarness;
 
 use super::{before, day};
 
-/// A scan runs once a day. It expires registrations, removes long dead ones, and checks those that end soon.
+/// A scan runs once a day. It expires registrations, removes long dead ones, and checks those that were not confirmed for long.
 #[tokio::test]
 async fn a_scan_finds_what_is_due() {
     let harness = PushHarness::new().await;
+    let fcm = harness.stored(Channel::Fcm).await;
+    harness.store.replace_credential(&Credential { check: RegistrationCheck::None, ..fcm }).await.unwrap();
     let year = REGISTERED_FOR.as_secs();
     let over = harness.register_at("over", Channel::Apn, "01", before(year)).await;
     let ending = harness.register_at("ending", Channel::Apn, "02", before(year - day(29))).await;
     let fine = harness.register_at("fine", Channel::Apn, "03", before(year - day(31))).await;
     let dead = harness.register_at("dead", Channel::Apn, "04", before(day(100))).await;
     let long_dead = harness.register_at("long dead", Channel::Apn, "05", before(year + KEEP_DEAD.as_secs())).await;
-    harness.apple.answer("04", Answer::apns(400, "BadDeviceToken"));
+    harness.apple.answer("04", Answer::apns(410, "Unregistered"));
     harness.check(&dead).await;
+    harness.check(&fine).await;
     for n in 0..1_100 {
         harness.register("somebody", Channel::Fcm, &format!("token-{n}")).await;
         harness.register(&format!("user {n}"), Channel::Fcm, &format!("t-{n}")).await;
@@ -41,10 +45,10 @@ async fn a_scan_finds_what_is_due() {
     }
     assert!((1 + 1 + 30..=1 + 1 + 64).contains(&sweeps), "a page, and what is behind it in parts: {sweeps}");
     assert_eq!(harness.metrics.counted(Counter::Sweeps), 1);
-    assert!(matches!(&probes[..], [PushMessage::Probe(probe)] if probe.binding == ending.sid), "{probes:?}");
+    assert!(matches!(&probes[..], [PushMessage::Probe(probe)] if probe.binding == ending.sid), "{}", probes.len());
     let status = async |binding: &Binding| harness.binding(binding.sid).await.map(|it| it.status());
     assert_eq!(status(&over).await, Some("dead"));
-    assert_eq!(status(&fine).await, Some("unconfirmed"));
+    assert_eq!(status(&fine).await, Some("confirmed"));
     assert_eq!(status(&dead).await, Some("dead"));
     assert_eq!(harness.metrics.counted(Counter::DeathsExpired), 2);
     // A registration that has expired is kept for a while after its end.

@@ -105,7 +105,7 @@ async fn pushes_are_parsed() {
             .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
             .env_remove("SSL_CERT_DIR")
             .env("REACHABILITY_APNS_URL", apple.url())
-            .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
+            .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
             .env("REACHABILITY_FCM_URL", google.url())
             .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
     });

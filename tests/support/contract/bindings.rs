@@ -16,6 +16,7 @@ use reachability_domain::presence::state::UserState;
 use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::CredentialUse;
 use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
@@ -52,6 +53,9 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
         date_updated: at,
         registered_at: at,
         confirmed_at: None,
+        asked_at: None,
+        learnt_with: Timestamp::default(),
+        environment: None,
         death: None,
         version: 0,
     }
@@ -68,11 +72,14 @@ async fn register(store: &dyn Bindings, user: &User, token: &str, at: Timestamp)
     bound.after.unwrap()
 }
 
+/// An answer to a request with the credential of [`binding`] as it was made.
+pub fn verdict(registered_at: Timestamp, asked_at: Timestamp, token: TokenState) -> Verdict {
+    let credential = CredentialUse { sid: CredentialSid::from_bits(1), since: Timestamp::default() };
+    Verdict { registered_at, asked_at, credential, environment: None, token }
+}
+
 async fn settle(store: &dyn Bindings, binding: &Binding, asked_at: Timestamp, word: TokenState) -> Option<Binding> {
-    let action = BindingCommand::ApplyVerdict(
-        binding.sid,
-        Verdict { registered_at: binding.registered_at, asked_at, token: word },
-    );
+    let action = BindingCommand::ApplyVerdict(binding.sid, verdict(binding.registered_at, asked_at, word));
     store.apply(binding.service_sid, binding.device(), &action, None, asked_at).await.unwrap().after
 }
 
@@ -185,7 +192,7 @@ pub async fn a_device_changes_hands(store: Arc<impl Services + States + Bindings
     // Her unregistration and a verdict about her registration come too late: he keeps the device.
     for action in [
         BindingCommand::Unregister(hers.sid),
-        BindingCommand::ApplyVerdict(hers.sid, Verdict { registered_at: NOW, asked_at: later(2), token: dead(None) }),
+        BindingCommand::ApplyVerdict(hers.sid, verdict(NOW, later(2), dead(None))),
         BindingCommand::RemoveDead(hers.sid),
         BindingCommand::Expire(hers.sid),
     ] {
@@ -231,7 +238,7 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
     assert_eq!(notifiable(&*store, &alice, later(20)).await, Some(true));
     let revision = state(&*store, &alice).await.revision;
     let after = settle(&*store, &phone, later(21), dead(Some(later(11)))).await.unwrap();
-    assert_eq!(after.death, Some(Death { reason: Reason::new("Unregistered"), at: later(21) }));
+    assert_eq!(after.death, Some(Death { reason: Reason::new("Unregistered"), at: later(21), is_mismatch: false }));
     assert_eq!(notifiable(&*store, &alice, later(21)).await, Some(false));
     assert_eq!(devices(&*store, &alice).await, [after]);
     let written = state(&*store, &alice).await.revision;

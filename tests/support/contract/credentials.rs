@@ -31,6 +31,7 @@ pub fn credential(n: u128) -> Credential {
         outage: Some(Outage { reason: Reason::new("NotConnected"), since: later(2) }),
         date_created: NOW,
         date_updated: later(1),
+        used_since: later(1),
         version: 0,
     }
 }

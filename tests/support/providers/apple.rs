@@ -19,6 +19,9 @@ use super::wire::{Answer, Provider, Reply, Request, Script, Wire};
 /// For how long Apple accepts a provider token.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
+/// Where the paths of the sandbox begin. The real one has another name.
+const SANDBOX: &str = "/sandbox";
+
 /// The names of the headers that it knows.
 const HEADERS: [&str; 6] =
     ["apns-id", "apns-topic", "apns-push-type", "apns-priority", "apns-expiration", "apns-collapse-id"];
@@ -46,6 +49,7 @@ struct Seen {
     certificates: HashSet<Vec<u8>>,
     /// The payloads that woke the app in the background, with the token.
     woken: Vec<(String, Value)>,
+    in_sandbox: HashSet<String>,
     /// Notifications by token and collapse id.
     shown: BTreeMap<(String, String), Value>,
 }
@@ -73,6 +77,16 @@ impl Apple {
     /// Its URL.
     pub fn url(&self) -> String {
         self.wire.url()
+    }
+
+    /// The URL of its sandbox. As with the real one, each device token works in one of the two environments.
+    pub fn sandbox_url(&self) -> String {
+        self.url() + SANDBOX
+    }
+
+    /// From now on this token is one of the sandbox. Others are of production.
+    pub fn in_sandbox(&self, token: &str) {
+        self.state.seen.lock().unwrap().in_sandbox.insert(token.to_owned());
     }
 
     /// The root certificate of its certificate, in PEM.
@@ -158,10 +172,10 @@ impl Apple {
         self.state.seen.lock().unwrap().requests.clone()
     }
 
-    /// The requests so far for this token.
+    /// The requests so far for this token, in both environments.
     pub fn requests_to(&self, token: &str) -> Vec<Request> {
         let path = format!("/3/device/{token}");
-        self.requests().into_iter().filter(|request| request.path == path).collect()
+        self.requests().into_iter().filter(|request| environment(&request.path).1 == path).collect()
     }
 
     /// The payloads that this device shows.
@@ -186,7 +200,7 @@ impl Apple {
 
 impl Provider for State {
     fn handle(&self, request: Request) -> (Answer, Reply) {
-        let token = request.path.strip_prefix("/3/device/").unwrap_or_default().to_owned();
+        let token = environment(&request.path).1.strip_prefix("/3/device/").unwrap_or_default().to_owned();
         let answer = self.script.next(&token);
         let mut seen = self.seen.lock().unwrap();
         let id = match request.header("apns-id") {
@@ -218,6 +232,11 @@ impl Provider for State {
     }
 }
 
+/// Whether a path is one of the sandbox, and the path in its environment.
+fn environment(path: &str) -> (bool, &str) {
+    path.strip_prefix(SANDBOX).map_or((false, path), |path| (true, path))
+}
+
 impl State {
     /// Why it refuses a request, checked in Apple's order.
     fn refusal(&self, request: &Request, token: &str, seen: &mut Seen) -> Option<(u16, &'static str)> {
@@ -225,7 +244,8 @@ impl State {
         if request.method != "POST" {
             return Some((405, "MethodNotAllowed"));
         }
-        if !request.path.starts_with("/3/device/") {
+        let (is_sandbox, path) = environment(&request.path);
+        if !path.starts_with("/3/device/") {
             return Some((404, "BadPath"));
         }
         if HEADERS.iter().any(|name| request.headers.get_all(*name).iter().count() > 1) {
@@ -245,6 +265,7 @@ impl State {
         let checks = [
             (token.is_empty(), 400, "MissingDeviceToken"),
             (!token.bytes().all(|byte| byte.is_ascii_hexdigit()), 400, "BadDeviceToken"),
+            (seen.in_sandbox.contains(token) != is_sandbox, 400, "BadDeviceToken"),
             (header("apns-topic").is_empty(), 400, "MissingTopic"),
             (header("apns-topic") != Apple::TOPIC, 400, "TopicDisallowed"),
             (!["alert", "background"].contains(&header("apns-push-type")), 400, "InvalidPushType"),

@@ -228,6 +228,9 @@ impl CachedCredentials {
 fn log(credential: &Credential) {
     match &credential.health {
         Health::Rejected { reason, .. } => warn!(credential.sid = %credential.sid, %reason, "a credential is rejected"),
+        Health::Mismatched { reason, .. } => {
+            warn!(credential.sid = %credential.sid, %reason, "no device fits a credential: its environment or app may be wrong");
+        }
         Health::Accepted => info!(credential.sid = %credential.sid, "a credential is accepted"),
         Health::Unproven => {}
     }

@@ -77,16 +77,18 @@ impl Pusher {
         };
         let Some(credential) = credential else { return give_up(Reason::new("NoCredential")).await };
 
-        let (outcome, asked_at) = match self.credentials.held(&credential, (self.clock)()) {
-            Some(reason) => (PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential }), None),
-            None => {
-                let (outcome, asked_at) = self.ask(&credential, &binding, &push(&notification, sid)).await?;
-                (outcome, Some(asked_at))
-            }
+        // With a rejected credential nothing is sent, so there is nothing to learn.
+        let answer = match self.credentials.held(&credential, (self.clock)()) {
+            Some(reason) => Err(PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential })),
+            None => Ok(self.ask(&credential, &binding, &push(&notification, sid)).await?),
+        };
+        let outcome = match &answer {
+            Ok(answer) => &answer.outcome,
+            Err(held) => held,
         };
         let attempts = deliver.attempts + 1;
         let mut again = None;
-        match Next::after(&outcome, deliver.unanswered) {
+        match Next::after(outcome, deliver.unanswered) {
             Next::Ends(status) => keep(status, attempts, None).await?,
             Next::Retry { first, retry_after, unanswered, reason } => {
                 let due_at = self.retry_at(first, attempts, retry_after);
@@ -99,8 +101,8 @@ impl Pusher {
             }
         }
         // A failure here does not change the delivery. The next push will record the same answer.
-        if let Some(asked_at) = asked_at
-            && let Err(error) = self.learn(&credential, &binding, &outcome, asked_at).await
+        if let Ok(answer) = answer
+            && let Err(error) = self.learn(&credential, &answer).await
         {
             warn!(binding.sid = %sid, error = %ErrorChain(&error), "a provider's answer could not be recorded");
         }

@@ -1,6 +1,6 @@
 //! Feedback that push providers send on their own.
 
-use reachability_domain::push::message::{Feedback, Probe, PushMessage};
+use reachability_domain::push::message::{Feedback, Probe, ProbeCause, PushMessage};
 use reachability_domain::queue::{InvalidMessage, Message};
 use serde::Deserialize;
 
@@ -26,8 +26,16 @@ impl Pusher {
     pub(super) async fn follow(&self, feedback: Feedback) -> FollowUps {
         let found = self.ports.provider.binding_at(&feedback.endpoint_arn).await?;
         let asked_at = (self.clock)();
-        let probe =
-            |(service, binding)| PushMessage::Probe(Probe { service, binding, asked_at, attempts: 0, due_at: None });
+        let probe = |(service, binding)| {
+            PushMessage::Probe(Probe {
+                service,
+                binding,
+                asked_at,
+                attempts: 0,
+                due_at: None,
+                cause: ProbeCause::Feedback,
+            })
+        };
         Ok(found.map(probe).into_iter().collect())
     }
 }

@@ -25,10 +25,11 @@ use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::message::PushMessage;
-use reachability_domain::push::outcome::PushOutcome;
+use reachability_domain::push::outcome::{Fault, PushOutcome};
 use reachability_domain::push::payload::Push;
-use reachability_domain::push::ports::{Bindings, Credentials, Notifications};
+use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notifications};
 use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::reason::Reason;
 use reachability_domain::push::retry;
 use reachability_domain::push::verdict::{TokenState, Verdict};
 use reachability_domain::queue::Queue;
@@ -119,6 +120,21 @@ pub struct Pusher {
     ends_at: Timestamp,
 }
 
+/// A provider's answer to a push.
+struct Answer {
+    /// The registration that was asked about, with the environment that was asked.
+    binding: Binding,
+    outcome: PushOutcome,
+    asked_at: Timestamp,
+}
+
+impl Answer {
+    /// What it says about the registration; `None` if nothing.
+    fn verdict(&self, credential: &Credential) -> Option<Verdict> {
+        Verdict::of(&self.outcome, &self.binding, credential, self.asked_at)
+    }
+}
+
 /// The follow-up messages of a message: they are queued before it is acknowledged.
 type FollowUps = Result<Vec<PushMessage>, Failure>;
 
@@ -183,17 +199,28 @@ impl Pusher {
         }
     }
 
-    /// Sends a push to a device. Returns the outcome and the time of the request.
+    /// Sends a push to a device. If its token is of the other environment of APNs, as far as is known, sends it there: what was
+    /// refused was not shown.
     ///
     /// # Errors
     /// If there is no time left.
-    async fn ask(
-        &self,
-        credential: &Credential,
-        binding: &Binding,
-        push: &Push,
-    ) -> Result<(PushOutcome, Timestamp), Failure> {
+    async fn ask(&self, credential: &Credential, binding: &Binding, push: &Push) -> Result<Answer, Failure> {
         self.has_time()?;
+        let first = self.send(credential, binding, push).await;
+        let known = credential.environment_of(binding.environment);
+        let may_be_elsewhere = credential.has_both_environments()
+            && !binding.is_confirmed_with(credential)
+            && matches!(&first.outcome, PushOutcome::Rejected(it) if it.reason.as_str() == Reason::BAD_DEVICE_TOKEN);
+        let Some(known) = known.filter(|_| may_be_elsewhere) else { return Ok(first) };
+        let elsewhere = Binding { environment: Some(known.other()), ..binding.clone() };
+        let second = self.send(credential, &elsewhere, push).await;
+        // If neither takes it, the first answer is as good as the second.
+        let is_neither = matches!(&second.outcome, PushOutcome::Rejected(it) if it.fault == Fault::Mismatch);
+        Ok(if is_neither { first } else { second })
+    }
+
+    /// Sends a push to a device.
+    async fn send(&self, credential: &Credential, binding: &Binding, push: &Push) -> Answer {
         let asked_at = (self.clock)();
         let outcome = self.ports.provider.push(credential, binding, push).await;
         self.ports.metrics.count(match &outcome {
@@ -202,32 +229,29 @@ impl Pusher {
             PushOutcome::Unavailable { .. } => Counter::PushesUnavailable,
         });
         self.faults.note(credential.sid, &outcome, (self.clock)());
-        Ok((outcome, asked_at))
+        Answer { binding: binding.clone(), outcome, asked_at }
     }
 
     /// Records what an outcome says about the registration and the credential.
-    async fn learn(
-        &self,
-        credential: &Credential,
-        binding: &Binding,
-        outcome: &PushOutcome,
-        asked_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        if let Some(verdict) = Verdict::of(outcome, binding, asked_at) {
-            self.store_verdict(binding, verdict).await?;
+    async fn learn(&self, credential: &Credential, answer: &Answer) -> Result<(), StoreError> {
+        if let Some(verdict) = answer.verdict(credential) {
+            self.store_verdict(&answer.binding, verdict).await?;
         }
-        self.credentials.learn(credential, outcome, (self.clock)()).await
+        self.credentials.learn(credential, &answer.outcome, (self.clock)()).await
     }
 
     /// Applies a verdict to the stored binding.
     async fn store_verdict(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
         let is_known = |at: Timestamp| verdict.asked_at.since(at) < RECONFIRM_AFTER;
-        if verdict.token == TokenState::Alive && binding.death.is_none() && binding.confirmed_at.is_some_and(is_known) {
+        if verdict.token == TokenState::Alive
+            && binding.death.is_none()
+            && binding.confirmed_at.is_some_and(is_known)
+            && binding.learnt_with == verdict.credential.since
+        {
             return Ok(());
         }
         let action = BindingCommand::ApplyVerdict(binding.sid, verdict);
-        let now = (self.clock)();
-        let bound = self.ports.bindings.apply(binding.service_sid, binding.device(), &action, None, now).await?;
+        let bound = self.apply(binding, &action).await?;
         let was_alive = bound.before.as_ref().is_some_and(|before| before.death.is_none());
         match (&action, bound.after.and_then(|after| after.death)) {
             (_, Some(death)) if was_alive => {
@@ -235,13 +259,23 @@ impl Pusher {
                 debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
             }
             // The device has registered again, the binding is gone, or its death is already stored.
-            (BindingCommand::ApplyVerdict(_, Verdict { token: TokenState::Dead { reason, .. }, .. }), _) => {
+            (
+                BindingCommand::ApplyVerdict(
+                    _,
+                    Verdict { token: TokenState::Dead { reason, .. } | TokenState::Mismatched { reason }, .. },
+                ),
+                _,
+            ) => {
                 self.ports.metrics.count(Counter::DeathsIgnored);
                 debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a dead-token answer was ignored");
             }
             _ => {}
         }
         Ok(())
+    }
+
+    async fn apply(&self, binding: &Binding, command: &BindingCommand) -> Result<Applied, StoreError> {
+        self.ports.bindings.apply(binding.service_sid, binding.device(), command, None, (self.clock)()).await
     }
 
     /// When to retry after this many attempts ([`retry::wait`]).

@@ -1,12 +1,27 @@
 //! Checking one registration.
 
-use reachability_domain::push::credential::{Method, RegistrationCheck};
-use reachability_domain::push::message::{Probe, PushMessage};
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::{Credential, Method, RegistrationCheck};
+use reachability_domain::push::message::{Probe, ProbeCause, PushMessage};
 use reachability_domain::push::outcome::PushOutcome;
 use reachability_domain::push::payload::{Push, PushKind};
 use reachability_domain::sid::Sid;
 
 use super::{FollowUps, MAX_CHECKS, Pusher};
+
+/// How registrations with this credential are checked on this occasion; `None` if they are not.
+pub(super) fn check(credential: &Credential, cause: ProbeCause) -> Option<PushKind> {
+    match (&credential.method, credential.check, cause) {
+        // SNS knows the state without a push. A push could trigger feedback, and so another check.
+        (Method::PlatformApplication { .. }, ..) | (_, RegistrationCheck::DryRun, _) => Some(PushKind::DryRun),
+        // The app is running.
+        (_, RegistrationCheck::Once | RegistrationCheck::Silent, ProbeCause::Registered) => Some(PushKind::Silent),
+        (_, RegistrationCheck::Silent, ProbeCause::Scan | ProbeCause::Feedback) => Some(PushKind::Silent),
+        // It may wake the app, which connects: whoever has gone offline would be online again.
+        (_, RegistrationCheck::Silent, ProbeCause::Offline) => None,
+        (_, RegistrationCheck::Once | RegistrationCheck::None, _) => None,
+    }
+}
 
 impl Pusher {
     pub(super) async fn probe(&self, probe: Probe) -> FollowUps {
@@ -18,12 +33,7 @@ impl Pusher {
             _ => None,
         };
         let Some(credential) = credential else { return Ok(vec![]) };
-        let kind = match (&credential.method, credential.check) {
-            // SNS knows the state without a push. A push could trigger feedback, and so another check.
-            (Method::PlatformApplication { .. }, _) | (_, RegistrationCheck::DryRun) => PushKind::DryRun,
-            (_, RegistrationCheck::Silent) => PushKind::Silent,
-            (_, RegistrationCheck::None) => return Ok(vec![]),
-        };
+        let Some(kind) = check(&credential, probe.cause) else { return Ok(vec![]) };
         let push = Push {
             // A repeated check has the same id.
             id: binding.sid.bits() ^ u128::from(probe.asked_at.as_millis().unsigned_abs()),
@@ -31,9 +41,13 @@ impl Pusher {
             expires_at: None,
             kind,
         };
-        let (outcome, asked_at) = self.ask(&credential, &binding, &push).await?;
-        self.learn(&credential, &binding, &outcome, asked_at).await?;
-        let PushOutcome::Unavailable { trouble, retry_after, .. } = outcome else { return Ok(vec![]) };
+        let answer = self.ask(&credential, &binding, &push).await?;
+        self.learn(&credential, &answer).await?;
+        // Others need not begin as well while this is retried, or if the answer says nothing.
+        if probe.attempts == 0 && answer.verdict(&credential).is_none() {
+            self.apply(&binding, &BindingCommand::NoteAsked(binding.sid, answer.asked_at)).await?;
+        }
+        let PushOutcome::Unavailable { trouble, retry_after, .. } = answer.outcome else { return Ok(vec![]) };
         let attempts = probe.attempts + 1;
         if attempts >= MAX_CHECKS {
             // Without an answer, the registration keeps its state until the next trigger.
