@@ -53,12 +53,12 @@ impl UserState {
     /// the timer is due that is to be sent after the write; `None` if none is.
     pub fn set_timer(&mut self, look: &Look<'_>) -> Option<Timestamp> {
         let has_come = |due: Timestamp| look.fired.contains(&due);
-        let is_used_up = self.next_timer.is_some_and(|due| due <= look.now && has_come(due));
-        if is_used_up {
-            self.next_timer = None;
-        }
         let end = self.presence.live_until();
-        if end <= look.now || end == Timestamp::MAX {
+        let needs_one = look.now < end && end != Timestamp::MAX;
+        // One that came early is sent again, unless there is nothing to wait for.
+        let is_used_up = |due: Timestamp| has_come(due) && (due <= look.now || !needs_one);
+        self.next_timer = self.next_timer.filter(|due| !is_used_up(*due));
+        if !needs_one {
             return None;
         }
         match self.next_timer.filter(|due| *due <= end && look.expects(*due)) {
@@ -135,6 +135,16 @@ mod tests {
         check(renewed, Some(201), &[], true, (Some(200), Some(200)));
     }
 
+    /// By a clock that was set back and ahead again, it comes before it is due, and nobody is online. The next one is not kept
+    /// waiting for it.
+    #[test]
+    fn one_that_came_early_for_nothing_has_come() {
+        let offline = (Timestamp::MIN, at(90));
+        check(offline, Some(150), &[150], false, (None, None));
+        check(offline, Some(150), &[], false, (None, Some(150)));
+        check((Timestamp::MIN, Timestamp::MAX), Some(150), &[150], false, (None, None));
+    }
+
     #[test]
     fn one_that_is_overdue_may_be_on_its_way_for_a_minute() {
         let renewed = (at(150), at(200));
@@ -155,7 +165,7 @@ mod tests {
         for until in [Timestamp::MIN, at(100), Timestamp::MAX] {
             for is_repeated in [false, true] {
                 check((at(150), until), None, &[], is_repeated, (None, None));
-                check((at(150), until), Some(120), &[120], is_repeated, (None, Some(120)));
+                check((at(150), until), Some(120), &[120], is_repeated, (None, None));
                 check((at(150), until), Some(90), &[], is_repeated, (None, Some(90)));
                 check((at(150), until), Some(90), &[90], is_repeated, (None, None));
             }
