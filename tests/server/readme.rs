@@ -431,6 +431,7 @@ fn the_readme_explains_every_reason_of_a_change() {
         ChangeReason::Switched,
         ChangeReason::Profile,
         ChangeReason::OwnProfile,
+        ChangeReason::Status,
         ChangeReason::Deleted,
     ];
     assert_eq!(words, reasons.map(|reason| reason.to_string()));
