@@ -99,6 +99,8 @@ struct World {
     clients: BTreeMap<u8, (u32, Client)>,
     /// When connections were lost.
     lost: Vec<i64>,
+    /// When a client was live for the last time.
+    live_at: i64,
 }
 
 impl World {
@@ -108,7 +110,7 @@ impl World {
         let mut harness = Harness::new(store.clone(), SETTINGS);
         harness.worker = worker(store, rows.clone(), rules(SETTINGS), Duration::ZERO, Arc::default());
         harness.switch(service(1), true).await;
-        Self { harness, rows, time: 0, ahead: 0, stepped_at: 0, clients: BTreeMap::new(), lost: vec![] }
+        Self { harness, rows, time: 0, ahead: 0, stepped_at: 0, clients: BTreeMap::new(), lost: vec![], live_at: 0 }
     }
 
     /// By the clock.
@@ -137,6 +139,26 @@ impl World {
     }
 
     async fn take(&mut self, step: Step) {
+        self.note_live();
+        self.act(step).await;
+        self.note_live();
+    }
+
+    /// How long a client may be seen that said something then.
+    fn may_last(&self, at: i64, lasts: i64) -> i64 {
+        let after_step = if at <= self.stepped_at { self.stepped_at + 2 * lasts } else { at + lasts };
+        SLACK + after_step.max(at + lasts)
+    }
+
+    fn note_live(&mut self) {
+        let of_client = |(_, client): &(u32, Client)| match *client {
+            Client::Live { at, .. } => Some(self.may_last(at, LEASE).min(self.time)),
+            Client::Gone => None,
+        };
+        self.live_at = self.clients.values().filter_map(of_client).max().unwrap_or_default().max(self.live_at);
+    }
+
+    async fn act(&mut self, step: Step) {
         match step {
             Step::Renew(client) => {
                 let (number, was) = self.clients.get(&client).copied().unwrap_or((0, Client::Gone));
@@ -201,12 +223,13 @@ impl World {
             Client::Live { at, steps: 1, was_set_ahead: false } => self.time < at + LEASE - SLACK,
             _ => false,
         };
-        let may_last = |at: i64, lasts: i64| {
-            self.time < at + lasts + SLACK || at <= self.stepped_at && self.time < self.stepped_at + 2 * lasts + SLACK
-        };
+        let may_last = |at: i64, lasts: i64| self.time < self.may_last(at, lasts);
         let may = |client: &Client| matches!(*client, Client::Live { at, .. } if may_last(at, LEASE));
         let clients = || self.clients.values().map(|(_, client)| client);
-        (clients().any(must), clients().any(may) || self.lost.iter().any(|at| may_last(*at, GRACE)))
+        // While another client was live, nothing had to move the state to the clock: the grace period begins again with that.
+        let may_lost =
+            |at: &i64| may_last(*at, GRACE) || *at <= self.stepped_at && self.time < self.live_at + GRACE + SLACK;
+        (clients().any(must), clients().any(may) || self.lost.iter().any(may_lost))
     }
 
     async fn check(&self) -> Result<(), TestCaseError> {
