@@ -57,11 +57,11 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeCause {
-    /// The user has gone offline. Earlier versions did not say what else.
+    /// The app has registered the device. Earlier versions named no cause: their messages count as this one.
     #[default]
-    Offline,
-    /// The app has registered the device.
     Registered,
+    /// The user has gone offline.
+    Offline,
     /// The daily scan has found it.
     Scan,
     /// The provider has reported something.
@@ -235,7 +235,7 @@ mod tests {
                     asked_at: at,
                     attempts: 0,
                     due_at: None,
-                    cause: ProbeCause::Offline,
+                    cause: ProbeCause::Registered,
                 }),
                 format!(r#"{{"type":"probe",{is},{bs},{asked},"attempts":0}}"#),
             ),
