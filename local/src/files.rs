@@ -8,9 +8,8 @@ use tracing::warn;
 
 use crate::metrics;
 
-/// Upper bound of the open files that the process itself needs: the log, the listeners, the database's writer, and readers of
-/// metrics.
-const OWN_FILES: usize = 56 + metrics::MAX_CONNECTIONS;
+/// Upper bound of the open files that the process itself needs: the log, the listeners, the database's writer.
+const OWN_FILES: usize = 56;
 
 /// How many files the reads of the database need on each processor: a thread that reads has a database and a journal open.
 const FILES_FOR_READS: usize = 4;
@@ -51,7 +50,9 @@ impl Files {
 
 /// How many of the files that may be open are for connections.
 fn for_connections(limit: usize, processors: usize) -> usize {
-    let own = OWN_FILES + FILES_FOR_READS * processors;
+    // With few files, readers of metrics may have to wait.
+    let scrapes = metrics::MAX_CONNECTIONS.min(limit / 16);
+    let own = OWN_FILES + scrapes + FILES_FOR_READS * processors;
     let sending = FILES_FOR_SENDING.min(limit / 4);
     limit.saturating_sub(own + sending).clamp(1, Semaphore::MAX_PERMITS)
 }
@@ -63,7 +64,7 @@ mod tests {
     #[test]
     fn the_rest_of_the_process_keeps_its_files() {
         for (limit, processors, expected) in
-            [(1_024, 2, 688), (1_024, 64, 440), (120, 2, 10), (20, 2, 1), (1_048_576, 8, 1_047_448)]
+            [(1_024, 2, 688), (1_024, 64, 440), (100, 2, 5), (20, 2, 1), (1_048_576, 8, 1_047_448)]
         {
             assert_eq!(for_connections(limit, processors), expected, "{limit}");
         }
