@@ -11,11 +11,13 @@
 //! * [`query`]: filters, sorts and cursors
 //! * [`webhook`]: the requests that tell an owner's server of changes
 //! * [`breaker`]: holds requests to a server back that fails
+//! * [`allowance`]: how much more somebody may do
 //! * [`queue`], [`store`], [`paging`], [`ids`], [`metrics`]: shared ports and their types; the ports of one subject are
 //!   in that subject's `ports`
 //! * [`readiness`]: whether a process can do its work
 //! * [`error_chain`], [`panics`]: formatting of errors and panics
 
+pub mod allowance;
 pub mod breaker;
 pub mod channel;
 mod digest;

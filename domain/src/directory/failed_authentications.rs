@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::allowance::{Allowance, Rate};
 use crate::network::Network;
 use crate::time::Timestamp;
-
-/// After how long an allowance that was used up is whole again.
-const WHOLE_AFTER: Duration = Duration::from_secs(60);
 
 /// How many networks are remembered at least. Of more, those are forgotten that failed longest ago.
 const REMEMBERED: usize = 8_192;
@@ -17,40 +15,31 @@ const REMEMBERED: usize = 8_192;
 /// The allowances of all networks. They take a bounded amount of memory, however many networks there are.
 #[derive(Debug)]
 pub struct FailedAuthentications {
-    /// What one failure uses up of [`WHOLE_AFTER`].
-    one: Duration,
+    rate: Rate,
     remembered: usize,
     /// Those that failed since this was last empty. Once it is full it takes the place of `older`.
-    recent: HashMap<Network, Used>,
-    older: HashMap<Network, Used>,
-}
-
-/// How much a network has used up: how long it takes until that is forgotten, as of a time.
-#[derive(Debug, Clone, Copy)]
-struct Used {
-    share: Duration,
-    at: Timestamp,
+    recent: HashMap<Network, Allowance>,
+    older: HashMap<Network, Allowance>,
 }
 
 impl FailedAuthentications {
     /// Allows each network so many failures at once, and so many a minute in the long run.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        let one = WHOLE_AFTER / per_minute.get();
-        Self { one, remembered: REMEMBERED, recent: HashMap::new(), older: HashMap::new() }
+        let rate = Rate::per_minute(per_minute.get());
+        Self { rate, remembered: REMEMBERED, recent: HashMap::new(), older: HashMap::new() }
     }
 
     /// Counts a failure of this network. If it has no allowance left, returns after how long it has some again, and the failure
     /// does not count.
     pub fn add(&mut self, network: Network, now: Timestamp) -> Option<Duration> {
         let known = self.recent.get(&network).or_else(|| self.older.get(&network));
-        let used = known.map_or(Duration::ZERO, |used| used.share.saturating_sub(now.since(used.at)));
-        let wait = (used + self.one).saturating_sub(WHOLE_AFTER);
-        let share = if wait.is_zero() { used + self.one } else { used };
+        let mut allowance = known.copied().unwrap_or_else(|| Allowance::new(now));
+        let is_allowed = allowance.take(self.rate, now);
         if self.recent.len() >= self.remembered && !self.recent.contains_key(&network) {
             self.older = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(network, Used { share, at: now });
-        (!wait.is_zero()).then_some(wait)
+        self.recent.insert(network, allowance);
+        (!is_allowed).then(|| allowance.wait(self.rate))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A session that is open.
 
 use bytes::Bytes;
+use reachability_domain::allowance::Allowance;
 use reachability_domain::directory::access_token::Grant;
 use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
@@ -14,9 +15,8 @@ use crate::json::fields::Fields;
 use crate::json::input::RequestNumber;
 use crate::json::kinds::ClientKind;
 use crate::json::read;
-use crate::json::settings::{LOOKED_AT_PER_REQUEST, MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};
+use crate::json::settings::{LOOKED_AT_PER_REQUEST, MAX_REQUESTS, REQUESTS, Settings};
 use crate::session::Refusal;
-use crate::session::allowance::Allowance;
 use crate::session::life::Life;
 use crate::session::token::Token;
 
@@ -72,8 +72,8 @@ impl Open {
             if kind == ClientKind::Token { self.renewal.is_some() } else { self.requests.len() >= MAX_REQUESTS };
         // A client that asked for too much can still go on with another token, and stop a watch.
         let is_free = matches!(kind, ClientKind::Token | ClientKind::Unwatch);
-        if is_full || !(is_free || self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now)) {
-            return Err(Failure::too_many_requests(self.allowance.wait(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND)));
+        if is_full || !(is_free || self.allowance.take(REQUESTS, now)) {
+            return Err(Failure::too_many_requests(self.allowance.wait(REQUESTS)));
         }
         match read::command(kind, request, fields, settings)? {
             Some(command) => {
@@ -123,7 +123,7 @@ impl Open {
         }
         self.life.make_room(now);
         let more = u32::try_from(looked_at / LOOKED_AT_PER_REQUEST).unwrap_or(u32::MAX);
-        self.allowance.charge(more, REQUESTS_PER_SECOND, now);
+        self.allowance.charge(more, REQUESTS, now);
         Some(match result {
             Ok(answer) => encode::answered(request, answer),
             Err(error) => encode::error(Some(request), &error.into()),

@@ -1,6 +1,7 @@
 //! The steps of a session.
 
 use bytes::Bytes;
+use reachability_domain::allowance::Allowance;
 use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,7 @@ use crate::json::input::{Connected, Input, RequestNumber};
 use crate::json::kinds::ClientKind;
 use crate::json::open::Open;
 use crate::json::read::{self, Connect, Message};
-use crate::json::settings::{MAX_MESSAGE, MAX_RESTORE, MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, OPEN_WITHIN, Settings};
-use crate::session::allowance::Allowance;
+use crate::json::settings::{MAX_MESSAGE, MAX_RESTORE, MESSAGES, OPEN_WITHIN, Settings};
 use crate::session::{Cause, Refusal};
 
 /// The state of one socket's protocol. It can be written down between any two steps, and is bounded whatever a client sends:
@@ -138,7 +138,7 @@ impl Session {
 
     /// Whether the client may send one more message.
     fn allows(&mut self, now: Timestamp) -> bool {
-        self.messages.take(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND, now)
+        self.messages.take(MESSAGES, now)
     }
 
     fn no_message(&mut self, now: Timestamp) -> Vec<Action> {

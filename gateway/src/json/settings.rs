@@ -1,5 +1,7 @@
 //! Settings and limits of a session.
 
+use reachability_domain::allowance::Rate;
+
 use crate::session::timing::Timing;
 pub use crate::session::timing::{EXPIRES_SOON, OPEN_WITHIN, REQUEST_WITHIN, RETRY_AFTER, UPDATE_WITHIN};
 
@@ -17,6 +19,8 @@ pub const MAX_REQUESTS: usize = 4;
 pub const REQUESTS_AT_ONCE: u32 = 1_000;
 /// How many requests a second a session may make in the long run. Those over it are refused.
 pub const REQUESTS_PER_SECOND: u32 = 50;
+/// Both together.
+pub(crate) const REQUESTS: Rate = Rate::per_second(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND);
 /// For how many users, channels and members that are looked at a request counts as one more. That is known when it is answered, so
 /// those under way may use up more than there is.
 pub const LOOKED_AT_PER_REQUEST: usize = 100;
@@ -25,6 +29,8 @@ pub const LOOKED_AT_PER_REQUEST: usize = 100;
 pub const MESSAGES_AT_ONCE: u32 = 2_000;
 /// How many messages a second a client may send in the long run. One that sends more is cut.
 pub const MESSAGES_PER_SECOND: u32 = 200;
+/// Both together.
+pub(crate) const MESSAGES: Rate = Rate::per_second(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND);
 
 /// The longest name of a device, in bytes.
 pub const MAX_DEVICE: usize = 64;

@@ -2,14 +2,12 @@
 //!
 //! * [`input`]: what a shell tells every session
 //! * [`timing`]: when a client counts as gone, and other times
-//! * `allowance`, `life`, `token`: parts of a session's state
+//! * `life`, `token`: parts of a session's state
 
-pub(crate) mod allowance;
 pub mod input;
 pub(crate) mod life;
 pub mod timing;
 pub(crate) mod token;
 
-pub use allowance::Allowance;
 pub use input::{Cause, Opened, Refusal};
 pub use timing::Timing;

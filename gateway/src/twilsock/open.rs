@@ -1,5 +1,6 @@
 //! A session that is open.
 
+use reachability_domain::allowance::Allowance;
 use reachability_domain::directory::access_token::{Grant, TokenError};
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::map::FoundMap;
@@ -7,7 +8,6 @@ use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::session::Refusal;
-use crate::session::allowance::Allowance;
 use crate::session::life::Life;
 use crate::session::token::Token;
 use crate::twilsock::action::{Action, Asked};
@@ -15,7 +15,7 @@ use crate::twilsock::codec::{Header, Packet};
 use crate::twilsock::input::{RequestNumber, Response};
 use crate::twilsock::packet::{self, Status};
 use crate::twilsock::session::{Ids, reply};
-use crate::twilsock::settings::{MAX_REQUESTS, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Settings};
+use crate::twilsock::settings::{MAX_REQUESTS, REQUESTS, Settings};
 use crate::twilsock::subscriptions::{self, Subscriptions};
 use crate::twilsock::upstream::{self, problem};
 
@@ -149,7 +149,7 @@ impl Open {
 
     /// Whether the client may have one more request or token handled.
     fn allows(&mut self, now: Timestamp) -> bool {
-        self.allowance.take(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now)
+        self.allowance.take(REQUESTS, now)
     }
 
     fn begin(&mut self, id: String, correlation_id: Option<u64>, now: Timestamp) -> RequestNumber {

@@ -1,18 +1,18 @@
 //! The steps of a session.
 
+use reachability_domain::allowance::Allowance;
 use reachability_domain::directory::access_token::TokenError;
 use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::session::allowance::Allowance;
 use crate::session::{Cause, Opened, Refusal};
 use crate::twilsock::action::Action;
 use crate::twilsock::codec::{self, Packet};
 use crate::twilsock::input::Input;
 use crate::twilsock::open::Open;
 use crate::twilsock::packet::{self, Status};
-use crate::twilsock::settings::{FRAMES_AT_ONCE, FRAMES_PER_SECOND, LINGER, OPEN_WITHIN, Settings};
+use crate::twilsock::settings::{FRAMES, LINGER, OPEN_WITHIN, Settings};
 
 /// The state of one socket's protocol. It can be written down between any two steps, and is bounded whatever a client sends:
 /// under 1 KB beside the identity of its user.
@@ -156,7 +156,7 @@ impl Session {
 
     /// Whether the client may send one more frame.
     fn allows(&mut self, now: Timestamp) -> bool {
-        self.frames.take(FRAMES_AT_ONCE, FRAMES_PER_SECOND, now)
+        self.frames.take(FRAMES, now)
     }
 
     fn flooded(&mut self) -> Vec<Action> {

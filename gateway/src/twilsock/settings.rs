@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reachability_domain::allowance::Rate;
+
 use crate::session::timing::Timing;
 pub use crate::session::timing::{EXPIRES_SOON, OPEN_WITHIN, REQUEST_WITHIN, RETRY_AFTER, UPDATE_WITHIN};
 
@@ -27,11 +29,15 @@ pub const MAX_REQUESTS: usize = 8;
 pub const REQUESTS_AT_ONCE: u32 = 3_000;
 /// How many requests a second a session may make in the long run. Those over it are refused with 429.
 pub const REQUESTS_PER_SECOND: u32 = 100;
+/// Both together.
+pub(crate) const REQUESTS: Rate = Rate::per_second(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND);
 /// How many frames a client may send at once, after a while without any: packets, and WebSocket's own pings, pongs and parts
 /// of messages. It acknowledges each packet that it is sent.
 pub const FRAMES_AT_ONCE: u32 = 10_000;
 /// How many frames a second a client may send in the long run. One that sends more is cut.
 pub const FRAMES_PER_SECOND: u32 = 2_000;
+/// Both together.
+pub(crate) const FRAMES: Rate = Rate::per_second(FRAMES_AT_ONCE, FRAMES_PER_SECOND);
 
 /// How long a client that was refused has to close its socket.
 pub const LINGER: Duration = Duration::from_secs(3);

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
+use reachability_domain::allowance::{Allowance, Rate};
 use reachability_domain::identity::UserKey;
 use reachability_domain::time::Timestamp;
-use reachability_gateway::session::Allowance;
 
 /// How many sockets a user may open at once.
 const AT_ONCE: u32 = 100;
 
 /// How many a second it may open in the long run.
 const PER_SECOND: u32 = 5;
+
+const RATE: Rate = Rate::per_second(AT_ONCE, PER_SECOND);
 
 /// From how many users on those are forgotten who could open [`AT_ONCE`] again.
 const MANY: usize = 1_024;
@@ -32,10 +34,10 @@ impl Openings {
             self.look_at = self.users.len() * 2;
         }
         if let Some(allowance) = self.users.get_mut(user) {
-            return allowance.take(AT_ONCE, PER_SECOND, now);
+            return allowance.take(RATE, now);
         }
         let mut allowance = Allowance::new(now);
-        let is_allowed = allowance.take(AT_ONCE, PER_SECOND, now);
+        let is_allowed = allowance.take(RATE, now);
         self.users.insert(user.clone(), allowance);
         is_allowed
     }
