@@ -79,9 +79,11 @@ async fn differences(world: &World, devices: &Devices, talkers: &Talkers, phones
     differences
 }
 
+/// What was put off is tried again at once: a webhook or a push that has failed often waits for many minutes.
 fn pass_time(data: &Path) {
     let database = Connection::open(data.join("reachability.db")).unwrap();
     database.execute("UPDATE webhooks SET due_at = 0 WHERE due_at IS NOT NULL", []).unwrap();
+    database.execute("UPDATE messages SET due_at = 0 WHERE lane = 1", []).unwrap();
 }
 
 /// Stops the server, and looks at what it leaves behind.
