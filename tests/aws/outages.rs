@@ -2,7 +2,6 @@
 //! that cuts the connections, and queues that behave as those of SQS.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,20 +47,12 @@ use reachability_tests::feeds::{Feed, StreamConsumer, Subscriber};
 use reachability_tests::generate::{START, event_of, service};
 use reachability_tests::harness::{SETTINGS, new_service, rules, unstamped};
 use reachability_tests::model::Model;
+use reachability_tests::simulated_clock::{now, set};
 use reachability_tests::simulated_sqs::{Redrive, SimulatedSqs};
 use reachability_tests::{aws, ids};
 use reachability_worker::{Envelope, Failure, Fanout, Pusher, PusherPorts, Worker, WorkerPorts};
 
 use crate::MACHINE;
-
-thread_local! {
-    /// The simulated time. All of a test runs in one thread.
-    static NOW: Cell<i64> = const { Cell::new(START) };
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(NOW.get())
-}
 
 const MINUTE: i64 = 60_000;
 
@@ -168,7 +159,7 @@ const BATCHES: [usize; 2] = [10, 100];
 
 impl Deployment {
     async fn new(rule: Rule) -> Self {
-        NOW.set(START);
+        set(Timestamp::from_millis(START));
         let database = DynamoDbLocal::start();
         let client = Client::new(&aws::config(&database.url()).await);
         let table = aws::create_table(&client).await;
@@ -280,7 +271,7 @@ impl Deployment {
         model.switch(service(1), true);
         let mut events = events().into_iter().peekable();
         for at in (START..END).step_by(1_000) {
-            NOW.set(at);
+            set(Timestamp::from_millis(at));
             self.proxy.set(match at {
                 at if !OUTAGE.contains(&at) => NO_FAULTS,
                 at if at < OUTAGE.start + 30 * MINUTE => DOWN,
@@ -333,7 +324,7 @@ async fn an_hour_without_the_table_loses_nothing() {
     let mut online = 0;
     for user in (0..USERS).map(user) {
         let seen = deployment.read(&user).await;
-        let truth = Reachability { online: model.truth(&user, NOW.get()).online, notifiable: Some(true) };
+        let truth = Reachability { online: model.truth(&user, now().as_millis()).online, notifiable: Some(true) };
         assert_eq!(seen, truth, "{user:?}");
         assert_eq!(folded.visible(&user).reachability, truth, "{user:?} as it was told");
         online += i64::from(truth.online == Some(true));

@@ -380,13 +380,7 @@ async fn a_dead_registration_is_published() {
         url.query_pairs_mut().extend_pairs(pairs);
         url.query().unwrap().to_owned()
     };
-    let credential = form(&[
-        ("Type", "apn"),
-        ("PrivateKey", key.expose()),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ]);
+    let credential = form(&Apple::credential(key.expose()));
     let credential = client.post("/v1/Credentials", credential).await["sid"].as_str().unwrap().to_owned();
     assert_eq!(client.get(&at("Users?Reachability=true")).await["users"], json!([]));
 

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 use reachability_tests::client::Client as Owner;
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
+use reachability_tests::twilsock::{establish, request_header};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -176,17 +177,17 @@ pub(crate) async fn init(line: &mut Line, token: &str, continuation: Option<&str
 
 /// Asks for what an app asks for at its start, in the order in which it does.
 async fn bootstrap(line: &mut Line, identity: &str) -> io::Result<()> {
-    let configuration = request(line, "GET", "/Client/v2/Configuration", json!({}), None).await?;
+    let configuration = request(line, "GET", "/Client/v2/Configuration", None).await?;
     let configuration = reply(line, &configuration).await?.1;
     let objects = &configuration["sync_objects"];
     let [conversations, user] = ["my_conversations", "my_user_info"].map(|name| objects[name].as_str().unwrap());
     // These two are asked for at once.
-    let first = request(line, "GET", &format!("/v3/Maps/{conversations}"), json!({}), None).await?;
-    let second = request(line, "GET", &format!("/v3/Maps/{user}"), json!({"Include": "items"}), None).await?;
+    let first = request(line, "GET", &format!("/v3/Maps/{conversations}"), None).await?;
+    let second = request(line, "GET", &format!("/v3/Maps/{user}?Include=items"), None).await?;
     let (conversations, user) = (reply(line, &first).await?.1, reply(line, &second).await?.1);
     let mine = configuration["links"]["my_conversations"].as_str().unwrap();
     let path = mine.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find('/')?..])).unwrap();
-    let mine = request(line, "GET", path, json!({}), None).await?;
+    let mine = request(line, "GET", path, None).await?;
     reply(line, &mine).await?;
     assert!(user["unique_name"].is_string(), "{identity}: {user}");
     let maps = [&conversations, &user].map(|map| (map["sid"].as_str().unwrap(), map["last_event_id"].as_u64()));
@@ -199,13 +200,7 @@ pub(crate) async fn subscribe(
     maps: &[(&str, Option<u64>)],
     mut hear: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let requests: Vec<Value> = maps
-        .iter()
-        .map(|(map, last)| json!({"object_sid": map, "object_type": "map", "last_event_id": last}))
-        .collect();
-    let body = json!({"event_protocol_version": 4, "action": "establish", "correlation_id": 1, "retried_requests": 0,
-        "ttl_in_s": -1, "requests": requests});
-    let id = request(line, "POST", "/v4/Subscriptions", json!({}), Some(body)).await?;
+    let id = request(line, "POST", "/v4/Subscriptions", Some(&establish(maps))).await?;
     let (mut established, mut replied) = (0, false);
     while established < maps.len() || !replied {
         let (is_reply, payload) = line.read(whole).await?;
@@ -223,14 +218,11 @@ pub(crate) async fn subscribe(
 }
 
 /// Sends a request. Returns its id.
-async fn request(line: &mut Line, method: &str, path: &str, query: Value, body: Option<Value>) -> io::Result<String> {
-    let (id, payload) = (id(), body.map(|body| body.to_string()).unwrap_or_default());
-    let header = json!({
-        "id": id, "method": "message", "active_grant": "ip_messaging", "payload_type": "application/json",
-        "http_request": {"host": "cds.us1.twilio.com", "path": path, "method": method, "params": query,
-            "headers": {"Content-Type": "application/json"}},
-        "payload_size": payload.len(),
-    });
+async fn request(line: &mut Line, method: &str, path: &str, body: Option<&Value>) -> io::Result<String> {
+    let (id, payload) = (id(), body.map(Value::to_string).unwrap_or_default());
+    let mut header = request_header(method, path);
+    header["id"] = id.as_str().into();
+    header["payload_size"] = payload.len().into();
     line.send(&packet(&header.to_string(), &payload)).await?;
     Ok(id)
 }

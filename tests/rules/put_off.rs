@@ -1,7 +1,6 @@
 //! What the consumer of a queue of SQS does with messages that fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,27 +9,13 @@ use reachability_domain::push::message::{Feedback, PushMessage};
 use reachability_domain::queue::backoff::backoff;
 use reachability_domain::queue::{InvalidMessage, Queue};
 use reachability_domain::store::StoreError;
-use reachability_domain::time::Timestamp;
 use reachability_infra::sqs::{DeadLetterQueue, SqsConsumer, SqsQueue};
 use reachability_lambda::consumer::Consumer;
 use reachability_lambda::dead_letters::DeadLetters;
 use reachability_tests::aws;
-use reachability_tests::generate::START;
+use reachability_tests::simulated_clock::{now, pass};
 use reachability_tests::simulated_sqs::{Redrive, SimulatedSqs};
 use reachability_worker::Failure;
-
-thread_local! {
-    /// The simulated time. All of a test runs in one thread.
-    static NOW: Cell<i64> = const { Cell::new(START) };
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(NOW.get())
-}
-
-fn pass(time: Duration) {
-    NOW.set(now().plus(time).as_millis());
-}
 
 /// A queue `some` with its dead-letter queue `dead`, and its consumer.
 struct Rig {

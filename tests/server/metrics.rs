@@ -113,15 +113,8 @@ async fn be_busy(server: &Server, receiver: &Receiver, apple: &Apple) -> String 
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
     let webhooks = [("PostWebhookUrl", &*receiver.url("/hook")), ("Filters", "onUserUpdated")];
     assert_eq!(client.send(Method::POST, &at("Configuration/Webhooks"), &webhooks).await.0, 200);
-    let key = apple.key().expose().to_owned();
-    let credential = [
-        ("Type", "apn"),
-        ("PrivateKey", &*key),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ];
-    assert_eq!(client.send(Method::POST, "/v1/Credentials", &credential).await.0, 201);
+    let key = apple.key();
+    assert_eq!(client.send(Method::POST, "/v1/Credentials", &Apple::credential(key.expose())).await.0, 201);
     let registration = [("Identity", "bob"), ("BindingType", "apn"), ("Address", "00ff")];
     assert_eq!(client.send(Method::POST, &at("Bindings"), &registration).await.0, 201);
 

@@ -102,12 +102,12 @@ impl Scene {
     /// Creates a credential for Apple. Returns its sid.
     async fn apn_credential(&mut self) -> String {
         let key = self.apple.key().expose().to_owned();
-        self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
+        self.made("/v1/Credentials", &Apple::credential(&key)).await["sid"].as_str().unwrap().to_owned()
     }
 
     /// Creates a credential for Google. Returns its sid.
     async fn fcm_credential(&mut self) -> String {
-        let account = service_account(Google::key().expose());
+        let account = Google::service_account(Google::key().expose());
         let form = [("Type", "fcm"), ("Secret", account.as_str())];
         self.made("/v1/Credentials", &form).await["sid"].as_str().unwrap().to_owned()
     }
@@ -149,28 +149,6 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-fn service_account(key: &str) -> String {
-    json!({
-        "type": "service_account",
-        "project_id": Google::PROJECT_ID,
-        "private_key_id": Google::KEY_ID,
-        "private_key": key,
-        "client_email": Google::CLIENT_EMAIL,
-    })
-    .to_string()
-}
-
-/// The parameters of a credential with this key.
-fn apns(key: &str) -> [(&str, &str); 5] {
-    [
-        ("Type", "apn"),
-        ("PrivateKey", key),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ]
 }
 
 /// The log lines about outages of a credential, at `info` and above: level, message, reason and the whole line.
@@ -217,8 +195,8 @@ async fn secrets_appear_nowhere() {
 
     // Credentials of all kinds, good and bad, in both APIs.
     let (p8, rsa) = (scene.apple.key().expose().to_owned(), Google::key().expose().to_owned());
-    let apn = scene.made("/v1/Credentials", &apns(&p8)).await["sid"].as_str().unwrap().to_owned();
-    let account = service_account(&rsa);
+    let apn = scene.made("/v1/Credentials", &Apple::credential(&p8)).await["sid"].as_str().unwrap().to_owned();
+    let account = Google::service_account(&rsa);
     let fcm = scene.made("/v2/Credentials", &[("Type", "fcm"), ("Secret", &account)]).await;
     let fcm = fcm["sid"].as_str().unwrap().to_owned();
     let both = scene.apple.certificate().expose().to_owned();
@@ -226,9 +204,9 @@ async fn secrets_appear_nowhere() {
     let form = [("Type", "apn"), ("Certificate", certificate), ("PrivateKey", certificate_key), ("Sandbox", "true")];
     let by_certificate = scene.made("/v1/Credentials", &form).await["sid"].as_str().unwrap().to_owned();
     let (other_key, other_rsa) = (keys::p256(), keys::rsa());
-    scene.post(&format!("/v1/Credentials/{apn}"), &apns(&other_key)).await;
+    scene.post(&format!("/v1/Credentials/{apn}"), &Apple::credential(&other_key)).await;
     let legacy = "AAAAexample:APA91bThisIsAKeyOfTheServerAsItWasBefore2024";
-    let other_account = service_account(&other_rsa);
+    let other_account = Google::service_account(&other_rsa);
     for form in [
         &[
             ("Type", "apn"),
@@ -269,7 +247,7 @@ async fn secrets_appear_nowhere() {
     scene.made(&at("Bindings"), &bind("alice", "apn", phone, &apn)).await;
     let credential = format!("/v1/Credentials/{apn}");
     scene.until(&credential, |it| it["status"] == "rejected" && it["status_reason"] == "InvalidProviderToken").await;
-    scene.post(&credential, &apns(&p8)).await;
+    scene.post(&credential, &Apple::credential(&p8)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let binding = scene.made(&at("Bindings"), &bind("alice", "apn", phone, &apn)).await;
     let binding = at(&format!("Bindings/{}", binding["sid"].as_str().unwrap()));
@@ -389,7 +367,7 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
     scene.google.down().await;
     let apn = scene.apn_credential().await;
     let (p8, rsa) = (scene.apple.key().expose().to_owned(), Google::key().expose().to_owned());
-    let account = service_account(&rsa);
+    let account = Google::service_account(&rsa);
     let fcm = scene.made("/v1/Credentials", &[("Type", "fcm"), ("Secret", &account)]).await;
     let fcm = fcm["sid"].as_str().unwrap().to_owned();
     for credential in [&apn, &fcm] {
@@ -475,7 +453,7 @@ async fn a_refused_certificate_is_reported_until_it_is_trusted() {
     scene.made(&bindings, &form).await;
     let down = |it: &Value| it["status"] == "unreachable" && it["status_reason"] == "CertificateRefused";
     scene.until(&credential, down).await;
-    let (_, replaced) = scene.post(&credential, &apns(&keys::p256())).await;
+    let (_, replaced) = scene.post(&credential, &Apple::credential(&keys::p256())).await;
     assert_eq!((&replaced["status"], &replaced["status_reason"]), (&json!("unproven"), &Value::Null));
     scene.made(&bindings, &form).await;
     scene.until(&credential, down).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use reachability_tests::providers::{Answer, Apple, Google};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::ledger::{Key, Registration};
@@ -169,21 +169,8 @@ impl Phones {
 
 async fn create_credentials(world: &World) {
     let key = world.apple.key();
-    let apns = [
-        ("Type", "apn"),
-        ("PrivateKey", key.expose()),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ];
-    let account = json!({
-        "type": "service_account",
-        "project_id": Google::PROJECT_ID,
-        "private_key_id": Google::KEY_ID,
-        "private_key": Google::key().expose(),
-        "client_email": Google::CLIENT_EMAIL,
-    });
-    let account = account.to_string();
+    let apns = Apple::credential(key.expose());
+    let account = Google::service_account(Google::key().expose());
     for form in [&apns[..], &[("Type", "fcm"), ("Secret", &account)]] {
         let (status, credential) = world.owner.send(Method::POST, "/v1/Credentials", form).await;
         assert_eq!(status, 201, "{credential}");

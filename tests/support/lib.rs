@@ -35,6 +35,7 @@ pub mod registrations;
 pub mod relay;
 pub mod replays;
 pub mod server;
+pub mod simulated_clock;
 pub mod simulated_sqs;
 pub mod socket;
 pub mod stack;

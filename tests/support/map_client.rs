@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::map_views::{News, Views};
 use crate::raw::encode;
-use crate::twilsock::{Packet, Twilsock};
+use crate::twilsock::{Packet, Twilsock, establish, request_header};
 
 /// An open session.
 pub struct MapClient {
@@ -40,12 +40,7 @@ impl MapClient {
             0 | 503 => NoSession::Gone,
             status => NoSession::Refused(status.into()),
         })?;
-        let header = json!({
-            "method": "init", "token": token, "continuation_token": continues,
-            "metadata": {"ver": "1.0.2", "type": "conversations", "sdk": "JS", "sdkv": "3.0.1"},
-            "registrations": [], "tweaks": null, "capabilities": ["client_update"],
-        });
-        let reply = socket.ask(header, "").await.ok_or(NoSession::Gone)?;
+        let reply = socket.try_init(token, continues).await.ok_or(NoSession::Gone)?;
         match reply.status() {
             200 => {
                 let continuation = reply.header["continuation_token"].as_str().or(continues).map(str::to_owned);
@@ -58,16 +53,8 @@ impl MapClient {
 
     /// Sends a request, which must be successful. `None` if the socket ended.
     pub async fn request(&mut self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let params = query.split('&').filter_map(|pair| pair.split_once('='));
-        let params: serde_json::Map<String, Value> =
-            params.map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let header = json!({
-            "method": "message", "active_grant": "ip_messaging", "payload_type": "application/json",
-            "http_request": {"host": "cds.us1.twilio.com", "path": path, "method": method, "params": params,
-                "headers": {"Content-Type": "application/json"}},
-        });
-        let reply = self.socket.ask(header, &body.map(|body| body.to_string()).unwrap_or_default()).await?;
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let reply = self.socket.ask(request_header(method, path), &body).await?;
         let status = &reply.header["http_status"]["code"];
         if self.failure_is_end && status.as_u64().is_some_and(|status| status >= 500) {
             return None;
@@ -96,13 +83,7 @@ impl MapClient {
     }
 
     async fn subscribe(&mut self, maps: &[(&str, Option<u64>)]) -> Option<()> {
-        let requests: Vec<Value> = maps
-            .iter()
-            .map(|(map, last)| json!({"object_sid": map, "object_type": "map", "last_event_id": last}))
-            .collect();
-        let body = json!({"event_protocol_version": 4, "action": "establish", "correlation_id": 1, "retried_requests": 0,
-            "ttl_in_s": -1, "requests": requests});
-        self.request("POST", "/v4/Subscriptions", Some(body)).await.map(drop)
+        self.request("POST", "/v4/Subscriptions", Some(establish(maps))).await.map(drop)
     }
 
     /// What comes until then; `Err` if the socket ends before.

@@ -74,6 +74,43 @@ pub fn packet(header: &Value, payload: &str) -> Vec<u8> {
     format!("TWILSOCK V3.0 {}\r\n{header}\r\n{payload}", header.len()).into_bytes()
 }
 
+/// The header of a request to this path, which may have a query.
+pub fn request_header(method: &str, path: &str) -> Value {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let params: serde_json::Map<String, Value> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    json!({
+        "method": "message", "active_grant": "ip_messaging", "payload_type": "application/json",
+        "http_request": {
+            "host": "cds.us1.twilio.com", "path": path, "method": method, "params": params,
+            "headers": {"Content-Type": "application/json"},
+        },
+    })
+}
+
+/// The body of a request to watch maps, of which these sequences were seen.
+pub fn establish(maps: &[(&str, Option<u64>)]) -> Value {
+    let request =
+        |(map, seen): &(&str, Option<u64>)| json!({"object_sid": map, "object_type": "map", "last_event_id": seen});
+    subscriptions("establish", maps.iter().map(request).collect())
+}
+
+/// The body of a request to watch maps no more.
+fn cancel(maps: &[&str]) -> Value {
+    subscriptions("cancel", maps.iter().map(|map| json!({"object_sid": map, "object_type": "map"})).collect())
+}
+
+/// The correlation id is the same each time: a request is over before the next one begins.
+fn subscriptions(action: &str, requests: Vec<Value>) -> Value {
+    json!({
+        "event_protocol_version": 4, "action": action, "correlation_id": 1, "retried_requests": 0, "ttl_in_s": -1,
+        "requests": requests,
+    })
+}
+
 /// A WebSocket frame as a client sends it, with this opcode, and with its mask: zeros.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let length = payload.len();
@@ -168,19 +205,9 @@ impl Twilsock {
 
     /// Sends a request. Returns the HTTP status and the body.
     pub async fn request(&mut self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let params = query.split('&').filter_map(|pair| pair.split_once('='));
-        let params: serde_json::Map<String, Value> =
-            params.map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let header = json!({
-            "method": "message", "active_grant": "ip_messaging", "payload_type": "application/json",
-            "http_request": {
-                "host": "cds.us1.twilio.com", "path": path, "method": method, "params": params,
-                "headers": {"Content-Type": "application/json"},
-            },
-        });
         let body = body.map(Value::to_string).unwrap_or_default();
-        let reply = self.ask(header, &body).await.unwrap_or_else(|| panic!("a reply to {method} {path}"));
+        let reply =
+            self.ask(request_header(method, path), &body).await.unwrap_or_else(|| panic!("a reply to {method} {path}"));
         assert_eq!(reply.status(), 200, "{}", reply.header);
         let status = reply.header["http_status"]["code"].as_u64().expect("a status");
         (u16::try_from(status).unwrap(), reply.payload)
@@ -188,25 +215,12 @@ impl Twilsock {
 
     /// Asks to watch maps, of which these sequences were seen. Returns the status; notifications follow.
     pub async fn subscribe(&mut self, maps: &[(&str, Option<u64>)]) -> u16 {
-        let request =
-            |(map, seen): &(&str, Option<u64>)| json!({"object_sid": map, "object_type": "map", "last_event_id": seen});
-        let requests: Vec<Value> = maps.iter().map(request).collect();
-        self.subscriptions("establish", requests).await
+        self.request("POST", "/v4/Subscriptions", Some(&establish(maps))).await.0
     }
 
     /// Asks to watch maps no more.
     pub async fn unsubscribe(&mut self, maps: &[&str]) -> u16 {
-        let request = |map: &&str| json!({"object_sid": map, "object_type": "map"});
-        self.subscriptions("cancel", maps.iter().map(request).collect()).await
-    }
-
-    async fn subscriptions(&mut self, action: &str, requests: Vec<Value>) -> u16 {
-        self.next_id += 1;
-        let body = json!({
-            "event_protocol_version": 4, "action": action, "correlation_id": self.next_id, "retried_requests": 0,
-            "ttl_in_s": -1, "requests": requests,
-        });
-        self.request("POST", "/v4/Subscriptions", Some(&body)).await.0
+        self.request("POST", "/v4/Subscriptions", Some(&cancel(maps))).await.0
     }
 
     /// Sends a packet with a new id. Returns the reply; `None` if the socket ended before. Other packets are kept.

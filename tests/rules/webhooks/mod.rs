@@ -6,7 +6,7 @@ mod outages;
 mod queue;
 mod requests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,27 +34,14 @@ use reachability_infra::sqlite::{
     WebhookQueue,
 };
 use reachability_infra::webhook::{AddressRules, HttpWebhooks};
+use reachability_tests::generate::START;
 use reachability_tests::harness::{Kept, SETTINGS, new_service, rules};
 use reachability_tests::queues::database;
+use reachability_tests::simulated_clock::{now, pass, set};
 use reachability_worker::{Fanout, WebhookOutbox, WebhookOutcome, WebhookPorts, Webhooks};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-const START: i64 = 1_795_132_800_000;
-
-thread_local! {
-    /// Each test has a thread of its own.
-    static NOW: Cell<i64> = const { Cell::new(START) };
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(NOW.get())
-}
-
-fn pass(time: Duration) {
-    NOW.set(now().plus(time).as_millis());
-}
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -148,7 +135,7 @@ impl Process {
     }
 
     async fn with(options: Options) -> Self {
-        NOW.set(START);
+        set(Timestamp::from_millis(START));
         let directory = tempfile::tempdir().unwrap();
         let parts = Parts::open(directory.path(), options).await;
         Self { directory, parts, connections: RefCell::default() }
@@ -245,11 +232,11 @@ impl Process {
                 continue;
             }
             match self.parts.queue.next_due() {
-                Some(next) if next <= until => NOW.set(next.max(now()).as_millis()),
+                Some(next) if next <= until => set(next.max(now())),
                 _ => break,
             }
         }
-        NOW.set(until.max(now()).as_millis());
+        set(until.max(now()));
     }
 
     /// Delivers what is due for so long.

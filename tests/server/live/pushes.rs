@@ -111,21 +111,8 @@ async fn pushes_are_parsed() {
     });
     let place = Place::new(&server).await;
     let p8 = apple.key();
-    let apns = [
-        ("Type", "apn"),
-        ("PrivateKey", p8.expose()),
-        ("KeyId", Apple::KEY_ID),
-        ("TeamId", Apple::TEAM_ID),
-        ("Topic", Apple::TOPIC),
-    ];
-    let account = json!({
-        "type": "service_account",
-        "project_id": Google::PROJECT_ID,
-        "private_key_id": Google::KEY_ID,
-        "private_key": Google::key().expose(),
-        "client_email": Google::CLIENT_EMAIL,
-    })
-    .to_string();
+    let apns = Apple::credential(p8.expose());
+    let account = Google::service_account(Google::key().expose());
     for form in [&apns[..], &[("Type", "fcm"), ("Secret", &account)]] {
         let (status, credential) = place.client.send(Method::POST, "/v1/Credentials", form).await;
         assert_eq!(status, 201, "{credential}");

@@ -99,6 +99,17 @@ impl Apple {
         Secret::new(self.state.key.serialize_pem())
     }
 
+    /// The parameters of a credential with this key.
+    pub fn credential(key: &str) -> [(&str, &str); 5] {
+        [
+            ("Type", "apn"),
+            ("PrivateKey", key),
+            ("KeyId", Self::KEY_ID),
+            ("TeamId", Self::TEAM_ID),
+            ("Topic", Self::TOPIC),
+        ]
+    }
+
     /// A new certificate of the app with its key, in PEM.
     pub fn certificate(&self) -> Secret {
         let (pem, der) = self.ca.of_app(Self::TOPIC);

@@ -88,6 +88,18 @@ impl Google {
         KEY.get_or_init(|| Secret::new(keys::rsa())).clone()
     }
 
+    /// The JSON of the service account with this key.
+    pub fn service_account(key: &str) -> String {
+        let account = json!({
+            "type": "service_account",
+            "project_id": Self::PROJECT_ID,
+            "private_key_id": Self::KEY_ID,
+            "private_key": key,
+            "client_email": Self::CLIENT_EMAIL,
+        });
+        account.to_string()
+    }
+
     /// Sets the answer to messages to this registration token from now on.
     pub fn answer(&self, token: &str, answer: Answer) {
         self.state.script.always(token, answer);
