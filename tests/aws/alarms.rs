@@ -155,7 +155,9 @@ fn alarms_watch_counters_that_there_are() {
         let is_missed = *metric == "Sweeps";
         assert_eq!(alarm["TreatMissingData"], if is_missed { "breaching" } else { "notBreaching" }, "{metric}");
     }
-    assert!(own.contains_key("MessagesRetried"), "{own:?}");
+    for metric in ["MessagesRetried", "CertificatesExpiring"] {
+        assert!(own.contains_key(metric), "{metric}: {own:?}");
+    }
     // A sweep a day, and CloudWatch looks back for seven days at most.
     assert_eq!(resources["SweepRule"]["Properties"]["ScheduleExpression"], "rate(1 day)");
     let looks_back = number(&own["Sweeps"]["Period"]) * number(&own["Sweeps"]["EvaluationPeriods"]);
