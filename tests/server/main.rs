@@ -13,6 +13,7 @@ mod default_service;
 mod existence;
 mod feed;
 mod flood;
+mod freshness;
 mod invisible;
 mod kill;
 mod live;

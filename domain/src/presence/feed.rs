@@ -238,6 +238,7 @@ mod tests {
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
     use crate::presence::reachability::Reachability;
+    use crate::push::lifetime::Lifetime;
     use crate::push::reason::Reason;
     use crate::push::registration::Registration;
     use crate::sid::{BindingSid, Sid, UserSid};
@@ -297,6 +298,7 @@ mod tests {
     fn device(registered_at: Timestamp, death: Option<&str>) -> Registration {
         Registration {
             registered_at,
+            lifetime: Lifetime::YEAR,
             confirmed_at: None,
             asked_at: None,
             is_dead: death.is_some(),

@@ -6,6 +6,7 @@ pub mod command;
 pub mod credential;
 pub mod device;
 pub mod environment;
+pub mod lifetime;
 pub mod message;
 pub mod notification;
 pub mod outage;
