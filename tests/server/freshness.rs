@@ -1,5 +1,5 @@
-//! For how long a registration counts: the setting of its credential over the API, and data of an earlier version, which let every
-//! registration count for a year.
+//! For how long a registration counts: the setting of its credential over the API, and data of an earlier version, which let
+//! every registration count for a year.
 
 use std::path::Path;
 

@@ -26,6 +26,7 @@ mod queue;
 mod readiness;
 mod readme;
 mod recorded_log;
+mod reports;
 mod socket;
 mod sockets;
 mod strangers;

@@ -16,6 +16,7 @@ pub mod ports;
 pub mod provider;
 pub mod reason;
 pub mod registration;
+pub mod report;
 pub mod retry;
 pub mod tag;
 pub mod throttle;

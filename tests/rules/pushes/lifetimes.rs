@@ -11,8 +11,8 @@ use reachability_tests::push_harness::PushHarness;
 
 use super::{before, day};
 
-/// The owner lets registrations of this channel count for so many days; `None`: for as long as the channel allows. No provider is
-/// asked.
+/// The owner lets registrations of this channel count for so many days; `None`: for as long as the channel allows. No provider
+/// is asked.
 async fn set(harness: &PushHarness, channel: Channel, days: Option<u16>) {
     let lifetime = days.map(|days| Lifetime::new(channel, days).unwrap());
     let stored = harness.stored(channel).await;

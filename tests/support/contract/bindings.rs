@@ -256,7 +256,7 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
 }
 
 /// It ends unless the device registers again in time.
-pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States + Bindings>) {
+pub async fn a_registration_ends_unless_it_is_repeated(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", NOW).await;

@@ -1,5 +1,5 @@
-//! Scans all registrations: the end of an expired one has no event, and a queue cannot delay a message for a year. It also finds
-//! those whose credential has changed in its keys or in how long registrations count, and those that are to be checked.
+//! Scans all registrations: the end of an expired one has no event, and a queue cannot delay a message for months. It also
+//! finds those whose credential has changed in its keys or in how long registrations count, and those that are to be checked.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
