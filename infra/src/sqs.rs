@@ -267,6 +267,7 @@ impl DeadLetterQueue {
 mod tests {
     use reachability_domain::presence::message::{PresenceMessage, Purge};
     use reachability_domain::sid::Sid;
+    use reachability_domain::webhook::message::Told;
     use serde_json::json;
 
     use super::*;
@@ -282,7 +283,11 @@ mod tests {
             WebhookMessage::parse(json.to_string().as_bytes()).unwrap()
         };
         let messages = [("a", 1), ("b", 2), ("a", 3), ("a", 4), ("c", 5), ("b", 6)].map(|(of, n)| message(of, n));
-        let revisions = |turn: Vec<&WebhookMessage>| turn.iter().map(|message| message.revision).collect();
+        let revision = |message: &&WebhookMessage| match &message.told {
+            Told::User(told) => told.revision,
+            Told::Push(report) => panic!("{report:?}"),
+        };
+        let revisions = |turn: Vec<&WebhookMessage>| turn.iter().map(revision).collect();
         let turns: Vec<Vec<u64>> = turns(&messages).into_iter().map(revisions).collect();
         assert_eq!(turns, [vec![1, 2, 5], vec![3, 6], vec![4]]);
     }

@@ -3,6 +3,8 @@
 use reachability_domain::directory::service::Service;
 use reachability_domain::directory::user::User;
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::push::binding::Binding;
+use reachability_domain::push::notification::Delivery;
 use reachability_domain::store::StoreError;
 use reachability_infra::dynamodb::stream::{self, ItemKind};
 use reachability_worker::{Fanout, StoredWrite};
@@ -76,8 +78,8 @@ pub async fn handle(fanout: &Fanout, batch: Batch) -> BatchResponse {
 
 /// Parses a write; `None` if nobody is told of it.
 fn read(images: Images) -> Result<Option<StoredWrite>, StoreError> {
-    let kind = match images.keys.get("pk") {
-        Some(AttributeValue::S(pk)) => ItemKind::at(pk),
+    let kind = match (images.keys.get("pk"), images.keys.get("sk")) {
+        (Some(AttributeValue::S(pk)), Some(AttributeValue::S(sk))) => ItemKind::at(pk, sk),
         _ => None,
     };
     Ok(match (kind, images.old_image, images.new_image) {
@@ -90,6 +92,14 @@ fn read(images: Images) -> Result<Option<StoredWrite>, StoreError> {
         (Some(ItemKind::Profile), Some(before), Some(after)) => Some(StoredWrite::Profile {
             before: Box::new(stream::read::<User>(before)?),
             after: Box::new(stream::read::<User>(after)?),
+        }),
+        (Some(ItemKind::Binding), Some(before), Some(after)) => Some(StoredWrite::Binding {
+            before: Box::new(stream::read::<Binding>(before)?),
+            after: Box::new(stream::read::<Binding>(after)?),
+        }),
+        (Some(ItemKind::Delivery), Some(before), Some(after)) => Some(StoredWrite::Delivery {
+            before: Box::new(stream::read::<Delivery>(before)?),
+            after: Box::new(stream::read::<Delivery>(after)?),
         }),
         // A state that is removed had nothing more to tell: its user or its service was deleted before.
         (Some(ItemKind::State(user)), before, Some(after)) => Some(StoredWrite::State {

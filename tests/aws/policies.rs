@@ -28,8 +28,8 @@ use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::Counter;
 use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::message::PresenceMessage;
-use reachability_domain::push::binding::REGISTERED_FOR;
 use reachability_domain::push::channel::Channel;
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::message::{Announce, AnnounceUser, PushMessage, ScanServices};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_domain::queue::Message;
@@ -538,7 +538,7 @@ async fn everything(recording: &Recording) {
     assert_eq!(deliveries["deliveries"][0]["reason"], "Unregistered", "{deliveries}");
 
     // The daily scan: registrations that have expired, and those that have been dead for long.
-    let year = REGISTERED_FOR.as_secs();
+    let year = Lifetime::YEAR.duration().as_secs();
     for since in [year, year + KEEP_DEAD.as_secs()] {
         harness.register_at("grace", Channel::Apn, &format!("{since:08x}"), before(since)).await;
     }

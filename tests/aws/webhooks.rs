@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message as Received, MessageSystemAttributeName, QueueAttributeName};
 use reachability_domain::directory::ports::Services;
-use reachability_domain::directory::service::{WebhookEvent, Webhooks as Urls};
+use reachability_domain::directory::service::Webhooks as Urls;
 use reachability_domain::identity::UserKey;
-use reachability_domain::presence::change_reason::ChangeReason;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::{Message, Queue};
 use reachability_domain::secret::Secret;
 use reachability_domain::sid::{AccountSid, Sid};
@@ -31,6 +29,7 @@ use reachability_tests::external::ministack::MiniStack;
 use reachability_tests::generate::service;
 use reachability_tests::harness::new_service;
 use reachability_tests::receiver::{Answer, Receiver};
+use reachability_tests::webhook_messages::{self, of_user};
 use reachability_worker::{WebhookPorts, Webhooks};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -165,21 +164,12 @@ impl Rig {
 }
 
 fn webhook(identity: &str, revision: u64) -> WebhookMessage {
-    WebhookMessage {
-        user: UserKey { service: service(1), identity: identity.parse().unwrap() },
-        user_sid: Sid::from_bits(7),
-        event: WebhookEvent::UserUpdated,
-        profile: None,
-        reachability: Reachability { online: Some(true), notifiable: None },
-        reason: ChangeReason::Connect,
-        revision,
-        queued_at: clock::now(),
-        position: None,
-    }
+    let user = UserKey { service: service(1), identity: identity.parse().unwrap() };
+    webhook_messages::webhook(user, revision, clock::now())
 }
 
 fn revision(message: &Received) -> u64 {
-    WebhookMessage::parse(message.body().unwrap().as_bytes()).unwrap().revision
+    of_user(&WebhookMessage::parse(message.body().unwrap().as_bytes()).unwrap()).revision
 }
 
 fn pairs(told: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -210,7 +200,7 @@ async fn each_webhook_is_taken_once_and_in_the_order_of_its_user() {
         }
     }
     let received: BTreeSet<Vec<u64>> =
-        received.into_values().map(|of_user| of_user.iter().map(|it| it.revision).collect()).collect();
+        received.into_values().map(|of_one| of_one.iter().map(|it| of_user(it).revision).collect()).collect();
     let expected = (0..3).map(|user| (user..60).step_by(3).collect());
     assert_eq!(received, expected.collect());
 }

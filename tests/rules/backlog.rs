@@ -5,13 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachability_domain::directory::service::WebhookEvent;
 use reachability_domain::identity::UserKey;
 use reachability_domain::metrics::{Backlog, DeadLetters, Queued};
-use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::message::{Check, PresenceMessage};
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::push::message::{Probe, ProbeCause, PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::Sid;
@@ -25,6 +22,7 @@ use reachability_infra::sqlite::{
 use reachability_tests::generate::service;
 use reachability_tests::harness::unstamped;
 use reachability_tests::queues::{ANY_NUMBER, database};
+use reachability_tests::webhook_messages;
 
 /// The queues of a process.
 struct Queues {
@@ -81,17 +79,7 @@ fn probe(due_at: Option<Timestamp>) -> PushMessage {
 }
 
 fn webhook(identity: &str, queued_at: Timestamp) -> WebhookMessage {
-    WebhookMessage {
-        user: user(1, identity),
-        user_sid: Sid::from_bits(2),
-        event: WebhookEvent::UserUpdated,
-        profile: None,
-        reachability: Reachability::default(),
-        reason: ChangeReason::Connect,
-        revision: 1,
-        queued_at,
-        position: None,
-    }
+    webhook_messages::webhook(user(1, identity), 1, queued_at)
 }
 
 fn at_least(queued: Queued, messages: u64, seconds: u64) {

@@ -15,6 +15,7 @@ use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::state::UserState;
 use reachability_domain::presence::status::Status;
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::registration::Registration;
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
@@ -159,6 +160,7 @@ impl World {
             Step::Register(number) => {
                 let registration = Registration {
                     registered_at: now,
+                    lifetime: Lifetime::YEAR,
                     confirmed_at: None,
                     asked_at: None,
                     is_dead: false,

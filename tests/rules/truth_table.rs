@@ -12,6 +12,7 @@ use reachability_domain::presence::event::{EndReason, Event, EventKind};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::presence::state::UserState;
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::registration::{Registration, Registrations};
 use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
@@ -61,8 +62,14 @@ fn registrations(devices: &[(Option<i64>, bool)]) -> Registrations {
     for (n, (second, is_dead)) in devices.iter().enumerate() {
         let sid = BindingSid::from_bits(n as u128);
         let registered_at = at(second.unwrap_or_default());
-        let registration =
-            Registration { registered_at, confirmed_at: None, asked_at: None, is_dead: *is_dead, death_reason: None };
+        let registration = Registration {
+            registered_at,
+            lifetime: Lifetime::YEAR,
+            confirmed_at: None,
+            asked_at: None,
+            is_dead: *is_dead,
+            death_reason: None,
+        };
         registrations.insert(sid, registration, Some(Generation(1)));
         if second.is_none() {
             registrations.remove(sid);

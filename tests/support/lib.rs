@@ -46,3 +46,4 @@ pub mod twilsock;
 pub mod wait;
 pub mod watcher;
 mod webhook_judge;
+pub mod webhook_messages;

@@ -143,6 +143,7 @@ impl PushHarness {
             friendly_name: None,
             sandbox: false,
             check,
+            lifetime: None,
             method,
             sealed: Some(self.seal.seal(sid, &secret).unwrap()),
             health: Health::Unproven,

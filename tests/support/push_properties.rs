@@ -8,11 +8,12 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::ports::States;
-use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
+use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::CredentialUse;
 use reachability_domain::push::environment::Environment;
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::verdict::{TokenState, Verdict};
@@ -43,6 +44,8 @@ enum Step {
     Answer(prop::sample::Index),
     /// A scan looks for registrations that have expired.
     Sweep,
+    /// A scan finds that registrations count for so many days now.
+    SetLifetime(u16),
     /// Time passes, in seconds.
     Pass(u64),
 }
@@ -60,6 +63,8 @@ struct Answer {
 struct Model {
     /// The user who has it, and the time of the last registration.
     registered: Option<(usize, Timestamp)>,
+    /// For how long that registration counts.
+    lifetime: Lifetime,
     /// The users who have had it at some time.
     ever: [bool; 2],
     /// Since when its token is dead, by the provider's clock.
@@ -83,7 +88,7 @@ impl Model {
                     && since.is_none_or(|since| at < since || at.plus(A_DAY) <= answer.verdict.asked_at)
             }
         };
-        Some(now < at.plus(REGISTERED_FOR) && !self.heard.iter().any(kills))
+        Some(now < self.lifetime.end(at) && !self.heard.iter().any(kills))
     }
 }
 
@@ -97,7 +102,8 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
         4 => (0..2usize).prop_map(Step::Ask),
         6 => any::<prop::sample::Index>().prop_map(Step::Answer),
         1 => Just(Step::Sweep),
-        1 => prop_oneof![1..100u64, Just(364 * 86_400), Just(365 * 86_400)].prop_map(Step::Pass),
+        1 => prop_oneof![Just(1), Just(364), Just(365), 1..=365u16].prop_map(Step::SetLifetime),
+        1 => prop_oneof![1..100u64, Just(86_400), Just(364 * 86_400), Just(365 * 86_400)].prop_map(Step::Pass),
     ];
     check(cases, proptest::collection::vec(step, 1..40), |case, steps| async move {
         let service = new_service(ServiceSid::from_bits(1 << 100 | case));
@@ -121,6 +127,7 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
                     act(user, BindingCommand::Register { binding: bindings[user].clone(), generation: Generation(1) })
                         .await;
                     model.registered = Some((user, now));
+                    model.lifetime = Lifetime::YEAR;
                     model.ever[user] = true;
                     model.dead_since = None;
                 }
@@ -158,6 +165,16 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
                         act(user, BindingCommand::Expire(binding.sid)).await;
                     }
                 }
+                Step::SetLifetime(days) => {
+                    let lifetime = Lifetime::new(Channel::Apn, days).unwrap();
+                    for (user, binding) in bindings.iter().enumerate() {
+                        let counts = model.notifiable(user, now) == Some(true);
+                        act(user, BindingCommand::SetLifetime(binding.sid, lifetime)).await;
+                        if counts {
+                            model.lifetime = lifetime;
+                        }
+                    }
+                }
                 Step::Pass(seconds) => now = now.plus(Duration::from_secs(seconds)),
             }
             let keys = users.each_ref().map(User::key);
@@ -167,7 +184,7 @@ pub fn a_registration_is_dead_exactly_when_its_token_is(store: &(impl Services +
                 let seen = registrations.ever().then(|| registrations.deliverable(now).next().is_some());
                 prop_assert_eq!(seen, model.notifiable(user, now), "user {}", user);
                 let is_good = model.dead_since.is_none()
-                    && model.registered.is_some_and(|(owner, at)| owner == user && now < at.plus(REGISTERED_FOR));
+                    && model.registered.is_some_and(|(owner, at)| owner == user && now < model.lifetime.end(at));
                 prop_assert!(!is_good || seen == Some(true), "user {} is reachable", user);
             }
         }

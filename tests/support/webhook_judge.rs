@@ -6,7 +6,9 @@ use reachability_domain::directory::service::WebhookEvent;
 use reachability_domain::identity::UserKey;
 use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::change_reason::ChangeReason;
-use reachability_domain::webhook::message::WebhookMessage;
+use reachability_domain::webhook::message::{UserTold, WebhookMessage};
+
+use crate::webhook_messages::of_user;
 
 /// The numbers of names that requests set who ask for webhooks.
 pub(crate) const TOLD_NAMES: [u8; 2] = [0, 2];
@@ -51,7 +53,8 @@ pub(crate) fn judge(notices: &[Notice], webhooks: &[WebhookMessage]) -> Result<(
     let mut told: BTreeMap<Told, String> = BTreeMap::new();
     let mut last: BTreeMap<&UserKey, u64> = BTreeMap::new();
     for webhook in webhooks {
-        let key = (webhook.user.clone(), webhook.revision, webhook.event.name(), webhook.reason.to_string());
+        let UserTold { revision, reason, .. } = of_user(webhook);
+        let key = (webhook.user.clone(), *revision, webhook.event.name(), reason.to_string());
         let token = webhook.token();
         match told.get(&key) {
             Some(known) if *known == token => continue,
@@ -63,10 +66,10 @@ pub(crate) fn judge(notices: &[Notice], webhooks: &[WebhookMessage]) -> Result<(
         }
         told.insert(key, token);
         let last = last.entry(&webhook.user).or_default();
-        if webhook.revision < *last {
+        if revision < last {
             return Err(format!("{webhook:?} comes after revision {last}"));
         }
-        *last = webhook.revision;
+        *last = *revision;
     }
     // A change that is told again is read again, and may be told by another configuration: then the last counts.
     let all: BTreeSet<Told> = notices.iter().flat_map(expected).collect();

@@ -130,14 +130,22 @@ pub enum WebhookEvent {
     /// A user's reachability or profile changed.
     #[serde(rename = "onUserUpdated")]
     UserUpdated,
+    /// The delivery of a notification to a device was given up.
+    #[serde(rename = "onNotificationFailed")]
+    NotificationFailed,
+    /// A registration has died, or is undeliverable.
+    #[serde(rename = "onBindingDead")]
+    BindingDead,
 }
 
 impl WebhookEvent {
-    /// The vendor's name for it.
+    /// The vendor's name for it, or ours for what the vendor has none.
     pub fn name(self) -> &'static str {
         match self {
             Self::UserAdded => "onUserAdded",
             Self::UserUpdated => "onUserUpdated",
+            Self::NotificationFailed => "onNotificationFailed",
+            Self::BindingDead => "onBindingDead",
         }
     }
 }

@@ -127,7 +127,7 @@ rows! {
             DeathsUnregisteredFcm ["fcm_unregistered"]
             /// Registrations that ended because SNS disabled their endpoint.
             DeathsEndpointDisabled ["endpoint_disabled"]
-            /// Registrations that ended because the device did not register again for a year.
+            /// Registrations that ended because the device did not register again in time.
             DeathsExpired ["expired"]
             /// Registrations that ended for any other reason.
             DeathsOther ["other"]

@@ -26,7 +26,7 @@ pub enum ChangeReason {
     Registered,
     /// A device was unregistered, or belongs to another user now.
     Unregistered,
-    /// A registration was not made again for a year.
+    /// A registration was not made again in time.
     Expired,
     /// A push provider accepted a registration that was believed dead.
     Confirmed,

@@ -70,6 +70,7 @@ mod tests {
     use crate::push::channel::Channel;
     use crate::push::command::BindingCommand;
     use crate::push::device::{Address, Device};
+    use crate::push::lifetime::Lifetime;
     use crate::push::registration::MAX_DEVICES;
     use crate::sid::{ServiceSid, Sid};
 
@@ -96,6 +97,7 @@ mod tests {
             date_created: at,
             date_updated: at,
             registered_at: at,
+            lifetime: Lifetime::YEAR,
             confirmed_at: None,
             asked_at: None,
             learnt_with: Timestamp::default(),

@@ -15,6 +15,7 @@ use crate::presence::change_reason::ChangeReason;
 use crate::presence::sequence::{self, sequence};
 use crate::presence::state::UserState;
 use crate::push::message::{Announce, AnnounceUser, Probe, ProbeCause, PushMessage};
+use crate::push::report::{PushReport, Report};
 use crate::sid::{ServiceSid, UserSid};
 use crate::time::Timestamp;
 
@@ -26,7 +27,10 @@ pub struct FeedEntry {
     /// What is to be done next, in the push queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub follow_ups: Vec<PushMessage>,
-    /// The webhooks that tell the notice, in this order.
+    /// What is reported of a device, by webhooks alone; `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
+    /// The webhooks that tell the notice or the report, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<WebhookEvent>,
     /// Where the entry is in the feed: later ones have greater positions. `None` before it is there, and in a feed without
@@ -174,7 +178,7 @@ impl FeedEntry {
 
     /// Whether there is anything to deliver. Otherwise only those who hear of a write as it is made are concerned.
     pub fn is_delivered(&self) -> bool {
-        self.notice.is_some() || !self.follow_ups.is_empty()
+        self.notice.is_some() || !self.follow_ups.is_empty() || self.report.is_some()
     }
 
     /// What a write of a user's profile leads to; `None` if nothing.
@@ -183,6 +187,21 @@ impl FeedEntry {
         let webhooks = if after.webhook_enabled { vec![WebhookEvent::UserUpdated] } else { vec![] };
         let sequence = sequence(configuration, after.revision);
         Some(Self { notice: Some(Notice::Profile(change)), webhooks, sequence, ..Self::default() })
+    }
+
+    /// What follows from a report: a webhook, and nothing that subscribers see.
+    pub fn of_report(report: Report) -> Self {
+        let webhooks = vec![match report.push {
+            PushReport::DeliveryFailed { .. } => WebhookEvent::NotificationFailed,
+            PushReport::BindingDied { .. } => WebhookEvent::BindingDead,
+        }];
+        Self { report: Some(Box::new(report)), webhooks, ..Self::default() }
+    }
+
+    /// The service that it is about; `None` if it is only work for the push queue.
+    pub fn service(&self) -> Option<ServiceSid> {
+        let of_report = || self.report.as_ref().map(|report| report.user.service);
+        self.notice.as_ref().map(Notice::service).or_else(of_report)
     }
 
     /// What a write of a service leads to (`None`: it was not there, or is not there any more); `None` if nothing.
@@ -238,6 +257,7 @@ mod tests {
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::news::News;
     use crate::presence::reachability::Reachability;
+    use crate::push::lifetime::Lifetime;
     use crate::push::reason::Reason;
     use crate::push::registration::Registration;
     use crate::sid::{BindingSid, Sid, UserSid};
@@ -297,6 +317,7 @@ mod tests {
     fn device(registered_at: Timestamp, death: Option<&str>) -> Registration {
         Registration {
             registered_at,
+            lifetime: Lifetime::YEAR,
             confirmed_at: None,
             asked_at: None,
             is_dead: death.is_some(),
@@ -440,6 +461,7 @@ mod tests {
         let told = |follow_up, after: &UserState| FeedEntry {
             notice: None,
             follow_ups: vec![follow_up],
+            report: None,
             webhooks: vec![],
             position: None,
             sequence: sequence(&ON, after.revision),

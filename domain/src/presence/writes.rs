@@ -90,6 +90,7 @@ mod tests {
     use crate::presence::disclosure::{Disclose, Disclosure, Hidden};
     use crate::presence::event::{EndReason, Event, EventKind};
     use crate::presence::status::Status;
+    use crate::push::lifetime::Lifetime;
     use crate::push::registration::Registration;
     use crate::sid::Sid;
 
@@ -298,8 +299,14 @@ mod tests {
     fn a_deletion_undoes_what_occurred_before_it() {
         let mut state = write(&UserState::default(), connect("c-1", NOW), ON, NOW).state.unwrap();
         let device = Sid::from_bits(5);
-        let registration =
-            Registration { registered_at: NOW, confirmed_at: None, asked_at: None, is_dead: false, death_reason: None };
+        let registration = Registration {
+            registered_at: NOW,
+            lifetime: Lifetime::YEAR,
+            confirmed_at: None,
+            asked_at: None,
+            is_dead: false,
+            death_reason: None,
+        };
         assert_eq!(state.add_device(device, registration, None, NOW), None);
         let DeletionWrites { state: deleted, delete } = DeletionWrites::of(&state, later(10));
         assert_eq!(delete, [device]);

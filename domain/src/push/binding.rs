@@ -4,8 +4,6 @@
 //! the device and the user. So registering again returns the same sid, and a late unregistration by the previous user
 //! does not remove the new user's binding.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, UserKey};
@@ -13,14 +11,12 @@ use crate::push::channel::Channel;
 use crate::push::credential::Credential;
 use crate::push::device::{Address, Device};
 use crate::push::environment::Environment;
+use crate::push::lifetime::Lifetime;
 use crate::push::reason::Reason;
 use crate::push::registration::KEEP_DEAD;
 use crate::push::tag::Tag;
 use crate::sid::{BindingSid, CredentialSid, ServiceSid};
 use crate::time::Timestamp;
-
-/// How long a registration is valid unless the device registers again.
-pub const REGISTERED_FOR: Duration = Duration::from_secs(365 * 86_400);
 
 /// A push registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +44,9 @@ pub struct Binding {
     pub date_updated: Timestamp,
     /// Time of the last registration. A token that was dead before that time may work again.
     pub registered_at: Timestamp,
+    /// For how long it counts after that, as its credential said when that was last looked at.
+    #[serde(default, skip_serializing_if = "Lifetime::is_year")]
+    pub lifetime: Lifetime,
     /// Request time of the latest push that the provider accepted; `None` if there is none.
     pub confirmed_at: Option<Timestamp>,
     /// Since when the credential is used as it was when all this was learnt from its provider ([`Credential::used_since`]). Answers
@@ -69,7 +68,7 @@ pub struct Binding {
 /// Why a binding is dead: no push can reach the device by it, until it registers again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
-    /// The provider's reason, or `Expired` if the device did not register again for a year.
+    /// The provider's reason, or `Expired` if the device did not register again in time ([`Binding::lifetime`]).
     pub reason: Reason,
     /// Time of the request whose response reported it.
     pub at: Timestamp,
@@ -114,7 +113,7 @@ impl Binding {
 
     /// When the registration expires unless the device registers again.
     pub fn ends_at(&self) -> Timestamp {
-        self.registered_at.plus(REGISTERED_FOR)
+        self.lifetime.end(self.registered_at)
     }
 
     /// Whether a push with this credential, as it is used now, was accepted.

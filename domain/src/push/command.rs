@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::directory::configuration::Generation;
 use crate::push::binding::{Binding, Death};
 use crate::push::credential::CredentialUse;
+use crate::push::lifetime::Lifetime;
 use crate::push::registration::Registration;
 use crate::push::transition::Transition;
 use crate::push::verdict::{TokenState, Verdict};
@@ -33,6 +34,8 @@ pub enum BindingCommand {
     NoteAsked(BindingSid, Timestamp),
     /// The keys of the credential have changed: what was learnt with earlier ones does not count.
     ForgetCredential(BindingSid, CredentialUse),
+    /// Registrations with the credential count for this long now. One that is too old for that ends.
+    SetLifetime(BindingSid, Lifetime),
     /// End the registration if it has expired.
     Expire(BindingSid),
     /// Remove the binding if it has been dead for long enough.
@@ -63,6 +66,13 @@ impl BindingCommand {
                 changed(of(sid).filter(is_meant)?, |binding| forget(binding, credential.since, now))
             }
             Self::ApplyVerdict(sid, verdict) => changed(of(sid)?, |binding| apply_verdict(binding, verdict, now)),
+            // What ended by the old setting does not begin again by a longer one.
+            Self::SetLifetime(sid, lifetime) => changed(of(sid).filter(|it| it.death_at(now).is_none())?, |binding| {
+                binding.lifetime = *lifetime;
+                if binding.ends_at() <= now {
+                    (binding.death, binding.date_updated) = (Some(Death::expired(now)), now);
+                }
+            }),
             Self::Expire(sid) => changed(of(sid)?, |binding| {
                 let ends_at = Registration::of(binding).ends_at();
                 if ends_at <= now && binding.death.is_none() {

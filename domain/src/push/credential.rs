@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::push::channel::Channel;
 use crate::push::environment::Environment;
+use crate::push::lifetime::Lifetime;
 use crate::push::outage::Outage;
 use crate::push::outcome::{Fault, PushOutcome};
 use crate::push::reason::Reason;
@@ -29,6 +30,10 @@ pub struct Credential {
     pub sandbox: bool,
     /// How registrations with this credential are checked.
     pub check: RegistrationCheck,
+    /// For how long registrations with this credential count; `None`: as long as the channel allows. Earlier versions did not
+    /// store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
     /// The authentication method and its public fields.
     pub method: Method,
     /// The sealed secret; `None` if SNS keeps it.
@@ -55,6 +60,11 @@ impl Credential {
     /// Whether both authenticate in the same way, so that an answer about one also applies to the other.
     pub fn is_used_like(&self, other: &Self) -> bool {
         (&self.method, &self.sealed, self.sandbox) == (&other.method, &other.sealed, other.sandbox)
+    }
+
+    /// For how long registrations with it count after the app last registered.
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime.unwrap_or_else(|| Lifetime::longest(self.channel))
     }
 
     /// The credential as it authenticates now.
@@ -332,6 +342,8 @@ mod tests {
         let credential: Credential = serde_json::from_str(OLD).unwrap();
         assert_eq!((&credential.health, &credential.outage), (&Health::Accepted, &None));
         assert_eq!(credential.used_since, Timestamp::default());
+        assert_eq!(credential.lifetime(), Lifetime::YEAR);
+        assert_eq!(Credential { channel: Channel::Gcm, ..credential.clone() }.lifetime().days(), 270);
         let outage = Some(Outage { reason: Reason::new("NotConnected"), since: NOW });
         let down = Credential { outage, ..credential };
         let stored = serde_json::to_string(&down).unwrap();

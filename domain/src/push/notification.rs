@@ -66,6 +66,9 @@ impl Notification {
 /// The delivery of a notification to one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
+    /// The service. Earlier versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_sid: Option<ServiceSid>,
     /// The notification.
     pub notification_sid: NotificationSid,
     /// The device.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Reason(Box<str>);
 
 impl Reason {
-    /// The word for a registration that was not made again for a year.
+    /// The word for a registration that was not made again in time ([`Lifetime`](crate::push::lifetime::Lifetime)).
     pub const EXPIRED: &str = "Expired";
 
     /// APNs's word for a token that is none, or is of another environment.

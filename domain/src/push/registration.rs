@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Generation;
-use crate::push::binding::{Binding, REGISTERED_FOR};
+use crate::push::binding::Binding;
+use crate::push::lifetime::Lifetime;
 use crate::push::reason::Reason;
 use crate::sid::BindingSid;
 use crate::time::Timestamp;
@@ -29,6 +30,9 @@ pub struct Registration {
     /// [`Binding::registered_at`].
     #[serde(rename = "a")]
     pub registered_at: Timestamp,
+    /// [`Binding::lifetime`].
+    #[serde(rename = "l", default, skip_serializing_if = "Lifetime::is_year")]
+    pub lifetime: Lifetime,
     /// [`Binding::confirmed_at`].
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<Timestamp>,
@@ -48,6 +52,7 @@ impl Registration {
     pub fn of(binding: &Binding) -> Self {
         Self {
             registered_at: binding.registered_at,
+            lifetime: binding.lifetime,
             confirmed_at: binding.confirmed_at,
             asked_at: binding.asked_at,
             is_dead: binding.death.is_some(),
@@ -62,7 +67,7 @@ impl Registration {
 
     /// When the registration expires unless the device registers again.
     pub fn ends_at(&self) -> Timestamp {
-        self.registered_at.plus(REGISTERED_FOR)
+        self.lifetime.end(self.registered_at)
     }
 
     /// Whether the last confirmation is too long ago, and so is the last check.

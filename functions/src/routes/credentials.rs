@@ -11,6 +11,7 @@ use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed, Validity};
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
@@ -83,6 +84,7 @@ async fn create(
             Channel::Apn => RegistrationCheck::Once,
             Channel::Fcm | Channel::Gcm => RegistrationCheck::DryRun,
         },
+        lifetime: None,
         method,
         sealed,
         health: Health::Unproven,
@@ -130,7 +132,7 @@ async fn update(
     let form = request.form()?;
     let channel = form.get("Type").map(channel).transpose()?;
     let read = find(&*credentials, &request).await?;
-    let used_since = read.used_since;
+    let (used_since, lifetime) = (read.used_since, read.lifetime());
     if channel.is_some_and(|channel| !channel.is(read.channel)) {
         return Err(ApiError::unfit("Type", "the channel of a credential cannot be changed"));
     }
@@ -154,8 +156,8 @@ async fn update(
     })
     .await?
     .ok_or_else(|| request.not_found())?;
-    if credential.used_since != used_since {
-        // What is known of registrations with the earlier keys does not count any more.
+    if credential.used_since != used_since || credential.lifetime() != lifetime {
+        // What is known of registrations with the earlier keys does not count any more, or they count for another time.
         pushes.send(&[PushMessage::ScanServices(ScanServices::default())]).await?;
     }
     Ok(Json(show(&request, view, &credential, clock())).into_response())
@@ -289,6 +291,14 @@ fn change(credential: &mut Credential, form: &Params) -> Result<(), ApiError> {
         Some("none") => credential.check = RegistrationCheck::None,
         Some(_) => return Err(ApiError::invalid("RegistrationCheck", "once, silent, dry-run or none")),
     }
+    if let Some(days) = form.get("RegistrationDays") {
+        let lifetime = days.parse().ok().and_then(|days| Lifetime::new(credential.channel, days));
+        let range = match Lifetime::longest(credential.channel) {
+            Lifetime::YEAR => "a number of days from 1 to 365",
+            _ => "a number of days from 1 to 270",
+        };
+        credential.lifetime = Some(lifetime.ok_or_else(|| ApiError::invalid("RegistrationDays", range))?);
+    }
     let has_dry_runs =
         credential.channel != Channel::Apn || matches!(credential.method, Method::PlatformApplication { .. });
     if credential.check == RegistrationCheck::DryRun && !has_dry_runs {
@@ -315,6 +325,7 @@ fn show<'a>(request: &ApiRequest, view: View, credential: &'a Credential, now: T
         date_updated: credential.date_updated.to_seconds(),
         url: format!("{}{}/{}", request.base_url, view.path, credential.sid),
         registration_check: credential.check,
+        registration_days: credential.lifetime().days(),
         status,
         status_reason: reason,
         status_date: since.map(Timestamp::to_seconds),
@@ -336,6 +347,7 @@ struct CredentialResource<'a> {
     date_updated: String,
     url: String,
     registration_check: RegistrationCheck,
+    registration_days: u16,
     status: &'static str,
     status_reason: Option<&'a Reason>,
     status_date: Option<String>,

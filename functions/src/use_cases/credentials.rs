@@ -45,12 +45,12 @@ pub(crate) async fn update_credential<E: From<StoreError>>(
 }
 
 /// The credentials to choose from when a registration names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OnlyCredential {
     /// The account has none for the channel.
     None,
     /// The account has one for the channel.
-    One(CredentialSid),
+    One(Box<Credential>),
     /// The account has several for the channel.
     Several,
 }
@@ -64,14 +64,15 @@ pub(crate) async fn only_credential(
     let mut position = Cursor::Start;
     loop {
         let page = credentials.credentials(PageRequest { position, limit: READ_AT_ONCE }).await?;
-        for credential in page.items.iter().filter(|credential| credential.channel.is(channel)) {
+        let last = page.items.last().map(|credential| credential.sid);
+        for credential in page.items.into_iter().filter(|credential| credential.channel.is(channel)) {
             if found != OnlyCredential::None {
                 return Ok(OnlyCredential::Several);
             }
-            found = OnlyCredential::One(credential.sid);
+            found = OnlyCredential::One(Box::new(credential));
         }
-        match page.items.last() {
-            Some(last) if page.more => position = Cursor::After(last.sid),
+        match last {
+            Some(last) if page.more => position = Cursor::After(last),
             _ => return Ok(found),
         }
     }

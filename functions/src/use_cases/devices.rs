@@ -6,7 +6,9 @@ use reachability_domain::ids::Ids;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::message::{Probe, ProbeCause, PushMessage};
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::push::registration::Registration;
@@ -82,7 +84,7 @@ pub(crate) async fn register_device(
     command: RegisterDevice,
 ) -> Result<Binding, RegisterError> {
     let RegisterDevice { service, identity, channel, address, credential_sid, endpoint, tags } = command;
-    let credential_sid = choose_credential(ports.credentials, channel, credential_sid).await?;
+    let credential = choose_credential(ports.credentials, channel, credential_sid).await?;
     let service = ports.directory.store(service).await?;
     let now = (ports.clock)();
     let device = Device::new(service.sid, channel, &address);
@@ -94,12 +96,13 @@ pub(crate) async fn register_device(
         identity,
         channel,
         address,
-        credential_sid,
+        credential_sid: credential.as_ref().map(|credential| credential.sid),
         endpoint,
         tags,
         date_created: now,
         date_updated: now,
         registered_at: now,
+        lifetime: credential.map_or(Lifetime::longest(channel), |credential| credential.lifetime()),
         confirmed_at: None,
         asked_at: None,
         learnt_with: Timestamp::default(),
@@ -126,15 +129,15 @@ async fn choose_credential(
     credentials: &dyn Credentials,
     channel: Channel,
     named: Option<CredentialSid>,
-) -> Result<Option<CredentialSid>, RegisterError> {
+) -> Result<Option<Credential>, RegisterError> {
     if let Some(sid) = named {
         let credential = credentials.credential(sid).await?;
-        let fits = credential.is_some_and(|credential| credential.channel.is(channel));
-        return if fits { Ok(Some(sid)) } else { Err(RegisterError::UnknownCredential(channel)) };
+        let credential = credential.filter(|credential| credential.channel.is(channel));
+        return credential.map(Some).ok_or(RegisterError::UnknownCredential(channel));
     }
     match only_credential(credentials, channel).await? {
         OnlyCredential::None => Ok(None),
-        OnlyCredential::One(sid) => Ok(Some(sid)),
+        OnlyCredential::One(credential) => Ok(Some(*credential)),
         OnlyCredential::Several => Err(RegisterError::SeveralCredentials),
     }
 }

@@ -113,6 +113,7 @@ mod tests {
             channel: Channel::Apn,
             friendly_name: None,
             sandbox: false,
+            lifetime: None,
             check: RegistrationCheck::Silent,
             method: Method::PlatformApplication { arn: String::new() },
             sealed,

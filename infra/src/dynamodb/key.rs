@@ -89,6 +89,11 @@ impl Key {
         format!("binding#{service}#{shard}")
     }
 
+    /// Whether bindings lie here.
+    pub(super) fn has_bindings(pk: &str) -> bool {
+        pk.starts_with("binding#")
+    }
+
     pub(super) fn notification(sid: NotificationSid) -> Self {
         Self { pk: Self::deliveries(sid), sk: "notification".to_owned() }
     }
@@ -100,6 +105,11 @@ impl Key {
     /// Partition of a notification and its deliveries.
     pub(super) fn deliveries(notification: NotificationSid) -> String {
         format!("notification#{notification}")
+    }
+
+    /// Whether this is the key of a delivery: its notification lies in the same partition.
+    pub(super) fn is_delivery(pk: &str, sk: &str) -> bool {
+        pk.starts_with("notification#") && sk.parse::<BindingSid>().is_ok()
     }
 
     /// Key of the attempts to deliver a webhook, by the id of its message.

@@ -232,6 +232,8 @@ mod tests {
     use reachability_domain::presence::connection::Ending;
     use reachability_domain::presence::connections::Limits;
     use reachability_domain::presence::event::EndReason;
+    use reachability_domain::push::channel::Channel;
+    use reachability_domain::push::lifetime::Lifetime;
     use serde_json::json;
 
     use super::*;
@@ -256,6 +258,7 @@ mod tests {
         let key = |n: usize| format!("c-{n}").parse::<ConnectionId>().unwrap().key();
         let registration = Registration {
             registered_at: now,
+            lifetime: Lifetime::longest(Channel::Fcm),
             confirmed_at: Some(now),
             asked_at: None,
             is_dead: false,

@@ -19,22 +19,30 @@ pub enum ItemKind {
     Profile,
     /// A user's state.
     State(UserKey),
+    /// A binding.
+    Binding,
+    /// The delivery of a notification.
+    Delivery,
 }
 
 impl ItemKind {
-    /// What the items are at this partition key; `None` if nobody outside sees them.
-    pub fn at(pk: &str) -> Option<Self> {
+    /// What the item is at this partition key and sort key; `None` if nobody outside is told of it.
+    pub fn at(pk: &str, sk: &str) -> Option<Self> {
         if pk == Key::services() {
             Some(Self::Service)
         } else if Key::has_users(pk) {
             Some(Self::Profile)
+        } else if Key::has_bindings(pk) {
+            Some(Self::Binding)
+        } else if Key::is_delivery(pk, sk) {
+            Some(Self::Delivery)
         } else {
             user_of_state(pk).map(Self::State)
         }
     }
 }
 
-/// Parses a service or a profile.
+/// Parses a service, a profile, a binding or a delivery.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] if it is none.

@@ -12,6 +12,7 @@ use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::ports::{Applied, Bindings};
+use reachability_domain::push::report::Report;
 use reachability_domain::push::tag::Tag;
 use reachability_domain::push::transition::Transition;
 use reachability_domain::sid::{BindingSid, ServiceSid};
@@ -21,6 +22,7 @@ use rusqlite::Connection;
 
 use super::feed::Writer;
 use super::records::{delete_binding, insert_user, read_state, write_binding, write_state};
+use super::reports;
 use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
 
@@ -87,6 +89,9 @@ impl Bindings for SqliteStore {
                 return Ok(Applied::unchanged(before));
             };
             let after = write(writer, service, transition, user.as_ref(), now)?;
+            if let Some(report) = Report::of_binding(before.as_ref(), after.as_ref()) {
+                reports::tell(writer, report, now)?;
+            }
             Ok(Applied { before, after })
         })
         .await

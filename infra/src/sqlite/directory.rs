@@ -18,7 +18,7 @@ use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
 
 /// The account's settings: at most one row.
-const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
+pub(super) const ACCOUNT: Rows<'static> = Rows::new("account", "true", &[]);
 
 #[async_trait]
 impl Accounts for SqliteStore {

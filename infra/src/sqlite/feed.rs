@@ -120,8 +120,8 @@ impl Writer<'_> {
         let webhooks = (!entry.webhooks.is_empty()).then_some(&entry.webhooks);
         execute(
             self,
-            "INSERT INTO feed (id, service, identity, notice, follow_ups, webhooks)
-             SELECT max(?1, delivered + 1, (SELECT coalesce(max(id), 0) + 1 FROM feed)), ?2, ?3, ?4, ?5, ?6
+            "INSERT INTO feed (id, service, identity, notice, follow_ups, webhooks, report)
+             SELECT max(?1, delivered + 1, (SELECT coalesce(max(id), 0) + 1 FROM feed)), ?2, ?3, ?4, ?5, ?6, ?7
              FROM feed_position",
             params![
                 at.as_millis(),
@@ -130,6 +130,7 @@ impl Writer<'_> {
                 entry.notice.as_ref().map(write_document).transpose()?,
                 follow_ups.map(write_document).transpose()?,
                 webhooks.map(write_document).transpose()?,
+                entry.report.as_ref().map(write_document).transpose()?,
             ],
         )?;
         self.told.borrow_mut().push(entry);
@@ -235,7 +236,7 @@ impl SqliteFeed {
             .read(move |connection| {
                 let mut statement = connection
                     .prepare_cached(
-                        "SELECT id, notice, follow_ups, webhooks FROM feed
+                        "SELECT id, notice, follow_ups, webhooks, report FROM feed
                          WHERE id > coalesce(?1, (SELECT delivered FROM feed_position)) ORDER BY id LIMIT ?2",
                     )
                     .map_err(unavailable)?;
@@ -300,15 +301,17 @@ impl SqliteFeed {
     }
 }
 
-/// Reads a row of the feed from its id, notice, follow-ups and webhooks.
+/// Reads a row of the feed from its id, notice, follow-ups, webhooks and report.
 pub(super) fn feed_row(row: &Row<'_>) -> rusqlite::Result<Result<FeedRow, StoreError>> {
     let id = row.get(0)?;
-    let [notice, follow_ups, webhooks]: [Option<String>; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
+    let [notice, follow_ups, webhooks, report]: [Option<String>; 4] =
+        [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
     // What does not parse is no error of SQLite's.
     let parse = || {
         let entry = FeedEntry {
             notice: notice.as_deref().map(read_document).transpose()?,
             follow_ups: follow_ups.as_deref().map(read_document).transpose()?.unwrap_or_default(),
+            report: report.as_deref().map(read_document).transpose()?,
             webhooks: webhooks.as_deref().map(read_document).transpose()?.unwrap_or_default(),
             position: Some(id),
             sequence: 0,

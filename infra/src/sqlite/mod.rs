@@ -41,6 +41,7 @@ mod purges;
 mod queue;
 mod readers;
 mod records;
+mod reports;
 mod rows;
 mod sealed;
 mod set_back;

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use rusqlite::params;
 
+use super::reports;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
 
@@ -55,6 +56,10 @@ impl Notifications for SqliteStore {
     }
 
     async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        if matches!(delivery.status, DeliveryStatus::Failed { .. }) {
+            let failed = delivery.clone();
+            return self.write(move |writer| reports::fail_delivery(writer, &failed)).await;
+        }
         let replace = if delivery.status.is_queued() {
             "UPDATE deliveries SET document = ?3
              WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'"

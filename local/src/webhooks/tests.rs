@@ -8,6 +8,7 @@ use reachability_domain::presence::change_reason::ChangeReason;
 use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::{AccountSid, Sid};
+use reachability_domain::webhook::message::{Told, UserTold};
 use reachability_domain::webhook::ports::{WebhookAnswer, WebhookRequest, WebhookSender};
 use reachability_infra::metrics::EmfMetrics;
 use reachability_infra::sqlite::{Database, MAX_WAITING_WEBHOOKS, SqliteStore};
@@ -41,12 +42,14 @@ impl WebhookSender for Sender {
 fn webhook(identity: &str) -> WebhookMessage {
     WebhookMessage {
         user: UserKey { service: service(1), identity: identity.parse().unwrap() },
-        user_sid: Sid::from_bits(1),
         event: WebhookEvent::UserUpdated,
-        profile: None,
-        reachability: Reachability::default(),
-        reason: ChangeReason::Connect,
-        revision: 1,
+        told: Told::User(UserTold {
+            user_sid: Sid::from_bits(1),
+            profile: None,
+            reachability: Reachability::default(),
+            reason: ChangeReason::Connect,
+            revision: 1,
+        }),
         queued_at: clock::now(),
         position: None,
     }

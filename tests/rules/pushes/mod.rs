@@ -5,6 +5,7 @@ mod answers;
 mod checks;
 mod credentials;
 mod hour;
+mod lifetimes;
 mod mismatch;
 mod notifications;
 mod outages;

@@ -2,10 +2,11 @@
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::metrics::Counter;
-use reachability_domain::push::binding::{Binding, REGISTERED_FOR};
+use reachability_domain::push::binding::Binding;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::{Credential, RegistrationCheck};
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::message::{Announce, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES};
 use reachability_infra::clock;
@@ -20,7 +21,7 @@ async fn a_scan_finds_what_is_due() {
     let harness = PushHarness::new().await;
     let fcm = harness.stored(Channel::Fcm).await;
     harness.store.replace_credential(&Credential { check: RegistrationCheck::None, ..fcm }).await.unwrap();
-    let year = REGISTERED_FOR.as_secs();
+    let year = Lifetime::YEAR.duration().as_secs();
     let over = harness.register_at("over", Channel::Apn, "01", before(year)).await;
     let ending = harness.register_at("ending", Channel::Apn, "02", before(year - day(29))).await;
     let fine = harness.register_at("fine", Channel::Apn, "03", before(year - day(31))).await;

@@ -4,6 +4,7 @@ mod delivery;
 mod names;
 mod outages;
 mod queue;
+mod reports;
 mod requests;
 
 use std::cell::RefCell;

@@ -1,34 +1,22 @@
 //! The queue: what it holds, and what a kill leaves of it.
 
-use reachability_domain::directory::service::WebhookEvent;
 use reachability_domain::metrics::Counter;
-use reachability_domain::presence::change_reason::ChangeReason;
-use reachability_domain::presence::reachability::Reachability;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_infra::sqlite::{Letters, NoSuchLetter, Outcome, PushQueue};
 use reachability_tests::receiver::{Answer, Receiver};
+use reachability_tests::webhook_messages::{self, of_user};
 use rusqlite::Connection;
 
 use super::*;
 
 fn message(of: ServiceSid, identity: &str, revision: u64) -> WebhookMessage {
-    WebhookMessage {
-        user: key(of, identity),
-        user_sid: UserSid::from_bits(7),
-        event: WebhookEvent::UserUpdated,
-        profile: None,
-        reachability: Reachability { online: Some(true), notifiable: None },
-        reason: ChangeReason::Connect,
-        revision,
-        queued_at: now(),
-        position: None,
-    }
+    webhook_messages::webhook(key(of, identity), revision, now())
 }
 
 fn told(webhooks: &[TakenWebhook]) -> Vec<(String, u64)> {
     let told = |webhook: &TakenWebhook| {
         let message: WebhookMessage = serde_json::from_str(&webhook.body).unwrap();
-        (webhook.identity.clone(), message.revision)
+        (webhook.identity.clone(), of_user(&message).revision)
     };
     webhooks.iter().map(told).collect()
 }

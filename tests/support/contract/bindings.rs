@@ -13,11 +13,12 @@ use reachability_domain::presence::event::{Event, EventKind};
 use reachability_domain::presence::news::News;
 use reachability_domain::presence::ports::States;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::push::binding::{Binding, BindingFilter, Death, REGISTERED_FOR};
+use reachability_domain::push::binding::{Binding, BindingFilter, Death};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::CredentialUse;
 use reachability_domain::push::device::{Address, Device};
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::ports::Bindings;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
@@ -52,6 +53,7 @@ pub fn binding(user: &User, channel: Channel, token: &str, at: Timestamp) -> Bin
         date_created: at,
         date_updated: at,
         registered_at: at,
+        lifetime: Lifetime::longest(channel),
         confirmed_at: None,
         asked_at: None,
         learnt_with: Timestamp::default(),
@@ -253,12 +255,12 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
     assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
 }
 
-/// It ends unless the device registers again within the year.
-pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States + Bindings>) {
+/// It ends unless the device registers again in time.
+pub async fn a_registration_ends_unless_it_is_repeated(store: Arc<impl Services + States + Bindings>) {
     let service = service(&*store, 1).await;
     let alice = user(service, 1, "alice");
     let phone = register(&*store, &alice, "phone", NOW).await;
-    let end = NOW.plus(REGISTERED_FOR);
+    let end = phone.ends_at();
     let expire = async |at: Timestamp| {
         store.apply(service, phone.device(), &BindingCommand::Expire(phone.sid), None, at).await.unwrap();
         devices(&*store, &alice).await[0].status()
@@ -276,11 +278,11 @@ pub async fn a_registration_ends_after_a_year(store: Arc<impl Services + States 
     };
     let over = end.plus(KEEP_DEAD);
     assert_eq!(forget(Timestamp::from_millis(over.as_millis() - 1)).await, 1);
-    register(&*store, &alice, "phone", over).await;
+    let end = register(&*store, &alice, "phone", over).await.ends_at();
     assert_eq!(forget(over).await, 1);
     assert_eq!(notifiable(&*store, &alice, over).await, Some(true));
-    let again = expire(over.plus(REGISTERED_FOR)).await;
-    assert_eq!((again, forget(over.plus(REGISTERED_FOR).plus(KEEP_DEAD)).await), ("dead", 0));
+    let again = expire(end).await;
+    assert_eq!((again, forget(end.plus(KEEP_DEAD)).await), ("dead", 0));
 }
 
 /// Switching reachability off and on again starts a generation in which nothing has been announced yet.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::credential::{Credential, Health, Method, RegistrationCheck, Sealed};
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::outage::Outage;
 use reachability_domain::push::ports::Credentials;
 use reachability_domain::push::reason::Reason;
@@ -21,6 +22,7 @@ pub fn credential(n: u128) -> Credential {
         friendly_name: Some("Käse \u{1F600}".to_owned()),
         sandbox: true,
         check: RegistrationCheck::DryRun,
+        lifetime: Lifetime::new(Channel::Fcm, 30),
         method: Method::ServiceAccount {
             project_id: "project".to_owned(),
             client_email: "somebody@project".to_owned(),

@@ -45,6 +45,7 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     ));
 
     let delivery = |n: u128, status: DeliveryStatus| Delivery {
+        service_sid: Some(service),
         notification_sid: notification.sid,
         binding_sid: BindingSid::from_bits(n),
         identity: "alice".parse().unwrap(),

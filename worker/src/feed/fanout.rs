@@ -15,7 +15,10 @@ use reachability_domain::presence::change::Notice;
 use reachability_domain::presence::feed::FeedEntry;
 use reachability_domain::presence::sink::Sink;
 use reachability_domain::presence::state::UserState;
+use reachability_domain::push::binding::Binding;
 use reachability_domain::push::message::PushMessage;
+use reachability_domain::push::notification::Delivery;
+use reachability_domain::push::report::Report;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::ServiceSid;
 use reachability_domain::store::StoreError;
@@ -58,6 +61,20 @@ pub enum StoredWrite {
         /// After the write.
         after: Box<User>,
     },
+    /// A binding, which was neither created nor deleted by the write.
+    Binding {
+        /// Before the write.
+        before: Box<Binding>,
+        /// After the write.
+        after: Box<Binding>,
+    },
+    /// The delivery of a notification, which was not created by the write.
+    Delivery {
+        /// Before the write.
+        before: Box<Delivery>,
+        /// After the write.
+        after: Box<Delivery>,
+    },
     /// A service, possibly created or deleted by the write.
     Service {
         /// Before the write; `None` if it did not exist.
@@ -73,7 +90,8 @@ impl StoredWrite {
         match self {
             Self::State { user, before, after } => FeedEntry::is_possible(before, after).then_some(user.service),
             Self::Profile { after, .. } => Some(after.service_sid),
-            Self::Service { .. } => None,
+            // Who wants to be told of it is decided with the webhook.
+            Self::Binding { .. } | Self::Delivery { .. } | Self::Service { .. } => None,
         }
     }
 }
@@ -155,8 +173,17 @@ impl Fanout {
         write: &StoredWrite,
         services: &mut ServicesOfBatch<'_>,
     ) -> Result<Option<FeedEntry>, StoreError> {
-        if let StoredWrite::Service { before, after } = write {
-            return Ok(FeedEntry::of_service(before.as_deref(), after.as_deref()));
+        match write {
+            StoredWrite::Service { before, after } => {
+                return Ok(FeedEntry::of_service(before.as_deref(), after.as_deref()));
+            }
+            StoredWrite::Binding { before, after } => {
+                return Ok(Report::of_binding(Some(before), Some(after)).map(FeedEntry::of_report));
+            }
+            StoredWrite::Delivery { before, after } => {
+                return Ok(Report::of_delivery(Some(before), after).map(FeedEntry::of_report));
+            }
+            StoredWrite::State { .. } | StoredWrite::Profile { .. } => {}
         }
         let Some(service) = write.needs_service() else { return Ok(None) };
         // The service was deleted.
@@ -165,7 +192,7 @@ impl Fanout {
         Ok(match write {
             StoredWrite::State { user, before, after } => FeedEntry::of_state(user, configuration, before, after),
             StoredWrite::Profile { before, after } => FeedEntry::of_profile(configuration, before, after),
-            StoredWrite::Service { .. } => None,
+            StoredWrite::Binding { .. } | StoredWrite::Delivery { .. } | StoredWrite::Service { .. } => None,
         })
     }
 }

@@ -51,7 +51,8 @@ impl Pusher {
         };
         let keep = async |status, attempts, next_attempt_at| {
             let date_updated = (self.clock)();
-            let delivery = Delivery { status, attempts, next_attempt_at, date_updated, ..known.clone() };
+            let service_sid = Some(deliver.service);
+            let delivery = Delivery { service_sid, status, attempts, next_attempt_at, date_updated, ..known.clone() };
             self.ports.notifications.replace_delivery(&delivery).await
         };
         let give_up = async |reason: Reason| {
@@ -153,6 +154,7 @@ impl Next {
 
 fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStatus, now: Timestamp) -> Delivery {
     Delivery {
+        service_sid: Some(notification.service_sid),
         notification_sid: notification.sid,
         binding_sid: binding.sid,
         identity: binding.identity.clone(),

@@ -1,5 +1,5 @@
-//! Scans all registrations: the end of an expired one has no event, and a queue cannot delay a message for a year. It also finds
-//! those whose credential has changed, and those that are to be checked.
+//! Scans all registrations: the end of an expired one has no event, and a queue cannot delay a message for months. It also
+//! finds those whose credential has changed in its keys or in how long registrations count, and those that are to be checked.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,6 +11,7 @@ use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::Credential;
+use reachability_domain::push::lifetime::Lifetime;
 use reachability_domain::push::message::{Probe, ProbeCause, PushMessage, ScanBindings, ScanServices, Span};
 use reachability_domain::push::registration::Registration;
 use reachability_domain::sid::CredentialSid;
@@ -89,19 +90,23 @@ impl Pusher {
             self.apply(binding, forget).await?;
         }
         let binding = forgotten.as_ref().unwrap_or(binding);
+        // Earlier versions let every registration count for a year. Without its credential, nothing else changes.
+        let lifetime =
+            credential.map_or(binding.lifetime, Credential::lifetime).min(Lifetime::longest(binding.channel));
         let action = match &binding.death {
             Some(_) => BindingCommand::RemoveDead(binding.sid),
             None if binding.ends_at() <= now => BindingCommand::Expire(binding.sid),
+            None if binding.lifetime != lifetime => BindingCommand::SetLifetime(binding.sid, lifetime),
             None => return Ok(self.probe_of(binding, credential, now)),
         };
         if action.transition(Some(binding), now).is_none() {
             return Ok(None);
         }
         let bound = self.apply(binding, &action).await?;
-        if let (None, Some(death)) = (&binding.death, bound.after.and_then(|after| after.death)) {
-            self.ports.metrics.count(&death);
+        if let (None, Some(death)) = (&binding.death, bound.after.as_ref().and_then(|after| after.death.as_ref())) {
+            self.ports.metrics.count(death);
         }
-        Ok(None)
+        Ok(bound.after.and_then(|after| self.probe_of(&after, credential, now)))
     }
 
     /// The check of a registration that was not confirmed for long, if its credential is made for that.

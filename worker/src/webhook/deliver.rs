@@ -76,10 +76,11 @@ impl Webhooks {
             Err(error) => return self.give_up(ErrorChain(&error).to_string()),
         };
         let (service, now) = (message.user.service, (self.clock)());
+        let user_sid = message.user_sid().map(tracing::field::display);
         let (target, retries) = match self.targets.find(service, message.event, now).await {
             Ok(Some(found)) => found,
             Ok(None) => {
-                debug!(service.sid = %service, user.sid = %message.user_sid, "nobody wants a webhook any more");
+                debug!(service.sid = %service, user.sid = user_sid, "nobody wants a webhook any more");
                 return WebhookOutcome::Done;
             }
             Err(error) => {
@@ -114,7 +115,7 @@ impl Webhooks {
         match wait {
             Some(wait) => {
                 self.ports.metrics.count(Counter::WebhooksRetried);
-                warn!(service.sid = %service, user.sid = %message.user_sid, host, %reason, error, wait_s = wait.as_secs(), "a webhook will be sent again");
+                warn!(service.sid = %service, user.sid = user_sid, host, %reason, error, wait_s = wait.as_secs(), "a webhook will be sent again");
                 WebhookOutcome::Retry(wait)
             }
             None => self.give_up(format!("not delivered after {attempts} attempts: {reason}")),

@@ -1,4 +1,4 @@
-//! Queues the webhooks that tell changes.
+//! Queues the webhooks that tell changes and reports.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::directory::ServicesOfBatch;
 /// How many users are read at once: those of a batch of the fanout.
 const READS_AT_ONCE: usize = 100;
 
-/// Queues the webhooks that tell changes. Where no URL is configured, it reads no user and queues nothing.
+/// Queues the webhooks that tell changes and reports. Where no URL is configured, it reads no user and queues nothing.
 #[derive(Clone)]
 pub struct WebhookOutbox {
     /// The account's settings.
@@ -65,15 +65,14 @@ impl WebhookOutbox {
         entries: &'e [FeedEntry],
         services: &mut ServicesOfBatch<'_>,
     ) -> Result<Vec<(&'e FeedEntry, WebhookEvent)>, StoreError> {
-        let notices =
-            entries.iter().filter(|entry| !entry.webhooks.is_empty()).filter_map(|entry| entry.notice.as_ref());
-        services.read(notices.map(Notice::service)).await;
+        let told = entries.iter().filter(|entry| !entry.webhooks.is_empty());
+        services.read(told.filter_map(FeedEntry::service)).await;
         let mut account: Option<AccountSettings> = None;
         let mut wanted = Vec::new();
         for entry in entries.iter().filter(|entry| !entry.webhooks.is_empty()) {
-            let Some(notice) = &entry.notice else { continue };
+            let Some(service) = entry.service() else { continue };
             // A service that was deleted tells nothing any more.
-            let Some(service) = services.get(notice.service()).await? else { continue };
+            let Some(service) = services.get(service).await? else { continue };
             if service.webhooks.post_webhook_url.is_none() && account.is_none() {
                 account = Some(self.accounts.account().await?);
             }
@@ -85,8 +84,12 @@ impl WebhookOutbox {
     }
 
     async fn message(&self, entry: &FeedEntry, event: WebhookEvent) -> Result<Option<WebhookMessage>, StoreError> {
-        let Some(notice) = &entry.notice else { return Ok(None) };
         let now = (self.clock)();
+        if let Some(report) = &entry.report {
+            let message = WebhookMessage::of_report(report, event, now);
+            return Ok(Some(WebhookMessage { position: entry.position, ..message }));
+        }
+        let Some(notice) = &entry.notice else { return Ok(None) };
         let stored = match self.stored(notice, now).await {
             // It can never be read, and what else there is to tell must not wait for it.
             Err(error @ StoreError::Corrupt(_)) => {

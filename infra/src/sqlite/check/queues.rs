@@ -71,7 +71,7 @@ impl Check<'_> {
     }
 
     pub(super) fn feed(&mut self) {
-        let select = "SELECT id, notice, follow_ups, webhooks FROM feed";
+        let select = "SELECT id, notice, follow_ups, webhooks, report FROM feed";
         self.each(&Table::new("feed", &[""]), select, |row, _| {
             let row = feed_row(row)?;
             Ok(row.err().map(|error| unreadable(&error)).into_iter().collect())

@@ -1,0 +1,2 @@
+-- Entries of the feed can report a device, by a webhook.
+ALTER TABLE feed ADD COLUMN report TEXT;
