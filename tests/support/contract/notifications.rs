@@ -7,7 +7,7 @@ use reachability_domain::directory::ports::Services;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::payload::{Content, Format, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
@@ -30,6 +30,12 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
             data: serde_json::from_str(data).unwrap(),
             priority: Priority::Low,
             sound: Some("ping".to_owned()),
+            action: Some("REPLY".to_owned()),
+            collapse_id: Some("room-7".to_owned()),
+            format: Format::Conversations,
+            apn: serde_json::from_str(r#"{"aps":{"badge":3,"mutable-content":1}}"#).unwrap(),
+            fcm: serde_json::from_str(data).unwrap(),
+            gcm: serde_json::from_str(r#"{"notification":null}"#).unwrap(),
         },
         ttl_seconds: Some(60),
         date_created: NOW,

@@ -80,7 +80,7 @@ impl Pusher {
         // With a rejected credential nothing is sent, so there is nothing to learn.
         let answer = match self.credentials.held(&credential, (self.clock)()) {
             Some(reason) => Err(PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential })),
-            None => Ok(self.ask(&credential, &binding, &push(&notification, sid)).await?),
+            None => Ok(self.ask(&credential, &binding, &push(&notification, &binding)).await?),
         };
         let outcome = match &answer {
             Ok(answer) => &answer.outcome,
@@ -164,12 +164,13 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
     }
 }
 
-fn push(notification: &Notification, binding: BindingSid) -> Push {
+fn push(notification: &Notification, binding: &Binding) -> Push {
+    // Only the 32 digits: every provider accepts a collapse id of that length.
+    let its_own = || format!("{:032x}", notification.sid.bits());
     Push {
-        id: notification.push_id(binding),
-        // Only the 32 digits: every provider accepts a collapse id of that length.
-        collapse_id: format!("{:032x}", notification.sid.bits()),
+        id: notification.push_id(binding.sid),
+        collapse_id: notification.content.collapse_id.clone().unwrap_or_else(its_own),
         expires_at: notification.expires_at(),
-        kind: PushKind::Alert(notification.content.clone()),
+        kind: PushKind::Alert(notification.content.for_channel(binding.channel)),
     }
 }
