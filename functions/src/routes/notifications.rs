@@ -26,7 +26,7 @@ use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::paging::Listing;
 use crate::http::request::ApiRequest;
-use crate::routes::identities::identities;
+use crate::routes::identities::identities_up_to;
 use crate::routes::notification_content::content;
 use crate::routes::scope::find_service;
 use crate::routes::tags::tags;
@@ -40,6 +40,9 @@ const MAX_TTL: u32 = 2_419_200;
 /// The parameters of Notify that are not built. Without an error, a notification would go to others than was asked for, or
 /// would not be what was asked for.
 const NOT_BUILT: [&str; 6] = ["ToBinding", "Segment", "DeliveryCallbackUrl", "Sms", "FacebookMessenger", "Alexa"];
+
+/// How many identities a request may name. The limit is ours, not the vendor's.
+const MAX_IDENTITIES: usize = 1_000;
 
 /// How many deliveries a page has at most.
 const MAX_PAGE_SIZE: usize = 100;
@@ -66,7 +69,7 @@ async fn create(
     form.required("Identity")?;
     let command = SendNotification {
         service,
-        identities: identities(&form)?,
+        identities: identities_up_to(MAX_IDENTITIES, &form)?,
         tags: tags(&form, Tag::MAX_OF_FILTER)?,
         content: content(&form)?,
         ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?.unwrap_or(MAX_TTL),

@@ -1,5 +1,7 @@
 //! What arrives at the providers of what a notification says.
 
+use std::collections::BTreeSet;
+
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::payload::{Content, Priority};
@@ -151,4 +153,39 @@ async fn notifications_with_one_collapse_id_replace_each_other() {
     assert_eq!((harness.apple.shown("01").len(), harness.google.shown("fcm").len()), (2, 2));
     let last = to_google(&harness, "fcm").pop().unwrap().json();
     assert_eq!(last["message"]["android"]["collapse_key"], Value::Null);
+}
+
+/// No message leads to work for more than a hundred users, and no device is left out or reached twice.
+#[tokio::test]
+async fn a_notification_to_a_thousand_users_goes_in_pages() {
+    let harness = PushHarness::new().await;
+    let names: Vec<String> = (0..1_000).map(|number| format!("user-{number}")).collect();
+    let tokens: Vec<String> = (0..1_000).step_by(7).map(|number| format!("{number:04}")).collect();
+    for token in &tokens {
+        harness.register(&names[token.parse::<usize>().unwrap()], Channel::Apn, token).await;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let deliver = harness.notification(&names, content(), None).await;
+    let (mut pages, mut to_devices) = (vec![PushMessage::Deliver(deliver.clone())], vec![]);
+    let mut steps = 0;
+    while !pages.is_empty() {
+        steps += 1;
+        // Each page's message is delivered twice.
+        let again = harness.handle(pages.clone()).await;
+        let messages = harness.handle(pages).await;
+        assert_eq!(messages, again);
+        let is_page =
+            |message: &PushMessage| matches!(message, PushMessage::Deliver(deliver) if deliver.binding.is_none());
+        let (next, devices): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_page);
+        assert!(next.len() <= 1 && (13..=15).contains(&devices.len()), "{} and {}", next.len(), devices.len());
+        pages = next;
+        to_devices.extend(devices);
+    }
+    assert_eq!((steps, to_devices.len()), (10, tokens.len()));
+    assert!(harness.handle(to_devices).await.is_empty());
+    let deliveries = harness.deliveries(deliver.notification).await;
+    assert!(deliveries.iter().all(|it| it.status.as_str() == "accepted"));
+    let reached: BTreeSet<_> = deliveries.iter().map(|it| it.identity.as_str().to_owned()).collect();
+    assert_eq!((deliveries.len(), reached.len()), (tokens.len(), tokens.len()));
+    assert!(tokens.iter().all(|token| harness.apple.requests_to(token).len() == 1));
 }
