@@ -1,12 +1,43 @@
-//! What a notification may say, over the real server: what arrives at the providers.
+//! What a notification may say, over the real server: what arrives at the providers, and requests that are repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use reachability_domain::push::idempotency::{IdempotencyKey, KeyedRequest};
+use reachability_domain::push::notification::Notification;
+use reachability_domain::push::payload::Content;
+use reachability_domain::push::ports::Notifications;
+use reachability_domain::time::Timestamp;
+use reachability_infra::clock;
+use reachability_infra::sqlite::SqliteStore;
 use reachability_tests::push_place::PushPlace;
+use reachability_tests::queues::database;
 use reachability_tests::wait::wait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const PHONE: &str = "00ffee11223344556677889900aabbcc";
+
+/// Sends a notification with a key.
+async fn send(scene: &PushPlace, key: &str, form: &[(&str, &str)]) -> (u16, Value) {
+    let request = scene.place.client.request(Method::POST, &scene.place.path("Notifications"));
+    let answer = request.header("Idempotency-Key", key).form(form).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// Waits until the first push has arrived, and for a moment in which a second one could.
+async fn pushes(scene: &PushPlace) -> usize {
+    wait("it is sent", async || scene.by_apple(PHONE).pop()).await;
+    let after = scene.notify(&[("Identity", "alice"), ("Body", "after")]).await;
+    let deliveries = scene.place.path(&format!("Notifications/{}/Deliveries", after["sid"].as_str().unwrap()));
+    let is_sent = async || {
+        let list = scene.place.client.get(&deliveries).await;
+        (list["deliveries"][0]["status"] == "accepted").then_some(())
+    };
+    wait("the next one is sent", is_sent).await;
+    scene.by_apple(PHONE).iter().filter(|push| push.json()["aps"]["alert"] == "once").count()
+}
 
 #[tokio::test]
 async fn what_is_shown_of_it_is_what_was_given() {
@@ -65,4 +96,69 @@ async fn a_thousand_users_are_notified_with_one_request() {
     form.push(("Body", "B"));
     let (status, refused) = scene.place.client.send(Method::POST, &path, &form).await;
     assert_eq!((status, &refused["code"]), (413, &json!(20001)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_sends_once() {
+    let scene = PushPlace::new().await;
+    scene.register("alice", "apn", PHONE).await;
+    let form = [("Identity", "alice"), ("Body", "once")];
+    let answers = join_all((0..16).map(|_| send(&scene, "key-1", &form))).await;
+    let sids: BTreeSet<String> = answers.iter().map(|(_, sent)| sent["sid"].as_str().unwrap().to_owned()).collect();
+    assert!(answers.iter().all(|(status, sent)| *status == 201 && *sent == answers[0].1), "{answers:?}");
+    assert_eq!(sids.len(), 1);
+    assert_eq!(pushes(&scene).await, 1);
+    // Later too, also if the user has another device by then.
+    scene.register("alice", "fcm", "android").await;
+    assert_eq!(send(&scene, "key-1", &form).await, answers[0]);
+    assert_eq!(pushes(&scene).await, 1);
+    assert!(scene.by_google("android").iter().all(|message| message["notification"]["body"] != "once"));
+
+    for other in [&[("Identity", "alice"), ("Body", "other")] as &[(&str, &str)], &[form[1], form[0]]] {
+        let (status, refused) = send(&scene, "key-1", other).await;
+        assert_eq!((status, &refused["code"]), (409, &json!(20001)), "{refused}");
+    }
+    let (status, another) = send(&scene, "key-2", &form).await;
+    assert_eq!(status, 201);
+    assert_ne!(another["sid"], answers[0].1["sid"]);
+    let twice = async || (pushes(&scene).await == 2).then_some(());
+    wait("with another key it is another one", twice).await;
+    // In another service, the key is another one.
+    let elsewhere = scene.place.client.enabled_service().await;
+    let request = scene.place.client.request(Method::POST, &format!("/v1/Services/{elsewhere}/Notifications"));
+    let answer = request.header("Idempotency-Key", "key-1").form(&[("Identity", "alice"), ("Body", "x")]).send().await;
+    assert_eq!(answer.unwrap().status(), 201);
+
+    for key in ["", "a b", &"k".repeat(256)] {
+        let (status, refused) = send(&scene, key, &form).await;
+        assert_eq!((status, &refused["code"]), (400, &json!(20001)), "{key}: {refused}");
+    }
+}
+
+/// The process ended when it had stored the notification, and before it queued it.
+#[tokio::test]
+async fn what_was_stored_and_not_queued_is_sent_by_the_next_request() {
+    let scene = PushPlace::new().await;
+    scene.register("alice", "apn", PHONE).await;
+    let form = [("Identity", "alice"), ("Body", "once")];
+    let key: IdempotencyKey = "key-1".parse().unwrap();
+    let service = scene.place.service.parse().unwrap();
+    let store = SqliteStore::new(database(&scene.directory.path().join("data")));
+    let stored = Notification {
+        sid: key.sid(service),
+        service_sid: service,
+        identities: vec!["alice".parse().unwrap()],
+        tags: vec![],
+        content: Content { body: Some("once".to_owned()), ..Content::default() },
+        ttl_seconds: Some(3_600),
+        date_created: Timestamp::from_millis(clock::now().as_millis() - 60_000),
+        keyed_request: Some(KeyedRequest::new(form.into_iter())),
+    };
+    store.create_notification(&stored).await.unwrap();
+    assert!(scene.by_apple(PHONE).is_empty());
+    let (status, sent) = send(&scene, "key-1", &form).await;
+    assert_eq!((status, sent["sid"].as_str()), (201, Some(stored.sid.to_string().as_str())));
+    assert_eq!(pushes(&scene).await, 1);
+    assert_eq!(send(&scene, "key-1", &form).await.0, 201);
+    assert_eq!(pushes(&scene).await, 1);
 }

@@ -8,6 +8,7 @@ pub mod credential;
 pub mod device;
 pub mod environment;
 pub mod fcm_message;
+pub mod idempotency;
 pub mod merge;
 pub mod message;
 pub mod notification;

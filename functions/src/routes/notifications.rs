@@ -9,6 +9,7 @@ use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
+use reachability_domain::push::idempotency::KeyedRequest;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::payload::{Format, Priority};
@@ -73,8 +74,10 @@ async fn create(
         tags: tags(&form, Tag::MAX_OF_FILTER)?,
         content: content(&form)?,
         ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?.unwrap_or(MAX_TTL),
+        key: request.idempotency_key()?.map(|key| (key, KeyedRequest::new(form.iter()))),
     };
-    let notification = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    let sent = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    let notification = sent.ok_or_else(ApiError::other_request)?;
     Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
 }
 
