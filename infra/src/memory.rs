@@ -410,6 +410,13 @@ impl Notifications for MemoryStore {
         Ok(notification.filter(|notification| notification.service_sid == service).cloned())
     }
 
+    async fn replace_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        if let Some(sent) = self.contents().notifications.get_mut(&notification.sid) {
+            sent.notification = notification.clone();
+        }
+        Ok(())
+    }
+
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
         let mut contents = self.contents();
         for delivery in deliveries {

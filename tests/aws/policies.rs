@@ -354,6 +354,10 @@ struct Function<'a> {
 impl Function<'_> {
     /// Sends a request, with an API key where one is allowed, so that the function has to read the key.
     async fn send(&self, method: &str, path: &str, form: &str) -> Value {
+        self.send_with(method, path, form, None).await
+    }
+
+    async fn send_with(&self, method: &str, path: &str, form: &str, idempotency_key: Option<&str>) -> Value {
         use base64::Engine;
         let caller = if path.starts_with("/2010-04-01/") {
             format!("{}:token", AccountSid::from_bits(1))
@@ -363,7 +367,10 @@ impl Function<'_> {
         let caller = base64::prelude::BASE64_STANDARD.encode(caller);
         let request = Request::builder().method(method).uri(path);
         let request = request.header(header::AUTHORIZATION, format!("Basic {caller}"));
-        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(key) = idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
         let response = self.router.clone().oneshot(request.body(form.to_owned()).unwrap()).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -534,6 +541,11 @@ async fn everything(recording: &Recording) {
         waiting = harness.handle(waiting).await;
     }
     bindings.get(&notification).await;
+    // One with a key, which is stored again when it is queued, and read when the request is repeated.
+    for _ in 0..2 {
+        bindings.send_with("POST", &at("Notifications"), "Identity=nobody&Body=Hello", Some("key-1")).await;
+    }
+    harness.handle(recording.pushes.take()).await;
     let deliveries = bindings.get(&format!("{notification}/Deliveries")).await;
     assert_eq!(deliveries["deliveries"][0]["reason"], "Unregistered", "{deliveries}");
 

@@ -845,10 +845,10 @@ const checks = {
       Segment: { segment: ["x"] },
       Sms: { sms: { body: "x" } },
       DeliveryCallbackUrl: { deliveryCallbackUrl: "https://example.com/" },
-      Apn: { apn: { aps: { badge: 1 } } },
+      Apn: { apn: { aps: 1 } },
       Fcm: { fcm: { collapse_key: "x" } },
       Gcm: { gcm: { collapse_key: "x" } },
-      Action: { action: "x" },
+      Action: { action: "x".repeat(257) },
       Alexa: { alexa: {} },
       FacebookMessenger: { facebookMessenger: {} },
       Tag: { tag: ["1", "2", "3", "4", "5", "6"] },
@@ -909,6 +909,14 @@ const checks = {
     equal([sent.title, sent.body, sent.data, sent.sound], ["T", "ü", { a: 1 }, "bell"]);
     equal([sent.priority, sent.ttl, sent.tags, sent.segments], ["low", 60, [], []]);
     equal((await notifications.create({ identity: ["alice"], body: "x" })).priority, "high");
+    equal([sent.action, sent.apn, sent.fcm, sent.gcm], [null, null, null, null]);
+    const own = {
+      apn: { aps: { badge: 3, category: "X" } },
+      fcm: { android: { notification: { channel_id: "c" } } },
+      gcm: { data: { of: "gcm" } },
+    };
+    const more = await notifications.create({ identity: ["alice"], body: "x", action: "REPLY", ...own });
+    equal([more.action, more.apn, more.fcm, more.gcm], ["REPLY", own.apn, own.fcm, own.gcm]);
 
     const shown = await request(`${URL}/v1/Services/${service.sid}/Notifications/${sent.sid}`);
     equal([shown.sid, shown.data, shown.identities], [sent.sid, { a: 1 }, ["alice", "bob"]]);

@@ -81,6 +81,7 @@ async fn an_alert_is_sent_as_apple_wants_it() {
         data,
         priority: Priority::High,
         sound: Some("default".to_owned()),
+        ..Content::default()
     };
     let push = Push {
         id: 7,

@@ -95,6 +95,7 @@ async fn an_alert_is_sent_as_google_wants_it() {
         data,
         priority: Priority::High,
         sound: Some("default".to_owned()),
+        ..Content::default()
     };
     let expires_at = Some(NOW.plus(Duration::from_millis(90_500)));
     let push = Push { id: 7, collapse_id: "message-7".to_owned(), expires_at, kind: PushKind::Alert(content) };

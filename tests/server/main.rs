@@ -21,6 +21,7 @@ mod mass;
 mod metrics;
 mod presence;
 mod purges;
+mod push_content;
 mod push_server;
 mod queue;
 mod readiness;

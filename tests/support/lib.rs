@@ -25,6 +25,7 @@ pub mod model;
 pub mod properties;
 pub mod providers;
 pub mod push_harness;
+pub mod push_place;
 pub mod push_properties;
 pub mod queues;
 pub mod raw;

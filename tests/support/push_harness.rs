@@ -271,6 +271,7 @@ impl PushHarness {
             content,
             ttl_seconds,
             date_created: (self.clock)(),
+            keyed_request: None,
         };
         self.store.create_notification(&notification).await.unwrap();
         Deliver::to_all(self.service, notification.sid)

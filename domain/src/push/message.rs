@@ -86,6 +86,9 @@ pub struct Deliver {
     /// The device; `None` for all. A message for all devices produces one message per device.
     #[serde(rename = "binding_sid", default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingSid>,
+    /// For all devices: of how many of the notification's users the devices have a message already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub users_done: u32,
     /// Number of attempts so far.
     #[serde(default)]
     pub attempts: u32,
@@ -100,7 +103,7 @@ pub struct Deliver {
 impl Deliver {
     /// To all devices, now.
     pub fn to_all(service: ServiceSid, notification: NotificationSid) -> Self {
-        Self { service, notification, binding: None, attempts: 0, unanswered: 0, due_at: None }
+        Self { service, notification, binding: None, users_done: 0, attempts: 0, unanswered: 0, due_at: None }
     }
 }
 
@@ -259,11 +262,16 @@ mod tests {
                     service,
                     notification,
                     binding: Some(binding),
+                    users_done: 0,
                     attempts: 1,
                     unanswered: 0,
                     due_at: Some(at),
                 }),
                 format!(r#"{{"type":"deliver",{is},{nt},{bs},"attempts":1,{due}}}"#),
+            ),
+            (
+                PushMessage::Deliver(Deliver { users_done: 100, ..Deliver::to_all(service, notification) }),
+                format!(r#"{{"type":"deliver",{is},{nt},"users_done":100,"attempts":0}}"#),
             ),
             (
                 PushMessage::Deliver(Deliver { attempts: 2, unanswered: 1, ..Deliver::to_all(service, notification) }),

@@ -1,12 +1,16 @@
 //! Who is notifiable: device registrations, credentials, and the providers' answers.
 
+pub mod apns_payload;
 pub mod binding;
 pub mod channel;
 pub mod command;
 pub mod credential;
 pub mod device;
 pub mod environment;
+pub mod fcm_message;
+pub mod idempotency;
 pub mod lifetime;
+pub mod merge;
 pub mod message;
 pub mod notification;
 pub mod outage;

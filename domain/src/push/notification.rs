@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 use crate::push::channel::Channel;
+use crate::push::idempotency::KeyedRequest;
 use crate::push::payload::Content;
 use crate::push::reason::Reason;
 use crate::push::tag::Tag;
@@ -32,6 +33,9 @@ pub struct Notification {
     pub ttl_seconds: Option<u32>,
     /// Creation time.
     pub date_created: Timestamp,
+    /// The request that made it, if that had a key. Earlier versions stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyed_request: Option<KeyedRequest>,
 }
 
 impl Notification {

@@ -87,7 +87,8 @@ pub trait Credentials: Send + Sync {
 /// Stores notifications and their deliveries.
 #[async_trait]
 pub trait Notifications: Send + Sync {
-    /// Adds a notification. It is removed after [`Notification::KEPT_SECONDS`], with its deliveries.
+    /// Adds a notification. It is removed after [`Notification::KEPT_SECONDS`] at the earliest, and not before its deliveries:
+    /// the next notification with the same key has the same sid.
     ///
     /// # Errors
     /// [`StoreError::Exists`] if another notification has this sid.
@@ -96,6 +97,9 @@ pub trait Notifications: Send + Sync {
     /// A notification; `None` if it does not exist.
     async fn notification(&self, service: ServiceSid, sid: NotificationSid)
     -> Result<Option<Notification>, StoreError>;
+
+    /// Replaces a notification. Does nothing if it does not exist.
+    async fn replace_notification(&self, notification: &Notification) -> Result<(), StoreError>;
 
     /// Adds deliveries; those that already exist are unchanged.
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;

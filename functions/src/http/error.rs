@@ -149,6 +149,12 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed")
     }
 
+    /// 409/20001: an earlier request with the same idempotency key was another one.
+    pub(crate) fn other_request() -> Self {
+        let message = "Another request was sent with this Idempotency-Key";
+        Self::new(StatusCode::CONFLICT, ErrorCode::InvalidParameter, message)
+    }
+
     /// 409/50201: the identity is taken.
     pub(crate) fn user_exists() -> Self {
         Self::new(StatusCode::CONFLICT, ErrorCode::UserExists, "User already exists")

@@ -8,8 +8,9 @@ use reachability_domain::identity::is_longer_than;
 use crate::http::error::ApiError;
 use crate::http::error_code::ErrorCode;
 
-/// How many parameters a form or a query may have. Each takes much more memory decoded than encoded.
-const MAX_PARAMS: usize = 1_000;
+/// How many parameters a form or a query may have. Each takes much more memory decoded than encoded. A notification to 1,000
+/// users has some besides.
+const MAX_PARAMS: usize = 1_100;
 
 /// Names and values, in the order of the request. Names are case-sensitive, and unknown names are ignored.
 #[derive(Debug, Default)]
@@ -45,6 +46,11 @@ impl Params {
     /// All values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All names and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A parameter that must be present and not empty.

@@ -5,10 +5,11 @@ use std::str::FromStr;
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use bytes::Bytes;
 use reachability_domain::directory::service::ServiceRef;
 use reachability_domain::directory::user::UserRef;
+use reachability_domain::push::idempotency::IdempotencyKey;
 use reachability_domain::sid::{AccountSid, BindingSid, CredentialSid, KeySid, NotificationSid, RoleSid, Sid};
 use tokio::task::spawn_blocking;
 
@@ -20,6 +21,7 @@ use crate::http::params::Params;
 use crate::http::room::{Share, is_large};
 
 const WEBHOOK_ENABLED: HeaderName = HeaderName::from_static("x-twilio-webhook-enabled");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -38,6 +40,8 @@ pub(crate) struct ApiRequest {
     pub(crate) body: Bytes,
     /// Whether webhooks are to tell what the request does. Without the header they do not.
     pub(crate) webhook_enabled: bool,
+    /// The header with the key of a request that may be repeated.
+    idempotency_key: Option<HeaderValue>,
     /// The body's share of the room for bodies, until the request is answered.
     _share: Share,
     is_form: bool,
@@ -79,6 +83,7 @@ impl FromRequest<App> for ApiRequest {
                 .headers
                 .get(WEBHOOK_ENABLED)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            idempotency_key: parts.headers.get(IDEMPOTENCY_KEY).cloned(),
             path,
             body,
             _share: share,
@@ -93,6 +98,13 @@ impl ApiRequest {
             return Ok(Params::default());
         }
         Params::parse(std::str::from_utf8(&self.body).map_err(|_| ApiError::unreadable("it is not UTF-8"))?)
+    }
+
+    /// The key that makes repetitions of the request harmless; `None` if it has none.
+    pub(crate) fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ApiError> {
+        let Some(value) = &self.idempotency_key else { return Ok(None) };
+        let key = value.to_str().unwrap_or_default().parse();
+        key.map(Some).map_err(|why| ApiError::unfit("Idempotency-Key", why))
     }
 
     /// Runs work on the body: in place, or on another thread if the body is so large that others would wait for it.

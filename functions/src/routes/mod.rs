@@ -13,6 +13,7 @@ pub(crate) mod empty_lists;
 pub(crate) mod events;
 mod identities;
 pub(crate) mod keys;
+mod notification_content;
 pub(crate) mod notifications;
 pub(crate) mod presence;
 mod queries;

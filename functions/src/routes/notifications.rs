@@ -9,9 +9,10 @@ use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
 use reachability_domain::push::channel::Channel;
+use reachability_domain::push::idempotency::KeyedRequest;
 use reachability_domain::push::message::PushMessage;
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::payload::{Format, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::tag::Tag;
@@ -23,26 +24,15 @@ use serde_json::{Map, Value};
 
 use crate::app::{App, Port};
 use crate::http::error::ApiError;
-use crate::http::error_code::ErrorCode;
 use crate::http::json::Json;
 use crate::http::paging::Listing;
-use crate::http::params::Params;
 use crate::http::request::ApiRequest;
-use crate::routes::identities::identities;
+use crate::routes::identities::identities_up_to;
+use crate::routes::notification_content::content;
 use crate::routes::scope::find_service;
-use crate::routes::settings::MAX_SOUND;
 use crate::routes::tags::tags;
 use crate::use_cases::notifications::{SendNotification, send_notification};
 use crate::use_cases::services::ServiceDirectory;
-
-/// How long a title may be, in characters. The limit is ours, not the vendor's.
-const MAX_TITLE: usize = 1_024;
-
-/// How long a text may be, in characters. The limit is ours, not the vendor's.
-const MAX_BODY: usize = 4_096;
-
-/// How large the payload for a device may be, in bytes. APNs and FCM have this limit.
-const MAX_PAYLOAD: usize = 4_096;
 
 /// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit, and what holds if a
 /// request says nothing.
@@ -50,8 +40,10 @@ const MAX_TTL: u32 = 2_419_200;
 
 /// The parameters of Notify that are not built. Without an error, a notification would go to others than was asked for, or
 /// would not be what was asked for.
-const NOT_BUILT: [&str; 10] =
-    ["ToBinding", "Segment", "DeliveryCallbackUrl", "Action", "Apn", "Fcm", "Gcm", "Sms", "FacebookMessenger", "Alexa"];
+const NOT_BUILT: [&str; 6] = ["ToBinding", "Segment", "DeliveryCallbackUrl", "Sms", "FacebookMessenger", "Alexa"];
+
+/// How many identities a request may name. The limit is ours, not the vendor's.
+const MAX_IDENTITIES: usize = 1_000;
 
 /// How many deliveries a page has at most.
 const MAX_PAGE_SIZE: usize = 100;
@@ -78,12 +70,14 @@ async fn create(
     form.required("Identity")?;
     let command = SendNotification {
         service,
-        identities: identities(&form)?,
+        identities: identities_up_to(MAX_IDENTITIES, &form)?,
         tags: tags(&form, Tag::MAX_OF_FILTER)?,
         content: content(&form)?,
         ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?.unwrap_or(MAX_TTL),
+        key: request.idempotency_key()?.map(|key| (key, KeyedRequest::new(form.iter()))),
     };
-    let notification = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    let sent = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
+    let notification = sent.ok_or_else(ApiError::other_request)?;
     Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
 }
 
@@ -118,87 +112,6 @@ async fn find(
     notification.ok_or_else(|| request.not_found())
 }
 
-fn content(form: &Params) -> Result<Content, ApiError> {
-    let mut content = Content { data: data(form)?, ..Content::default() };
-    form.set_text(&mut content.title, "Title", MAX_TITLE, ErrorCode::InvalidParameter)?;
-    form.set_text(&mut content.body, "Body", MAX_BODY, ErrorCode::InvalidParameter)?;
-    form.set_text(&mut content.sound, "Sound", MAX_SOUND, ErrorCode::InvalidParameter)?;
-    content.priority = match form.get("Priority") {
-        None | Some("high") => Priority::High,
-        Some("low") => Priority::Low,
-        Some(_) => return Err(ApiError::invalid("Priority", "high or low")),
-    };
-    if content.title.is_none() && content.body.is_none() && content.data.is_empty() {
-        return Err(ApiError::missing("Title, Body or Data"));
-    }
-    let size = payload_size(&content).map_err(ApiError::internal)?;
-    if size > MAX_PAYLOAD {
-        let message = format!("The notification has {size} bytes as a push, and the limit is {MAX_PAYLOAD}");
-        return Err(ApiError::refused(ErrorCode::InvalidParameter, message));
-    }
-    Ok(content)
-}
-
-/// `Data`: a JSON object. APNs uses its member `aps`, and FCM refuses a push with a member that [`is_reserved`], so the
-/// request must have none of them.
-fn data(form: &Params) -> Result<Map<String, Value>, ApiError> {
-    let name = "Data";
-    match form.get(name) {
-        None | Some("") => Ok(Map::new()),
-        Some(text) if text.len() > MAX_PAYLOAD => {
-            Err(ApiError::invalid(name, format_args!("at most {MAX_PAYLOAD} bytes")))
-        }
-        Some(text) => match serde_json::from_str(text) {
-            Ok(Value::Object(data)) if data.keys().any(|key| is_reserved(key)) => {
-                let what =
-                    "an object without members from and message_type, and without names that start with google or gcm";
-                Err(ApiError::invalid(name, what))
-            }
-            Ok(Value::Object(data)) if !data.contains_key("aps") => Ok(data),
-            _ => Err(ApiError::invalid(name, "a JSON object without a member aps")),
-        },
-    }
-}
-
-/// Whether FCM reserves the name of a member: <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages>.
-fn is_reserved(key: &str) -> bool {
-    matches!(key, "from" | "message_type") || key.starts_with("google") || key.starts_with("gcm")
-}
-
-/// The size of the content as a payload of APNs, in bytes. A payload of FCM is about as large.
-fn payload_size(content: &Content) -> serde_json::Result<usize> {
-    let alert = Alert { title: content.title.as_deref(), body: content.body.as_deref() };
-    let alert = (content.title.is_some() || content.body.is_some()).then_some(alert);
-    let content_available = (!content.is_visible()).then_some(1);
-    let aps = Aps { sound: content.sound.as_deref(), alert, content_available };
-    serde_json::to_vec(&Payload { data: &content.data, aps }).map(|payload| payload.len())
-}
-
-#[derive(Serialize)]
-struct Payload<'a> {
-    #[serde(flatten)]
-    data: &'a Map<String, Value>,
-    aps: Aps<'a>,
-}
-
-#[derive(Serialize)]
-struct Aps<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sound: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alert: Option<Alert<'a>>,
-    #[serde(rename = "content-available", skip_serializing_if = "Option::is_none")]
-    content_available: Option<u8>,
-}
-
-#[derive(Serialize)]
-struct Alert<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-}
-
 fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> NotificationResource<'a> {
     let content = &notification.content;
     let (service, sid) = (notification.service_sid, notification.sid);
@@ -217,20 +130,27 @@ fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> Notificatio
         title: content.title.as_deref(),
         body: content.body.as_deref(),
         sound: content.sound.as_deref(),
-        action: (),
-        data: (!content.data.is_empty()).then_some(&content.data),
-        apn: (),
-        gcm: (),
-        fcm: (),
+        action: content.action.as_deref(),
+        data: given(&content.data),
+        apn: given(&content.apn),
+        gcm: given(&content.gcm),
+        fcm: given(&content.fcm),
         sms: (),
         facebook_messenger: (),
         alexa: (),
+        collapse_id: content.collapse_id.as_deref(),
+        format: content.format,
         links: NotificationLinks { deliveries: format!("{url}/Deliveries") },
         url,
     }
 }
 
-/// Notify has some members that nothing here sets. They are null, which is the type `()`, or an empty array.
+fn given(json: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    (!json.is_empty()).then_some(json)
+}
+
+/// Notify has some members that nothing here sets. They are null, which is the type `()`, or an empty array. It does not have
+/// `collapse_id` and `format`.
 #[derive(Serialize)]
 struct NotificationResource<'a> {
     sid: NotificationSid,
@@ -245,14 +165,16 @@ struct NotificationResource<'a> {
     title: Option<&'a str>,
     body: Option<&'a str>,
     sound: Option<&'a str>,
-    action: (),
+    action: Option<&'a str>,
     data: Option<&'a Map<String, Value>>,
-    apn: (),
-    gcm: (),
-    fcm: (),
+    apn: Option<&'a Map<String, Value>>,
+    gcm: Option<&'a Map<String, Value>>,
+    fcm: Option<&'a Map<String, Value>>,
     sms: (),
     facebook_messenger: (),
     alexa: (),
+    collapse_id: Option<&'a str>,
+    format: Format,
     url: String,
     links: NotificationLinks,
 }
@@ -292,31 +214,4 @@ struct DeliveryResource<'a> {
     attempts: u32,
     next_attempt: Option<String>,
     date_updated: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn accepts_content_that_fits_into_a_push() {
-        let size =
-            |form: &str| content(&Params::parse(form).unwrap()).map(|content| payload_size(&content).unwrap()).ok();
-        assert_eq!(size("Body=x&Identity=y"), Some(r#"{"aps":{"alert":{"body":"x"}}}"#.len()));
-        assert_eq!(
-            size("Title=%C3%BC&Sound=s&Data=%7B%22a%22%3A%5B1%5D%7D"),
-            Some(r#"{"a":[1],"aps":{"sound":"s","alert":{"title":"ü"}}}"#.len())
-        );
-        assert_eq!(size("Data=%7B%22a%22%3A1%7D"), Some(r#"{"a":1,"aps":{"content-available":1}}"#.len()));
-        for (length, fits) in [(4_067, true), (4_068, false), (4_096, false)] {
-            assert_eq!(size(&format!("Body={}", "x".repeat(length))).is_some(), fits, "{length}");
-        }
-        for key in ["from", "message_type", "google", "google.id", "gcm.n", "aps"] {
-            assert_eq!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")), None, "{key}");
-        }
-        for key in ["From", "from_whom", "goo", "a.google"] {
-            assert!(size(&format!("Body=x&Data=%7B%22{key}%22%3A1%7D")).is_some(), "{key}");
-        }
-        assert_eq!(size("Sound=s&Data=%7B%7D"), None, "a sound alone is not enough");
-    }
 }

@@ -20,13 +20,15 @@ use super::table::{document, read_documents, unless_refused};
 /// How many single writes run concurrently.
 const WRITES_AT_ONCE: usize = 32;
 
+/// How long a notification that was made with a key is kept, in seconds. The next one with the key has the same sid, so all
+/// deliveries of this one must be gone before: they expire a week after their last attempt, which is up to six days after the
+/// notification was made, and DynamoDB removes what has expired within a few days.
+const KEYED_SECONDS: u64 = 30 * 86_400;
+
 #[async_trait]
 impl Notifications for DynamoStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
-        let expires_at = expires_at(notification.date_created);
-        self.table
-            .create(Key::notification(notification.sid), &Expiring { it: notification.clone(), ttl: expires_at })
-            .await
+        self.table.create(Key::notification(notification.sid), &Expiring::new(notification)).await
     }
 
     async fn notification(
@@ -36,6 +38,12 @@ impl Notifications for DynamoStore {
     ) -> Result<Option<Notification>, StoreError> {
         let found: Option<Notification> = self.table.find(Key::notification(sid)).await?;
         Ok(found.filter(|notification| notification.service_sid == service))
+    }
+
+    async fn replace_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let item = document(Key::notification(notification.sid), &Expiring::new(notification))?;
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        unless_refused(put.condition_expression("attribute_exists(pk)").send().await).map(drop)
     }
 
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
@@ -90,13 +98,20 @@ struct Expiring<T> {
     ttl: i64,
 }
 
-impl Expiring<Delivery> {
-    fn of(delivery: &Delivery) -> Self {
-        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated) }
+impl Expiring<Notification> {
+    fn new(notification: &Notification) -> Self {
+        let kept_for = if notification.keyed_request.is_some() { KEYED_SECONDS } else { Notification::KEPT_SECONDS };
+        Self { it: notification.clone(), ttl: expires_at(notification.date_created, kept_for) }
     }
 }
 
-/// When a notification created at `made_at` is removed, in seconds since the epoch.
-fn expires_at(made_at: Timestamp) -> i64 {
-    made_at.plus(Duration::from_secs(Notification::KEPT_SECONDS)).as_millis() / 1_000
+impl Expiring<Delivery> {
+    fn of(delivery: &Delivery) -> Self {
+        Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated, Notification::KEPT_SECONDS) }
+    }
+}
+
+/// When a record of this time that is kept for so many seconds is removed, in seconds since the epoch.
+fn expires_at(at: Timestamp, kept_for: u64) -> i64 {
+    at.plus(Duration::from_secs(kept_for)).as_millis() / 1_000
 }

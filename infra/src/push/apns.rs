@@ -5,17 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use a2::request::payload::{Payload, PayloadLike};
-use a2::{
-    CollapseId, DefaultNotificationBuilder, NotificationBuilder, NotificationOptions, Priority as ApnsPriority,
-    PushType,
-};
+use a2::{CollapseId, NotificationOptions, Priority as ApnsPriority, PushType};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use reachability_domain::push::apns_payload::{self, MAX_BYTES};
 use reachability_domain::push::device::Address;
 use reachability_domain::push::outcome::{Fault, PushOutcome};
-use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
+use reachability_domain::push::payload::{Priority, Push, PushKind};
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -25,9 +22,6 @@ use uuid::Uuid;
 use super::http::{Http, HttpError, Roots, Versions};
 use super::jwt::{NotSigned, Signer};
 use super::{CLOCK_STEP, MAX_RETRY_AFTER, MIN_REFUSED_AGE, SetupError, no_answer, retry_after, seconds};
-
-/// Maximum size of a payload, in bytes.
-const MAX_PAYLOAD: usize = 4_096;
 
 /// How long a provider token is used. Apple rejects tokens older than an hour, and clients that create them more often
 /// than every 20 minutes.
@@ -230,14 +224,11 @@ pub fn classify(status: u16, body: &[u8], retry_after: Option<Duration>) -> Push
 /// If the payload is too long.
 pub(super) fn payload(push: &Push) -> Result<String, PushOutcome> {
     let payload = match &push.kind {
-        PushKind::Alert(content) => alert(content),
-        PushKind::Silent | PushKind::DryRun => silent(),
+        PushKind::Alert(content) => Value::Object(apns_payload::payload(content)),
+        PushKind::Silent | PushKind::DryRun => json!({ "aps": { "content-available": 1 } }),
     };
-    match payload.to_json_string() {
-        Ok(json) if json.len() <= MAX_PAYLOAD => Ok(json),
-        Ok(_) => Err(PushOutcome::rejected("PayloadTooLarge", Fault::Push)),
-        Err(_) => Err(PushOutcome::rejected("BadMessage", Fault::Push)),
-    }
+    let json = payload.to_string();
+    if json.len() <= MAX_BYTES { Ok(json) } else { Err(PushOutcome::rejected("PayloadTooLarge", Fault::Push)) }
 }
 
 /// The headers of a push.
@@ -249,7 +240,7 @@ pub(super) fn options(push: &Push) -> NotificationOptions<'static> {
             let (push_type, priority) = match content.priority {
                 // Apple wakes the app in the background only for pushes of this type, which must have low priority:
                 // https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
-                _ if !content.is_visible() => (PushType::Background, ApnsPriority::Normal),
+                _ if !apns_payload::is_shown(content) => (PushType::Background, ApnsPriority::Normal),
                 Priority::High => (PushType::Alert, ApnsPriority::High),
                 Priority::Low => (PushType::Alert, ApnsPriority::Normal),
             };
@@ -275,35 +266,6 @@ fn headers(options: &NotificationOptions<'_>) -> Option<HeaderMap> {
     ];
     let given = texts.into_iter().filter_map(|(name, text)| Some((HeaderName::from_static(name), text?)));
     given.map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))).collect()
-}
-
-fn silent() -> Payload<'static> {
-    let mut payload = DefaultNotificationBuilder::new().set_content_available().build("", Default::default());
-    // The builder writes 0 by default, which has no effect.
-    payload.aps.mutable_content = None;
-    payload
-}
-
-fn alert(content: &Content) -> Payload<'_> {
-    let mut builder = DefaultNotificationBuilder::new();
-    if !content.is_visible() {
-        builder = builder.set_content_available();
-    }
-    if let Some(title) = &content.title {
-        builder = builder.set_title(title);
-    }
-    if let Some(body) = &content.body {
-        builder = builder.set_body(body);
-    }
-    if let Some(sound) = &content.sound {
-        builder = builder.set_sound(sound);
-    }
-    let mut payload = builder.build("", Default::default());
-    payload.aps.mutable_content = None;
-    // The member `aps` is built above.
-    let members = content.data.iter().filter(|(name, _)| *name != "aps");
-    payload.data = members.map(|(name, value)| (name.as_str(), value.clone())).collect();
-    payload
 }
 
 /// The provider tokens of the keys in use. Apple wants one token for a key of a team, however many apps it is used for, and
@@ -393,6 +355,8 @@ impl ProviderToken {
 
 #[cfg(test)]
 mod tests {
+    use reachability_domain::push::payload::Content;
+
     use super::*;
 
     fn payload(push: &Push) -> Value {
@@ -427,6 +391,7 @@ mod tests {
             data,
             priority: Priority::Low,
             sound: Some("ping.aiff".to_owned()),
+            ..Content::default()
         };
         let mut push = push(PushKind::Alert(content));
         assert_eq!(

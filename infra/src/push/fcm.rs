@@ -8,12 +8,13 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
 use reachability_domain::push::device::Address;
+use reachability_domain::push::fcm_message::{self, is_shown_on_android, is_shown_on_ios};
 use reachability_domain::push::outcome::{Fault, PushOutcome, Rejection};
 use reachability_domain::push::payload::{Content, Priority, Push, PushKind};
 use reachability_domain::secret::Secret;
 use reachability_domain::time::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::http::{Http, Roots, Versions};
 use super::jwt::Signer;
@@ -225,56 +226,43 @@ fn check() -> Value {
     json!({ "reachability": "check" })
 }
 
+/// A notification: what it says, and how it is sent.
 fn alert(content: &Content, push: &Push, now: Timestamp) -> Value {
+    let says = fcm_message::message(content);
+    let (is_tagged, is_alert) = (is_shown_on_android(&says), is_shown_on_ios(&says));
+    let mut message = Value::Object(says);
     let ttl = push.expires_at.map(|at| at.since(now).min(MAX_TTL).as_secs());
     let (android_priority, apns_priority, urgency) = match content.priority {
         Priority::High => ("HIGH", "10", "high"),
         Priority::Low => ("NORMAL", "5", "low"),
     };
-    // FCM accepts only text values.
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let data: Map<String, Value> =
-        content.data.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
+    if message["android"]["priority"].is_null() {
+        message["android"]["priority"] = android_priority.into();
+    }
+    message["android"]["ttl"] = ttl.map(|seconds| format!("{seconds}s")).into();
+    // Only the owner's id is a collapse key. With a key for each notification, FCM would keep only four messages for a device
+    // that is offline, and throttle them:
+    // https://firebase.google.com/docs/cloud-messaging/customize-messages/collapsible-message-types
+    message["android"]["collapse_key"] = content.collapse_id.clone().into();
+    if is_tagged {
+        // The tag replaces a notification that is shown already, and so hides that a push was sent twice.
+        message["android"]["notification"]["tag"] = push.collapse_id.as_str().into();
+    }
+    // Without visible content, Apple takes it only as a background push.
+    let (apns_type, apns_priority) = if is_alert { (None, apns_priority) } else { (Some("background"), "5") };
+    message["apns"]["headers"] = json!({
+        "apns-collapse-id": push.collapse_id,
+        "apns-push-type": apns_type,
+        "apns-priority": apns_priority,
+        "apns-expiration": push.expires_at.map(|at| seconds(at).max(0).to_string()),
+    });
     let topic = &push.collapse_id;
     let is_topic = topic.len() <= 32 && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    // Without visible content, Apple takes it only as a background push. Nothing has a collapse key: with different ones, FCM
-    // would keep only four messages for a device that is offline, and throttle them:
-    // https://firebase.google.com/docs/cloud-messaging/customize-messages/collapsible-message-types
-    // The tag replaces a notification that is shown already, and so hides that a push was sent twice.
-    let (apns_type, apns_priority, aps) = match &content.sound {
-        _ if !content.is_visible() => (Some("background"), "5", Some(json!({ "content-available": 1 }))),
-        sound => (None, apns_priority, sound.as_ref().map(|sound| json!({ "sound": sound }))),
-    };
-    let mut message = json!({
-        "notification": { "title": content.title, "body": content.body },
-        "data": data,
-        "android": {
-            "priority": android_priority,
-            "ttl": ttl.map(|seconds| format!("{seconds}s")),
-            "notification": { "tag": push.collapse_id, "sound": content.sound },
-        },
-        "apns": {
-            "headers": {
-                "apns-collapse-id": push.collapse_id,
-                "apns-push-type": apns_type,
-                "apns-priority": apns_priority,
-                "apns-expiration": push.expires_at.map(|at| seconds(at).max(0).to_string()),
-            },
-            "payload": aps.map(|aps| json!({ "aps": aps })),
-        },
-        "webpush": {
-            "headers": {
-                "TTL": ttl.map(|seconds| seconds.to_string()),
-                "Urgency": urgency,
-                "Topic": is_topic.then_some(topic),
-            },
-        },
+    message["webpush"]["headers"] = json!({
+        "TTL": ttl.map(|seconds| seconds.to_string()),
+        "Urgency": urgency,
+        "Topic": is_topic.then_some(topic),
     });
-    if content.title.is_none() && content.body.is_none() {
-        // On Android, it is a data message then.
-        message["notification"].take();
-        message["android"]["notification"].take();
-    }
     without_nulls(&mut message);
     message
 }

@@ -67,14 +67,10 @@ impl PlatformApplications {
 
     async fn publish(&self, application: &str, endpoint: &str, push: &Push) -> PushOutcome {
         let platform = platform(application);
-        let payload = match platform {
-            "GCM" => json!({ "fcmV1Message": { "message": fcm::message(push, (self.clock)()) } }).to_string(),
-            _ => match apns::payload(push) {
-                Ok(payload) => payload,
-                Err(outcome) => return outcome,
-            },
+        let message = match message(platform, push, (self.clock)()) {
+            Ok(message) => message,
+            Err(outcome) => return outcome,
         };
-        let message = json!({ "default": "", platform: payload }).to_string();
         let mut request = self.client.publish().target_arn(endpoint).message_structure("json").message(message);
         for (name, value) in attributes(platform, push, (self.clock)()) {
             let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
@@ -142,6 +138,15 @@ fn existing_endpoint(message: Option<&str>) -> Option<String> {
     let (_, rest) = message?.split_once("Endpoint ")?;
     let (arn, rest) = rest.split_once(' ')?;
     (arn.starts_with("arn:") && rest.starts_with("already exists")).then(|| arn.to_owned())
+}
+
+/// An SNS message for one platform.
+fn message(platform: &str, push: &Push, now: Timestamp) -> Result<String, PushOutcome> {
+    let payload = match platform {
+        "GCM" => json!({ "fcmV1Message": { "message": fcm::message(push, now) } }).to_string(),
+        _ => apns::payload(push)?,
+    };
+    Ok(json!({ "default": "", platform: payload }).to_string())
 }
 
 /// SNS message attributes: the parameters of a push that are not in the message.
@@ -213,6 +218,9 @@ pub fn classify(code: Option<&str>, status: u16) -> PushOutcome {
 
 #[cfg(test)]
 mod tests {
+    use reachability_domain::push::payload::Content;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -230,6 +238,34 @@ mod tests {
             assert_eq!(existing_endpoint(Some(message)), None, "{message}");
         }
         assert_eq!(existing_endpoint(None), None);
+    }
+
+    /// What the request has of its own goes through SNS as well, and the type of the push follows from it.
+    #[test]
+    fn a_notification_is_sent_as_the_provider_would_get_it() {
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let content = Content {
+            data: object(json!({ "room": 7 })),
+            collapse_id: Some("room-7".to_owned()),
+            apn: object(json!({ "aps": { "badge": 3 } })),
+            fcm: object(json!({ "android": { "notification": { "channel_id": "c" } } })),
+            ..Content::default()
+        };
+        let kind = PushKind::Alert(content);
+        let push = Push { id: 1, collapse_id: "room-7".to_owned(), expires_at: None, kind };
+        let now = Timestamp::default();
+        let payload = |platform: &str| {
+            let message: Value = serde_json::from_str(&message(platform, &push, now).unwrap()).unwrap();
+            serde_json::from_str::<Value>(message[platform].as_str().unwrap()).unwrap()
+        };
+        assert_eq!(payload("APNS"), json!({ "aps": { "badge": 3 }, "room": 7 }));
+        let sent = attributes("APNS", &push, now);
+        for (name, value) in [("COLLAPSE_ID", "room-7"), ("PUSH_TYPE", "alert"), ("PRIORITY", "10")] {
+            assert!(sent.contains(&(format!("AWS.SNS.MOBILE.APNS.{name}"), value.to_owned())), "{sent:?}");
+        }
+        let fcm = &payload("GCM")["fcmV1Message"]["message"];
+        assert_eq!(fcm["android"]["notification"], json!({ "channel_id": "c", "tag": "room-7" }));
+        assert_eq!((&fcm["android"]["collapse_key"], &fcm["data"]), (&json!("room-7"), &json!({ "room": "7" })));
     }
 
     #[test]

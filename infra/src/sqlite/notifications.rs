@@ -51,6 +51,16 @@ impl Notifications for SqliteStore {
         })
     }
 
+    async fn replace_notification(&self, notification: &Notification) -> Result<(), StoreError> {
+        let (sid, document) = (notification.sid, write_document(notification)?);
+        self.database
+            .write(move |connection| {
+                let update = "UPDATE notifications SET document = ?2 WHERE sid = ?1";
+                execute(connection, update, params![Key(sid), document]).map(drop)
+            })
+            .await
+    }
+
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
         self.write_deliveries("INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", deliveries).await
     }

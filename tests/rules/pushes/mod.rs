@@ -3,6 +3,7 @@
 
 mod answers;
 mod checks;
+mod content;
 mod credentials;
 mod hour;
 mod lifetimes;

@@ -43,6 +43,8 @@ fn one_bad_parameter_refuses_the_whole_request() {
     let apple_device = "Identity=mallory&BindingType=apn&Address=0a";
     let said = "Identity=alice&Body=x";
     let data = format!("{{\"a\":\"{}\"}}", long(4_090));
+    let nested = format!("{{\"data\":{}1{}}}", "[".repeat(64), "]".repeat(64));
+    let too_many = format!("x{}", (0..1_000).map(|number| format!("&Identity={number}")).collect::<String>());
     let identities = format!("x{}", (0..100).map(|number| format!("&Identity={number}")).collect::<String>());
     for (paths, good, name, bad_values, code) in [
         (services, "Type=x", "FriendlyName", &[""] as &[&str], 20001),
@@ -169,10 +171,13 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (sent, said, "ToBinding", &["x", "{\"binding_type\":\"apn\",\"address\":\"0a\"}"], 20001),
         (sent, said, "DeliveryCallbackUrl", &["https://chat.test/"], 20001),
         (sent, said, "Segment", &["x"], 20001),
-        (sent, said, "Action", &["x"], 20001),
-        (sent, said, "Apn", &["{}"], 20001),
-        (sent, said, "Fcm", &["{}"], 20001),
-        (sent, said, "Gcm", &["{}"], 20001),
+        (sent, said, "Action", &[&long(257)], 20001),
+        (sent, said, "CollapseId", &["a b", "ü", "a\n", &long(65)], 20001),
+        (sent, said, "Format", &["", "x", "Standard"], 20001),
+        (sent, said, "Apn", &["x", "{", "[]", "7", "{\"aps\":1}", "{\"aps\":null}", &data, &nested], 20001),
+        (sent, said, "Fcm", &["x", "{", "[]", "7", "{\"token\":\"x\"}", "{\"data\":{\"a\":1}}", &data, &nested], 20001),
+        (sent, said, "Gcm", &["x", "{}{}", "{\"to\":\"x\"}", "{\"android\":{\"ttl\":\"1s\"}}", &data, &nested], 20001),
+        (sent, "Identity=alice&Format=conversations", "Data", &["{\"a\":1}", "{\"twi_message_type\":7}"], 20001),
         (sent, said, "Sms", &["{}"], 20001),
         (sent, said, "FacebookMessenger", &["{}"], 20001),
         (sent, said, "Alexa", &["{}"], 20001),
@@ -190,7 +195,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
     // Each is small enough, but together they are too large.
     let body = format!("Identity=alice&Title={}&Body={}", long(1_000), encode(&"ü".repeat(1_550)));
     fixture.post(sent[0], &body).assert_error(400, 20001, "too much");
-    let message = fixture.post(sent[0], &format!("Body=x&Identity={identities}")).assert_error(400, 20001, "too many");
+    let message = fixture.post(sent[0], &format!("Body=x&Identity={too_many}")).assert_error(400, 20001, "too many");
     assert!(message.contains("Identity"), "{message}");
     let tags = |count: usize| (0..count).map(|number| format!("&Tag={number}")).collect::<String>();
     for (path, form) in [(sent[0], format!("{said}{}", tags(6))), (bindings[0], format!("{device}{}", tags(21)))] {

@@ -1,18 +1,16 @@
 //! Push registrations of clients, and what they make of pushes.
 
-use std::sync::Arc;
-
-use reachability_infra::clock;
 use reachability_tests::live::{Library, Live, Place, Program};
-use reachability_tests::providers::{Apple, Ca, Google};
+use reachability_tests::push_place::PushPlace;
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::with_each_library;
 
 const APN: &str = "00ffee11223344556677889900aabbcc";
+
+const ANDROID: &str = "token-of-bob";
 
 /// How many registrations a user has.
 async fn registrations(place: &Place, identity: &str) -> usize {
@@ -93,36 +91,21 @@ async fn registrations_come_and_go() {
     .await;
 }
 
+/// A server at whose service Bob has a device of each kind, registered by his client.
+async fn with_devices_of_bob() -> PushPlace {
+    let scene = PushPlace::new().await;
+    let program = Program::shared(Library::Conversations).await;
+    let bob = Live::start(program, &scene.place, "bob").await;
+    bob.call("setPushRegistrationId", json!(["fcm", ANDROID])).await.unwrap();
+    bob.call("setPushRegistrationId", json!(["apn", APN])).await.unwrap();
+    wait("both are there", async || (registrations(&scene.place, "bob").await == 2).then_some(())).await;
+    drop(bob);
+    scene
+}
+
 #[tokio::test]
 async fn pushes_are_parsed() {
-    let ca = Arc::new(Ca::new());
-    let apple = Apple::start_with(ca.clone(), clock::now).await;
-    let google = Google::start_with(ca.clone(), clock::now).await;
-    let directory = tempfile::tempdir().unwrap();
-    ca.write(&directory.path().join("ca.pem"));
-    let server = Server::start_with(&directory.path().join("data"), &[], |command| {
-        command
-            .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
-            .env_remove("SSL_CERT_DIR")
-            .env("REACHABILITY_APNS_URL", apple.url())
-            .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
-            .env("REACHABILITY_FCM_URL", google.url())
-            .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
-    });
-    let place = Place::new(&server).await;
-    let p8 = apple.key();
-    let apns = Apple::credential(p8.expose());
-    let account = Google::service_account(Google::key().expose());
-    for form in [&apns[..], &[("Type", "fcm"), ("Secret", &account)]] {
-        let (status, credential) = place.client.send(Method::POST, "/v1/Credentials", form).await;
-        assert_eq!(status, 201, "{credential}");
-    }
-
-    let program = Program::shared(Library::Conversations).await;
-    let bob = Live::start(program, &place, "bob").await;
-    bob.call("setPushRegistrationId", json!(["fcm", "token-of-bob"])).await.unwrap();
-    bob.call("setPushRegistrationId", json!(["apn", APN])).await.unwrap();
-    wait("both are there", async || (registrations(&place, "bob").await == 2).then_some(())).await;
+    let scene = with_devices_of_bob().await;
     // The vendor's libraries ask for the type. The owner's data has it, and what else they look for.
     let data = json!({
         "twi_message_type": "twilio.conversations.new_message",
@@ -131,9 +114,8 @@ async fn pushes_are_parsed() {
     });
     let form =
         [("Identity", "bob"), ("Title", "Alice"), ("Body", "Hello"), ("Sound", "ring"), ("Data", &data.to_string())];
-    let (status, sent) = place.client.send(Method::POST, &place.path("Notifications"), &form).await;
-    assert_eq!(status, 201, "{sent}");
-    let both = async || Some((apple.shown(APN).pop()?, google.shown("token-of-bob").pop()?));
+    scene.notify(&form).await;
+    let both = async || Some((scene.apple.shown(APN).pop()?, scene.google.shown(ANDROID).pop()?));
     let (by_apple, by_google) = wait("both are sent", both).await;
 
     with_each_library(async |library| {
@@ -152,6 +134,61 @@ async fn pushes_are_parsed() {
                 let expected = json!({ "conversationSid": "CH00000000000000000000000000000001", "messageIndex": 7 });
                 assert_eq!(parsed["data"], expected, "{library:?}: {parsed}");
             }
+        }
+    })
+    .await;
+}
+
+/// A notification in the format of the vendor's client: it finds all that it looks for.
+#[tokio::test]
+async fn the_vendors_client_finds_everything_in_its_own_format() {
+    let scene = with_devices_of_bob().await;
+    let media = json!([{ "sid": "ME1", "size": 7, "content_type": "image/png", "filename": "a.png" }]);
+    let data = json!({
+        "twi_message_type": "twilio.conversations.new_message",
+        "conversation_sid": "CH00000000000000000000000000000001",
+        "conversation_title": "Friends",
+        "message_sid": "IM00000000000000000000000000000001",
+        "message_index": 7,
+        "media_count": 1,
+        "media": media,
+    });
+    let form = [
+        ("Identity", "bob"),
+        ("Title", "Alice"),
+        ("Body", "Hello \u{1F600}"),
+        ("Sound", "ring"),
+        ("Action", "REPLY"),
+        ("Format", "conversations"),
+        ("Apn", r#"{"aps":{"badge":3}}"#),
+        ("Data", &data.to_string()),
+    ];
+    let sent = scene.notify(&form).await;
+    assert_eq!((&sent["format"], &sent["action"]), (&json!("conversations"), &json!("REPLY")));
+    let both = async || Some((scene.by_apple(APN).pop()?.json(), scene.by_google(ANDROID).pop()?));
+    let (by_apple, by_google) = wait("both are sent", both).await;
+    assert_eq!(by_google["notification"], Value::Null, "Android leaves it to the app");
+
+    with_each_library(async |library| {
+        let program = Program::shared(library).await;
+        for (payload, badge) in [(&by_apple, json!(3)), (&by_google, Value::Null)] {
+            let parsed = program.static_call("parsePushNotification", json!([payload])).await.unwrap();
+            let expected = json!({
+                "title": "Alice", "body": "Hello \u{1F600}", "sound": "ring", "badge": badge, "action": "REPLY",
+                "type": "twilio.conversations.new_message", "data": parsed["data"],
+            });
+            assert_eq!(parsed, expected, "{library:?}");
+            let found = parsed["data"].as_object().unwrap();
+            // Each version knows some of them.
+            let known = json!({
+                "conversationSid": "CH00000000000000000000000000000001", "conversationTitle": "Friends",
+                "messageSid": "IM00000000000000000000000000000001", "messageIndex": 7, "mediaCount": 1, "media": media,
+            });
+            if library == Library::Conversations {
+                assert_eq!(parsed["data"], known, "{library:?}");
+            }
+            let other = found.iter().find(|(name, value)| !known[*name].is_null() && known[*name] != **value);
+            assert_eq!(other, None, "{library:?}");
         }
     })
     .await;

@@ -112,7 +112,9 @@ macro_rules! push_store_contract {
                 bindings_are_deleted_with_their_service,
                 bindings_are_listed;
             credentials: credentials_are_kept;
-            notifications: notifications_are_kept;
+            notifications:
+                notifications_are_kept,
+                notifications_with_a_key_are_made_once;
         );
     };
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use reachability_domain::directory::ports::Services;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::channel::Channel;
+use reachability_domain::push::idempotency::{IdempotencyKey, KeyedRequest};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::payload::{Content, Priority};
+use reachability_domain::push::payload::{Content, Format, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
+use reachability_domain::time::Timestamp;
 
 use super::{NOW, service};
 
@@ -30,9 +34,16 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
             data: serde_json::from_str(data).unwrap(),
             priority: Priority::Low,
             sound: Some("ping".to_owned()),
+            action: Some("REPLY".to_owned()),
+            collapse_id: Some("room-7".to_owned()),
+            format: Format::Conversations,
+            apn: serde_json::from_str(r#"{"aps":{"badge":3,"mutable-content":1}}"#).unwrap(),
+            fcm: serde_json::from_str(data).unwrap(),
+            gcm: serde_json::from_str(r#"{"notification":null}"#).unwrap(),
         },
         ttl_seconds: Some(60),
         date_created: NOW,
+        keyed_request: None,
     };
     store.create_notification(&notification).await.unwrap();
     let found = store.notification(service, notification.sid).await.unwrap();
@@ -81,4 +92,42 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     let page = PageRequest { position: Cursor::After(BindingSid::from_bits(1)), limit: 2 };
     let some = store.deliveries(notification.sid, page).await.unwrap();
     assert_eq!((some.items, some.more), (vec![sent, failed], true));
+}
+
+/// A notification that was made with a key is made once, and it is noted when it is queued. It may have 1,000 users with long
+/// names.
+pub async fn notifications_with_a_key_are_made_once(store: Arc<impl Services + Notifications>) {
+    let service = service(&*store, 1).await.sid;
+    let request = |body: &str| KeyedRequest::new([("Identity", "alice"), ("Body", body)].into_iter());
+    let key: IdempotencyKey = "6f1c".parse().unwrap();
+    let notification = |body: &str, at: Timestamp| Notification {
+        sid: key.sid(service),
+        service_sid: service,
+        identities: (0..1_000).map(|n| format!("{n:0>240}").parse().unwrap()).collect(),
+        tags: vec![],
+        content: Content { body: Some(body.to_owned()), ..Content::default() },
+        ttl_seconds: Some(60),
+        date_created: at,
+        keyed_request: Some(request(body)),
+    };
+    let first = notification("first", NOW);
+    // Of some at once, each with its own time, one is made.
+    let later = |seconds| notification("first", NOW.plus(Duration::from_secs(seconds)));
+    store.create_notification(&first).await.unwrap();
+    let others: Vec<Notification> = (1..8).map(later).chain([notification("other", NOW)]).collect();
+    for made in join_all(others.iter().map(|other| store.create_notification(other))).await {
+        assert!(matches!(made, Err(StoreError::Exists)), "{made:?}");
+    }
+    let found = async || store.notification(service, first.sid).await.unwrap().unwrap();
+    assert_eq!(found().await, first);
+    let keyed_request = Some(KeyedRequest { is_queued: true, ..request("first") });
+    let queued = Notification { keyed_request, ..first.clone() };
+    for _ in 0..2 {
+        store.replace_notification(&queued).await.unwrap();
+        assert_eq!(found().await, queued);
+    }
+    // One that is gone is not made by that.
+    let gone = Notification { sid: Sid::from_bits(8), ..queued };
+    store.replace_notification(&gone).await.unwrap();
+    assert_eq!(store.notification(service, gone.sid).await.unwrap(), None);
 }

@@ -283,6 +283,36 @@ fn is_for_apple(message: &Value) -> bool {
     is_visible || headers.is_null() || (headers["apns-priority"] == "5" && headers["apns-push-type"] == "background")
 }
 
+/// Whether these are members of Android's notification, with their types:
+/// <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#AndroidNotification>.
+fn is_for_android(notification: &Value) -> bool {
+    let is_member = |(name, value): (&String, &Value)| match name.as_str() {
+        "sticky" | "local_only" | "default_sound" | "default_vibrate_timings" | "default_light_settings" => {
+            value.is_boolean()
+        }
+        "notification_count" => value.is_u64(),
+        "light_settings" => value.is_object(),
+        "body_loc_args" | "title_loc_args" | "vibrate_timings" => value.is_array(),
+        "title"
+        | "body"
+        | "icon"
+        | "color"
+        | "sound"
+        | "tag"
+        | "click_action"
+        | "body_loc_key"
+        | "title_loc_key"
+        | "channel_id"
+        | "ticker"
+        | "event_time"
+        | "notification_priority"
+        | "visibility"
+        | "image" => value.is_string(),
+        _ => false,
+    };
+    notification.as_object().map_or(notification.is_null(), |members| members.iter().all(is_member))
+}
+
 /// Whether a message follows FCM's schema, as far as the product uses it.
 fn is_message(json: &Value) -> bool {
     let message = &json["message"];
@@ -298,7 +328,10 @@ fn is_message(json: &Value) -> bool {
         && !message["data"].as_object().is_some_and(|data| data.keys().any(|key| is_reserved(key)))
         && is_for_apple(message)
         && all_texts(&message["notification"])
-        && all_texts(&message["android"]["notification"])
+        && is_for_android(&message["android"]["notification"])
+        && ["collapse_key", "priority"]
+            .iter()
+            .all(|it| message["android"][it].is_null() || message["android"][it].is_string())
         && all_texts(&message["apns"]["headers"])
         && all_texts(&message["webpush"]["headers"])
         && (ttl.is_null() || ttl.as_str().is_some_and(|ttl| ttl.ends_with('s')))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reachability_domain::error_chain::ErrorChain;
+use reachability_domain::identity::Identity;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::message::{Deliver, PushMessage};
@@ -19,15 +20,25 @@ use tracing::warn;
 use super::{FollowUps, Pusher};
 use crate::Failure;
 
+/// To how many users' devices one message leads. The rest has another message, so that the work of each has a limit.
+const USERS_AT_ONCE: usize = 100;
+
 impl Pusher {
-    /// Looks up the devices, and produces one message for each.
+    /// Looks up the devices of some users, and produces one message for each, and one for the other users.
     pub(super) async fn deliver_to_all(&self, deliver: Deliver) -> FollowUps {
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
             return Ok(vec![]);
         };
         let now = (self.clock)();
-        let identities = notification.identities.clone();
+        let done = usize::try_from(deliver.users_done).unwrap_or(usize::MAX);
+        let identities: Vec<Identity> =
+            notification.identities.iter().skip(done).take(USERS_AT_ONCE).cloned().collect();
+        // Without any, the filter would select the devices of all users.
+        if identities.is_empty() {
+            return Ok(vec![]);
+        }
+        let done = done + identities.len();
         let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
         let filter = BindingFilter { identities, channels: vec![], tags: notification.tags.clone() };
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
@@ -35,9 +46,15 @@ impl Pusher {
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
         // Deliveries that an earlier delivery of this message has added, and perhaps sent, are unchanged.
         self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
-        let message =
-            |binding: &&Binding| PushMessage::Deliver(Deliver { binding: Some(binding.sid), ..deliver.clone() });
-        Ok(live.iter().map(message).collect())
+        let message = |binding: &&Binding| {
+            PushMessage::Deliver(Deliver { binding: Some(binding.sid), users_done: 0, due_at: None, ..deliver.clone() })
+        };
+        let mut messages: Vec<PushMessage> = live.iter().map(message).collect();
+        if done < notification.identities.len() {
+            let users_done = u32::try_from(done).unwrap_or(u32::MAX);
+            messages.push(PushMessage::Deliver(Deliver { users_done, due_at: None, ..deliver }));
+        }
+        Ok(messages)
     }
 
     /// Sends the notification to one device. If this is interrupted before the result is stored, the retry has the same
@@ -81,7 +98,7 @@ impl Pusher {
         // With a rejected credential nothing is sent, so there is nothing to learn.
         let answer = match self.credentials.held(&credential, (self.clock)()) {
             Some(reason) => Err(PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential })),
-            None => Ok(self.ask(&credential, &binding, &push(&notification, sid)).await?),
+            None => Ok(self.ask(&credential, &binding, &push(&notification, &binding)).await?),
         };
         let outcome = match &answer {
             Ok(answer) => &answer.outcome,
@@ -166,12 +183,13 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
     }
 }
 
-fn push(notification: &Notification, binding: BindingSid) -> Push {
+fn push(notification: &Notification, binding: &Binding) -> Push {
+    // Only the 32 digits: every provider accepts a collapse id of that length.
+    let its_own = || format!("{:032x}", notification.sid.bits());
     Push {
-        id: notification.push_id(binding),
-        // Only the 32 digits: every provider accepts a collapse id of that length.
-        collapse_id: format!("{:032x}", notification.sid.bits()),
+        id: notification.push_id(binding.sid),
+        collapse_id: notification.content.collapse_id.clone().unwrap_or_else(its_own),
         expires_at: notification.expires_at(),
-        kind: PushKind::Alert(notification.content.clone()),
+        kind: PushKind::Alert(notification.content.for_channel(binding.channel)),
     }
 }
