@@ -83,9 +83,13 @@ pub struct Deliver {
     /// The notification.
     #[serde(rename = "notification_sid")]
     pub notification: NotificationSid,
-    /// The device; `None` for all. A message for all devices produces one message per device.
+    /// The device; `None` for all, or for those in `bindings`. Each device that gets another attempt has its own message.
     #[serde(rename = "binding_sid", default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingSid>,
+    /// The devices of a page: a message for all devices produces one message for each page. Empty if there is `binding`, and
+    /// for all. Earlier versions know no pages, and take one as a message for all.
+    #[serde(rename = "binding_sids", default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<BindingSid>,
     /// Number of attempts so far.
     #[serde(default)]
     pub attempts: u32,
@@ -100,7 +104,18 @@ pub struct Deliver {
 impl Deliver {
     /// To all devices, now.
     pub fn to_all(service: ServiceSid, notification: NotificationSid) -> Self {
-        Self { service, notification, binding: None, attempts: 0, unanswered: 0, due_at: None }
+        Self { service, notification, binding: None, bindings: vec![], attempts: 0, unanswered: 0, due_at: None }
+    }
+
+    /// The devices that it names; empty for all.
+    pub fn devices(&self) -> &[BindingSid] {
+        self.binding.as_ref().map_or(&self.bindings, std::slice::from_ref)
+    }
+
+    /// The same to a page of devices.
+    #[must_use]
+    pub fn to_page(&self, bindings: Vec<BindingSid>) -> Self {
+        Self { binding: None, bindings, ..self.clone() }
     }
 }
 
@@ -259,11 +274,16 @@ mod tests {
                     service,
                     notification,
                     binding: Some(binding),
+                    bindings: vec![],
                     attempts: 1,
                     unanswered: 0,
                     due_at: Some(at),
                 }),
                 format!(r#"{{"type":"deliver",{is},{nt},{bs},"attempts":1,{due}}}"#),
+            ),
+            (
+                PushMessage::Deliver(Deliver::to_all(service, notification).to_page(vec![binding, binding])),
+                format!(r#"{{"type":"deliver",{is},{nt},"binding_sids":["{binding}","{binding}"],"attempts":0}}"#),
             ),
             (
                 PushMessage::Deliver(Deliver { attempts: 2, unanswered: 1, ..Deliver::to_all(service, notification) }),

@@ -23,6 +23,7 @@ use super::feed::Writer;
 use super::records::{delete_binding, insert_user, read_state, write_binding, write_state};
 use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
 
 /// The bindings of a service `?1` of the wanted channels, APNs (`?2`) and FCM (`?3`), that have all tags of the JSON array
 /// `?4`. A binding without tags has none in its document.
@@ -35,6 +36,21 @@ fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> R
     let sids = device.sids();
     let parameters: [&dyn rusqlite::ToSql; 3] = [&Key(service), &Key(*sids.start()), &Key(*sids.end())];
     Rows::new("bindings", "service = ?1 AND sid BETWEEN ?2 AND ?3", &parameters).find(connection)
+}
+
+/// Applies a command to a device.
+fn apply_to(
+    writer: &Writer<'_>,
+    service: ServiceSid,
+    device: Device,
+    command: &BindingCommand,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
+    let before = binding_of(writer, service, device)?;
+    let Some(transition) = command.transition(before.as_ref(), now) else { return Ok(Applied::unchanged(before)) };
+    let after = write(writer, service, transition, user, now)?;
+    Ok(Applied { before, after })
 }
 
 /// Applies a transition. Returns the device's binding as it is now.
@@ -82,22 +98,46 @@ impl Bindings for SqliteStore {
             if command.registers() && writer.configuration(service)?.is_none() {
                 return Err(StoreError::Missing);
             }
-            let before = binding_of(writer, service, device)?;
-            let Some(transition) = command.transition(before.as_ref(), now) else {
-                return Ok(Applied::unchanged(before));
-            };
-            let after = write(writer, service, transition, user.as_ref(), now)?;
-            Ok(Applied { before, after })
+            apply_to(writer, service, device, &command, user.as_ref(), now)
         })
         .await
     }
 
-    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
-        if !self.has_service(service).await? {
-            return Ok(None);
+    async fn apply_all(
+        &self,
+        service: ServiceSid,
+        commands: &[(Device, BindingCommand)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, StoreError>> {
+        let all = commands.to_vec();
+        let bytes = all.len().saturating_mul(Terms::SMALL);
+        let apply_all = move |writer: &Writer<'_>| -> Result<Vec<Applied>, StoreError> {
+            all.iter().map(|(device, command)| apply_to(writer, service, *device, command, None, now)).collect()
+        };
+        if let Ok(applied) = self.write_on(Terms { bytes, ..Terms::PROMISED }, apply_all).await {
+            return applied.into_iter().map(Ok).collect();
         }
-        let found = self.database.look_up(|connection| binding_of(connection, service, Device::of_binding(sid)))?;
-        Ok(found.filter(|binding| binding.sid == sid))
+        // One that fails does not keep the others from being applied.
+        let mut applied = Vec::with_capacity(commands.len());
+        for (device, command) in commands {
+            applied.push(self.apply(service, *device, command, None, now).await);
+        }
+        applied
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        Ok(self.bindings_with(service, &[sid]).await?.pop())
+    }
+
+    async fn bindings_with(&self, service: ServiceSid, sids: &[BindingSid]) -> Result<Vec<Binding>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(vec![]);
+        }
+        let find = move |connection: &Connection, sid: BindingSid| {
+            let found = binding_of(connection, service, Device::of_binding(sid))?;
+            Ok(found.filter(|binding| binding.sid == sid))
+        };
+        self.database.find_all(sids, find).await
     }
 
     async fn bindings(

@@ -6,24 +6,42 @@ use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
+
+/// Adds a delivery, unless it exists.
+const ADD: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+
+/// Stores a delivery that is accepted or has failed.
+const END: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
+
+/// Stores why a delivery is queued still.
+const WAIT: &str = "UPDATE deliveries SET document = ?3
+     WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'";
 
 impl SqliteStore {
-    async fn write_deliveries(&self, sql: &'static str, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        let row =
-            |delivery: &Delivery| Ok((delivery.notification_sid, delivery.binding_sid, write_document(delivery)?));
+    /// Runs a statement for each delivery, all in one transaction.
+    async fn write_deliveries(
+        &self,
+        statement: impl Fn(&Delivery) -> &'static str,
+        deliveries: &[Delivery],
+    ) -> Result<(), StoreError> {
+        let row = |delivery: &Delivery| {
+            Ok((statement(delivery), delivery.notification_sid, delivery.binding_sid, write_document(delivery)?))
+        };
         let rows = deliveries.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
-        self.database
-            .write(move |connection| {
-                for (notification, binding, document) in &rows {
-                    execute(connection, sql, params![Key(*notification), Key(*binding), document])?;
-                }
-                Ok(())
-            })
-            .await
+        let bytes = rows.iter().map(|(.., document)| document.len()).sum();
+        let terms = Terms { bytes, ..Terms::PROMISED };
+        let write = move |connection: &Connection| {
+            for (statement, notification, binding, document) in &rows {
+                execute(connection, statement, params![Key(*notification), Key(*binding), document])?;
+            }
+            Ok(())
+        };
+        self.database.write_then(terms, write, |()| ()).await
     }
 }
 
@@ -51,28 +69,23 @@ impl Notifications for SqliteStore {
     }
 
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        self.write_deliveries("INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", deliveries).await
+        self.write_deliveries(|_| ADD, deliveries).await
     }
 
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let replace = if delivery.status.is_queued() {
-            "UPDATE deliveries SET document = ?3
-             WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'"
-        } else {
-            "INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3)"
-        };
-        self.write_deliveries(replace, std::slice::from_ref(delivery)).await
+    async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        self.write_deliveries(|delivery| if delivery.status.is_queued() { WAIT } else { END }, deliveries).await
     }
 
-    async fn delivery(
+    async fn deliveries_to(
         &self,
         notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
-        self.database.look_up(|connection| {
+        bindings: &[BindingSid],
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let find = move |connection: &Connection, binding: BindingSid| {
             let one = "notification = ?1 AND sid = ?2";
             Rows::new("deliveries", one, &[&Key(notification), &Key(binding)]).find(connection)
-        })
+        };
+        self.database.find_all(bindings, find).await
     }
 
     async fn deliveries(

@@ -8,6 +8,7 @@ mod hour;
 mod mismatch;
 mod notifications;
 mod outages;
+mod pages;
 mod scans;
 
 use reachability_domain::push::binding::Binding;

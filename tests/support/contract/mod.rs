@@ -103,6 +103,7 @@ macro_rules! push_store_contract {
                 a_device_changes_hands,
                 a_device_is_unregistered,
                 a_dead_token_ends_its_registration,
+                devices_are_changed_together,
                 a_registration_ends_after_a_year,
                 a_registration_is_announced_in_every_generation,
                 the_oldest_of_too_many_devices_is_removed,
