@@ -31,6 +31,9 @@ const SELECTED: &str =
     "service = ?1 AND (?2 OR channel <> 'apn') AND (?3 OR channel <> 'fcm') AND (?4 = '[]' OR NOT EXISTS
     (SELECT 1 FROM json_each(?4) WHERE value NOT IN (SELECT value FROM json_each(document, '$.tags'))))";
 
+/// The bindings, for those of a user. By itself, SQLite goes through all of the service.
+const BY_IDENTITY: &str = "bindings INDEXED BY bindings_by_identity";
+
 /// The binding of a device.
 fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> Result<Option<Binding>, StoreError> {
     let sids = device.sids();
@@ -166,12 +169,41 @@ impl Bindings for SqliteStore {
                 for identity in &filter.identities {
                     let parameters: [&dyn rusqlite::ToSql; 2] = [&Key(service), &identity.as_str()];
                     let of_user: Vec<Binding> =
-                        Rows::new("bindings", "service = ?1 AND identity = ?2", &parameters).all(connection)?;
+                        Rows::new(BY_IDENTITY, "service = ?1 AND identity = ?2", &parameters).all(connection)?;
                     bindings.extend(of_user.into_iter().map(|binding| (binding.sid, binding)));
                 }
                 let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
                 Ok(page.page_of_all(bindings, |binding| binding.sid))
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reachability_domain::secret::Secret;
+
+    use super::super::database::Database;
+    use super::*;
+    use crate::credentials::seal::Seal;
+
+    /// A notification looks for each of its users.
+    #[test]
+    fn the_bindings_of_a_user_are_found_without_those_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let seal = Arc::new(Seal::new(&Secret::new("key")));
+        let database = Database::open(&directory.path().join("test.db"), seal).unwrap();
+        let explain =
+            format!("EXPLAIN QUERY PLAN SELECT document FROM {BY_IDENTITY} WHERE service = ?1 AND identity = ?2");
+        let plan = database.look_up(|connection| {
+            let mut statement = connection.prepare(&explain).unwrap();
+            let mut rows = statement.raw_query();
+            let step = rows.next().unwrap().unwrap().get::<_, String>(3).unwrap();
+            assert!(rows.next().unwrap().is_none());
+            Ok(step)
+        });
+        assert_eq!(plan.unwrap(), "SEARCH bindings USING INDEX bindings_by_identity (service=? AND identity=?)");
     }
 }
