@@ -70,7 +70,7 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
         found.sort_unstable_by_key(|delivery| delivery.binding_sid);
         found
     };
-    assert_eq!(to(&[2]).await, [sent.clone()]);
+    assert_eq!(to(&[2]).await, std::slice::from_ref(&sent));
     assert_eq!(to(&[9]).await, []);
     assert_eq!(to(&[]).await, []);
     assert_eq!(to(&[4, 9, 3, 2]).await, [sent.clone(), failed.clone(), tried(4)]);

@@ -1,6 +1,6 @@
 //! Delivers notifications: finds the devices, and sends to them page by page.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -58,11 +58,11 @@ impl Pusher {
         let sids: Vec<BindingSid> = deliveries.iter().map(|delivery| delivery.binding_sid).collect();
         let bindings = self.ports.bindings.bindings_with(deliver.service, &sids).await?;
         let bindings: HashMap<BindingSid, Binding> = bindings.into_iter().map(|it| (it.sid, it)).collect();
+        // Usually one.
+        let used: BTreeSet<CredentialSid> = bindings.values().filter_map(|binding| binding.credential_sid).collect();
         let mut credentials = HashMap::new();
-        for sid in bindings.values().filter_map(|binding| binding.credential_sid) {
-            if !credentials.contains_key(&sid) {
-                credentials.insert(sid, self.credentials.get(sid, (self.clock)()).await?);
-            }
+        for sid in used {
+            credentials.insert(sid, self.credentials.get(sid, (self.clock)()).await?);
         }
         let attempts = deliveries.into_iter().map(|delivery| {
             let binding = bindings.get(&delivery.binding_sid);

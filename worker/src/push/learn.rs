@@ -105,7 +105,7 @@ fn news(binding: &Binding, verdict: Verdict) -> Option<BindingCommand> {
         && binding.death.is_none()
         && binding.confirmed_at.is_some_and(is_recent)
         && binding.learnt_with == verdict.credential.since;
-    (!is_known).then(|| BindingCommand::ApplyVerdict(binding.sid, verdict))
+    (!is_known).then_some(BindingCommand::ApplyVerdict(binding.sid, verdict))
 }
 
 fn not_recorded(binding: &Binding, error: &StoreError) {
