@@ -334,11 +334,30 @@ impl Bindings for MemoryStore {
         Ok(Applied { before, after: writes.put })
     }
 
+    async fn apply_all(
+        &self,
+        service: ServiceSid,
+        commands: &[(Device, BindingCommand)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, StoreError>> {
+        let mut applied = Vec::with_capacity(commands.len());
+        for (device, command) in commands {
+            applied.push(self.apply(service, *device, command, None, now).await);
+        }
+        applied
+    }
+
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        Ok(self.bindings_with(service, &[sid]).await?.pop())
+    }
+
+    async fn bindings_with(&self, service: ServiceSid, sids: &[BindingSid]) -> Result<Vec<Binding>, StoreError> {
         let contents = self.contents();
-        let scope = contents.services.get(&service);
-        let binding = scope.and_then(|scope| scope.bindings.get(&Device::of_binding(sid)));
-        Ok(binding.filter(|binding| binding.sid == sid).cloned())
+        let Some(scope) = contents.services.get(&service) else { return Ok(vec![]) };
+        let find = |sid: &BindingSid| {
+            scope.bindings.get(&Device::of_binding(*sid)).filter(|binding| binding.sid == *sid).cloned()
+        };
+        Ok(sids.iter().filter_map(find).collect())
     }
 
     async fn bindings(
@@ -427,9 +446,10 @@ impl Notifications for MemoryStore {
         Ok(())
     }
 
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+    async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
         let mut contents = self.contents();
-        if let Some(sent) = contents.notifications.get_mut(&delivery.notification_sid) {
+        for delivery in deliveries {
+            let Some(sent) = contents.notifications.get_mut(&delivery.notification_sid) else { continue };
             let known = sent.deliveries.get(&delivery.binding_sid);
             if !delivery.status.is_queued() || known.is_some_and(|known| known.status.is_queued()) {
                 sent.deliveries.insert(delivery.binding_sid, delivery.clone());
@@ -438,13 +458,14 @@ impl Notifications for MemoryStore {
         Ok(())
     }
 
-    async fn delivery(
+    async fn deliveries_to(
         &self,
         notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
+        bindings: &[BindingSid],
+    ) -> Result<Vec<Delivery>, StoreError> {
         let contents = self.contents();
-        Ok(contents.notifications.get(&notification).and_then(|sent| sent.deliveries.get(&binding)).cloned())
+        let Some(sent) = contents.notifications.get(&notification) else { return Ok(vec![]) };
+        Ok(bindings.iter().filter_map(|binding| sent.deliveries.get(binding)).cloned().collect())
     }
 
     async fn deliveries(

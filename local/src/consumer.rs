@@ -14,7 +14,7 @@ use reachability_infra::clock;
 use reachability_infra::sqlite::{Delivered, EventQueue, Outcome, PushQueue, Receipt, Taken};
 use reachability_worker::{Envelope, Failure, Pusher, Received, Worker};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
@@ -82,58 +82,70 @@ async fn handle(worker: &Worker, taken: Vec<Taken>, now: Timestamp) -> (Vec<Rece
     (receipts, outcome)
 }
 
-/// Consumes the push queue until `stop`. Pushes run concurrently and each is acknowledged separately, so a provider
-/// that does not answer delays no other. Pushes in flight are finished first.
+/// Consumes the push queue until `stop`. Pushes run concurrently, so a provider that does not answer delays no other. Those that
+/// are done are acknowledged together, in one write at a time. Pushes in flight are finished first.
 pub(crate) async fn run_pushes(queue: PushQueue, pusher: Pusher, mut stop: watch::Receiver<bool>) {
-    let mut in_flight: JoinSet<(i64, Result<(), StoreError>)> = JoinSet::new();
+    let mut in_flight: JoinSet<(i64, Outcome)> = JoinSet::new();
+    let mut acknowledging: JoinSet<(HashSet<i64>, Result<(), StoreError>)> = JoinSet::new();
     let mut ids: HashSet<i64> = HashSet::new();
-    // Whether the queue may hold messages that are due and not in flight.
-    let mut is_behind = true;
+    let mut done: Vec<(i64, Outcome)> = Vec::new();
+    // Whether the queue may hold messages that are due and not in flight, and when it has more.
+    let (mut is_behind, mut next_due) = (true, None);
     while !*stop.borrow() {
-        let now = clock::now();
-        let turn = async {
-            let looks = is_behind && ids.len() <= BATCH / 2;
-            let due = if looks { queue.due(now, BATCH).await? } else { vec![] };
-            is_behind &= !looks;
-            Ok::<_, StoreError>((due, queue.next_due(now).await?))
-        };
-        let (due, next_due) = match turn.await {
-            Ok(found) => found,
-            Err(error) => {
-                is_behind = true;
-                pause(&error).await;
-                continue;
-            }
-        };
-        for message in due {
-            if ids.insert(message.id) {
-                is_behind = true;
-                in_flight.spawn(push(queue.clone(), pusher.clone(), message));
+        if is_behind && ids.len() <= BATCH / 2 {
+            let now = clock::now();
+            let look = async { Ok::<_, StoreError>((queue.due(now, BATCH).await?, queue.next_due(now).await?)) };
+            let due = match look.await {
+                Ok((due, next)) => {
+                    (is_behind, next_due) = (false, next);
+                    due
+                }
+                Err(error) => {
+                    pause(&error).await;
+                    continue;
+                }
+            };
+            for message in due {
+                if ids.insert(message.id) {
+                    is_behind = true;
+                    in_flight.spawn(push(pusher.clone(), message));
+                }
             }
         }
-        let mut done = Vec::new();
+        if acknowledging.is_empty() && !done.is_empty() {
+            acknowledging.spawn(acknowledge(queue.clone(), std::mem::take(&mut done)));
+        }
+        let mut acknowledged = None;
         tokio::select! {
-            Some(first) = in_flight.join_next() => done.push(first),
+            Some(first) = in_flight.join_next() => done.push(unless_panicked(first)),
+            Some(all) = acknowledging.join_next() => acknowledged = Some(unless_panicked(all)),
             () = queue.sent() => is_behind = true,
-            () = until(next_due) => is_behind = true,
+            () = until(next_due) => (is_behind, next_due) = (true, None),
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        done.extend(std::iter::from_fn(|| in_flight.try_join_next()));
-        for done in done {
-            let (id, acknowledged) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-            ids.remove(&id);
+        done.extend(std::iter::from_fn(|| in_flight.try_join_next()).map(unless_panicked));
+        if let Some((settled, acknowledged)) = acknowledged {
+            ids.retain(|id| !settled.contains(id));
+            // Some may be due again.
+            is_behind = true;
             if let Err(error) = acknowledged {
-                is_behind = true;
                 pause(&error).await;
             }
         }
     }
-    while in_flight.join_next().await.is_some() {}
+    while let Some(last) = in_flight.join_next().await {
+        done.push(unless_panicked(last));
+    }
+    while acknowledging.join_next().await.is_some() {}
+    if !done.is_empty()
+        && let (_, Err(error)) = acknowledge(queue, done).await
+    {
+        error!(error = %ErrorChain(&error), "a queue operation failed");
+    }
 }
 
-/// Handles and acknowledges one push, which has failed if its handling panics. Returns the message's id, and whether
-/// acknowledging succeeded.
-async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Result<(), StoreError>) {
+/// Handles one push, which has failed if its handling panics. Returns the message's id, and what came of it.
+async fn push(pusher: Pusher, message: Delivered) -> (i64, Outcome) {
     let (id, attempts) = (message.id, message.attempts);
     let envelopes = envelopes(&[message]);
     // What is shared with others is in the store, or behind locks under which nothing panics.
@@ -147,7 +159,24 @@ async fn push(queue: PushQueue, pusher: Pusher, message: Delivered) -> (i64, Res
             Outcome { retry: vec![(id, now.plus(backoff))], ..Outcome::default() }
         }
     };
-    (id, queue.acknowledge(outcome, now).await)
+    (id, outcome)
+}
+
+/// Acknowledges pushes in one write. Returns their ids, and whether that succeeded.
+async fn acknowledge(queue: PushQueue, done: Vec<(i64, Outcome)>) -> (HashSet<i64>, Result<(), StoreError>) {
+    let (ids, outcomes): (HashSet<i64>, Vec<Outcome>) = done.into_iter().unzip();
+    let mut all = Outcome::default();
+    for Outcome { handled, retry, dead } in outcomes {
+        all.handled.extend(handled);
+        all.retry.extend(retry);
+        all.dead.extend(dead);
+    }
+    (ids, queue.acknowledge(all, clock::now()).await)
+}
+
+/// What a task returned. If it panicked, so does this.
+fn unless_panicked<T>(returned: Result<T, JoinError>) -> T {
+    returned.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Waits until it is that time of day, whatever the clock is set to meanwhile; for ever if it is `None`.

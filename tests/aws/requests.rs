@@ -20,6 +20,8 @@ use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::device::Device;
+use reachability_domain::push::message::PushMessage;
+use reachability_domain::push::payload::Content;
 use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::queue::Queue;
 use reachability_domain::secret::Secret;
@@ -33,6 +35,7 @@ use reachability_tests::external::dynamodb_local::DynamoDbLocal;
 use reachability_tests::external::fault_proxy::FaultProxy;
 use reachability_tests::generate::service;
 use reachability_tests::harness::{Kept, SETTINGS, new_service, ports, rules};
+use reachability_tests::push_harness::PushHarness;
 use reachability_tests::{aws, contract};
 use reachability_worker::{Worker, WorkerPorts};
 
@@ -147,6 +150,34 @@ async fn a_list_beside_very_many_of_another_type_ends() {
         assert_eq!((found.len(), pages), (2, 2), "backward: {is_backward}");
         assert_eq!(found[0].bits(), 0);
     }
+}
+
+/// A page of a notification: its records are read together, and each result is one write.
+#[tokio::test]
+async fn a_delivery_takes_one_request() {
+    let _share = MACHINE.read().await;
+    let requests = aws::CountRequests::default();
+    let config = aws::config(&DynamoDbLocal::shared().url()).await;
+    let client = Client::from_conf(Builder::from(&config).interceptor(requests.clone()).build());
+    let store = Arc::new(DynamoStore::new(client.clone(), aws::create_table(&client).await));
+    let harness = PushHarness::on(store.clone(), store, None).await;
+    for n in 0..100 {
+        harness.register(if n < 50 { "alice" } else { "bob" }, Channel::Fcm, &format!("token-{n}")).await;
+    }
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        let deliver = harness.notification(&["alice", "bob"], Content::default(), None).await;
+        let pages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
+        assert_eq!(pages.len(), 1);
+        requests.take();
+        assert!(harness.handle(pages).await.is_empty());
+        taken.push(requests.take());
+        let stored = harness.deliveries(deliver.notification).await;
+        assert!(stored.len() == 100 && stored.iter().all(|it| it.status.as_str() == "accepted"), "{stored:?}");
+    }
+    // A read of the deliveries, one of the notification, one of the bindings, and perhaps one of the credential. The first time,
+    // each registration was confirmed as well.
+    assert!((103..=104).contains(&taken[1]), "{taken:?}");
 }
 
 /// The SDK asks again, and finds that nothing is there any more, or that there is something already.

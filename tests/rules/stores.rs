@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use reachability_domain::directory::configuration::Generation;
 use reachability_domain::directory::ports::{Services, Users};
-use reachability_domain::directory::user::UserRef;
+use reachability_domain::directory::user::{User, UserRef};
+use reachability_domain::identity::UserKey;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::acceptance::Acceptance;
 use reachability_domain::presence::event::{Event, EventKind};
@@ -14,9 +15,12 @@ use reachability_domain::presence::message::{Check, PresenceMessage};
 use reachability_domain::presence::ports::{ChangeLog, PositionGone, States};
 use reachability_domain::presence::sockets::Sockets;
 use reachability_domain::presence::state::UserState;
-use reachability_domain::push::ports::Credentials;
+use reachability_domain::push::channel::Channel;
+use reachability_domain::push::command::BindingCommand;
+use reachability_domain::push::ports::{Bindings, Credentials};
 use reachability_domain::queue::Message;
 use reachability_domain::sid::Sid;
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 use reachability_infra::memory::MemoryStore;
 use reachability_infra::sqlite::{Database, EventQueue, PushQueue, Retention, SqliteStore};
@@ -86,6 +90,31 @@ mod in_sqlite {
         raw.execute_batch("DROP TRIGGER full").unwrap();
         contract::sockets::join(&*store, &socket, accepted).await.unwrap();
         assert_eq!(store.open(10).await.unwrap(), [socket]);
+    }
+
+    /// A binding that cannot be read keeps no other from being changed with it.
+    #[tokio::test]
+    async fn one_of_several_devices_cannot_be_changed() {
+        let (store, directory) = sqlite();
+        let (service, at) = (generate::service(1), Timestamp::from_millis(START));
+        store.create_service(&new_service(service)).await.unwrap();
+        let user = UserKey { service, identity: "alice".parse().unwrap() };
+        let user = User::new(Sid::from_bits(1), user, None, at);
+        let mut commands = Vec::new();
+        for token in ["one", "two", "three"] {
+            let binding = contract::bindings::binding(&user, Channel::Fcm, token, at);
+            let unregister = BindingCommand::Unregister(binding.sid);
+            let register = BindingCommand::Register { binding: binding.clone(), generation: Generation(1) };
+            store.apply(service, binding.device(), &register, Some(&user), at).await.unwrap();
+            commands.push((binding.device(), unregister));
+        }
+        let raw = rusqlite::Connection::open(directory.path().join("test.db")).unwrap();
+        raw.execute("UPDATE bindings SET document = '{}' WHERE json_extract(document, '$.address') = 'two'", [])
+            .unwrap();
+        let applied = store.apply_all(service, &commands, at).await;
+        assert!(matches!(applied[..], [Ok(_), Err(StoreError::Corrupt(_)), Ok(_)]), "{applied:?}");
+        let left: i64 = raw.query_row("SELECT count(*) FROM bindings", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 1);
     }
 
     /// More than are removed in one write.

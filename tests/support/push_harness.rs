@@ -277,6 +277,29 @@ impl PushHarness {
         Deliver::to_all(self.service, notification.sid)
     }
 
+    /// The delivery of a notification to a device.
+    pub async fn delivery(&self, notification: NotificationSid, binding: BindingSid) -> Option<Delivery> {
+        self.store.deliveries_to(notification, &[binding]).await.unwrap().pop()
+    }
+
+    /// Handles messages one after the other, and those to a page of devices device by device. Returns the messages queued for
+    /// later.
+    pub async fn handle_one_by_one(&self, messages: Vec<PushMessage>) -> Vec<PushMessage> {
+        let mut later = Vec::new();
+        for message in messages {
+            match message {
+                PushMessage::Deliver(deliver) if !deliver.bindings.is_empty() => {
+                    for binding in &deliver.bindings {
+                        let alone = Deliver { binding: Some(*binding), bindings: vec![], ..deliver.clone() };
+                        later.extend(self.handle(vec![PushMessage::Deliver(alone)]).await);
+                    }
+                }
+                message => later.extend(self.handle(vec![message]).await),
+            }
+        }
+        later
+    }
+
     /// The deliveries of a notification.
     pub async fn deliveries(&self, notification: NotificationSid) -> Vec<Delivery> {
         let page = PageRequest { position: Cursor::Start, limit: 1_000 };

@@ -83,9 +83,13 @@ pub struct Deliver {
     /// The notification.
     #[serde(rename = "notification_sid")]
     pub notification: NotificationSid,
-    /// The device; `None` for all. A message for all devices produces one message per device.
+    /// The device; `None` for all, or for those in `bindings`. Each device that gets another attempt has its own message.
     #[serde(rename = "binding_sid", default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingSid>,
+    /// The devices of a page: a message for all devices produces one message for each page. Empty if there is `binding`, and
+    /// for all. Earlier versions know no pages, and take one as a message for all.
+    #[serde(rename = "binding_sids", default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<BindingSid>,
     /// For all devices: of how many of the notification's users the devices have a message already.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub users_done: u32,
@@ -103,7 +107,19 @@ pub struct Deliver {
 impl Deliver {
     /// To all devices, now.
     pub fn to_all(service: ServiceSid, notification: NotificationSid) -> Self {
-        Self { service, notification, binding: None, users_done: 0, attempts: 0, unanswered: 0, due_at: None }
+        let (binding, bindings, users_done) = (None, vec![], 0);
+        Self { service, notification, binding, bindings, users_done, attempts: 0, unanswered: 0, due_at: None }
+    }
+
+    /// The devices that it names; empty for all.
+    pub fn devices(&self) -> &[BindingSid] {
+        self.binding.as_ref().map_or(&self.bindings, std::slice::from_ref)
+    }
+
+    /// The same to a page of devices.
+    #[must_use]
+    pub fn to_page(&self, bindings: Vec<BindingSid>) -> Self {
+        Self { binding: None, bindings, users_done: 0, due_at: None, ..self.clone() }
     }
 }
 
@@ -263,6 +279,7 @@ mod tests {
                     notification,
                     binding: Some(binding),
                     users_done: 0,
+                    bindings: vec![],
                     attempts: 1,
                     unanswered: 0,
                     due_at: Some(at),
@@ -272,6 +289,10 @@ mod tests {
             (
                 PushMessage::Deliver(Deliver { users_done: 100, ..Deliver::to_all(service, notification) }),
                 format!(r#"{{"type":"deliver",{is},{nt},"users_done":100,"attempts":0}}"#),
+            ),
+            (
+                PushMessage::Deliver(Deliver::to_all(service, notification).to_page(vec![binding, binding])),
+                format!(r#"{{"type":"deliver",{is},{nt},"binding_sids":["{binding}","{binding}"],"attempts":0}}"#),
             ),
             (
                 PushMessage::Deliver(Deliver { attempts: 2, unanswered: 1, ..Deliver::to_all(service, notification) }),

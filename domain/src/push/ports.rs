@@ -46,8 +46,20 @@ pub trait Bindings: Send + Sync {
         now: Timestamp,
     ) -> Result<Applied, StoreError>;
 
+    /// Applies a command to each of these devices, as [`Bindings::apply`] does, in as few writes as the store can make.
+    /// None of the commands registers a device. Returns what came of each.
+    async fn apply_all(
+        &self,
+        service: ServiceSid,
+        commands: &[(Device, BindingCommand)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, StoreError>>;
+
     /// A binding; `None` if it does not exist.
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError>;
+
+    /// Those of these bindings that exist, in any order.
+    async fn bindings_with(&self, service: ServiceSid, sids: &[BindingSid]) -> Result<Vec<Binding>, StoreError>;
 
     /// One page of a service's bindings.
     async fn bindings(
@@ -104,16 +116,19 @@ pub trait Notifications: Send + Sync {
     /// Adds deliveries; those that already exist are unchanged.
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
-    /// Replaces a delivery. An accepted or failed delivery never becomes queued again: if a message was delivered
-    /// twice, one attempt may fail after the other was accepted.
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError>;
+    /// Replaces deliveries, in as few writes as the store can make. An accepted or failed delivery never becomes queued
+    /// again: if a message was delivered twice, one attempt may fail after the other was accepted.
+    ///
+    /// # Errors
+    /// If any was not replaced. Others may have been.
+    async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
-    /// A delivery; `None` if it does not exist.
-    async fn delivery(
+    /// Those of a notification's deliveries to these devices that exist, in any order.
+    async fn deliveries_to(
         &self,
         notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError>;
+        bindings: &[BindingSid],
+    ) -> Result<Vec<Delivery>, StoreError>;
 
     /// One page of a notification's deliveries, ordered by the sid of the binding.
     async fn deliveries(

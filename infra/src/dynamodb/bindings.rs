@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use futures_util::{StreamExt, stream};
 use reachability_domain::directory::ports::Services;
 use reachability_domain::directory::user::User;
 use reachability_domain::identity::{Identity, UserKey};
@@ -24,6 +25,9 @@ use super::key::{self, Item, Key};
 use super::state::StoredState;
 use super::store::DynamoStore;
 use super::table::{Attempts, Looks, Transacted, document, incomplete, read_document, read_documents};
+
+/// How many transactions run concurrently.
+const WRITES_AT_ONCE: usize = 32;
 
 /// The stored states that a transition depends on.
 struct Read {
@@ -182,9 +186,30 @@ impl Bindings for DynamoStore {
         }
     }
 
+    async fn apply_all(
+        &self,
+        service: ServiceSid,
+        commands: &[(Device, BindingCommand)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, StoreError>> {
+        // Each has a transaction of its own, since each may find something changed.
+        let apply =
+            async |(device, command): &(Device, BindingCommand)| self.apply(service, *device, command, None, now).await;
+        stream::iter(commands).map(apply).buffered(WRITES_AT_ONCE).collect().await
+    }
+
     async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
         let found: Option<Binding> = self.table.find(Key::binding(service, Device::of_binding(sid))).await?;
         Ok(found.filter(|binding| binding.sid == sid))
+    }
+
+    async fn bindings_with(&self, service: ServiceSid, sids: &[BindingSid]) -> Result<Vec<Binding>, StoreError> {
+        // A device that has changed its user is one item.
+        let devices: BTreeSet<Device> = sids.iter().map(|sid| Device::of_binding(*sid)).collect();
+        let items = self.table.read_all(devices.into_iter().map(|device| Key::binding(service, device))).await?;
+        let mut bindings: Vec<Binding> = read_documents(items)?;
+        bindings.retain(|binding| sids.contains(&binding.sid));
+        Ok(bindings)
     }
 
     async fn bindings(

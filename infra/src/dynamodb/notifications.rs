@@ -25,6 +25,21 @@ const WRITES_AT_ONCE: usize = 32;
 /// notification was made, and DynamoDB removes what has expired within a few days.
 const KEYED_SECONDS: u64 = 30 * 86_400;
 
+impl DynamoStore {
+    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+        let item = document(key, &Expiring::of(delivery))?;
+        let mut put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        if delivery.status.is_queued() {
+            put = put
+                .condition_expression("#status.#status = :queued")
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":queued", AttributeValue::S(delivery.status.as_str().to_owned()));
+        }
+        unless_refused(put.send().await).map(drop)
+    }
+}
+
 #[async_trait]
 impl Notifications for DynamoStore {
     async fn create_notification(&self, notification: &Notification) -> Result<(), StoreError> {
@@ -55,25 +70,20 @@ impl Notifications for DynamoStore {
         stream::iter(deliveries).map(add).buffer_unordered(WRITES_AT_ONCE).try_collect().await
     }
 
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
-        let item = document(key, &Expiring::of(delivery))?;
-        let mut put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-        if delivery.status.is_queued() {
-            put = put
-                .condition_expression("#status.#status = :queued")
-                .expression_attribute_names("#status", "status")
-                .expression_attribute_values(":queued", AttributeValue::S(delivery.status.as_str().to_owned()));
-        }
-        unless_refused(put.send().await).map(drop)
+    async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        // One by one as well. All are tried: whichever fails, the others have been sent.
+        let replace = async |delivery: &Delivery| self.replace_delivery(delivery).await;
+        let replaced = stream::iter(deliveries).map(replace).buffer_unordered(WRITES_AT_ONCE);
+        replaced.fold(Ok(()), async |all, one: Result<(), StoreError>| all.and(one)).await
     }
 
-    async fn delivery(
+    async fn deliveries_to(
         &self,
         notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
-        self.table.find(Key::delivery(notification, binding)).await
+        bindings: &[BindingSid],
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let keys = bindings.iter().map(|binding| Key::delivery(notification, *binding));
+        read_documents(self.table.read_all(keys).await?)
     }
 
     async fn deliveries(

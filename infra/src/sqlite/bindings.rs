@@ -25,6 +25,7 @@ use super::records::{delete_binding, insert_user, read_state, write_binding, wri
 use super::reports;
 use super::rows::{Key, Rows, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
 
 /// The bindings of a service `?1` of the wanted channels, APNs (`?2`) and FCM (`?3`), that have all tags of the JSON array
 /// `?4`. A binding without tags has none in its document.
@@ -32,11 +33,32 @@ const SELECTED: &str =
     "service = ?1 AND (?2 OR channel <> 'apn') AND (?3 OR channel <> 'fcm') AND (?4 = '[]' OR NOT EXISTS
     (SELECT 1 FROM json_each(?4) WHERE value NOT IN (SELECT value FROM json_each(document, '$.tags'))))";
 
+/// The bindings, for those of a user. By itself, SQLite goes through all of the service.
+const BY_IDENTITY: &str = "bindings INDEXED BY bindings_by_identity";
+
 /// The binding of a device.
 fn binding_of(connection: &Connection, service: ServiceSid, device: Device) -> Result<Option<Binding>, StoreError> {
     let sids = device.sids();
     let parameters: [&dyn rusqlite::ToSql; 3] = [&Key(service), &Key(*sids.start()), &Key(*sids.end())];
     Rows::new("bindings", "service = ?1 AND sid BETWEEN ?2 AND ?3", &parameters).find(connection)
+}
+
+/// Applies a command to a device.
+fn apply_to(
+    writer: &Writer<'_>,
+    service: ServiceSid,
+    device: Device,
+    command: &BindingCommand,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
+    let before = binding_of(writer, service, device)?;
+    let Some(transition) = command.transition(before.as_ref(), now) else { return Ok(Applied::unchanged(before)) };
+    let after = write(writer, service, transition, user, now)?;
+    if let Some(report) = Report::of_binding(before.as_ref(), after.as_ref()) {
+        reports::tell(writer, report, now)?;
+    }
+    Ok(Applied { before, after })
 }
 
 /// Applies a transition. Returns the device's binding as it is now.
@@ -84,25 +106,46 @@ impl Bindings for SqliteStore {
             if command.registers() && writer.configuration(service)?.is_none() {
                 return Err(StoreError::Missing);
             }
-            let before = binding_of(writer, service, device)?;
-            let Some(transition) = command.transition(before.as_ref(), now) else {
-                return Ok(Applied::unchanged(before));
-            };
-            let after = write(writer, service, transition, user.as_ref(), now)?;
-            if let Some(report) = Report::of_binding(before.as_ref(), after.as_ref()) {
-                reports::tell(writer, report, now)?;
-            }
-            Ok(Applied { before, after })
+            apply_to(writer, service, device, &command, user.as_ref(), now)
         })
         .await
     }
 
-    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
-        if !self.has_service(service).await? {
-            return Ok(None);
+    async fn apply_all(
+        &self,
+        service: ServiceSid,
+        commands: &[(Device, BindingCommand)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, StoreError>> {
+        let all = commands.to_vec();
+        let bytes = all.len().saturating_mul(Terms::SMALL);
+        let apply_all = move |writer: &Writer<'_>| -> Result<Vec<Applied>, StoreError> {
+            all.iter().map(|(device, command)| apply_to(writer, service, *device, command, None, now)).collect()
+        };
+        if let Ok(applied) = self.write_on(Terms { bytes, ..Terms::PROMISED }, apply_all).await {
+            return applied.into_iter().map(Ok).collect();
         }
-        let found = self.database.look_up(|connection| binding_of(connection, service, Device::of_binding(sid)))?;
-        Ok(found.filter(|binding| binding.sid == sid))
+        // One that fails does not keep the others from being applied.
+        let mut applied = Vec::with_capacity(commands.len());
+        for (device, command) in commands {
+            applied.push(self.apply(service, *device, command, None, now).await);
+        }
+        applied
+    }
+
+    async fn binding(&self, service: ServiceSid, sid: BindingSid) -> Result<Option<Binding>, StoreError> {
+        Ok(self.bindings_with(service, &[sid]).await?.pop())
+    }
+
+    async fn bindings_with(&self, service: ServiceSid, sids: &[BindingSid]) -> Result<Vec<Binding>, StoreError> {
+        if !self.has_service(service).await? {
+            return Ok(vec![]);
+        }
+        let find = move |connection: &Connection, sid: BindingSid| {
+            let found = binding_of(connection, service, Device::of_binding(sid))?;
+            Ok(found.filter(|binding| binding.sid == sid))
+        };
+        self.database.find_all(sids, find).await
     }
 
     async fn bindings(
@@ -131,12 +174,41 @@ impl Bindings for SqliteStore {
                 for identity in &filter.identities {
                     let parameters: [&dyn rusqlite::ToSql; 2] = [&Key(service), &identity.as_str()];
                     let of_user: Vec<Binding> =
-                        Rows::new("bindings", "service = ?1 AND identity = ?2", &parameters).all(connection)?;
+                        Rows::new(BY_IDENTITY, "service = ?1 AND identity = ?2", &parameters).all(connection)?;
                     bindings.extend(of_user.into_iter().map(|binding| (binding.sid, binding)));
                 }
                 let bindings = bindings.into_values().filter(|binding| filter.matches(binding)).collect();
                 Ok(page.page_of_all(bindings, |binding| binding.sid))
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reachability_domain::secret::Secret;
+
+    use super::super::database::Database;
+    use super::*;
+    use crate::credentials::seal::Seal;
+
+    /// A notification looks for each of its users.
+    #[test]
+    fn the_bindings_of_a_user_are_found_without_those_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let seal = Arc::new(Seal::new(&Secret::new("key")));
+        let database = Database::open(&directory.path().join("test.db"), seal).unwrap();
+        let explain =
+            format!("EXPLAIN QUERY PLAN SELECT document FROM {BY_IDENTITY} WHERE service = ?1 AND identity = ?2");
+        let plan = database.look_up(|connection| {
+            let mut statement = connection.prepare(&explain).unwrap();
+            let mut rows = statement.raw_query();
+            let step = rows.next().unwrap().unwrap().get::<_, String>(3).unwrap();
+            assert!(rows.next().unwrap().is_none());
+            Ok(step)
+        });
+        assert_eq!(plan.unwrap(), "SEARCH bindings USING INDEX bindings_by_identity (service=? AND identity=?)");
     }
 }

@@ -6,26 +6,46 @@ use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notifica
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::reports;
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
+use super::writer::Terms;
 
-impl SqliteStore {
-    async fn write_deliveries(&self, sql: &'static str, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        let row =
-            |delivery: &Delivery| Ok((delivery.notification_sid, delivery.binding_sid, write_document(delivery)?));
-        let rows = deliveries.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
-        self.database
-            .write(move |connection| {
-                for (notification, binding, document) in &rows {
-                    execute(connection, sql, params![Key(*notification), Key(*binding), document])?;
-                }
-                Ok(())
-            })
-            .await
+/// Adds a delivery, unless it exists.
+const ADD: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+
+/// Stores a delivery that is accepted.
+const END: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
+
+/// Stores why a delivery is queued still.
+const WAIT: &str = "UPDATE deliveries SET document = ?3
+     WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'";
+
+/// A delivery that is to be written by a statement.
+struct Row {
+    statement: &'static str,
+    notification: NotificationSid,
+    binding: BindingSid,
+    document: String,
+}
+
+impl Row {
+    fn of(delivery: &Delivery, statement: &'static str) -> Result<Self, StoreError> {
+        let (notification, binding) = (delivery.notification_sid, delivery.binding_sid);
+        Ok(Self { statement, notification, binding, document: write_document(delivery)? })
     }
+
+    fn write(&self, connection: &Connection) -> Result<(), StoreError> {
+        let parameters = params![Key(self.notification), Key(self.binding), self.document];
+        execute(connection, self.statement, parameters).map(drop)
+    }
+}
+
+/// The terms of a write of deliveries that are promised to somebody, with so many bytes each.
+fn promised(bytes: impl Iterator<Item = usize>) -> Terms {
+    Terms { bytes: bytes.sum(), ..Terms::PROMISED }
 }
 
 #[async_trait]
@@ -62,32 +82,39 @@ impl Notifications for SqliteStore {
     }
 
     async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        self.write_deliveries("INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", deliveries).await
+        let rows = deliveries.iter().map(|delivery| Row::of(delivery, ADD)).collect::<Result<Vec<_>, StoreError>>()?;
+        let terms = promised(rows.iter().map(|row| row.document.len()));
+        let write = move |connection: &Connection| rows.iter().try_for_each(|row| row.write(connection));
+        self.database.write_then(terms, write, |()| ()).await
     }
 
-    async fn replace_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        if matches!(delivery.status, DeliveryStatus::Failed { .. }) {
-            let failed = delivery.clone();
-            return self.write(move |writer| reports::fail_delivery(writer, &failed)).await;
+    async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        let (mut rows, mut failed) = (vec![], vec![]);
+        for delivery in deliveries {
+            match &delivery.status {
+                DeliveryStatus::Queued { .. } => rows.push(Row::of(delivery, WAIT)?),
+                DeliveryStatus::Accepted { .. } => rows.push(Row::of(delivery, END)?),
+                DeliveryStatus::Failed { .. } => failed.push(delivery.clone()),
+            }
         }
-        let replace = if delivery.status.is_queued() {
-            "UPDATE deliveries SET document = ?3
-             WHERE notification = ?1 AND sid = ?2 AND json_extract(document, '$.status.status') = 'queued'"
-        } else {
-            "INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3)"
-        };
-        self.write_deliveries(replace, std::slice::from_ref(delivery)).await
+        let bytes = rows.iter().map(|row| row.document.len()).chain(failed.iter().map(|_| Terms::SMALL));
+        self.write_on(promised(bytes), move |writer| {
+            rows.iter().try_for_each(|row| row.write(writer))?;
+            failed.iter().try_for_each(|delivery| reports::fail_delivery(writer, delivery))
+        })
+        .await
     }
 
-    async fn delivery(
+    async fn deliveries_to(
         &self,
         notification: NotificationSid,
-        binding: BindingSid,
-    ) -> Result<Option<Delivery>, StoreError> {
-        self.database.look_up(|connection| {
+        bindings: &[BindingSid],
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let find = move |connection: &Connection, binding: BindingSid| {
             let one = "notification = ?1 AND sid = ?2";
             Rows::new("deliveries", one, &[&Key(notification), &Key(binding)]).find(connection)
-        })
+        };
+        self.database.find_all(bindings, find).await
     }
 
     async fn deliveries(

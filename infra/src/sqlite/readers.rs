@@ -53,6 +53,21 @@ impl Database {
         self.readers.run(read)
     }
 
+    /// Looks up a record for each of these keys: one on the calling thread, several on another one. Returns those that exist.
+    pub(super) async fn find_all<K, T, F>(&self, keys: &[K], find: F) -> Result<Vec<T>, StoreError>
+    where
+        K: Copy + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&Connection, K) -> Result<Option<T>, StoreError> + Send + 'static,
+    {
+        if let [key] = keys {
+            return self.look_up(|connection| find(connection, *key)).map(|found| found.into_iter().collect());
+        }
+        let keys = keys.to_vec();
+        self.read(move |connection| keys.into_iter().filter_map(|key| find(connection, key).transpose()).collect())
+            .await
+    }
+
     /// Runs a long read on another thread. It sees every write that was answered before.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
     where

@@ -44,7 +44,7 @@ pub(super) struct Terms {
 
 impl Terms {
     /// For a few small rows.
-    const SMALL: usize = 4_096;
+    pub(super) const SMALL: usize = 4_096;
 
     /// For a few small rows that are promised to somebody.
     pub(super) const PROMISED: Self = Self { owes_flush: true, bytes: Self::SMALL };

@@ -18,15 +18,6 @@ use super::content;
 
 const START: i64 = 1_795_132_800_000;
 
-/// Handles messages one by one. Returns the messages queued for later.
-async fn one_by_one(harness: &PushHarness, messages: Vec<PushMessage>) -> Vec<PushMessage> {
-    let mut later = Vec::new();
-    for message in messages {
-        later.extend(harness.handle(vec![message]).await);
-    }
-    later
-}
-
 /// The owner uploads the right key some minutes later: nothing is lost. The key is tried once a minute meanwhile, not for
 /// every device.
 #[tokio::test]
@@ -39,7 +30,7 @@ async fn deliveries_wait_while_their_credential_is_rejected() {
     harness.apple.answer_all(Answer::apns(403, "InvalidProviderToken"));
     let deliver = harness.notification(&["alice"], content(), None).await;
     let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
-    let mut messages = one_by_one(&harness, messages).await;
+    let mut messages = harness.handle_one_by_one(messages).await;
     assert_eq!(harness.apple.requests().len(), 1);
     let rejected = Some(Reason::new("InvalidProviderToken"));
     for attempts in 1..4 {
@@ -52,7 +43,7 @@ async fn deliveries_wait_while_their_credential_is_rejected() {
         assert_eq!(harness.apple.requests().len(), attempts as usize);
         let last = messages.iter().filter_map(Message::due_at).max().unwrap();
         NOW.store(last.as_millis(), Ordering::SeqCst);
-        messages = one_by_one(&harness, messages).await;
+        messages = harness.handle_one_by_one(messages).await;
     }
     // The right key.
     harness.apple.answer_all(Answer::usual());

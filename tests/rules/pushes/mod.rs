@@ -10,6 +10,7 @@ mod lifetimes;
 mod mismatch;
 mod notifications;
 mod outages;
+mod pages;
 mod scans;
 
 use reachability_domain::push::binding::Binding;

@@ -158,9 +158,7 @@ async fn a_pause_is_an_outage_and_has_its_reason() {
     harness.apple.answer_all(Answer::apns(503, "Shutdown").retry_after("60"));
     let deliver = harness.notification(&["alice"], content(), None).await;
     let messages = harness.handle(vec![PushMessage::Deliver(deliver.clone())]).await;
-    for message in messages {
-        harness.handle(vec![message]).await;
-    }
+    harness.handle_one_by_one(messages).await;
     assert_eq!(harness.apple.requests().len(), 1, "the others are held back");
     assert_eq!(harness.stored(Channel::Apn).await.outage.unwrap().reason.as_str(), "Shutdown");
     for delivery in harness.deliveries(deliver.notification).await {

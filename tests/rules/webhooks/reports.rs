@@ -143,14 +143,14 @@ async fn each_failed_delivery_is_reported_once_and_until_its_receiver_takes_it()
     let earlier = Delivery { service_sid: None, ..two.clone() };
     store.add_deliveries(&[one.clone(), earlier]).await.unwrap();
     let retried = Delivery { status: DeliveryStatus::Queued { reason: Some(Reason::new("TimedOut")) }, ..one.clone() };
-    store.replace_delivery(&retried).await.unwrap();
+    store.replace_deliveries(&[retried]).await.unwrap();
     receiver.inbox.answer(|_| Answer::Status(503));
     for _ in 0..2 {
-        store.replace_delivery(&failed(&one, "PayloadTooLarge")).await.unwrap();
+        store.replace_deliveries(&[failed(&one, "PayloadTooLarge")]).await.unwrap();
     }
-    store.replace_delivery(&failed(&two, "Expired")).await.unwrap();
+    store.replace_deliveries(&[failed(&two, "Expired")]).await.unwrap();
     store
-        .replace_delivery(&Delivery { status: DeliveryStatus::Accepted { id: None }, ..delivery(of, 3, &phone) })
+        .replace_deliveries(&[Delivery { status: DeliveryStatus::Accepted { id: None }, ..delivery(of, 3, &phone) }])
         .await
         .unwrap();
     process.tell().await;
@@ -219,7 +219,7 @@ async fn the_tables_stream_leads_to_the_same_reports() {
     let again = register(&process, of, "alice", "00ff").await;
     let queued = delivery(of, 1, &phone);
     process.parts.store.add_deliveries(std::slice::from_ref(&queued)).await.unwrap();
-    process.parts.store.replace_delivery(&failed(&queued, "Expired")).await.unwrap();
+    process.parts.store.replace_deliveries(&[failed(&queued, "Expired")]).await.unwrap();
     process.tell().await;
     process.run_for(seconds(0)).await;
     let expected = receiver.inbox.take();

@@ -19,7 +19,7 @@ use reachability_domain::push::command::BindingCommand;
 use reachability_domain::push::credential::CredentialUse;
 use reachability_domain::push::device::{Address, Device};
 use reachability_domain::push::lifetime::Lifetime;
-use reachability_domain::push::ports::Bindings;
+use reachability_domain::push::ports::{Applied, Bindings};
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{KEEP_DEAD, MAX_DEVICES, Registration};
 use reachability_domain::push::tag::Tag;
@@ -253,6 +253,49 @@ pub async fn a_dead_token_ends_its_registration(store: Arc<impl Services + State
     settle(&*store, &phone, later(25), dead(None)).await;
     assert_eq!(notifiable(&*store, &alice, later(30)).await, Some(true));
     assert_eq!(devices(&*store, &alice).await[0].status(), "unconfirmed");
+}
+
+/// What is known of several devices comes together, some of one user: each is as if it had come alone.
+pub async fn devices_are_changed_together(store: Arc<impl Services + States + Bindings>) {
+    let service = service(&*store, 1).await;
+    let (alice, bob) = (user(service, 1, "alice"), user(service, 2, "bob"));
+    let phone = register(&*store, &alice, "phone", NOW).await;
+    let tablet = register(&*store, &alice, "tablet", NOW).await;
+    let watch = register(&*store, &bob, "watch", NOW).await;
+    let gone = register(&*store, &bob, "gone", NOW).await;
+    store.apply(service, gone.device(), &BindingCommand::Unregister(gone.sid), None, NOW).await.unwrap();
+    let about = |binding: &Binding, word: TokenState| {
+        let verdict = verdict(binding.registered_at, later(1), word);
+        (binding.device(), BindingCommand::ApplyVerdict(binding.sid, verdict))
+    };
+    let commands = [
+        about(&phone, TokenState::Alive),
+        about(&gone, TokenState::Alive),
+        about(&tablet, dead(None)),
+        about(&watch, dead(None)),
+    ];
+    let applied = store.apply_all(service, &commands, later(1)).await;
+    let applied: Vec<Applied> = applied.into_iter().map(|applied| applied.unwrap()).collect();
+    let before: Vec<Option<&Binding>> = applied.iter().map(|applied| applied.before.as_ref()).collect();
+    assert_eq!(before, [Some(&phone), None, Some(&tablet), Some(&watch)], "in their order");
+    let status = |applied: &Applied| applied.after.as_ref().map(Binding::status);
+    assert_eq!(applied.iter().map(status).collect::<Vec<_>>(), [Some("confirmed"), None, Some("dead"), Some("dead")]);
+    assert_eq!(notifiable(&*store, &alice, later(1)).await, Some(true));
+    assert_eq!(notifiable(&*store, &bob, later(1)).await, Some(false));
+    let mut stored: Vec<Binding> = applied.into_iter().filter_map(|applied| applied.after).collect();
+    assert_eq!(devices(&*store, &bob).await, stored.split_off(2));
+    stored.sort_unstable_by_key(|binding| binding.sid);
+    assert_eq!(devices(&*store, &alice).await, stored);
+    assert!(store.apply_all(service, &[], later(1)).await.is_empty());
+
+    // One sid is that of a device that has changed its user.
+    let other_sid = watch.device().binding_sid(&alice.identity);
+    let sids = [phone.sid, gone.sid, other_sid, tablet.sid];
+    let mut found = store.bindings_with(service, &sids).await.unwrap();
+    found.sort_unstable_by_key(|binding| binding.sid);
+    assert_eq!(found, stored);
+    assert_eq!(store.bindings_with(service, &[]).await.unwrap(), []);
+    assert_eq!(store.bindings_with(ServiceSid::from_bits(2), &sids).await.unwrap(), []);
 }
 
 /// It ends unless the device registers again in time.

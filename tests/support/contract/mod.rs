@@ -104,6 +104,7 @@ macro_rules! push_store_contract {
                 a_device_is_unregistered,
                 a_dead_token_ends_its_registration,
                 a_registration_ends_unless_it_is_repeated,
+                devices_are_changed_together,
                 a_registration_is_announced_in_every_generation,
                 the_oldest_of_too_many_devices_is_removed,
                 one_of_concurrent_registrations_has_the_device,

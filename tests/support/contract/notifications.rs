@@ -70,22 +70,30 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     store.add_deliveries(&queued).await.unwrap();
     let sent = delivery(2, DeliveryStatus::Accepted { id: Some("x".to_owned()) });
     let failed = delivery(3, DeliveryStatus::Failed { reason: Reason::new("BadDeviceToken") });
-    store.replace_delivery(&sent).await.unwrap();
-    store.replace_delivery(&failed).await.unwrap();
+    store.replace_deliveries(&[sent.clone(), failed.clone()]).await.unwrap();
     let tried = |n| delivery(n, DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) });
-    for n in 2..=4 {
-        // A delivery that was accepted or has failed is not queued again.
-        store.replace_delivery(&tried(n)).await.unwrap();
-    }
+    // A delivery that was accepted or has failed is not queued again.
+    store.replace_deliveries(&[tried(2), tried(3), tried(4)]).await.unwrap();
     // Deliveries that exist already stay as they are.
     store.add_deliveries(&queued).await.unwrap();
-    assert_eq!(store.delivery(notification.sid, sent.binding_sid).await.unwrap(), Some(sent.clone()));
-    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(9)).await.unwrap(), None);
-    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(tried(4)));
+    let to = async |bindings: &[u128]| {
+        let bindings: Vec<BindingSid> = bindings.iter().copied().map(Sid::from_bits).collect();
+        let mut found = store.deliveries_to(notification.sid, &bindings).await.unwrap();
+        found.sort_unstable_by_key(|delivery| delivery.binding_sid);
+        found
+    };
+    assert_eq!(to(&[2]).await, std::slice::from_ref(&sent));
+    assert_eq!(to(&[9]).await, []);
+    assert_eq!(to(&[]).await, []);
+    assert_eq!(to(&[4, 9, 3, 2]).await, [sent.clone(), failed.clone(), tried(4)]);
+    assert_eq!(store.deliveries_to(Sid::from_bits(8), &[sent.binding_sid]).await.unwrap(), []);
     let again = delivery(4, DeliveryStatus::Accepted { id: None });
-    store.replace_delivery(&again).await.unwrap();
-    assert_eq!(store.delivery(notification.sid, BindingSid::from_bits(4)).await.unwrap(), Some(again));
-    let expected: BTreeSet<u128> = (1..=5).collect();
+    // One that is stored for the first time is ended as well.
+    let late = delivery(6, DeliveryStatus::Accepted { id: None });
+    store.replace_deliveries(&[again.clone(), late.clone(), delivery(7, DeliveryStatus::NEW)]).await.unwrap();
+    store.replace_deliveries(&[]).await.unwrap();
+    assert_eq!(to(&[4, 6, 7]).await, [again, late]);
+    let expected: BTreeSet<u128> = (1..=6).collect();
     let all = store.deliveries(notification.sid, PageRequest { position: Cursor::Start, limit: 10 }).await.unwrap();
     assert_eq!(all.items.iter().map(|it| it.binding_sid.bits()).collect::<BTreeSet<_>>(), expected);
     assert!(!all.more);

@@ -30,10 +30,10 @@ pub async fn older_documents_are_read(store: Arc<impl Credentials + Notification
     assert_eq!(stored, Some(Credential { version: 4, ..next }));
 
     let (notification, device) = (NotificationSid::from_bits(1), BindingSid::from_bits(2));
-    let delivery = store.delivery(notification, device).await.unwrap().unwrap();
+    let delivery = store.deliveries_to(notification, &[device]).await.unwrap().remove(0);
     assert_eq!((&delivery.status, delivery.date_updated.as_millis()), (&DeliveryStatus::NEW, 7));
     let status = DeliveryStatus::Queued { reason: Some(Reason::new("NotConnected")) };
     let next = Delivery { status, date_updated: NOW, ..delivery };
-    store.replace_delivery(&next).await.unwrap();
-    assert_eq!(store.delivery(notification, device).await.unwrap(), Some(next));
+    store.replace_deliveries(std::slice::from_ref(&next)).await.unwrap();
+    assert_eq!(store.deliveries_to(notification, &[device]).await.unwrap(), [next]);
 }

@@ -1,30 +1,30 @@
-//! Delivers notifications.
+//! Delivers notifications: finds the devices, and sends to them page by page.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use reachability_domain::error_chain::ErrorChain;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use reachability_domain::identity::Identity;
 use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::push::binding::{Binding, BindingFilter};
 use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
-use reachability_domain::push::outcome::{Fault, PushOutcome, Rejection, Trouble};
-use reachability_domain::push::payload::{Push, PushKind};
-use reachability_domain::push::reason::Reason;
 use reachability_domain::push::registration::{MAX_DEVICES, Registration};
-use reachability_domain::push::retry;
-use reachability_domain::sid::{BindingSid, Sid};
+use reachability_domain::sid::{BindingSid, CredentialSid};
 use reachability_domain::time::Timestamp;
-use tracing::warn;
 
-use super::{FollowUps, Pusher};
+use super::attempt::Attempt;
+use super::{AT_ONCE, FollowUps, Pusher};
 use crate::Failure;
 
 /// To how many users' devices one message leads. The rest has another message, so that the work of each has a limit.
 const USERS_AT_ONCE: usize = 100;
 
+/// How many devices of a notification one message names. They share their reads and writes.
+const DEVICES_AT_ONCE: usize = 100;
+
 impl Pusher {
-    /// Looks up the devices of some users, and produces one message for each, and one for the other users.
+    /// Looks up the devices of some users, and produces one message for each page of them, and one for the other users.
     pub(super) async fn deliver_to_all(&self, deliver: Deliver) -> FollowUps {
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
@@ -46,10 +46,8 @@ impl Pusher {
         let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
         // Deliveries that an earlier delivery of this message has added, and perhaps sent, are unchanged.
         self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
-        let message = |binding: &&Binding| {
-            PushMessage::Deliver(Deliver { binding: Some(binding.sid), users_done: 0, due_at: None, ..deliver.clone() })
-        };
-        let mut messages: Vec<PushMessage> = live.iter().map(message).collect();
+        let to_page = |page| PushMessage::Deliver(deliver.to_page(page));
+        let mut messages: Vec<PushMessage> = pages(&live).into_iter().map(to_page).collect();
         if done < notification.identities.len() {
             let users_done = u32::try_from(done).unwrap_or(u32::MAX);
             messages.push(PushMessage::Deliver(Deliver { users_done, due_at: None, ..deliver }));
@@ -57,116 +55,77 @@ impl Pusher {
         Ok(messages)
     }
 
-    /// Sends the notification to one device. If this is interrupted before the result is stored, the retry has the same
+    /// Sends the notification to the devices that the message names, all at once. What comes of them is stored together, as
+    /// much as there is at a time. If this is interrupted, those without a stored result are sent to again, with the same
     /// collapse id, so the device shows the notification once.
-    pub(super) async fn deliver_to(&self, sid: BindingSid, deliver: Deliver) -> FollowUps {
-        let known = self.ports.notifications.delivery(deliver.notification, sid).await?;
-        let Some(known) = known.filter(|known| known.status.is_queued()) else { return Ok(vec![]) };
+    pub(super) async fn deliver_to(&self, deliver: Deliver) -> FollowUps {
+        // Before the devices are read, so that few wait in memory. It is never closed.
+        let devices = deliver.devices().len().min(AT_ONCE);
+        let mut places = self.places.acquire_many(devices.try_into().unwrap_or(u32::MAX)).await.ok();
+        self.has_time()?;
+        let mut deliveries = self.ports.notifications.deliveries_to(deliver.notification, deliver.devices()).await?;
+        deliveries.retain(|delivery| delivery.status.is_queued());
+        if deliveries.is_empty() {
+            return Ok(vec![]);
+        }
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
             return Ok(vec![]);
         };
-        let keep = async |status, attempts, next_attempt_at| {
-            let date_updated = (self.clock)();
-            let service_sid = Some(deliver.service);
-            let delivery = Delivery { service_sid, status, attempts, next_attempt_at, date_updated, ..known.clone() };
-            self.ports.notifications.replace_delivery(&delivery).await
-        };
-        let give_up = async |reason: Reason| {
-            keep(DeliveryStatus::Failed { reason }, deliver.attempts, None)
-                .await
-                .map(|()| vec![])
-                .map_err(Failure::from)
-        };
-        // The first attempt ignores the expiry: a TTL of zero means "now or never".
-        if deliver.attempts > 0 && notification.retried_until() <= (self.clock)() {
-            let last = match known.status.clone() {
-                DeliveryStatus::Queued { reason } => reason,
-                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } => None,
-            };
-            return give_up(last.unwrap_or_else(|| Reason::new(Reason::EXPIRED))).await;
+        let sids: Vec<BindingSid> = deliveries.iter().map(|delivery| delivery.binding_sid).collect();
+        let bindings = self.ports.bindings.bindings_with(deliver.service, &sids).await?;
+        let bindings: HashMap<BindingSid, Binding> = bindings.into_iter().map(|it| (it.sid, it)).collect();
+        // Usually one.
+        let used: BTreeSet<CredentialSid> = bindings.values().filter_map(|binding| binding.credential_sid).collect();
+        let mut credentials = HashMap::new();
+        for sid in used {
+            credentials.insert(sid, self.credentials.get(sid, (self.clock)()).await?);
         }
-        let binding =
-            self.ports.bindings.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
-        let Some(binding) = binding else { return give_up(Reason::new("NotRegistered")).await };
-        let credential = match binding.credential_sid {
-            Some(sid) => self.credentials.get(sid, (self.clock)()).await?,
-            None => None,
-        };
-        let Some(credential) = credential else { return give_up(Reason::new("NoCredential")).await };
-
-        // With a rejected credential nothing is sent, so there is nothing to learn.
-        let answer = match self.credentials.held(&credential, (self.clock)()) {
-            Some(reason) => Err(PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential })),
-            None => Ok(self.ask(&credential, &binding, &push(&notification, &binding)).await?),
-        };
-        let outcome = match &answer {
-            Ok(answer) => &answer.outcome,
-            Err(held) => held,
-        };
-        let attempts = deliver.attempts + 1;
-        let mut again = None;
-        match Next::after(outcome, deliver.unanswered) {
-            Next::Ends(status) => keep(status, attempts, None).await?,
-            Next::Retry { first, retry_after, unanswered, reason } => {
-                let due_at = self.retry_at(first, attempts, retry_after);
-                if due_at < notification.retried_until() {
-                    keep(DeliveryStatus::Queued { reason: Some(reason) }, attempts, Some(due_at)).await?;
-                    again = Some(Deliver { attempts, unanswered, due_at: Some(due_at), ..deliver });
-                } else {
-                    keep(DeliveryStatus::Failed { reason }, attempts, None).await?;
+        let attempts = deliveries.into_iter().map(|delivery| {
+            let binding = bindings.get(&delivery.binding_sid);
+            let credential = binding.and_then(|it| credentials.get(&it.credential_sid?)).and_then(Option::as_ref);
+            let attempt = Attempt { notification: &notification, deliver: &deliver, delivery, binding, credential };
+            let place = places.as_mut().and_then(|places| places.split(1));
+            async {
+                let _place = place;
+                self.attempt(attempt).await
+            }
+        });
+        let attempts: FuturesUnordered<_> = attempts.collect();
+        let mut attempts = attempts.ready_chunks(DEVICES_AT_ONCE);
+        let (mut retries, mut not_begun, mut recorded) = (vec![], vec![], Ok(()));
+        let mut is_begun = false;
+        while let Some(some) = attempts.next().await {
+            let mut attempted = Vec::with_capacity(some.len());
+            for attempt in some {
+                match attempt {
+                    Ok(it) => attempted.push(it),
+                    Err(sid) => not_begun.push(sid),
                 }
             }
+            is_begun |= !attempted.is_empty();
+            retries.extend(attempted.iter_mut().filter_map(|attempted| attempted.again.take()));
+            // The others have been sent, and are recorded as well.
+            recorded = self.record(deliver.service, attempted).await.and(recorded);
         }
-        // A failure here does not change the delivery. The next push will record the same answer.
-        if let Ok(answer) = answer
-            && let Err(error) = self.learn(&credential, &answer).await
-        {
-            warn!(binding.sid = %sid, error = %ErrorChain(&error), "a provider's answer could not be recorded");
+        recorded?;
+        if !not_begun.is_empty() {
+            if !is_begun {
+                return Err(Failure::OutOfTime);
+            }
+            retries.push(deliver.to_page(not_begun));
         }
-        Ok(again.map(PushMessage::Deliver).into_iter().collect())
+        Ok(retries.into_iter().map(PushMessage::Deliver).collect())
     }
 }
 
-/// What follows from an attempt.
-enum Next {
-    Ends(DeliveryStatus),
-    Retry {
-        /// The first wait before a retry.
-        first: Duration,
-        retry_after: Option<Duration>,
-        /// How many attempts were sent without an answer.
-        unanswered: u32,
-        reason: Reason,
-    },
-}
-
-impl Next {
-    /// After an attempt. `unanswered` earlier ones were sent without an answer.
-    fn after(outcome: &PushOutcome, unanswered: u32) -> Self {
-        match outcome {
-            PushOutcome::Accepted { id } => Self::Ends(DeliveryStatus::Accepted { id: id.clone() }),
-            // The owner may upload another key.
-            PushOutcome::Rejected(Rejection { reason, fault: Fault::Credential }) => {
-                Self::Retry { first: retry::LONG, retry_after: None, unanswered, reason: reason.clone() }
-            }
-            PushOutcome::Rejected(Rejection { reason, .. }) => {
-                Self::Ends(DeliveryStatus::Failed { reason: reason.clone() })
-            }
-            PushOutcome::Unavailable { reason, trouble, retry_after, .. } => {
-                let unanswered = unanswered + u32::from(*trouble == Trouble::Unanswered);
-                if unanswered >= retry::MAX_UNANSWERED {
-                    return Self::Ends(DeliveryStatus::Failed { reason: reason.clone() });
-                }
-                Self::Retry {
-                    first: trouble.first_wait(),
-                    retry_after: *retry_after,
-                    unanswered,
-                    reason: reason.clone(),
-                }
-            }
-        }
+/// The devices in pages, each of one credential: what is to be retried at one provider does not wait for another.
+fn pages(bindings: &[&Binding]) -> Vec<Vec<BindingSid>> {
+    let mut by_credential: BTreeMap<Option<CredentialSid>, Vec<BindingSid>> = BTreeMap::new();
+    for binding in bindings {
+        by_credential.entry(binding.credential_sid).or_default().push(binding.sid);
     }
+    by_credential.values().flat_map(|sids| sids.chunks(DEVICES_AT_ONCE).map(<[_]>::to_vec)).collect()
 }
 
 fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStatus, now: Timestamp) -> Delivery {
@@ -180,16 +139,5 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
         attempts: 0,
         next_attempt_at: None,
         date_updated: now,
-    }
-}
-
-fn push(notification: &Notification, binding: &Binding) -> Push {
-    // Only the 32 digits: every provider accepts a collapse id of that length.
-    let its_own = || format!("{:032x}", notification.sid.bits());
-    Push {
-        id: notification.push_id(binding.sid),
-        collapse_id: notification.content.collapse_id.clone().unwrap_or_else(its_own),
-        expires_at: notification.expires_at(),
-        kind: PushKind::Alert(notification.content.for_channel(binding.channel)),
     }
 }

@@ -5,10 +5,12 @@
 //! unusable.
 
 mod announce;
+mod attempt;
 mod credentials;
 mod deliver;
 mod faults;
 mod feedback;
+mod learn;
 mod pages;
 mod probe;
 mod scan;
@@ -31,11 +33,11 @@ use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notificat
 use reachability_domain::push::provider::PushProvider;
 use reachability_domain::push::reason::Reason;
 use reachability_domain::push::retry;
-use reachability_domain::push::verdict::{TokenState, Verdict};
+use reachability_domain::push::verdict::Verdict;
 use reachability_domain::queue::Queue;
 use reachability_domain::store::StoreError;
 use reachability_domain::time::{Clock, Timestamp};
-use tracing::debug;
+use tokio::sync::Semaphore;
 
 use self::credentials::CachedCredentials;
 use self::faults::Faults;
@@ -43,7 +45,8 @@ use crate::envelope::open;
 use crate::failure::count_retries;
 use crate::{Envelope, Failure};
 
-/// How many messages are processed concurrently: as many as one connection to APNs usually carries.
+/// How many messages are processed concurrently, and to how many devices notifications are sent concurrently: as many as one
+/// connection to APNs usually carries.
 const AT_ONCE: usize = 1_000;
 
 /// How many records one message writes concurrently.
@@ -52,10 +55,6 @@ const WRITES_AT_ONCE: usize = 32;
 /// Maximum number of attempts of a check while a provider does not answer, over about half an hour. Then it waits for its
 /// next trigger.
 const MAX_CHECKS: u32 = 8;
-
-/// A confirmation is not written again within this time. If the provider contradicts itself within it, the dead-token
-/// answer wins.
-const RECONFIRM_AFTER: Duration = Duration::from_secs(86_400);
 
 /// The ports that the pusher uses.
 #[derive(Clone)]
@@ -115,6 +114,8 @@ pub struct Pusher {
     ports: PusherPorts,
     credentials: Arc<CachedCredentials>,
     faults: Arc<Faults>,
+    /// One for each device that a notification is being sent to.
+    places: Arc<Semaphore>,
     clock: Clock,
     /// From when on nothing is begun.
     ends_at: Timestamp,
@@ -143,7 +144,8 @@ impl Pusher {
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
         let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
-        Self { ports, credentials, faults: Arc::default(), clock, ends_at: Timestamp::MAX }
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { ports, credentials, faults: Arc::default(), places, clock, ends_at: Timestamp::MAX }
     }
 
     /// The same pusher, which begins no message and no push from this time on. It hands those back
@@ -187,10 +189,8 @@ impl Pusher {
         self.has_time()?;
         match message {
             PushMessage::Probe(probe) => self.probe(probe).await,
-            PushMessage::Deliver(deliver) => match deliver.binding {
-                None => self.deliver_to_all(deliver).await,
-                Some(binding) => self.deliver_to(binding, deliver).await,
-            },
+            PushMessage::Deliver(deliver) if deliver.devices().is_empty() => self.deliver_to_all(deliver).await,
+            PushMessage::Deliver(deliver) => self.deliver_to(deliver).await,
             PushMessage::ScanServices(scan) => self.scan_services(scan).await,
             PushMessage::ScanBindings(scan) => self.scan_bindings(scan).await,
             PushMessage::Announce(announce) => self.announce(announce).await,
@@ -230,48 +230,6 @@ impl Pusher {
         });
         self.faults.note(credential.sid, &outcome, (self.clock)());
         Answer { binding: binding.clone(), outcome, asked_at }
-    }
-
-    /// Records what an outcome says about the registration and the credential.
-    async fn learn(&self, credential: &Credential, answer: &Answer) -> Result<(), StoreError> {
-        if let Some(verdict) = answer.verdict(credential) {
-            self.store_verdict(&answer.binding, verdict).await?;
-        }
-        self.credentials.learn(credential, &answer.outcome, (self.clock)()).await
-    }
-
-    /// Applies a verdict to the stored binding.
-    async fn store_verdict(&self, binding: &Binding, verdict: Verdict) -> Result<(), StoreError> {
-        let is_known = |at: Timestamp| verdict.asked_at.since(at) < RECONFIRM_AFTER;
-        if verdict.token == TokenState::Alive
-            && binding.death.is_none()
-            && binding.confirmed_at.is_some_and(is_known)
-            && binding.learnt_with == verdict.credential.since
-        {
-            return Ok(());
-        }
-        let action = BindingCommand::ApplyVerdict(binding.sid, verdict);
-        let bound = self.apply(binding, &action).await?;
-        let was_alive = bound.before.as_ref().is_some_and(|before| before.death.is_none());
-        match (&action, bound.after.and_then(|after| after.death)) {
-            (_, Some(death)) if was_alive => {
-                self.ports.metrics.count(&death);
-                debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, reason = %death.reason, "a registration is dead");
-            }
-            // The device has registered again, the binding is gone, or its death is already stored.
-            (
-                BindingCommand::ApplyVerdict(
-                    _,
-                    Verdict { token: TokenState::Dead { reason, .. } | TokenState::Mismatched { reason }, .. },
-                ),
-                _,
-            ) => {
-                self.ports.metrics.count(Counter::DeathsIgnored);
-                debug!(service.sid = %binding.service_sid, binding.sid = %binding.sid, %reason, "a dead-token answer was ignored");
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     async fn apply(&self, binding: &Binding, command: &BindingCommand) -> Result<Applied, StoreError> {
