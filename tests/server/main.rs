@@ -18,6 +18,7 @@ mod kill;
 mod live;
 mod mass;
 mod metrics;
+mod offline;
 mod presence;
 mod purges;
 mod push_server;

@@ -34,10 +34,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The server and its providers.
-struct Scene {
+pub(crate) struct Scene {
     directory: TempDir,
-    server: Server,
-    apple: Apple,
+    pub(crate) server: Server,
+    pub(crate) apple: Apple,
     google: Google,
     /// Every answer that was given.
     answers: Vec<String>,
@@ -45,22 +45,35 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_arguments(&[]).await
+    }
+
+    /// With more arguments of the server.
+    pub(crate) async fn with_arguments(arguments: &[&str]) -> Self {
         let ca = Arc::new(Ca::new());
-        Self::with(ca.clone(), &ca).await
+        Self::of(ca.clone(), &ca, arguments).await
     }
 
     /// Apple and Google have certificates of the first authority, while the server trusts the second.
     async fn with(ca: Arc<Ca>, trusted: &Ca) -> Self {
+        Self::of(ca, trusted, &[]).await
+    }
+
+    async fn of(ca: Arc<Ca>, trusted: &Ca, arguments: &[&str]) -> Self {
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca, clock::now).await;
         let directory = tempfile::tempdir().unwrap();
-        let server = Self::serve(&directory, trusted, &apple, &google);
+        let server = Self::serve_with(&directory, trusted, &apple, &google, arguments);
         Self { directory, server, apple, google, answers: vec![] }
     }
 
     fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google) -> Server {
+        Self::serve_with(directory, trusted, apple, google, &[])
+    }
+
+    fn serve_with(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google, arguments: &[&str]) -> Server {
         trusted.write(&directory.path().join("ca.pem"));
-        Server::start_with(&directory.path().join("data"), &[], |command| {
+        Server::start_with(&directory.path().join("data"), arguments, |command| {
             command
                 .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
                 .env_remove("SSL_CERT_DIR")
@@ -100,7 +113,7 @@ impl Scene {
     }
 
     /// Creates a credential for Apple. Returns its sid.
-    async fn apn_credential(&mut self) -> String {
+    pub(crate) async fn apn_credential(&mut self) -> String {
         let key = self.apple.key().expose().to_owned();
         self.made("/v1/Credentials", &apns(&key)).await["sid"].as_str().unwrap().to_owned()
     }
@@ -120,7 +133,7 @@ impl Scene {
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    async fn get(&mut self, path: &str) -> Value {
+    pub(crate) async fn get(&mut self, path: &str) -> Value {
         let request = Client::of(&self.server).request(Method::GET, path);
         self.ask(request).await.1
     }
@@ -130,7 +143,7 @@ impl Scene {
         self.ask(request).await
     }
 
-    async fn made(&mut self, path: &str, form: &[(&str, &str)]) -> Value {
+    pub(crate) async fn made(&mut self, path: &str, form: &[(&str, &str)]) -> Value {
         let (status, made) = self.post(path, form).await;
         assert_eq!(status, 201, "{made}");
         made
@@ -138,7 +151,7 @@ impl Scene {
 
     /// Gets a path until a condition holds, for at most two minutes: a failure is retried within half a minute, unless
     /// another attempt is pending just then.
-    async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
             let found = self.get(path).await;

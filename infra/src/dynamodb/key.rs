@@ -102,6 +102,11 @@ impl Key {
         format!("notification#{notification}")
     }
 
+    /// Key of the final decision about a user of a notification. Not in the partition of its deliveries, which is listed.
+    pub(super) fn recipient(notification: NotificationSid, identity: &Identity) -> Self {
+        Self { pk: format!("{}#recipients", Self::deliveries(notification)), sk: identity.as_str().to_owned() }
+    }
+
     /// Key of the attempts to deliver a webhook, by the id of its message.
     pub(super) fn webhook(message: &str) -> Self {
         Self { pk: format!("webhook#{message}"), sk: "attempts".to_owned() }

@@ -1,12 +1,14 @@
 //! Notifications and their deliveries.
 
 use async_trait::async_trait;
+use reachability_domain::identity::Identity;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::ports::Notifications;
+use reachability_domain::push::recipient::Recipient;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::rows::{Key, Rows, create, execute, write_document};
 use super::store::SqliteStore;
@@ -64,6 +66,18 @@ impl Notifications for SqliteStore {
         self.write_deliveries(replace, std::slice::from_ref(delivery)).await
     }
 
+    async fn decide_delivery(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let (notification, binding) = (delivery.notification_sid, delivery.binding_sid);
+        let document = write_document(delivery)?;
+        self.database
+            .write(move |connection| {
+                let update = "UPDATE deliveries SET document = ?3 WHERE notification = ?1 AND sid = ?2
+                     AND document ->> '$.status.status' = 'queued' AND document ->> '$.decided_at' IS NULL";
+                Ok(execute(connection, update, params![Key(notification), Key(binding), document])? > 0)
+            })
+            .await
+    }
+
     async fn delivery(
         &self,
         notification: NotificationSid,
@@ -86,4 +100,45 @@ impl Notifications for SqliteStore {
             })
             .await
     }
+
+    async fn settle(&self, recipients: &[Recipient]) -> Result<Vec<Recipient>, StoreError> {
+        let row = |it: &Recipient| Ok((it.notification_sid, it.identity.clone(), write_document(it)?));
+        let rows = recipients.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
+        self.database
+            .write(move |connection| {
+                let settle = |(notification, identity, document): &(NotificationSid, Identity, String)| {
+                    let insert = "INSERT INTO recipients VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+                    execute(connection, insert, params![Key(*notification), identity.as_str(), document])?;
+                    // It is there now.
+                    find_recipient(connection, *notification, identity)?.ok_or(StoreError::Missing)
+                };
+                rows.iter().map(settle).collect()
+            })
+            .await
+    }
+
+    async fn settled(
+        &self,
+        notification: NotificationSid,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Recipient>>, StoreError> {
+        if let [identity] = identities {
+            return self.database.look_up(|connection| Ok(vec![find_recipient(connection, notification, identity)?]));
+        }
+        let identities = identities.to_vec();
+        self.database
+            .read(move |connection| {
+                identities.iter().map(|identity| find_recipient(connection, notification, identity)).collect()
+            })
+            .await
+    }
+}
+
+fn find_recipient(
+    connection: &Connection,
+    notification: NotificationSid,
+    identity: &Identity,
+) -> Result<Option<Recipient>, StoreError> {
+    let one = "notification = ?1 AND identity = ?2";
+    Rows::new("recipients", one, &[&Key(notification), &identity.as_str()]).find(connection)
 }

@@ -7,6 +7,7 @@ mod credentials;
 mod hour;
 mod mismatch;
 mod notifications;
+mod offline;
 mod outages;
 mod scans;
 

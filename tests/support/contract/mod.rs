@@ -112,7 +112,10 @@ macro_rules! push_store_contract {
                 bindings_are_deleted_with_their_service,
                 bindings_are_listed;
             credentials: credentials_are_kept;
-            notifications: notifications_are_kept;
+            notifications:
+                notifications_are_kept,
+                a_delivery_is_decided_on_once,
+                the_first_decision_about_a_user_stays;
         );
     };
 }

@@ -16,6 +16,7 @@ use reachability_domain::sid::{BindingSid, Sid};
 use reachability_domain::time::Timestamp;
 use tracing::warn;
 
+use super::recipients::{Decided, First};
 use super::{FollowUps, Pusher};
 use crate::Failure;
 
@@ -29,15 +30,24 @@ impl Pusher {
         let now = (self.clock)();
         let identities = notification.identities.clone();
         let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
-        let filter = BindingFilter { identities, channels: vec![], tags: notification.tags.clone() };
+        let filter =
+            BindingFilter { identities: identities.clone(), channels: vec![], tags: notification.tags.clone() };
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
-        let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
+        let decided = Decided::of(&notification);
+        let new = |binding: &&Binding| {
+            let (status, decided_at) = decided.status(&binding.identity, now);
+            delivery(&notification, binding, status, decided_at)
+        };
         // Deliveries that an earlier delivery of this message has added, and perhaps sent, are unchanged.
-        self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
-        let message =
-            |binding: &&Binding| PushMessage::Deliver(Deliver { binding: Some(binding.sid), ..deliver.clone() });
-        Ok(live.iter().map(message).collect())
+        self.ports.notifications.add_deliveries(&live.iter().map(new).collect::<Vec<_>>()).await?;
+        let mut messages = self.without_device(&decided, &identities, &live).await?;
+        let open = live.iter().filter(|binding| decided.is_open(&binding.identity));
+        messages.extend(open.map(|binding| {
+            let due_at = decided.due_at(&binding.identity, now);
+            PushMessage::Deliver(Deliver { binding: Some(binding.sid), due_at, ..deliver.clone() })
+        }));
+        Ok(messages)
     }
 
     /// Sends the notification to one device. If this is interrupted before the result is stored, the retry has the same
@@ -48,6 +58,11 @@ impl Pusher {
         let Some(notification) = self.ports.notifications.notification(deliver.service, deliver.notification).await?
         else {
             return Ok(vec![]);
+        };
+        let known = match self.decide_first(&notification, known).await? {
+            First::Send(known) => known,
+            First::Wait(due_at) => return Ok(vec![PushMessage::Deliver(Deliver { due_at: Some(due_at), ..deliver })]),
+            First::Done => return Ok(vec![]),
         };
         let keep = async |status, attempts, next_attempt_at| {
             let date_updated = (self.clock)();
@@ -64,13 +79,13 @@ impl Pusher {
         if deliver.attempts > 0 && notification.retried_until() <= (self.clock)() {
             let last = match known.status.clone() {
                 DeliveryStatus::Queued { reason } => reason,
-                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } => None,
+                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } | DeliveryStatus::Skipped => None,
             };
             return give_up(last.unwrap_or_else(|| Reason::new(Reason::EXPIRED))).await;
         }
         let binding =
             self.ports.bindings.binding(deliver.service, sid).await?.filter(|binding| binding.death.is_none());
-        let Some(binding) = binding else { return give_up(Reason::new("NotRegistered")).await };
+        let Some(binding) = binding else { return give_up(Reason::new(Reason::NOT_REGISTERED)).await };
         let credential = match binding.credential_sid {
             Some(sid) => self.credentials.get(sid, (self.clock)()).await?,
             None => None,
@@ -151,7 +166,12 @@ impl Next {
     }
 }
 
-fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStatus, now: Timestamp) -> Delivery {
+fn delivery(
+    notification: &Notification,
+    binding: &Binding,
+    status: DeliveryStatus,
+    date_updated: Timestamp,
+) -> Delivery {
     Delivery {
         notification_sid: notification.sid,
         binding_sid: binding.sid,
@@ -160,7 +180,8 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
         status,
         attempts: 0,
         next_attempt_at: None,
-        date_updated: now,
+        decided_at: None,
+        date_updated,
     }
 }
 

@@ -11,12 +11,14 @@ mod faults;
 mod feedback;
 mod pages;
 mod probe;
+mod recipients;
 mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::{Counter, Metrics};
@@ -39,6 +41,7 @@ use tracing::debug;
 
 use self::credentials::CachedCredentials;
 use self::faults::Faults;
+use crate::directory::CachedServices;
 use crate::envelope::open;
 use crate::failure::count_retries;
 use crate::{Envelope, Failure};
@@ -114,6 +117,7 @@ impl PusherPorts {
 pub struct Pusher {
     ports: PusherPorts,
     credentials: Arc<CachedCredentials>,
+    services: Arc<CachedServices>,
     faults: Arc<Faults>,
     clock: Clock,
     /// From when on nothing is begun.
@@ -139,11 +143,12 @@ impl Answer {
 type FollowUps = Result<Vec<PushMessage>, Failure>;
 
 impl Pusher {
-    /// Creates a pusher with an empty credential cache.
+    /// Creates a pusher with empty caches.
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
         let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
-        Self { ports, credentials, faults: Arc::default(), clock, ends_at: Timestamp::MAX }
+        let services = Arc::new(CachedServices::new(ports.services.clone(), Configuration::MAX_AGE));
+        Self { ports, credentials, services, faults: Arc::default(), clock, ends_at: Timestamp::MAX }
     }
 
     /// The same pusher, which begins no message and no push from this time on. It hands those back
@@ -191,6 +196,7 @@ impl Pusher {
                 None => self.deliver_to_all(deliver).await,
                 Some(binding) => self.deliver_to(binding, deliver).await,
             },
+            PushMessage::Decide(decide) => self.decide(decide).await,
             PushMessage::ScanServices(scan) => self.scan_services(scan).await,
             PushMessage::ScanBindings(scan) => self.scan_bindings(scan).await,
             PushMessage::Announce(announce) => self.announce(announce).await,
