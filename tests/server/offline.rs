@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use reachability_tests::client::Client;
+use reachability_tests::providers::Ca;
 use reachability_tests::relay::Relay;
 use reachability_tests::socket::JsonSocket;
 use reachability_tests::tokens::Signer;
@@ -13,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::push_server::Scene;
 
-/// A ping after 3 s, its answer within 2 s, and a grace period of 3 s: who is lost is offline within 8 s.
-const QUICK: [&str; 4] = ["--ping-seconds", "3", "--grace-seconds", "3"];
+/// A ping after 3 s, its answer within 2 s, and a grace period of 3 s: who is lost is offline within 8 s. After a restart, this
+/// takes 10 s.
+const QUICK: [&str; 6] = ["--ping-seconds", "3", "--grace-seconds", "3", "--restart-grace-seconds", "10"];
 
 /// The members of a list by identity.
 fn by_identity(list: &Value, key: &str) -> BTreeMap<String, Vec<Value>> {
@@ -32,7 +35,8 @@ fn stays(mut socket: JsonSocket) -> tokio::task::AbortHandle {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_those_who_are_offline_get_it() {
-    let mut scene = Scene::with_arguments(&QUICK).await;
+    let ca = Arc::new(Ca::new());
+    let mut scene = Scene::with(ca.clone(), &ca, &QUICK).await;
     let client = Client::of(&scene.server);
     let service = client.enabled_service().await;
     let at = |path: &str| format!("/v1/Services/{service}/{path}");
@@ -155,4 +159,51 @@ async fn only_those_who_are_offline_get_it() {
         socket.abort();
     }
     drop(frozen);
+}
+
+/// The server is killed while a notification waits. Some of its users come back after that, and the others are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_decided_after_a_kill() {
+    let ca = Arc::new(Ca::new());
+    let mut scene = Scene::with(ca.clone(), &ca, &QUICK).await;
+    let client = Client::of(&scene.server);
+    let service = client.enabled_service().await;
+    let at = |path: &str| format!("/v1/Services/{service}/{path}");
+    let credential = scene.apn_credential().await;
+    let signer = Signer::new(&client, &scene.server.account).await;
+    let users = [("comes back", "01"), ("does not", "02"), ("left before", "03")];
+    let mut form = vec![("Body", "Hello"), ("When", "offline")];
+    let mut sockets = vec![];
+    for (user, token) in users {
+        let device =
+            [("Identity", user), ("BindingType", "apn"), ("Address", token), ("CredentialSid", credential.as_str())];
+        scene.made(&at("Bindings"), &device).await;
+        form.push(("Identity", user));
+        let socket = JsonSocket::open(scene.server.address(), &signer.token(&service, user), json!({})).await;
+        match user {
+            "left before" => socket.goodbye().await,
+            _ => sockets.push(stays(socket)),
+        }
+    }
+    let made = scene.made(&at("Notifications"), &form).await;
+    let sent = at(&format!("Notifications/{}", made["sid"].as_str().unwrap()));
+    let delivered = |list: &Value| {
+        let deliveries = by_identity(list, "deliveries");
+        deliveries.get("left before").is_some_and(|deliveries| deliveries[0]["status"] == "accepted")
+    };
+    scene.until(&format!("{sent}/Deliveries"), delivered).await;
+    let mut scene = scene.kill(&ca);
+    let token = signer.token(&service, "comes back");
+    sockets.push(stays(JsonSocket::open(scene.server.address(), &token, json!({})).await));
+    let is_over = |list: &Value| list["deliveries"].as_array().unwrap().iter().all(|it| it["status"] != "queued");
+    let deliveries = by_identity(&scene.until(&format!("{sent}/Deliveries"), is_over).await, "deliveries");
+    let recipients = by_identity(&scene.get(&format!("{sent}/Recipients")).await, "recipients");
+    for ((user, token), (status, of_device, shown)) in
+        users.into_iter().zip([("skipped", "skipped", 0), ("sent", "accepted", 1), ("sent", "accepted", 1)])
+    {
+        assert_eq!(recipients[user][0]["status"], status, "{user}: {recipients:?}");
+        assert_eq!(deliveries[user][0]["status"], of_device, "{user}: {deliveries:?}");
+        assert_eq!(scene.apple.shown(token).len(), shown, "{user}");
+    }
+    sockets.into_iter().for_each(|socket| socket.abort());
 }
