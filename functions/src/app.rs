@@ -41,9 +41,16 @@ pub struct Settings {
     /// How many wrong passwords and access tokens from one address a minute are answered as such; `None` for all. The process
     /// counts them, so this is for deployments of one process.
     pub failed_authentications_per_minute: Option<NonZeroU32>,
+    /// How long it takes at most until others see somebody offline whose socket of this deployment's own was lost. Zero where
+    /// there are none.
+    pub lost_within: Duration,
     /// The clock.
     pub clock: Clock,
 }
+
+/// [`Settings::lost_within`], as an argument of a handler.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LostWithin(pub(crate) Duration);
 
 /// The state of the router. Clones share it.
 #[derive(Clone)]
@@ -87,6 +94,12 @@ impl App {
 impl FromRef<App> for Clock {
     fn from_ref(app: &App) -> Self {
         app.settings().clock
+    }
+}
+
+impl FromRef<App> for LostWithin {
+    fn from_ref(app: &App) -> Self {
+        Self(app.settings().lost_within)
     }
 }
 

@@ -28,6 +28,7 @@ use reachability_domain::push::credential::Credential;
 use reachability_domain::push::device::Device;
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::ports::{Applied, Bindings, Credentials, Notifications};
+use reachability_domain::push::recipient::Recipient;
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid, UserSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -49,11 +50,12 @@ struct Contents {
     notifications: BTreeMap<NotificationSid, Sent>,
 }
 
-/// A notification with its deliveries.
+/// A notification with its deliveries and the decisions about its users.
 #[derive(Debug)]
 struct Sent {
     notification: Notification,
     deliveries: BTreeMap<BindingSid, Delivery>,
+    recipients: BTreeMap<Identity, Recipient>,
 }
 
 /// A service with its records.
@@ -414,7 +416,8 @@ impl Notifications for MemoryStore {
         if contents.notifications.contains_key(&notification.sid) {
             return Err(StoreError::Exists);
         }
-        let sent = Sent { notification: notification.clone(), deliveries: BTreeMap::new() };
+        let sent =
+            Sent { notification: notification.clone(), deliveries: BTreeMap::new(), recipients: BTreeMap::new() };
         contents.notifications.insert(notification.sid, sent);
         Ok(())
     }
@@ -458,6 +461,14 @@ impl Notifications for MemoryStore {
         Ok(())
     }
 
+    async fn decide_delivery(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let mut contents = self.contents();
+        let sent = contents.notifications.get_mut(&delivery.notification_sid);
+        let known = sent.and_then(|sent| sent.deliveries.get_mut(&delivery.binding_sid));
+        let known = known.filter(|known| known.status.is_queued() && known.decided_at.is_none());
+        Ok(known.map(|known| *known = delivery.clone()).is_some())
+    }
+
     async fn deliveries_to(
         &self,
         notification: NotificationSid,
@@ -476,5 +487,26 @@ impl Notifications for MemoryStore {
         let contents = self.contents();
         let sent = contents.notifications.get(&notification);
         Ok(sent.map_or(Page::EMPTY, |sent| list(&sent.deliveries, page, |it| it)))
+    }
+
+    async fn settle(&self, recipients: &[Recipient]) -> Result<Vec<Recipient>, StoreError> {
+        let mut contents = self.contents();
+        let mut settle = |recipient: &Recipient| {
+            let sent = contents.notifications.get_mut(&recipient.notification_sid).ok_or(StoreError::Missing)?;
+            let settled = sent.recipients.entry(recipient.identity.clone());
+            Ok(settled.or_insert_with(|| recipient.clone()).clone())
+        };
+        recipients.iter().map(&mut settle).collect()
+    }
+
+    async fn settled(
+        &self,
+        notification: NotificationSid,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Recipient>>, StoreError> {
+        let contents = self.contents();
+        let recipients = contents.notifications.get(&notification).map(|sent| &sent.recipients);
+        let find = |identity| recipients.and_then(|recipients| recipients.get(identity)).cloned();
+        Ok(identities.iter().map(find).collect())
     }
 }

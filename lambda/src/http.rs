@@ -1,6 +1,7 @@
 //! A function behind API Gateway, with the same router as the single process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -65,6 +66,8 @@ pub async fn run(router: fn(App) -> Router) -> Result<(), lambda_runtime::Error>
         public_url: environment::optional("REACHABILITY_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
         // Each instance would count for itself. API Gateway limits requests, and AWS WAF those of one address.
         failed_authentications_per_minute: None,
+        // Sockets are those of an owner's gateway, which have leases.
+        lost_within: Duration::ZERO,
         clock: clock::now,
     };
     let app = App::new(ports, settings);

@@ -50,6 +50,9 @@ use crate::stop::Stop;
 use crate::upkeep::{self, DatabaseLost};
 use crate::{consumer, dead_letters, feed, purges, server, webhooks};
 
+/// How much later it may be stored that a socket was lost.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -145,6 +148,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         auth_tokens: auth_tokens.clone(),
         public_url: settings.public_url.clone(),
         failed_authentications_per_minute: settings.clients.failed_authentications_per_minute(),
+        lost_within: settings.lost_within() + WRITTEN_WITHIN,
         clock: clock::now,
     };
     let app = App::new(ports.clone(), account);
@@ -320,7 +324,7 @@ async fn greet(
     }
     let timing = settings.sockets.protocols().twilsock.timing;
     let [ping, answer, grace] = [timing.ping, timing.answer, settings.rules().grace].map(|it| it.as_secs());
-    let bound = ping + answer + grace;
+    let bound = settings.lost_within().as_secs();
     text = format!(
         "{text}  offline     at most {bound} s after a client is lost (ping {ping} s, answer {answer} s, grace {grace} s)\n"
     );

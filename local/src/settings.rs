@@ -413,6 +413,12 @@ impl ServeSettings {
         }
     }
 
+    /// How long it takes at most until others see somebody offline whose socket was lost: until its silence is noticed, and the
+    /// grace period.
+    pub(crate) fn lost_within(&self) -> Duration {
+        self.sockets.protocols().twilsock.timing.silence() + self.grace.period()
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             grace: self.grace.period(),

@@ -339,6 +339,7 @@ impl Recording {
             auth_tokens: watch::channel(Secret::new("token").into()).1,
             public_url: None,
             failed_authentications_per_minute: None,
+            lost_within: Duration::ZERO,
             clock: clock::now,
         };
         Function { router: router(App::new(ports, settings)), key: &self.key }
@@ -548,6 +549,22 @@ async fn everything(recording: &Recording) {
     harness.handle(recording.pushes.take()).await;
     let deliveries = bindings.get(&format!("{notification}/Deliveries")).await;
     assert_eq!(deliveries["deliveries"][0]["reason"], "Unregistered", "{deliveries}");
+
+    // One for those who are offline: one has a device, and the other none.
+    let offline = "Identity=erin&Identity=nobody&Body=Hello&When=offline";
+    bindings.post(&at("Bindings"), &bind("erin", "05")).await;
+    harness.handle(recording.pushes.take()).await;
+    let notification = bindings.post(&at("Notifications"), offline).await;
+    let notification = at(&format!("Notifications/{}", sid(&notification)));
+    let mut waiting = recording.pushes.take();
+    while !waiting.is_empty() {
+        waiting = harness.handle(waiting).await;
+    }
+    let recipients = bindings.get(&format!("{notification}/Recipients")).await;
+    assert_eq!(recipients["recipients"][0]["status"], "sent", "{recipients}");
+    assert_eq!(recipients["recipients"][1]["status"], "no_device", "{recipients}");
+    let one = bindings.get(&format!("{notification}/Recipients?PageSize=1")).await;
+    assert_eq!(one["recipients"][0]["status"], "sent", "{one}");
 
     // The daily scan: registrations that have expired, and those that have been dead for long.
     let year = Lifetime::YEAR.duration().as_secs();

@@ -166,7 +166,7 @@ async fn a_database_without_the_index_is_brought_up_to_date() {
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute_batch(
         "DROP INDEX states_online; ALTER TABLE states DROP COLUMN shown_online; DROP TABLE members; DROP TABLE channels;
-         DROP TABLE deleted_services; DROP INDEX messages_by_timer;
+         DROP TABLE deleted_services; DROP TABLE recipients; DROP INDEX messages_by_timer;
          ALTER TABLE messages DROP COLUMN timer_of; ALTER TABLE states DROP COLUMN next_timer;
          ALTER TABLE feed DROP COLUMN report;
          UPDATE states SET presence = x'ff' WHERE identity = 'jill'; PRAGMA user_version = 7;",

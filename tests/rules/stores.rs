@@ -136,6 +136,21 @@ mod in_sqlite {
     }
 
     #[tokio::test]
+    async fn notifications_are_removed_after_a_week() {
+        let (store, directory) = sqlite();
+        contract::notifications::the_first_decision_about_a_user_stays(store.clone()).await;
+        let raw = rusqlite::Connection::open(directory.path().join("test.db")).unwrap();
+        let week = START + 7 * 86_400_000;
+        for (at, are_left) in [(week, true), (week + 1, false)] {
+            store.collect_garbage(Timestamp::from_millis(at)).await.unwrap();
+            for table in ["notifications", "deliveries", "recipients"] {
+                let exist = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+                assert_eq!(raw.query_row(&exist, [], |row| row.get(0)), Ok(are_left), "{table}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn leftovers_of_deleted_users_are_removed_eventually() {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::new(Database::open(&directory.path().join("test.db"), seal()).unwrap());

@@ -19,6 +19,7 @@ mod kill;
 mod live;
 mod mass;
 mod metrics;
+mod offline;
 mod presence;
 mod purges;
 mod push_content;

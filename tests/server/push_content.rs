@@ -8,6 +8,7 @@ use reachability_domain::push::idempotency::{IdempotencyKey, KeyedRequest};
 use reachability_domain::push::notification::Notification;
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::ports::Notifications;
+use reachability_domain::push::recipient::When;
 use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_infra::sqlite::SqliteStore;
@@ -149,6 +150,8 @@ async fn what_was_stored_and_not_queued_is_sent_by_the_next_request() {
         service_sid: service,
         identities: vec!["alice".parse().unwrap()],
         tags: vec![],
+        when: When::Always,
+        online: vec![],
         content: Content { body: Some("once".to_owned()), ..Content::default() },
         ttl_seconds: Some(3_600),
         date_created: Timestamp::from_millis(clock::now().as_millis() - 60_000),

@@ -34,10 +34,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The server and its providers.
-struct Scene {
+pub(crate) struct Scene {
     directory: TempDir,
-    server: Server,
-    apple: Apple,
+    pub(crate) server: Server,
+    arguments: &'static [&'static str],
+    pub(crate) apple: Apple,
     google: Google,
     /// Every answer that was given.
     answers: Vec<String>,
@@ -46,21 +47,21 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let ca = Arc::new(Ca::new());
-        Self::with(ca.clone(), &ca).await
+        Self::with(ca.clone(), &ca, &[]).await
     }
 
-    /// Apple and Google have certificates of the first authority, while the server trusts the second.
-    async fn with(ca: Arc<Ca>, trusted: &Ca) -> Self {
+    /// Apple and Google have certificates of the first authority, while the server trusts the second, and has more arguments.
+    pub(crate) async fn with(ca: Arc<Ca>, trusted: &Ca, arguments: &'static [&'static str]) -> Self {
         let apple = Apple::start_with(ca.clone(), clock::now).await;
         let google = Google::start_with(ca, clock::now).await;
         let directory = tempfile::tempdir().unwrap();
-        let server = Self::serve(&directory, trusted, &apple, &google);
-        Self { directory, server, apple, google, answers: vec![] }
+        let server = Self::serve(&directory, trusted, &apple, &google, arguments);
+        Self { directory, server, arguments, apple, google, answers: vec![] }
     }
 
-    fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google) -> Server {
+    fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google, arguments: &[&str]) -> Server {
         trusted.write(&directory.path().join("ca.pem"));
-        Server::start_with(&directory.path().join("data"), &[], |command| {
+        Server::start_with(&directory.path().join("data"), arguments, |command| {
             command
                 .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
                 .env_remove("SSL_CERT_DIR")
@@ -73,11 +74,11 @@ impl Scene {
     }
 
     /// Ends the server with `SIGKILL`, and starts it again.
-    fn kill(self, trusted: &Ca) -> Self {
-        let Self { directory, server, apple, google, answers } = self;
+    pub(crate) fn kill(self, trusted: &Ca) -> Self {
+        let Self { directory, server, arguments, apple, google, answers } = self;
         server.kill();
-        let server = Self::serve(&directory, trusted, &apple, &google);
-        Self { directory, server, apple, google, answers }
+        let server = Self::serve(&directory, trusted, &apple, &google, arguments);
+        Self { directory, server, arguments, apple, google, answers }
     }
 
     /// The server's store, opened by the test as well.
@@ -87,11 +88,11 @@ impl Scene {
 
     /// Restarts the server, which then trusts this authority. Returns what it logged before.
     fn restart(self, trusted: &Ca) -> (Self, String) {
-        let Self { directory, server, apple, google, answers } = self;
+        let Self { directory, server, arguments, apple, google, answers } = self;
         let (status, logs) = server.stop();
         assert!(status.success());
-        let server = Self::serve(&directory, trusted, &apple, &google);
-        (Self { directory, server, apple, google, answers }, logs)
+        let server = Self::serve(&directory, trusted, &apple, &google, arguments);
+        (Self { directory, server, arguments, apple, google, answers }, logs)
     }
 
     /// Creates a service. Returns its sid.
@@ -100,7 +101,7 @@ impl Scene {
     }
 
     /// Creates a credential for Apple. Returns its sid.
-    async fn apn_credential(&mut self) -> String {
+    pub(crate) async fn apn_credential(&mut self) -> String {
         let key = self.apple.key().expose().to_owned();
         self.made("/v1/Credentials", &Apple::credential(&key)).await["sid"].as_str().unwrap().to_owned()
     }
@@ -120,7 +121,7 @@ impl Scene {
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    async fn get(&mut self, path: &str) -> Value {
+    pub(crate) async fn get(&mut self, path: &str) -> Value {
         let request = Client::of(&self.server).request(Method::GET, path);
         self.ask(request).await.1
     }
@@ -130,7 +131,7 @@ impl Scene {
         self.ask(request).await
     }
 
-    async fn made(&mut self, path: &str, form: &[(&str, &str)]) -> Value {
+    pub(crate) async fn made(&mut self, path: &str, form: &[(&str, &str)]) -> Value {
         let (status, made) = self.post(path, form).await;
         assert_eq!(status, 201, "{made}");
         made
@@ -138,7 +139,7 @@ impl Scene {
 
     /// Gets a path until a condition holds, for at most two minutes: a failure is retried within half a minute, unless
     /// another attempt is pending just then.
-    async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&mut self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
             let found = self.get(path).await;
@@ -443,7 +444,7 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_certificate_is_reported_until_it_is_trusted() {
     let (ca, other) = (Arc::new(Ca::new()), Ca::new());
-    let mut scene = Scene::with(ca.clone(), &other).await;
+    let mut scene = Scene::with(ca.clone(), &other, &[]).await;
     let service = scene.service().await;
     let bindings = format!("/v1/Services/{service}/Bindings");
     let sid = scene.apn_credential().await;
@@ -499,7 +500,7 @@ fn asked(google: &Google, token: &str) -> Vec<Request> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     let ca = Arc::new(Ca::new());
-    let mut scene = Scene::with(ca.clone(), &ca).await;
+    let mut scene = Scene::with(ca.clone(), &ca, &[]).await;
     let service = scene.service().await;
     scene.post(&format!("/v1/Services/{service}/Configuration"), &[("ReachabilityEnabled", "true")]).await;
     let credential = scene.fcm_credential().await;
@@ -528,7 +529,7 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     let client = Client::of(&scene.server);
     client.post(&events, event(&service, "last", "connect").to_string()).await;
     scene.until(&format!("/v1/Services/{service}/Users/last"), |it| it["is_online"] == true).await;
-    let Scene { directory, server, apple, google, answers } = scene;
+    let Scene { directory, server, arguments, apple, google, answers } = scene;
     server.kill();
     let store = SqliteStore::new(database(&directory.path().join("data")));
     let now = clock::now();
@@ -538,8 +539,8 @@ async fn a_kill_does_not_prevent_the_check_of_a_user_who_goes_offline() {
     store.join(&User::new(ids::sid(), user, None, now), &news, &[], now).await.unwrap();
     drop(store);
     assert!(asked(&google, "00ffeeff").is_empty());
-    let server = Scene::serve(&directory, &ca, &apple, &google);
-    let mut scene = Scene { directory, server, apple, google, answers };
+    let server = Scene::serve(&directory, &ca, &apple, &google, arguments);
+    let mut scene = Scene { directory, server, arguments, apple, google, answers };
     let bindings = format!("/v1/Services/{service}/Bindings?Identity=last");
     scene.until(&bindings, |it| it["bindings"][0]["status"] == "confirmed").await;
     assert_eq!(asked(&scene.google, "00ffeeff").len(), 1);

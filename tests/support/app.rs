@@ -1,6 +1,7 @@
 //! The HTTP functions over a store, without a listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -18,6 +19,9 @@ use reachability_infra::ids::Uuids;
 use tokio::sync::watch;
 
 use crate::store::PushStore;
+
+/// How long it takes in these tests until others see somebody offline whose socket was lost.
+pub const LOST_WITHIN: Duration = Duration::from_secs(31);
 
 /// The ports over a store and its queues.
 pub fn ports<S: PushStore + UserSearch + Channels + 'static>(
@@ -40,6 +44,7 @@ pub fn settings() -> (Settings, String) {
             auth_tokens,
             public_url: None,
             failed_authentications_per_minute: None,
+            lost_within: LOST_WITHIN,
             clock: clock::now,
         },
         authorization,

@@ -17,6 +17,7 @@ use reachability_domain::push::message::{Deliver, Probe, ProbeCause, PushMessage
 use reachability_domain::push::notification::{Delivery, Notification};
 use reachability_domain::push::payload::Content;
 use reachability_domain::push::provider::PushProvider;
+use reachability_domain::push::recipient::When;
 use reachability_domain::push::tag::Tag;
 use reachability_domain::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid, Sid};
 use reachability_domain::time::{Clock, Timestamp};
@@ -69,7 +70,11 @@ impl PushHarness {
 
     /// On a store in memory, with this time for the pusher and for the stand-ins.
     pub async fn with_clock(clock: Clock) -> Self {
-        let store = Arc::new(MemoryStore::default());
+        Self::with_clock_on(Arc::new(MemoryStore::default()), clock).await
+    }
+
+    /// The same, on this store.
+    pub async fn with_clock_on(store: Arc<dyn PushStore>, clock: Clock) -> Self {
         Self::at(store.clone(), store, None, clock).await
     }
 
@@ -268,6 +273,8 @@ impl PushHarness {
             service_sid: self.service,
             identities: identities.iter().map(|identity| identity.parse().unwrap()).collect(),
             tags,
+            when: When::Always,
+            online: vec![],
             content,
             ttl_seconds,
             date_created: (self.clock)(),

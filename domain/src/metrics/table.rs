@@ -106,6 +106,11 @@ rows! {
             /// Pushes that failed because the provider was down or busy.
             PushesUnavailable ["unavailable"]
         }
+        "reachability_recipients_skipped_total" []
+        "Users to whom a notification for those who are offline was not sent, since they were online." {
+            /// Users to whom a notification for those who are offline was not sent, since they were online.
+            RecipientsSkipped []
+        }
         "reachability_credentials_rejected_total" [] "Pushes that a provider rejected because of the credential." {
             /// Pushes that a provider rejected because of the credential. An alarm watches this metric.
             CredentialsRejected []

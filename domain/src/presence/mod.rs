@@ -11,6 +11,7 @@ pub mod device_writes;
 pub mod disclosure;
 pub mod event;
 pub mod feed;
+pub mod hold;
 pub mod map;
 pub mod message;
 pub mod news;

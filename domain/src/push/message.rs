@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::directory::configuration::Generation;
-use crate::identity::UserKey;
+use crate::identity::{Identity, UserKey};
 use crate::queue::{InvalidMessage, Message};
 use crate::sid::{BindingSid, NotificationSid, ServiceSid, UserSid};
 use crate::time::Timestamp;
@@ -17,6 +17,8 @@ pub enum PushMessage {
     Probe(Probe),
     /// Send a notification.
     Deliver(Deliver),
+    /// Decide whether a notification is for a user without a device.
+    Decide(Decide),
     /// Scan the registrations of all services.
     #[serde(rename = "sweep")]
     ScanServices(ScanServices),
@@ -116,11 +118,33 @@ impl Deliver {
         self.binding.as_ref().map_or(&self.bindings, std::slice::from_ref)
     }
 
+    /// The same to one device.
+    #[must_use]
+    pub fn to_one(&self, binding: BindingSid) -> Self {
+        Self { binding: Some(binding), ..self.to_page(vec![]) }
+    }
+
     /// The same to a page of devices.
     #[must_use]
     pub fn to_page(&self, bindings: Vec<BindingSid>) -> Self {
         Self { binding: None, bindings, users_done: 0, due_at: None, ..self.clone() }
     }
+}
+
+/// Decide whether a notification for those who are offline is for a user who was online when it was accepted. Only of those
+/// who have no device for it: of others, it is decided with the first message to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decide {
+    /// The service.
+    #[serde(rename = "service_sid")]
+    pub service: ServiceSid,
+    /// The notification.
+    #[serde(rename = "notification_sid")]
+    pub notification: NotificationSid,
+    /// The user.
+    pub identity: Identity,
+    /// When to look at the user.
+    pub due_at: Timestamp,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -206,6 +230,7 @@ impl Message for PushMessage {
         match self {
             Self::Probe(probe) => probe.due_at,
             Self::Deliver(deliver) => deliver.due_at,
+            Self::Decide(decide) => Some(decide.due_at),
             Self::ScanServices(_)
             | Self::ScanBindings(_)
             | Self::Announce(_)
@@ -218,6 +243,7 @@ impl Message for PushMessage {
         match self {
             Self::Probe(probe) => Some(probe.service),
             Self::Deliver(deliver) => Some(deliver.service),
+            Self::Decide(decide) => Some(decide.service),
             Self::ScanBindings(scan) => Some(scan.service),
             Self::Announce(announce) => Some(announce.service),
             Self::AnnounceUser(announce) => Some(announce.user.service),
@@ -297,6 +323,10 @@ mod tests {
             (
                 PushMessage::Deliver(Deliver { attempts: 2, unanswered: 1, ..Deliver::to_all(service, notification) }),
                 format!(r#"{{"type":"deliver",{is},{nt},"attempts":2,"unanswered":1}}"#),
+            ),
+            (
+                PushMessage::Decide(Decide { service, notification, identity: alice.identity.clone(), due_at: at }),
+                format!(r#"{{"type":"decide",{is},{nt},"identity":"alice",{due}}}"#),
             ),
             // The message that a schedule sends every day.
             (PushMessage::ScanServices(ScanServices { after: None }), r#"{"type":"sweep"}"#.to_owned()),

@@ -19,6 +19,7 @@ pub mod payload;
 pub mod ports;
 pub mod provider;
 pub mod reason;
+pub mod recipient;
 pub mod registration;
 pub mod report;
 pub mod retry;

@@ -9,6 +9,7 @@ use crate::push::channel::Channel;
 use crate::push::idempotency::KeyedRequest;
 use crate::push::payload::Content;
 use crate::push::reason::Reason;
+use crate::push::recipient::{Accepted, OnlineUser, Recipient, RecipientStatus, When};
 use crate::push::tag::Tag;
 use crate::sid::{BindingSid, NotificationSid, ServiceSid, Sid};
 use crate::time::Timestamp;
@@ -26,6 +27,12 @@ pub struct Notification {
     /// versions stored none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
+    /// Which of the recipients it is for.
+    #[serde(default, skip_serializing_if = "When::is_always")]
+    pub when: When,
+    /// Those of the recipients who were online when it was accepted, if it is for those who are offline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub online: Vec<OnlineUser>,
     /// Title, text and data.
     pub content: Content,
     /// How long providers keep it for an unreachable device, in seconds. Zero: deliver now or never. `None`: the
@@ -60,6 +67,23 @@ impl Notification {
         self.expires_at().map_or(longest, |at| at.min(longest))
     }
 
+    /// What was decided about a user when it was accepted.
+    pub fn accepted(&self, identity: &Identity) -> Accepted {
+        let is_of_user = |user: &&OnlineUser| self.identities.get(user.index) == Some(identity);
+        self.online.iter().find(is_of_user).map_or(Accepted::Queued, Accepted::from)
+    }
+
+    /// What is known of a user for whom no final decision is stored.
+    pub fn undecided(&self, identity: &Identity) -> Recipient {
+        let status = match self.accepted(identity) {
+            Accepted::Queued => RecipientStatus::Queued,
+            Accepted::Held(hold) => RecipientStatus::Held { until: hold.until.min(self.retried_until()) },
+            Accepted::Skipped => RecipientStatus::Skipped,
+        };
+        let (identity, date_updated) = (identity.clone(), self.date_created);
+        Recipient { notification_sid: self.sid, identity, status, date_updated }
+    }
+
     /// The id of its push to a device. A retry has the same id.
     pub fn push_id(&self, binding: BindingSid) -> u128 {
         // Both sids are mostly random.
@@ -90,6 +114,10 @@ pub struct Delivery {
     /// When the next attempt is due; `None` if there is none, or if it is due at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
+    /// When it was decided that it is sent, before the first attempt; `None` if it was not, or if the notification is for
+    /// everybody. From then on it is sent even if the user is online by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Timestamp>,
     /// When the status was set, or the last attempt failed.
     pub date_updated: Timestamp,
 }
@@ -100,7 +128,8 @@ pub struct Delivery {
 pub enum DeliveryStatus {
     /// Waiting for the next attempt.
     Queued {
-        /// Why the last attempt failed; `None` before the first.
+        /// Why the last attempt failed; `None` before the first. [`Reason::ONLINE`]: there was none, since the user may be
+        /// online.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
@@ -114,6 +143,8 @@ pub enum DeliveryStatus {
         /// The provider's reason, or this project's own.
         reason: Reason,
     },
+    /// It was not sent, since the user was online.
+    Skipped,
 }
 
 impl DeliveryStatus {
@@ -131,6 +162,7 @@ impl DeliveryStatus {
             Self::Queued { .. } => "queued",
             Self::Accepted { .. } => "accepted",
             Self::Failed { .. } => "failed",
+            Self::Skipped => "skipped",
         }
     }
 }

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 
 use crate::directory::user::User;
+use crate::identity::Identity;
 use crate::paging::{Page, PageRequest};
 use crate::push::binding::{Binding, BindingFilter};
 use crate::push::command::BindingCommand;
 use crate::push::credential::Credential;
 use crate::push::device::Device;
 use crate::push::notification::{Delivery, Notification};
+use crate::push::recipient::Recipient;
 use crate::sid::{BindingSid, CredentialSid, NotificationSid, ServiceSid};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -123,6 +125,10 @@ pub trait Notifications: Send + Sync {
     /// If any was not replaced. Others may have been.
     async fn replace_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
+    /// Replaces a delivery that is queued, and of which it was not decided yet whether it is sent ([`Delivery::decided_at`]).
+    /// Returns whether it did: if a message was delivered twice, one of both decides.
+    async fn decide_delivery(&self, delivery: &Delivery) -> Result<bool, StoreError>;
+
     /// Those of a notification's deliveries to these devices that exist, in any order.
     async fn deliveries_to(
         &self,
@@ -136,4 +142,15 @@ pub trait Notifications: Send + Sync {
         notification: NotificationSid,
         page: PageRequest<BindingSid>,
     ) -> Result<Page<Delivery>, StoreError>;
+
+    /// Stores final decisions about users of a notification, unless there are some. Returns those that are stored then, in this
+    /// order. They are removed with the notification.
+    async fn settle(&self, recipients: &[Recipient]) -> Result<Vec<Recipient>, StoreError>;
+
+    /// The final decisions about users of a notification, in this order; `None` for those of whom there is none.
+    async fn settled(
+        &self,
+        notification: NotificationSid,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Recipient>>, StoreError>;
 }

@@ -26,6 +26,12 @@ impl Reason {
     /// The word for a push that is held back since its provider throttles the device.
     pub const DEVICE_THROTTLED: &str = "DeviceThrottled";
 
+    /// The word for a delivery to a user who is online, of a notification for those who are offline.
+    pub const ONLINE: &str = "online";
+
+    /// The word for a delivery to a device that is not registered any more.
+    pub const NOT_REGISTERED: &str = "NotRegistered";
+
     /// Keeps only the characters that a reason can have.
     pub fn new(word: &str) -> Self {
         let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');

@@ -175,6 +175,7 @@ mod tests {
             status,
             attempts: 2,
             next_attempt_at: None,
+            decided_at: None,
             date_updated: NOW,
         };
         let queued = delivery(DeliveryStatus::NEW);

@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use reachability_domain::identity::Identity;
 use reachability_domain::ids::Ids;
 use reachability_domain::paging::Page;
+use reachability_domain::presence::ports::States;
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::idempotency::KeyedRequest;
 use reachability_domain::push::message::PushMessage;
@@ -15,6 +16,7 @@ use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notifica
 use reachability_domain::push::payload::{Format, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
+use reachability_domain::push::recipient::{Recipient, RecipientStatus, When};
 use reachability_domain::push::tag::Tag;
 use reachability_domain::queue::Queue;
 use reachability_domain::sid::{AccountSid, BindingSid, NotificationSid, ServiceSid};
@@ -22,16 +24,17 @@ use reachability_domain::time::{Clock, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::app::{App, Port};
+use crate::app::{App, LostWithin, Port};
 use crate::http::error::ApiError;
 use crate::http::json::Json;
-use crate::http::paging::Listing;
+use crate::http::paging::{CursorListing, Listing};
+use crate::http::params::Params;
 use crate::http::request::ApiRequest;
 use crate::routes::identities::identities_up_to;
 use crate::routes::notification_content::content;
 use crate::routes::scope::find_service;
 use crate::routes::tags::tags;
-use crate::use_cases::notifications::{SendNotification, send_notification};
+use crate::use_cases::notifications::{Presence, SendNotification, recipients, send_notification};
 use crate::use_cases::services::ServiceDirectory;
 
 /// For how long a provider may keep a notification, in seconds: four weeks, which is FCM's limit, and what holds if a
@@ -54,14 +57,16 @@ pub(crate) fn routes() -> Router<App> {
         .route(path, post(create))
         .route(&format!("{path}/{{notification}}"), get(fetch))
         .route(&format!("{path}/{{notification}}/Deliveries"), get(list_deliveries))
+        .route(&format!("{path}/{{notification}}/Recipients"), get(list_recipients))
 }
 
 async fn create(
     State(directory): State<ServiceDirectory>,
     Port(notifications): Port<dyn Notifications>,
+    Port(states): Port<dyn States>,
     Port(pushes): Port<dyn Queue<PushMessage>>,
     Port(ids): Port<dyn Ids>,
-    State(clock): State<Clock>,
+    (State(clock), State(LostWithin(lost_within))): (State<Clock>, State<LostWithin>),
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let service = find_service(&directory, &request).await?;
@@ -72,12 +77,14 @@ async fn create(
         service,
         identities: identities_up_to(MAX_IDENTITIES, &form)?,
         tags: tags(&form, Tag::MAX_OF_FILTER)?,
+        when: when(&form)?,
         content: content(&form)?,
         ttl_seconds: form.number("Ttl", 0..=MAX_TTL)?.unwrap_or(MAX_TTL),
         key: request.idempotency_key()?.map(|key| (key, KeyedRequest::new(form.iter()))),
     };
-    let sent = send_notification(&directory, &*notifications, &*pushes, &*ids, clock, command).await?;
-    let notification = sent.ok_or_else(ApiError::other_request)?;
+    let presence = Presence { states: &*states, lost_within };
+    let sent = send_notification(&directory, &*notifications, presence, &*pushes, &*ids, clock, command);
+    let notification = sent.await?.ok_or_else(ApiError::other_request)?;
     Ok((StatusCode::CREATED, Json(show(&request, &notification))).into_response())
 }
 
@@ -101,6 +108,29 @@ async fn list_deliveries(
     Ok(listing.show(&request.base_url, &request.path, "deliveries", &page, |delivery| delivery.binding_sid, items))
 }
 
+async fn list_recipients(
+    State(directory): State<ServiceDirectory>,
+    Port(notifications): Port<dyn Notifications>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let notification = find(&directory, &*notifications, &request).await?;
+    let listing = CursorListing::of(&request.query, MAX_PAGE_SIZE, &[])?;
+    // Of a notification for everybody, nothing is decided by user.
+    let all = if notification.when == When::Always { &[][..] } else { &notification.identities };
+    let first = match listing.token {
+        None => 0,
+        Some(token) => {
+            let last = all.iter().position(|identity| identity.as_str() == token);
+            1 + last.ok_or_else(|| ApiError::invalid("PageToken", "one from another page"))?
+        }
+    };
+    let page = &all[first..all.len().min(first.saturating_add(listing.page_size))];
+    let next = page.last().filter(|last| all.last() != Some(last)).map(Identity::as_str);
+    let recipients = recipients(&*notifications, &notification, page).await?;
+    let items = recipients.iter().map(show_recipient).collect::<Vec<_>>();
+    Ok(listing.show(&request.base_url, &request.path, "recipients", items, next))
+}
+
 /// The notification that the path names.
 async fn find(
     directory: &ServiceDirectory,
@@ -110,6 +140,15 @@ async fn find(
     let service = find_service(directory, request).await?.service.sid;
     let notification = notifications.notification(service, request.notification()?).await?;
     notification.ok_or_else(|| request.not_found())
+}
+
+/// `When`: which of the users it is for.
+fn when(form: &Params) -> Result<When, ApiError> {
+    match form.get("When") {
+        None | Some("always") => Ok(When::Always),
+        Some("offline") => Ok(When::Offline),
+        Some(_) => Err(ApiError::invalid("When", "always or offline")),
+    }
 }
 
 fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> NotificationResource<'a> {
@@ -123,6 +162,7 @@ fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> Notificatio
         date_created: notification.date_created.to_seconds(),
         identities: &notification.identities,
         tags: &notification.tags,
+        when: notification.when,
         segments: [],
         priority: content.priority,
         // Earlier versions stored none, which means the same.
@@ -140,7 +180,7 @@ fn show<'a>(request: &ApiRequest, notification: &'a Notification) -> Notificatio
         alexa: (),
         collapse_id: content.collapse_id.as_deref(),
         format: content.format,
-        links: NotificationLinks { deliveries: format!("{url}/Deliveries") },
+        links: NotificationLinks { deliveries: format!("{url}/Deliveries"), recipients: format!("{url}/Recipients") },
         url,
     }
 }
@@ -159,6 +199,7 @@ struct NotificationResource<'a> {
     date_created: String,
     identities: &'a [Identity],
     tags: &'a [Tag],
+    when: When,
     segments: [(); 0],
     priority: Priority,
     ttl: u32,
@@ -182,13 +223,15 @@ struct NotificationResource<'a> {
 #[derive(Serialize)]
 struct NotificationLinks {
     deliveries: String,
+    recipients: String,
 }
 
 fn show_delivery(delivery: &Delivery) -> DeliveryResource<'_> {
     let (reason, id) = match &delivery.status {
-        DeliveryStatus::Queued { reason } => (reason.as_ref(), None),
+        DeliveryStatus::Queued { reason } => (reason.as_ref().map(Reason::as_str), None),
         DeliveryStatus::Accepted { id } => (None, id.as_deref()),
-        DeliveryStatus::Failed { reason } => (Some(reason), None),
+        DeliveryStatus::Failed { reason } => (Some(reason.as_str()), None),
+        DeliveryStatus::Skipped => (Some(Reason::ONLINE), None),
     };
     DeliveryResource {
         binding_sid: delivery.binding_sid,
@@ -209,9 +252,30 @@ struct DeliveryResource<'a> {
     identity: &'a Identity,
     binding_type: Channel,
     status: &'static str,
-    reason: Option<&'a Reason>,
+    reason: Option<&'a str>,
     provider_message_id: Option<&'a str>,
     attempts: u32,
     next_attempt: Option<String>,
+    date_updated: String,
+}
+
+fn show_recipient(recipient: &Recipient) -> RecipientResource<'_> {
+    let held_until = match recipient.status {
+        RecipientStatus::Held { until } => Some(until.to_seconds()),
+        _ => None,
+    };
+    RecipientResource {
+        identity: &recipient.identity,
+        status: recipient.status.as_str(),
+        held_until,
+        date_updated: recipient.date_updated.to_seconds(),
+    }
+}
+
+#[derive(Serialize)]
+struct RecipientResource<'a> {
+    identity: &'a Identity,
+    status: &'static str,
+    held_until: Option<String>,
     date_updated: String,
 }

@@ -107,9 +107,16 @@ impl Key {
         format!("notification#{notification}")
     }
 
-    /// Whether this is the key of a delivery: its notification lies in the same partition.
+    /// Whether this is the key of a delivery: its notification lies in the same partition. What is decided about a user lies in
+    /// another one, under the user's identity, which may look like the sid of a binding.
     pub(super) fn is_delivery(pk: &str, sk: &str) -> bool {
-        pk.starts_with("notification#") && sk.parse::<BindingSid>().is_ok()
+        let notification = pk.strip_prefix("notification#").map(str::parse::<NotificationSid>);
+        matches!(notification, Some(Ok(_))) && sk.parse::<BindingSid>().is_ok()
+    }
+
+    /// Key of the final decision about a user of a notification. Not in the partition of its deliveries, which is listed.
+    pub(super) fn recipient(notification: NotificationSid, identity: &Identity) -> Self {
+        Self { pk: format!("{}#recipients", Self::deliveries(notification)), sk: identity.as_str().to_owned() }
     }
 
     /// Key of the attempts to deliver a webhook, by the id of its message.

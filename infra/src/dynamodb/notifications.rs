@@ -1,13 +1,16 @@
 //! Notifications and their deliveries.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use reachability_domain::identity::Identity;
 use reachability_domain::paging::{Page, PageRequest};
-use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::ports::Notifications;
+use reachability_domain::push::recipient::Recipient;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
@@ -77,6 +80,19 @@ impl Notifications for DynamoStore {
         replaced.fold(Ok(()), async |all, one: Result<(), StoreError>| all.and(one)).await
     }
 
+    async fn decide_delivery(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let key = Key::delivery(delivery.notification_sid, delivery.binding_sid);
+        let item = document(key.clone(), &Expiring::of(delivery))?;
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        let put = put
+            .condition_expression("#status.#status = :queued AND attribute_not_exists(decided_at)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":queued", AttributeValue::S(DeliveryStatus::NEW.as_str().to_owned()));
+        // It may have been replaced by an attempt whose answer was lost.
+        let is_done = unless_refused(put.send().await)?.is_some();
+        Ok(is_done || self.table.find::<Delivery>(key).await?.as_ref() == Some(delivery))
+    }
+
     async fn deliveries_to(
         &self,
         notification: NotificationSid,
@@ -96,6 +112,34 @@ impl Notifications for DynamoStore {
             |item: &Item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with("BS"));
         let items = self.table.query_those(Key::deliveries(notification), page, is_delivery).await?;
         Ok(page.page_of_read(read_documents(items)?))
+    }
+
+    async fn settle(&self, recipients: &[Recipient]) -> Result<Vec<Recipient>, StoreError> {
+        let settle = async |recipient: &Recipient| {
+            let key = Key::recipient(recipient.notification_sid, &recipient.identity);
+            if self.table.add(key.clone(), &Expiring::of_recipient(recipient)).await? {
+                return Ok(recipient.clone());
+            }
+            self.table.find(key).await?.ok_or(StoreError::Conflict)
+        };
+        stream::iter(recipients).map(settle).buffered(WRITES_AT_ONCE).try_collect().await
+    }
+
+    async fn settled(
+        &self,
+        notification: NotificationSid,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Recipient>>, StoreError> {
+        if let [identity] = identities {
+            return Ok(vec![self.table.find(Key::recipient(notification, identity)).await?]);
+        }
+        // A request must not name a key twice.
+        let keys: HashSet<&Identity> = identities.iter().collect();
+        let items =
+            self.table.read_all(keys.into_iter().map(|identity| Key::recipient(notification, identity))).await?;
+        let recipients: Vec<Recipient> = read_documents(items)?;
+        let by_identity: HashMap<&Identity, &Recipient> = recipients.iter().map(|it| (&it.identity, it)).collect();
+        Ok(identities.iter().map(|identity| by_identity.get(identity).copied().cloned()).collect())
     }
 }
 
@@ -118,6 +162,12 @@ impl Expiring<Notification> {
 impl Expiring<Delivery> {
     fn of(delivery: &Delivery) -> Self {
         Self { it: delivery.clone(), ttl: expires_at(delivery.date_updated, Notification::KEPT_SECONDS) }
+    }
+}
+
+impl Expiring<Recipient> {
+    fn of_recipient(recipient: &Recipient) -> Self {
+        Self { it: recipient.clone(), ttl: expires_at(recipient.date_updated, Notification::KEPT_SECONDS) }
     }
 }
 

@@ -31,11 +31,11 @@ impl SqliteStore {
             .database
             .write_unflushed(move |connection| {
                 let states = execute(connection, "DELETE FROM states WHERE as_of < ?1 AND user IS NULL", [oldest])?;
-                execute(
-                    connection,
-                    "DELETE FROM deliveries WHERE notification IN (SELECT sid FROM notifications WHERE made_at < ?1)",
-                    [oldest_sent],
-                )?;
+                for table in ["deliveries", "recipients"] {
+                    let old = "SELECT sid FROM notifications WHERE made_at < ?1";
+                    let delete = format!("DELETE FROM {table} WHERE notification IN ({old})");
+                    execute(connection, &delete, [oldest_sent])?;
+                }
                 let sent = Rows::new("notifications", "made_at < ?1", &[&oldest_sent]).delete(connection)?;
                 Ok(states + sent)
             })

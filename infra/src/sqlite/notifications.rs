@@ -1,9 +1,12 @@
 //! Notifications and their deliveries.
 
 use async_trait::async_trait;
+use reachability_domain::identity::Identity;
 use reachability_domain::paging::{Page, PageRequest};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::ports::Notifications;
+use reachability_domain::push::recipient::Recipient;
+use reachability_domain::push::report::Report;
 use reachability_domain::sid::{BindingSid, NotificationSid, ServiceSid};
 use reachability_domain::store::StoreError;
 use rusqlite::{Connection, params};
@@ -16,7 +19,7 @@ use super::writer::Terms;
 /// Adds a delivery, unless it exists.
 const ADD: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 
-/// Stores a delivery that is accepted.
+/// Stores a delivery that is accepted or skipped.
 const END: &str = "INSERT INTO deliveries VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
 
 /// Stores why a delivery is queued still.
@@ -93,7 +96,7 @@ impl Notifications for SqliteStore {
         for delivery in deliveries {
             match &delivery.status {
                 DeliveryStatus::Queued { .. } => rows.push(Row::of(delivery, WAIT)?),
-                DeliveryStatus::Accepted { .. } => rows.push(Row::of(delivery, END)?),
+                DeliveryStatus::Accepted { .. } | DeliveryStatus::Skipped => rows.push(Row::of(delivery, END)?),
                 DeliveryStatus::Failed { .. } => failed.push(delivery.clone()),
             }
         }
@@ -101,6 +104,22 @@ impl Notifications for SqliteStore {
         self.write_on(promised(bytes), move |writer| {
             rows.iter().try_for_each(|row| row.write(writer))?;
             failed.iter().try_for_each(|delivery| reports::fail_delivery(writer, delivery))
+        })
+        .await
+    }
+
+    async fn decide_delivery(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let (notification, binding) = (delivery.notification_sid, delivery.binding_sid);
+        let (document, report) = (write_document(delivery)?, Report::of_delivery(None, delivery));
+        let at = delivery.date_updated;
+        self.write(move |writer| {
+            let update = "UPDATE deliveries SET document = ?3 WHERE notification = ?1 AND sid = ?2
+                 AND document ->> '$.status.status' = 'queued' AND document ->> '$.decided_at' IS NULL";
+            let is_done = execute(writer, update, params![Key(notification), Key(binding), document])? > 0;
+            if let Some(report) = report.filter(|_| is_done) {
+                reports::tell(writer, report, at)?;
+            }
+            Ok(is_done)
         })
         .await
     }
@@ -128,4 +147,45 @@ impl Notifications for SqliteStore {
             })
             .await
     }
+
+    async fn settle(&self, recipients: &[Recipient]) -> Result<Vec<Recipient>, StoreError> {
+        let row = |it: &Recipient| Ok((it.notification_sid, it.identity.clone(), write_document(it)?));
+        let rows = recipients.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
+        self.database
+            .write(move |connection| {
+                let settle = |(notification, identity, document): &(NotificationSid, Identity, String)| {
+                    let insert = "INSERT INTO recipients VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+                    execute(connection, insert, params![Key(*notification), identity.as_str(), document])?;
+                    // It is there now.
+                    find_recipient(connection, *notification, identity)?.ok_or(StoreError::Missing)
+                };
+                rows.iter().map(settle).collect()
+            })
+            .await
+    }
+
+    async fn settled(
+        &self,
+        notification: NotificationSid,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Recipient>>, StoreError> {
+        if let [identity] = identities {
+            return self.database.look_up(|connection| Ok(vec![find_recipient(connection, notification, identity)?]));
+        }
+        let identities = identities.to_vec();
+        self.database
+            .read(move |connection| {
+                identities.iter().map(|identity| find_recipient(connection, notification, identity)).collect()
+            })
+            .await
+    }
+}
+
+fn find_recipient(
+    connection: &Connection,
+    notification: NotificationSid,
+    identity: &Identity,
+) -> Result<Option<Recipient>, StoreError> {
+    let one = "notification = ?1 AND identity = ?2";
+    Rows::new("recipients", one, &[&Key(notification), &identity.as_str()]).find(connection)
 }

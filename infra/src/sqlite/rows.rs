@@ -8,6 +8,7 @@ use reachability_domain::paging::{Cursor, Page, PageRequest};
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::recipient::Recipient;
 use reachability_domain::sid::Sid;
 use reachability_domain::store::StoreError;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -61,6 +62,7 @@ macro_rules! versioned {
 versioned!(AccountSettings, Binding, Credential, Service, User);
 impl Record for Delivery {}
 impl Record for Notification {}
+impl Record for Recipient {}
 
 /// Reads a record from the columns that [`Record::COLUMNS`] names.
 fn record<T: Record>(row: &Row<'_>) -> rusqlite::Result<Result<T, StoreError>> {

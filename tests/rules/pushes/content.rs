@@ -167,21 +167,26 @@ async fn a_notification_to_a_thousand_users_goes_in_pages() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let deliver = harness.notification(&names, content(), None).await;
     let (mut pages, mut to_devices) = (vec![PushMessage::Deliver(deliver.clone())], vec![]);
-    let mut steps = 0;
+    let (mut steps, mut devices_named) = (0, 0);
     while !pages.is_empty() {
         steps += 1;
         // Each page's message is delivered twice.
         let again = harness.handle(pages.clone()).await;
         let messages = harness.handle(pages).await;
         assert_eq!(messages, again);
-        let is_page =
-            |message: &PushMessage| matches!(message, PushMessage::Deliver(deliver) if deliver.binding.is_none());
-        let (next, devices): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_page);
-        assert!(next.len() <= 1 && (13..=15).contains(&devices.len()), "{} and {}", next.len(), devices.len());
+        let devices = |message: &PushMessage| match message {
+            PushMessage::Deliver(deliver) => deliver.devices().len(),
+            other => panic!("{other:?}"),
+        };
+        let (next, named): (Vec<_>, Vec<_>) = messages.into_iter().partition(|message| devices(message) == 0);
+        let count: usize = named.iter().map(devices).sum();
+        assert!(next.len() <= 1 && (13..=15).contains(&count), "{} and {count}", next.len());
+        assert_eq!(named.len(), 1, "they share a message");
         pages = next;
-        to_devices.extend(devices);
+        devices_named += count;
+        to_devices.extend(named);
     }
-    assert_eq!((steps, to_devices.len()), (10, tokens.len()));
+    assert_eq!((steps, devices_named), (10, tokens.len()));
     assert!(harness.handle(to_devices).await.is_empty());
     let deliveries = harness.deliveries(deliver.notification).await;
     assert!(deliveries.iter().all(|it| it.status.as_str() == "accepted"));

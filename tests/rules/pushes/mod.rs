@@ -9,6 +9,7 @@ mod hour;
 mod lifetimes;
 mod mismatch;
 mod notifications;
+mod offline;
 mod outages;
 mod pages;
 mod scans;

@@ -59,6 +59,7 @@ fn delivery(of: ServiceSid, notification: u128, binding: &Binding) -> Delivery {
         status: DeliveryStatus::NEW,
         attempts: 0,
         next_attempt_at: None,
+        decided_at: None,
         date_updated: now(),
     }
 }

@@ -165,6 +165,7 @@ fn one_bad_parameter_refuses_the_whole_request() {
         (sent, said, "Body", &["", &long(4_097)], 20001),
         (sent, said, "Data", &["x", "{", "[]", "7", "\"x\"", "{\"aps\":1}", "{}{}", &data], 20001),
         (sent, said, "Priority", &["", "x", "High", "normal"], 20001),
+        (sent, said, "When", &["", "x", "Offline", "online"], 20001),
         (sent, said, "Ttl", &["", "x", "-1", "1.5", "2419201"], 20001),
         (sent, said, "Sound", &[&long(257)], 20001),
         (sent, said, "Tag", &["", &long(129), "a\u{7f}"], 20001),

@@ -114,6 +114,7 @@ async fn whatever_is_broken_is_found() {
         ("UPDATE messages SET due_at = due_at + 86400000", &[&alice, "no timer in time"]),
         ("UPDATE states SET next_timer = next_timer + 1 WHERE identity = 'alice'", &[&alice, "no timer in time"]),
         ("INSERT INTO messages (lane, due_at, body) VALUES (1, 0, '{}')", &["messages ", "cannot be read"]),
+        ("INSERT INTO recipients VALUES (zeroblob(16), 'x', '{}')", &["recipients NT", "/x: ", "cannot be read"]),
         ("UPDATE feed SET notice = '{}'", &["feed ", "cannot be read"]),
         ("DELETE FROM feed_position", &["feed_position", "0 rows"]),
         ("INSERT INTO sockets VALUES ('', zeroblob(16), 'x')", &["sockets ", "cannot be read"]),

@@ -115,7 +115,9 @@ macro_rules! push_store_contract {
             credentials: credentials_are_kept;
             notifications:
                 notifications_are_kept,
-                notifications_with_a_key_are_made_once;
+                notifications_with_a_key_are_made_once,
+                a_delivery_is_decided_on_once,
+                the_first_decision_about_a_user_stays;
         );
     };
 }

@@ -13,21 +13,25 @@ use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notifica
 use reachability_domain::push::payload::{Content, Format, Priority};
 use reachability_domain::push::ports::Notifications;
 use reachability_domain::push::reason::Reason;
+use reachability_domain::push::recipient::{Hold, OnlineUser, Recipient, RecipientStatus, When};
 use reachability_domain::sid::{BindingSid, ServiceSid, Sid};
 use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::{NOW, service};
+use super::{NOW, later, service};
 
 /// A notification and its deliveries are created, read and listed, and deliveries are replaced.
 pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
     let service = service(&*store, 1).await.sid;
     let data = r#"{"z":1.0,"a":{"list":[1,"ü",null,9007199254740993]}}"#;
+    let hold = Hold { until: later(100), connected_at: Some(NOW) };
     let notification = Notification {
         sid: Sid::from_bits(7),
         service_sid: service,
         identities: vec!["alice".parse().unwrap(), "bob".parse().unwrap()],
         tags: vec!["vip \u{1F600}".parse().unwrap(), "apn".parse().unwrap()],
+        when: When::Offline,
+        online: vec![OnlineUser { index: 0, hold: None }, OnlineUser { index: 1, hold: Some(hold) }],
         content: Content {
             title: Some("Title \u{1F600}".to_owned()),
             body: None,
@@ -64,6 +68,7 @@ pub async fn notifications_are_kept(store: Arc<impl Services + Notifications>) {
         status,
         attempts: 3,
         next_attempt_at: Some(NOW),
+        decided_at: None,
         date_updated: NOW,
     };
     let queued: Vec<Delivery> = (1..=5).map(|n| delivery(n, DeliveryStatus::NEW)).collect();
@@ -113,6 +118,8 @@ pub async fn notifications_with_a_key_are_made_once(store: Arc<impl Services + N
         service_sid: service,
         identities: (0..1_000).map(|n| format!("{n:0>240}").parse().unwrap()).collect(),
         tags: vec![],
+        when: When::Always,
+        online: vec![],
         content: Content { body: Some(body.to_owned()), ..Content::default() },
         ttl_seconds: Some(60),
         date_created: at,
@@ -138,4 +145,93 @@ pub async fn notifications_with_a_key_are_made_once(store: Arc<impl Services + N
     let gone = Notification { sid: Sid::from_bits(8), ..queued };
     store.replace_notification(&gone).await.unwrap();
     assert_eq!(store.notification(service, gone.sid).await.unwrap(), None);
+}
+
+/// A notification, a delivery of it that is queued, and the store's service.
+async fn queued(store: &(impl Services + Notifications)) -> Delivery {
+    let notification = Notification {
+        sid: Sid::from_bits(8),
+        service_sid: service(store, 1).await.sid,
+        identities: vec!["alice".parse().unwrap()],
+        tags: vec![],
+        when: When::Offline,
+        online: vec![],
+        content: Content { body: Some("Body".to_owned()), ..Content::default() },
+        ttl_seconds: None,
+        date_created: NOW,
+        keyed_request: None,
+    };
+    store.create_notification(&notification).await.unwrap();
+    let delivery = Delivery {
+        service_sid: Some(notification.service_sid),
+        notification_sid: notification.sid,
+        binding_sid: Sid::from_bits(1),
+        identity: "alice".parse().unwrap(),
+        channel: Channel::Fcm,
+        status: DeliveryStatus::NEW,
+        attempts: 0,
+        next_attempt_at: None,
+        decided_at: None,
+        date_updated: NOW,
+    };
+    store.add_deliveries(std::slice::from_ref(&delivery)).await.unwrap();
+    delivery
+}
+
+/// A delivery is decided on once. Of several that decide at once, one does.
+pub async fn a_delivery_is_decided_on_once(store: Arc<impl Services + Notifications>) {
+    let delivery = queued(&*store).await;
+    let unknown = Delivery { binding_sid: Sid::from_bits(9), ..delivery.clone() };
+    assert!(!store.decide_delivery(&unknown).await.unwrap());
+    // It waits for a while.
+    let waits = Delivery { status: DeliveryStatus::Queued { reason: Some(Reason::new("online")) }, ..delivery.clone() };
+    assert!(store.decide_delivery(&waits).await.unwrap());
+    let sent = |second| Delivery { decided_at: Some(later(second)), ..delivery.clone() };
+    let skipped = Delivery { status: DeliveryStatus::Skipped, date_updated: later(5), ..delivery.clone() };
+    let (one, two, three) = (sent(1), sent(2), skipped.clone());
+    let (one, two, three) =
+        tokio::join!(store.decide_delivery(&one), store.decide_delivery(&two), store.decide_delivery(&three));
+    let done = [one.unwrap(), two.unwrap(), three.unwrap()];
+    assert_eq!(done.iter().filter(|is_done| **is_done).count(), 1, "{done:?}");
+    let stored = async || store.deliveries_to(delivery.notification_sid, &[delivery.binding_sid]).await.unwrap();
+    let expected = [sent(1), sent(2), skipped.clone()].into_iter().zip(done).find(|(_, is_done)| *is_done).unwrap().0;
+    assert_eq!(stored().await, [expected]);
+    // What came of it is stored as ever, and then nothing is to be decided.
+    let accepted = Delivery { status: DeliveryStatus::Accepted { id: None }, ..sent(1) };
+    store.replace_deliveries(std::slice::from_ref(&accepted)).await.unwrap();
+    assert!(!store.decide_delivery(&skipped).await.unwrap());
+    assert!(!store.decide_delivery(&Delivery { decided_at: Some(later(9)), ..waits }).await.unwrap());
+    assert_eq!(stored().await, [accepted]);
+}
+
+/// The first final decision about a user stays.
+pub async fn the_first_decision_about_a_user_stays(store: Arc<impl Services + Notifications>) {
+    let notification = queued(&*store).await.notification_sid;
+    let recipient = |identity: &str, second, status| Recipient {
+        notification_sid: notification,
+        identity: identity.parse().unwrap(),
+        status,
+        date_updated: later(second),
+    };
+    let identities = ["alice", "bob", "böb#\u{1F600}", "carol"].map(|identity| identity.parse().unwrap());
+    assert_eq!(store.settled(notification, &identities).await.unwrap(), [None, None, None, None]);
+    let sent = recipient("alice", 1, RecipientStatus::Sent { binding: Sid::from_bits(1) });
+    let skipped = recipient("alice", 1, RecipientStatus::Skipped);
+    let (one, two) = (std::slice::from_ref(&sent), std::slice::from_ref(&skipped));
+    let (one, two) = tokio::join!(store.settle(one), store.settle(two));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one, two, "both hear the same");
+    assert!(one == [sent] || one == [skipped]);
+    let others =
+        [recipient("bob", 3, RecipientStatus::NoDevice), recipient("böb#\u{1F600}", 3, RecipientStatus::Skipped)];
+    let late = recipient("alice", 4, RecipientStatus::NoDevice);
+    let all = store.settle(&[others[0].clone(), late, others[1].clone()]).await.unwrap();
+    assert_eq!(all, [others[0].clone(), one[0].clone(), others[1].clone()]);
+    let [first, second] = others.map(Some);
+    assert_eq!(store.settled(notification, &identities).await.unwrap(), [Some(one[0].clone()), first, second, None]);
+    let [alice, ..] = &identities;
+    let again = [alice.clone(), alice.clone()];
+    assert_eq!(store.settled(notification, &again).await.unwrap(), [Some(one[0].clone()), Some(one[0].clone())]);
+    assert_eq!(store.settled(notification, std::slice::from_ref(alice)).await.unwrap(), [Some(one[0].clone())]);
+    assert_eq!(store.settled(Sid::from_bits(9), &again).await.unwrap(), [None, None]);
 }

@@ -49,12 +49,12 @@ impl Pusher {
         if deliver.attempts > 0 && notification.retried_until() <= (self.clock)() {
             let last = match &known.status {
                 DeliveryStatus::Queued { reason } => reason.clone(),
-                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } => None,
+                DeliveryStatus::Accepted { .. } | DeliveryStatus::Failed { .. } | DeliveryStatus::Skipped => None,
             };
             return Ok(self.give_up(known, deliver, last.unwrap_or_else(|| Reason::new(Reason::EXPIRED))));
         }
         let Some(binding) = binding.filter(|binding| binding.death.is_none()) else {
-            return Ok(self.give_up(known, deliver, Reason::new("NotRegistered")));
+            return Ok(self.give_up(known, deliver, Reason::new(Reason::NOT_REGISTERED)));
         };
         let Some(credential) = credential else {
             return Ok(self.give_up(known, deliver, Reason::new("NoCredential")));
@@ -77,8 +77,7 @@ impl Pusher {
                 let due_at = self.retry_at(first, attempts, retry_after);
                 if due_at < notification.retried_until() {
                     next_attempt_at = Some(due_at);
-                    let to_all = Deliver::to_all(deliver.service, deliver.notification);
-                    again = Some(Deliver { binding: Some(sid), attempts, unanswered, due_at: Some(due_at), ..to_all });
+                    again = Some(Deliver { attempts, unanswered, due_at: Some(due_at), ..deliver.to_one(sid) });
                     DeliveryStatus::Queued { reason: Some(reason) }
                 } else {
                     DeliveryStatus::Failed { reason }

@@ -11,9 +11,11 @@ use reachability_domain::push::message::{Deliver, PushMessage};
 use reachability_domain::push::notification::{Delivery, DeliveryStatus, Notification};
 use reachability_domain::push::registration::{MAX_DEVICES, Registration};
 use reachability_domain::sid::{BindingSid, CredentialSid};
+use reachability_domain::store::StoreError;
 use reachability_domain::time::Timestamp;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Attempted};
+use super::recipients::{Decided, First};
 use super::{AT_ONCE, FollowUps, Pusher};
 use crate::Failure;
 
@@ -40,14 +42,25 @@ impl Pusher {
         }
         let done = done + identities.len();
         let page = PageRequest { position: Cursor::Start, limit: identities.len().saturating_mul(MAX_DEVICES) };
-        let filter = BindingFilter { identities, channels: vec![], tags: notification.tags.clone() };
+        let filter =
+            BindingFilter { identities: identities.clone(), channels: vec![], tags: notification.tags.clone() };
         let bindings = self.ports.bindings.bindings(deliver.service, &filter, page).await?.items;
         let live: Vec<&Binding> = bindings.iter().filter(|it| Registration::of(it).is_deliverable(now)).collect();
-        let queued = |binding: &&Binding| delivery(&notification, binding, DeliveryStatus::NEW, now);
+        let decided = Decided::of(&notification);
+        let new = |binding: &&Binding| {
+            let (status, decided_at) = decided.status(&binding.identity, now);
+            delivery(&notification, binding, status, decided_at)
+        };
         // Deliveries that an earlier delivery of this message has added, and perhaps sent, are unchanged.
-        self.ports.notifications.add_deliveries(&live.iter().map(queued).collect::<Vec<_>>()).await?;
-        let to_page = |page| PushMessage::Deliver(deliver.to_page(page));
-        let mut messages: Vec<PushMessage> = pages(&live).into_iter().map(to_page).collect();
+        self.ports.notifications.add_deliveries(&live.iter().map(new).collect::<Vec<_>>()).await?;
+        let mut messages = self.without_device(&decided, &identities, &live).await?;
+        let open = live.into_iter().filter(|binding| decided.is_open(&binding.identity));
+        let (held, at_once): (Vec<_>, Vec<_>) =
+            open.map(|it| (it, decided.due_at(&it.identity, now))).partition(|(_, due_at)| due_at.is_some());
+        let at_once: Vec<&Binding> = at_once.into_iter().map(|(binding, _)| binding).collect();
+        messages.extend(pages(&at_once).into_iter().map(|page| PushMessage::Deliver(deliver.to_page(page))));
+        let to_one = |(binding, due_at): (&Binding, _)| Deliver { due_at, ..deliver.to_one(binding.sid) };
+        messages.extend(held.into_iter().map(to_one).map(PushMessage::Deliver));
         if done < notification.identities.len() {
             let users_done = u32::try_from(done).unwrap_or(u32::MAX);
             messages.push(PushMessage::Deliver(Deliver { users_done, due_at: None, ..deliver }));
@@ -88,27 +101,33 @@ impl Pusher {
             let place = places.as_mut().and_then(|places| places.split(1));
             async {
                 let _place = place;
-                self.attempt(attempt).await
+                self.handle_one(attempt).await
             }
         });
         let attempts: FuturesUnordered<_> = attempts.collect();
         let mut attempts = attempts.ready_chunks(DEVICES_AT_ONCE);
-        let (mut retries, mut not_begun, mut recorded) = (vec![], vec![], Ok(()));
+        let (mut retries, mut not_begun, mut handled) = (vec![], vec![], Ok(()));
         let mut is_begun = false;
         while let Some(some) = attempts.next().await {
             let mut attempted = Vec::with_capacity(some.len());
-            for attempt in some {
-                match attempt {
-                    Ok(it) => attempted.push(it),
-                    Err(sid) => not_begun.push(sid),
+            for one in some {
+                match one {
+                    Ok(Handled::Attempted(it)) => attempted.push(it),
+                    Ok(Handled::Waits(deliver)) => retries.push(deliver),
+                    Ok(Handled::NotBegun(sid)) => {
+                        not_begun.push(sid);
+                        continue;
+                    }
+                    Ok(Handled::Done) => {}
+                    Err(error) => handled = Err(error),
                 }
+                is_begun = true;
             }
-            is_begun |= !attempted.is_empty();
             retries.extend(attempted.iter_mut().filter_map(|attempted| attempted.again.take()));
             // The others have been sent, and are recorded as well.
-            recorded = self.record(deliver.service, attempted).await.and(recorded);
+            handled = self.record(deliver.service, attempted).await.and(handled);
         }
-        recorded?;
+        handled?;
         if !not_begun.is_empty() {
             if !is_begun {
                 return Err(Failure::OutOfTime);
@@ -117,6 +136,32 @@ impl Pusher {
         }
         Ok(retries.into_iter().map(PushMessage::Deliver).collect())
     }
+
+    /// Decides whether a device is sent to, and sends to it.
+    async fn handle_one<'a>(&self, attempt: Attempt<'a>) -> Result<Handled<'a>, StoreError> {
+        let sid = attempt.delivery.binding_sid;
+        Ok(match self.decide_first(attempt.notification, attempt.delivery).await? {
+            First::Send(delivery) => match self.attempt(Attempt { delivery, ..attempt }).await {
+                Ok(attempted) => Handled::Attempted(attempted),
+                Err(sid) => Handled::NotBegun(sid),
+            },
+            First::Wait(due_at) => Handled::Waits(Deliver { due_at: Some(due_at), ..attempt.deliver.to_one(sid) }),
+            First::Done => Handled::Done,
+        })
+    }
+}
+
+/// What became of a device that a message names.
+#[expect(clippy::large_enum_variant, reason = "nearly all are attempts")]
+enum Handled<'a> {
+    /// It was sent to, or its delivery was given up.
+    Attempted(Attempted<'a>),
+    /// It is not decided yet whether it is sent to. This message asks again.
+    Waits(Deliver),
+    /// It is not sent to.
+    Done,
+    /// There was no time left to begin.
+    NotBegun(BindingSid),
 }
 
 /// The devices in pages, each of one credential: what is to be retried at one provider does not wait for another.
@@ -128,7 +173,12 @@ fn pages(bindings: &[&Binding]) -> Vec<Vec<BindingSid>> {
     by_credential.values().flat_map(|sids| sids.chunks(DEVICES_AT_ONCE).map(<[_]>::to_vec)).collect()
 }
 
-fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStatus, now: Timestamp) -> Delivery {
+fn delivery(
+    notification: &Notification,
+    binding: &Binding,
+    status: DeliveryStatus,
+    date_updated: Timestamp,
+) -> Delivery {
     Delivery {
         service_sid: Some(notification.service_sid),
         notification_sid: notification.sid,
@@ -138,6 +188,7 @@ fn delivery(notification: &Notification, binding: &Binding, status: DeliveryStat
         status,
         attempts: 0,
         next_attempt_at: None,
-        date_updated: now,
+        decided_at: None,
+        date_updated,
     }
 }

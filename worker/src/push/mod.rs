@@ -13,12 +13,14 @@ mod feedback;
 mod learn;
 mod pages;
 mod probe;
+mod recipients;
 mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use reachability_domain::directory::configuration::Configuration;
 use reachability_domain::directory::ports::{Services, Users};
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::{Counter, Metrics};
@@ -41,6 +43,7 @@ use tokio::sync::Semaphore;
 
 use self::credentials::CachedCredentials;
 use self::faults::Faults;
+use crate::directory::CachedServices;
 use crate::envelope::open;
 use crate::failure::count_retries;
 use crate::{Envelope, Failure};
@@ -113,6 +116,7 @@ impl PusherPorts {
 pub struct Pusher {
     ports: PusherPorts,
     credentials: Arc<CachedCredentials>,
+    services: Arc<CachedServices>,
     faults: Arc<Faults>,
     /// One for each device that a notification is being sent to.
     places: Arc<Semaphore>,
@@ -140,12 +144,13 @@ impl Answer {
 type FollowUps = Result<Vec<PushMessage>, Failure>;
 
 impl Pusher {
-    /// Creates a pusher with an empty credential cache.
+    /// Creates a pusher with empty caches.
     pub fn new(ports: PusherPorts, clock: Clock) -> Self {
         let (store, metrics) = (ports.credentials.clone(), ports.metrics.clone());
         let credentials = Arc::new(CachedCredentials::new(store, ports.provider.clone(), metrics));
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self { ports, credentials, faults: Arc::default(), places, clock, ends_at: Timestamp::MAX }
+        let services = Arc::new(CachedServices::new(ports.services.clone(), Configuration::MAX_AGE));
+        Self { ports, credentials, services, faults: Arc::default(), places, clock, ends_at: Timestamp::MAX }
     }
 
     /// The same pusher, which begins no message and no push from this time on. It hands those back
@@ -191,6 +196,7 @@ impl Pusher {
             PushMessage::Probe(probe) => self.probe(probe).await,
             PushMessage::Deliver(deliver) if deliver.devices().is_empty() => self.deliver_to_all(deliver).await,
             PushMessage::Deliver(deliver) => self.deliver_to(deliver).await,
+            PushMessage::Decide(decide) => self.decide(decide).await,
             PushMessage::ScanServices(scan) => self.scan_services(scan).await,
             PushMessage::ScanBindings(scan) => self.scan_bindings(scan).await,
             PushMessage::Announce(announce) => self.announce(announce).await,

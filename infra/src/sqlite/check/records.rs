@@ -6,6 +6,7 @@ use reachability_domain::directory::service::Service;
 use reachability_domain::push::binding::Binding;
 use reachability_domain::push::credential::Credential;
 use reachability_domain::push::notification::{Delivery, Notification};
+use reachability_domain::push::recipient::Recipient;
 use reachability_domain::sid::{BindingSid, CredentialSid, KeySid, NotificationSid, ServiceSid};
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
@@ -92,6 +93,15 @@ impl Check<'_> {
             |delivery: &Delivery, row| {
                 let (Key(notification), Key(binding)) = (row.get(0)?, row.get(1)?);
                 Ok((delivery.notification_sid, delivery.binding_sid) == (notification, binding))
+            },
+            |_| {},
+        );
+        self.documents(
+            &Table::new("recipients", &["NT", ""]),
+            "SELECT notification, identity, document FROM recipients",
+            |recipient: &Recipient, row| {
+                let is_of_notification = recipient.notification_sid == row.get::<_, Key<NotificationSid>>(0)?.0;
+                Ok(is_of_notification && recipient.identity.as_str() == row.get_ref(1)?.as_str()?)
             },
             |_| {},
         );
