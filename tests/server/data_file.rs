@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 const DATABASE: &str = "reachability.db";
 const LOG: &str = "reachability.db-wal";
+const LOCKS: &str = "reachability.db-shm";
 
 /// Copies files. Another process reads the database, so that no lock is given up here.
 fn copy(from: &Path, to: &Path, files: &[&str]) {
@@ -83,7 +84,9 @@ async fn while_nothing_is_written_the_database_has_everything() {
 /// The server has ended since it cannot go on.
 fn has_failed((status, logs): (ExitStatus, String), file: &str) {
     assert_eq!(status.code(), Some(1), "{status}: {logs}");
-    let is_told = |line: &str| line.contains("ERROR") && line.contains(&format!("/{file} was removed or replaced"));
+    let is_told = |line: &str| {
+        line.contains("ERROR") && line.contains(&format!("/{file} w")) && line.contains(" removed or replaced")
+    };
     assert_eq!(logs.lines().filter(|line| is_told(line)).count(), 1, "{logs}");
 }
 
@@ -103,6 +106,17 @@ async fn a_server_whose_database_is_removed_or_replaced_ends() {
         has_failed(server.ended(), DATABASE);
         assert!(directory.path().join(LOG).exists(), "what is left stays as it is");
     }
+}
+
+/// Another process that opens the database makes new ones, and then neither sees the other's locks.
+#[tokio::test]
+async fn a_server_whose_locks_are_removed_ends_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, service) = server(directory.path()).await;
+    let token = server.token.clone();
+    fs::remove_file(directory.path().join(LOCKS)).unwrap();
+    has_failed(server.ended(), LOCKS);
+    has_everything(directory.path(), &service, &token).await;
 }
 
 #[tokio::test]

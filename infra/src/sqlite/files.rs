@@ -14,6 +14,9 @@ pub enum FileLost {
     /// Its log, which has the latest writes.
     #[error("the log {0} was removed or replaced while it was in use")]
     Log(PathBuf),
+    /// The locks, and the index of the log. Another process makes a new one, and then neither sees the other's locks.
+    #[error("the locks {0} were removed or replaced while they were in use")]
+    Locks(PathBuf),
 }
 
 /// A file as the system knows it, whatever its name: no other one has the same device and inode while it is open.
@@ -35,15 +38,19 @@ impl Identity {
 pub(super) struct OpenFiles {
     database: (PathBuf, Identity),
     log: (PathBuf, Identity),
+    locks: (PathBuf, Identity),
 }
 
 impl OpenFiles {
     /// The files of a database that was opened just now.
     pub(super) fn of(database: &Path) -> io::Result<Self> {
-        let mut log = database.as_os_str().to_owned();
-        log.push("-wal");
-        let known = |path: PathBuf| Identity::of(&path).map(|identity| (path, identity));
-        Ok(Self { database: known(database.to_owned())?, log: known(log.into())? })
+        let known = |suffix: &str| {
+            let mut path = database.as_os_str().to_owned();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            Identity::of(&path).map(|identity| (path, identity))
+        };
+        Ok(Self { database: known("")?, log: known("-wal")?, locks: known("-shm")? })
     }
 
     /// The sizes of the database and of its log, in bytes.
@@ -62,7 +69,10 @@ impl OpenFiles {
         if is_lost(&self.database) {
             return Err(FileLost::Database(self.database.0.clone()));
         }
-        if is_lost(&self.log) { Err(FileLost::Log(self.log.0.clone())) } else { Ok(()) }
+        if is_lost(&self.log) {
+            return Err(FileLost::Log(self.log.0.clone()));
+        }
+        if is_lost(&self.locks) { Err(FileLost::Locks(self.locks.0.clone())) } else { Ok(()) }
     }
 }
 
@@ -75,10 +85,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_any_more_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
-        let [database, log, other] = ["test.db", "test.db-wal", "other"].map(|name| directory.path().join(name));
+        let [database, log, locks, other] =
+            ["test.db", "test.db-wal", "test.db-shm", "other"].map(|name| directory.path().join(name));
         // Open, as SQLite has them: its inode is not taken by another file.
         let open = |path: &Path| fs::File::options().create(true).append(true).open(path).unwrap();
-        let _open = [open(&database), open(&log)];
+        let _open = [open(&database), open(&log), open(&locks)];
         let files = OpenFiles::of(&database).unwrap();
         files.check().unwrap();
         fs::rename(&log, &other).unwrap();
@@ -86,6 +97,10 @@ mod tests {
         drop(open(&log));
         assert!(matches!(files.check(), Err(FileLost::Log(_))));
         fs::rename(&other, &log).unwrap();
+        files.check().unwrap();
+        fs::rename(&locks, &other).unwrap();
+        assert!(matches!(files.check(), Err(FileLost::Locks(path)) if path == locks));
+        fs::rename(&other, &locks).unwrap();
         files.check().unwrap();
         fs::rename(&database, &other).unwrap();
         assert!(matches!(files.check(), Err(FileLost::Database(path)) if path == database));

@@ -52,7 +52,7 @@ impl Database {
         self.writer.panicked().await
     }
 
-    /// Whether the database and its log are still where they were opened.
+    /// Whether the database, its log and its locks are still where they were opened.
     ///
     /// # Errors
     /// If one of them is not.
