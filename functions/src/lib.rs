@@ -31,6 +31,7 @@ use crate::http::error::ApiError;
 pub use crate::http::error::OverLimit;
 use crate::http::request::ApiRequest;
 use crate::http::request_log;
+pub use crate::http::request_log::method_name;
 pub use crate::http::source::Source;
 pub use crate::routes::changes::Changes;
 use crate::use_cases::services::ServiceDirectory;

@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::http::caller::{Caller, OwnerKey};
 use crate::http::error::ApiError;
+use crate::http::request_log::method_name;
 use crate::http::source::Source;
 use crate::routes::events;
 
@@ -109,7 +110,7 @@ impl Drop for Write {
             parent: None,
             caller,
             address = self.address.map(tracing::field::display),
-            http.method = %self.method,
+            http.method = method_name(&self.method),
             http.route = self.route,
             service.sid = self.service,
             resource.sid = self.resource,

@@ -11,7 +11,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, Response};
 use axum::middleware::{self, Next};
 use reachability_domain::metrics::{Answer, Metrics};
-use reachability_functions::OverLimit;
+use reachability_functions::{OverLimit, method_name};
 use tokio::time::Instant;
 
 pub(crate) use self::listener::{MAX_CONNECTIONS, run};
@@ -44,8 +44,6 @@ pub(crate) fn answered(
     response: &Response<Body>,
     started: Instant,
 ) {
-    // Clients can make up methods.
-    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH];
-    let method = if known.contains(method) { method.as_str() } else { "other" };
+    let method = method_name(method);
     metrics.answered(&Answer { method, route, status: response.status().as_str(), took: started.elapsed() });
 }

@@ -13,6 +13,22 @@ use serde_json::{Value, json};
 
 use super::{hand_in, stop};
 
+/// Lines of up to 4 KiB of several threads do not mix in a pipe. Clients can make up methods of any length.
+#[tokio::test]
+async fn the_length_of_a_line_is_not_up_to_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    for path in ["/v1/Services", "/nowhere"] {
+        let (status, _) = client.send("M".repeat(12_000).parse().unwrap(), path, &[]).await;
+        assert!((400..500).contains(&status), "{status}");
+    }
+    let logs = stop(server);
+    let answered = logs.lines().filter(|line| line.contains(r#""message":"answered","http.method":"other""#));
+    assert_eq!(answered.count(), 2, "{logs}");
+    assert!(logs.lines().all(|line| line.len() < 4_096), "{logs}");
+}
+
 /// A session with requests of all kinds. Returns the logs, and what must not be in them.
 async fn session(level: &str) -> (String, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
