@@ -26,9 +26,11 @@ impl TrustedProxies {
     /// from, so it is the last one that is not of a trusted proxy. What stands before it the client can have written itself.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        let values = headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or_default());
-        let addresses: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+        let values = headers.get_all(FORWARDED_FOR).iter();
+        // What the client wrote into it may not be text.
+        let addresses: Vec<&[u8]> = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
         for text in addresses.into_iter().rev() {
+            let text = std::str::from_utf8(text).unwrap_or_default();
             if !self.trust(client) {
                 break;
             }
@@ -46,19 +48,31 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// A network of IPv4 addresses that are written as IPv6 ones (`::ffff:192.0.2.0/120`), as one of IPv4: addresses are compared
+/// as such.
+fn canonical(network: IpNet) -> IpNet {
+    let IpAddr::V4(address) = network.addr().to_canonical() else { return network };
+    let prefix = network.prefix_len().checked_sub(network.max_prefix_len() - 32);
+    prefix.and_then(|prefix| IpNet::new(address.into(), prefix).ok()).unwrap_or(network)
+}
+
 /// A network in CIDR notation, or one address.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map(canonical);
     network.map_err(|_| "expected an address or a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn client(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
         let proxies = TrustedProxies::new(trusted.iter().map(|text| network(text).unwrap()).collect());
-        let headers = forwarded.iter().map(|value| (FORWARDED_FOR, value.parse().unwrap())).collect();
+        let headers = forwarded.iter().map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        let headers = headers.map(|value| (FORWARDED_FOR, value)).collect();
         proxies.client(peer.parse().unwrap(), &headers).to_string()
     }
 
@@ -80,6 +94,10 @@ mod tests {
             (proxies, "10.0.0.1", &["192.0.2.1, unknown"], "10.0.0.1"),
             (proxies, "10.0.0.1", &["192.0.2.1, unknown, 10.0.0.2"], "10.0.0.2"),
             (proxies, "10.0.0.1", &["192.0.2.1:80"], "192.0.2.1"),
+            // What the client made up is no text of HTTP. The proxy has appended its address.
+            (proxies, "10.0.0.1", &["\u{e9}, 192.0.2.1"], "192.0.2.1"),
+            (proxies, "10.0.0.1", &["192.0.2.9, \u{e9}"], "10.0.0.1"),
+            (&["::ffff:10.0.0.0/104", "::ffff:192.0.2.7"], "10.0.0.1", &["192.0.2.1, 192.0.2.7"], "192.0.2.1"),
             (proxies, "10.0.0.1", &["[2001:db8::2]:80"], "2001:db8::2"),
             (proxies, "10.0.0.1", &["[2001:db8::2]"], "2001:db8::2"),
         ] {
