@@ -72,6 +72,8 @@ pub(crate) struct DataDir {
     pub(crate) account: Account,
     /// Whether this is the first start: no account was saved here before.
     pub(crate) is_new: bool,
+    /// Whether the settings name another sid or token than was saved here.
+    is_changed: bool,
     /// Whether this start created the directory and has not saved the account yet.
     is_made: bool,
     _lock: File,
@@ -116,15 +118,19 @@ impl DataDir {
         };
         let account = Account {
             account_sid: settings.account_sid.unwrap_or(kept.account_sid),
-            auth_token: settings.auth_token.clone().unwrap_or(kept.auth_token),
+            auth_token: settings.auth_token.clone().unwrap_or_else(|| kept.auth_token.clone()),
         };
-        Ok(Self { path, account, is_new, is_made: is_made && is_new, _lock: lock })
+        let is_changed = account.account_sid != kept.account_sid || account.auth_token != kept.auth_token;
+        Ok(Self { path, account, is_new, is_changed, is_made: is_made && is_new, _lock: lock })
     }
 
-    /// Saves the account. A start that fails before this is repeated as a first start.
+    /// Saves the account, unless the same is saved. So a token that was replaced is not used again, and commands that read it
+    /// find the one in use. A first start that fails before this is repeated as a first start.
     pub(crate) fn keep(&mut self) -> Result<(), DataDirError> {
-        keep_account(&self.path, &self.account)?;
-        self.is_made = false;
+        if self.is_new || self.is_changed {
+            keep_account(&self.path, &self.account)?;
+        }
+        (self.is_changed, self.is_made) = (false, false);
         Ok(())
     }
 

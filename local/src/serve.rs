@@ -2,14 +2,17 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reachability_domain::directory::auth_tokens::AuthTokens;
+use reachability_domain::directory::ports::{ApiKeys, Services, Users};
 use reachability_domain::error_chain::ErrorChain;
 use reachability_domain::ids::Ids;
 use reachability_domain::metrics::Metrics;
+use reachability_domain::paging::{Cursor, PageRequest};
 use reachability_domain::presence::ports::ChangeLog;
 use reachability_domain::push::message::{PushMessage, ScanServices};
 use reachability_domain::queue::Queue;
@@ -58,6 +61,11 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) enum ServeError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(
+        "there is no account file {0}, and the database beside it is in use: with a new account, all who know the old one would \
+         be refused (put the file back from a backup, or give the account with --account-sid and --auth-token)"
+    )]
+    AccountLost(PathBuf),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -126,6 +134,10 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let connections = Connections::new(files.free, clients.max_connections_per_address, clients.proxies());
     let (hub, hub_tasks) = Hub::new();
     let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
+    let is_named = settings.account_sid.is_some() && settings.auth_token.is_some();
+    if data_dir.is_new && !is_named && is_in_use(&*store).await? {
+        return Err(ServeError::AccountLost(account_file(&data_dir.path)));
+    }
     give_up(&store, locked, discards).await?;
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
@@ -349,12 +361,25 @@ async fn greet(
              curl -X POST 'http://{address}/v1/Services/{service}/Configuration' -d ReachabilityEnabled=true \
              -u \"{credentials}\"\n"
         );
-        data_dir.keep()?;
     }
+    data_dir.keep()?;
     // Standard output may be closed.
     let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
     info!(listen = %address, account.sid = %account, "serving");
     Ok(())
+}
+
+/// Whether a database has more than a first start, which may have been interrupted, leaves in it.
+async fn is_in_use(store: &(impl Services + Users + ApiKeys)) -> Result<bool, StoreError> {
+    fn first<K>(limit: usize) -> PageRequest<K> {
+        PageRequest { position: Cursor::Start, limit }
+    }
+    let services = store.services(first(2)).await?.items;
+    if services.len() > 1 || !store.keys(first(1)).await?.items.is_empty() {
+        return Ok(true);
+    }
+    let Some(service) = services.first() else { return Ok(false) };
+    Ok(!store.users(service.sid, first(1)).await?.items.is_empty())
 }
 
 /// Quotes a text as one word of a shell command.

@@ -119,6 +119,60 @@ async fn the_second_start_keeps_everything_and_prints_no_secret() {
     assert!(!stop(second).contains(&token));
 }
 
+/// After an exchange of tokens: the old one is not valid again because the new one is not given once.
+#[tokio::test]
+async fn the_file_has_the_token_that_was_given_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Server::start(directory.path(), &[]);
+    let (account, old) = (first.account.clone(), first.token.clone());
+    stop(first);
+    let new = "a-token-of-the-owner-0123456789";
+    stop(Server::start(directory.path(), &["--auth-token", new]));
+    let kept: Value = serde_json::from_slice(&fs::read(directory.path().join("account.json")).unwrap()).unwrap();
+    assert_eq!(kept, json!({"account_sid": account, "auth_token": new}));
+
+    let server = Server::start(directory.path(), &[]);
+    let client = Client::of(&server);
+    for (token, status) in [(new, 200), (&*old, 401)] {
+        let of_token = client.with_credentials(&account, token);
+        assert_eq!(of_token.send(Method::GET, "/v1/Services", &[]).await.0, status);
+    }
+    stop(server);
+}
+
+/// With a new account, nobody who knows the old one would get in.
+#[tokio::test]
+async fn an_account_file_that_is_lost_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path();
+    let file = data.join("account.json");
+    let first = Server::start(data, &[]);
+    let service = Client::of(&first).enabled_service().await;
+    let (account, token) = (first.account.clone(), first.token.clone());
+    stop(first);
+    let kept = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let start = |more: &[&str]| {
+        let arguments = ["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+        run(&mut reachability(&[&arguments, more].concat()), b"")
+    };
+    for more in [&[][..], &["--auth-token", &token], &["--account-sid", &account]] {
+        let outcome = start(more);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        for words in ["account.json", "backup", "--account-sid"] {
+            assert!(outcome.stderr.contains(words), "{outcome:?}");
+        }
+        assert!(!file.exists());
+    }
+    // Both ways out.
+    let server = Server::start(data, &["--account-sid", &account, "--auth-token", &token]);
+    let client = Client::of(&server).with_credentials(&account, &token);
+    assert_eq!(client.send(Method::GET, &format!("/v1/Services/{service}"), &[]).await.0, 200);
+    stop(server);
+    fs::write(&file, kept).unwrap();
+    stop(Server::start(data, &[]));
+}
+
 #[test]
 fn a_start_that_failed_does_not_use_up_the_greeting() {
     let directory = tempfile::tempdir().unwrap();
