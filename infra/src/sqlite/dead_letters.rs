@@ -218,29 +218,47 @@ impl Database {
     }
 }
 
-/// Takes some dead letters of a queue that are to be put back into it. Returns what is to be put there, from their bodies, in
-/// their order. Where that is `None`, a letter stays dead.
+/// What becomes of a dead letter that is to be retried.
+pub(super) enum Retry<T> {
+    /// It is put back into its queue, as this.
+    Now(T),
+    /// It waits until there is room for it.
+    Later,
+    /// It stays dead.
+    Never,
+}
+
+/// Takes some dead letters of a queue that are to be put back into it, of those after this id. Returns what is to be put
+/// there, in their order, and the id of the last one that was looked at; `None` if there are no more.
 pub(super) fn take_retries<T>(
     connection: &Connection,
     queue: QueueName,
-    row: impl Fn(String) -> Option<T>,
-) -> rusqlite::Result<Vec<T>> {
+    after: i64,
+    mut retry: impl FnMut(&str) -> Retry<T>,
+) -> rusqlite::Result<(Vec<T>, Option<i64>)> {
     let mut select = connection.prepare_cached(
         "SELECT id, body FROM dead_letters INDEXED BY dead_letters_to_retry WHERE retry = 1 AND queue = ?1
-         ORDER BY id LIMIT ?2",
+         AND id > ?2 ORDER BY id LIMIT ?3",
     )?;
-    let found = select.query_map(params![queue, PIECE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found = select.query_map(params![queue, after, PIECE], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let found: Vec<(i64, String)> = found.collect::<rusqlite::Result<_>>()?;
     let mut delete = connection.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?;
     let mut keep = connection.prepare_cached("UPDATE dead_letters SET retry = NULL WHERE id = ?1")?;
     let mut rows = Vec::with_capacity(found.len());
-    for (id, body) in found {
-        let row = row(body);
-        let change = if row.is_some() { &mut delete } else { &mut keep };
-        change.execute([id])?;
-        rows.extend(row);
+    for (id, body) in &found {
+        match retry(body) {
+            Retry::Now(row) => {
+                delete.execute([id])?;
+                rows.push(row);
+            }
+            Retry::Later => {}
+            Retry::Never => {
+                keep.execute([id])?;
+            }
+        }
     }
-    Ok(rows)
+    let last = found.last().map(|(id, _)| *id);
+    Ok((rows, last))
 }
 
 /// Deletes some dead letters that are older than this. Returns how many.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::{Notify, Semaphore};
 
 use super::database::{Database, unavailable};
-use super::dead_letters::{QueueName, take_retries};
+use super::dead_letters::{QueueName, Retry, take_retries};
 use super::loading::{Loaded, read};
 use super::queue::{AT_ONCE, Outcome};
 use super::rows::Key;
@@ -159,7 +159,7 @@ impl EventQueue {
         // As if they had been delayed until now: so they are loaded little by little, however many there are.
         let due_at = now.as_millis().max(AT_ONCE + 1);
         let write = move |connection: &Connection| -> rusqlite::Result<(usize, BTreeSet<Scope>)> {
-            let bodies = take_retries(connection, QueueName::Events, Some)?;
+            let bodies = take_retries(connection, QueueName::Events, 0, |body| Retry::Now(body.to_owned()))?.0;
             // If the user has another timer by now, that one will do.
             let sql =
                 "INSERT OR IGNORE INTO messages (lane, due_at, service, timer_of, body) VALUES (?1, ?2, ?3, ?4, ?5)";

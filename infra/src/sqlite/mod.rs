@@ -12,7 +12,8 @@
 //! work; `files` knows whether they are still there. `rows` reads and writes rows,
 //! `presence` is the form of a user's connections, `records` has the writes that several ports share, and `known` keeps
 //! services and API keys in memory. `events` is the event queue: `waiting` is what it has in memory, `loading` gets more
-//! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory.
+//! from the table, and `ages` knows since when events wait. `webhooks` is the webhook queue, with `webhook_turns` in memory; `webhook_retries`
+//! brings dead letters back into it.
 //! `dead_letters` is what none of them could handle, and `backlog` says what waits in all of them. `purges` removes what
 //! deleted services leave behind, and `set_back` makes what waits due sooner after a step of the clock.
 //! Every other module implements ports and depends on none of its siblings.
@@ -52,6 +53,7 @@ mod store;
 mod upkeep;
 mod users;
 mod waiting;
+mod webhook_retries;
 mod webhook_turns;
 mod webhooks;
 mod writer;

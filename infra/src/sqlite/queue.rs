@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::ages::Ages;
 use super::database::{Database, unavailable};
-use super::dead_letters::{QueueName, take_retries};
+use super::dead_letters::{QueueName, Retry, take_retries};
 use super::writer::Terms;
 use crate::clock;
 
@@ -206,7 +206,8 @@ impl PushQueue {
         if !self.database.has_retries(QueueName::Pushes)? {
             return Ok(0);
         }
-        let rows = |connection: &Connection| take_retries(connection, QueueName::Pushes, |body| Some((AT_ONCE, body)));
+        let row = |body: &str| Retry::Now((AT_ONCE, body.to_owned()));
+        let rows = move |connection: &Connection| Ok(take_retries(connection, QueueName::Pushes, 0, row)?.0);
         // If it is lost, they are dead letters as before.
         self.store(Terms::DERIVED, rows).await
     }

@@ -16,14 +16,18 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::database::{Database, unavailable};
-use super::dead_letters::{QueueName, take_retries};
+use super::dead_letters::QueueName;
 use super::queue::AT_ONCE;
 use super::rows::{Key, execute, find};
+use super::webhook_retries::Pass;
 use super::webhook_turns::{Plan, Turns};
 use super::writer::Terms;
 
 /// How many webhooks of one service wait at most. Of more, the oldest are dropped.
 pub const MAX_WAITING_WEBHOOKS: usize = 100_000;
+
+/// At how many pieces of dead letters one call looks, if there is no room for those in the first ones.
+const PIECES_AT_ONCE: usize = 20;
 
 /// A webhook that was taken to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,7 @@ pub struct WebhookQueue {
     /// Held while webhooks are taken, and while others are sent. What is dropped since too many wait was not taken meanwhile.
     one_at_once: Arc<tokio::sync::Mutex<()>>,
     max_waiting: usize,
+    retries: Arc<Mutex<Pass>>,
     metrics: Arc<dyn Metrics>,
 }
 
@@ -93,7 +98,7 @@ impl WebhookQueue {
         };
         let turns = database.read(move |connection| read(connection).map_err(unavailable)).await?;
         let (turns, sent, one_at_once) = (Arc::new(Mutex::new(turns)), Arc::default(), Arc::default());
-        Ok(Self { database, turns, sent, one_at_once, max_waiting, metrics })
+        Ok(Self { database, turns, sent, one_at_once, max_waiting, retries: Arc::default(), metrics })
     }
 
     /// Takes due webhooks to deliver, as many as there is room for. What is taken does not come again until it is settled.
@@ -214,8 +219,9 @@ impl WebhookQueue {
         Ok(())
     }
 
-    /// Puts some dead letters that are to be retried back into the queue: behind what waits of their users. Returns how many
-    /// there were. One that is no webhook, for whatever reason, stays a dead letter.
+    /// Puts some dead letters that are to be retried back into the queue: behind what waits of their users, and of a service
+    /// only while the queue is less than half full. The others wait. Returns how many it has put back. One that is no
+    /// webhook, for whatever reason, stays a dead letter.
     ///
     /// # Errors
     /// If the database fails; then nothing has changed.
@@ -223,13 +229,23 @@ impl WebhookQueue {
         if !self.database.has_retries(QueueName::Webhooks)? {
             return Ok(0);
         }
-        let row = |body: String| {
-            let WebhookMessage { user, .. } = WebhookMessage::parse(body.as_bytes()).ok()?;
-            // Without the position of its change, up to which all were taken before.
-            Some(Row { service: user.service, identity: user.identity.to_string(), body, position: None })
+        for _ in 0..PIECES_AT_ONCE {
+            let retried = self.retry_piece().await.inspect_err(|_| *lock(&self.retries) = Pass::default())?;
+            if retried > 0 || lock(&self.retries).is_over() {
+                return Ok(retried);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Looks at the next piece of the dead letters that are to be retried.
+    async fn retry_piece(&self) -> Result<usize, StoreError> {
+        // The other half is for new webhooks: they would drop the oldest, which were never tried.
+        let (retries, turns, at_most) = (self.retries.clone(), self.turns.clone(), self.max_waiting / 2);
+        let rows = move |connection: &Connection| {
+            let room = |service| at_most.saturating_sub(lock(&turns).waiting(service).0);
+            lock(&retries).take(connection, room).map_err(unavailable)
         };
-        let rows =
-            move |connection: &Connection| take_retries(connection, QueueName::Webhooks, row).map_err(unavailable);
         // If it is lost, they are dead letters as before.
         self.store(Terms::DERIVED, rows).await
     }
@@ -402,11 +418,12 @@ fn drop_oldest(
 }
 
 /// A webhook to add.
-struct Row {
-    service: ServiceSid,
-    identity: String,
-    body: String,
-    position: Option<i64>,
+pub(super) struct Row {
+    pub(super) service: ServiceSid,
+    pub(super) identity: String,
+    pub(super) body: String,
+    /// The position of its change in the feed; `None` if it was taken from there before.
+    pub(super) position: Option<i64>,
 }
 
 #[async_trait]
@@ -427,7 +444,7 @@ impl Queue<WebhookMessage> for WebhookQueue {
     }
 }
 
-fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code panics while it holds the lock.
-    turns.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

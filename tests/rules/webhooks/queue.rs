@@ -2,6 +2,7 @@
 
 use reachability_domain::metrics::Counter;
 use reachability_domain::push::message::{PushMessage, ScanServices};
+use reachability_domain::queue::Message;
 use reachability_infra::sqlite::{Letters, NoSuchLetter, Outcome, PushQueue};
 use reachability_tests::receiver::{Answer, Receiver};
 use reachability_tests::webhook_messages::{self, of_user};
@@ -240,6 +241,56 @@ async fn a_dead_letter_that_is_retried_waits_behind_what_waits_of_its_user() {
     assert_eq!((&again.body, again.attempts), (&first.body, 0));
     queue.settle(&again, Settled::Done, now()).await.unwrap();
     assert_eq!((queue.next_due(), process.dead_letters().await), (None, vec![]));
+}
+
+/// Those who retry all letters of a dead receiver lose nothing that waits for it, nor do others wait for its letters.
+#[tokio::test]
+async fn dead_letters_for_which_there_is_no_room_wait() {
+    let process = Process::with(Options { max_waiting: 20, ..Options::default() }).await;
+    let (queue, database) = (&process.parts.queue, &process.parts.database);
+    let (full, other) = (service(1), service(2));
+    let live: Vec<_> = (1..=4).map(|n| message(full, "live", n)).collect();
+    process.send(&live).await;
+    // More than one write looks at.
+    let raw = Connection::open(process.directory.path().join("reachability.db")).unwrap();
+    let letters = (1..=1_200).map(|n| message(full, "dead", n)).chain([message(other, "dead", 1)]);
+    for letter in letters {
+        let insert = "INSERT INTO dead_letters (queue, died_at, reason, body) VALUES (2, 0, 'why', ?1)";
+        raw.execute(insert, [letter.to_json()]).unwrap();
+    }
+    database.retry_dead_letters(Letters::All).await.unwrap().unwrap();
+
+    let retry_all = async || {
+        let mut all = 0;
+        loop {
+            match queue.retry_dead_letters().await.unwrap() {
+                0 => return all,
+                some => all += some,
+            }
+        }
+    };
+    assert_eq!(retry_all().await, 7, "half of the queue is for what is new");
+    let left = process.dead_letters().await;
+    assert_eq!((left.len(), left.iter().all(|letter| letter.is_to_retry)), (1_194, true));
+    assert_eq!(retry_all().await, 0);
+    let mut done = Vec::new();
+    while done.len() < 31 {
+        let taken = queue.take(now()).await.unwrap();
+        if taken.is_empty() {
+            assert!(retry_all().await > 0, "{} are done", done.len());
+        }
+        for webhook in &taken {
+            queue.settle(webhook, Settled::Done, now()).await.unwrap();
+            done.push((webhook.service, told(std::slice::from_ref(webhook)).remove(0)));
+        }
+    }
+    let done_of = |of: ServiceSid, identity: &str| -> Vec<u64> {
+        let of_user = done.iter().filter(|(service, (user, _))| *service == of && user == identity);
+        of_user.map(|(_, (_, revision))| *revision).collect()
+    };
+    assert_eq!((done_of(full, "live"), done_of(other, "dead")), (vec![1, 2, 3, 4], vec![1]));
+    assert!(done_of(full, "dead").into_iter().eq(1..=26), "in order");
+    assert_eq!(process.parts.metrics.counted(Counter::WebhooksDropped), 0);
 }
 
 /// The rows of the two queues are numbered apart.
