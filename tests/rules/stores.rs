@@ -135,6 +135,56 @@ mod in_sqlite {
         }
     }
 
+    /// Other writes come in between: what was removed before one that fails stays removed.
+    #[tokio::test]
+    async fn garbage_is_removed_piece_by_piece() {
+        let (store, directory) = sqlite();
+        let service = new_service(generate::service(1));
+        store.create_service(&service).await.unwrap();
+        let raw = rusqlite::Connection::open(directory.path().join("test.db")).unwrap();
+        let (count, late) = (9_000, Timestamp::from_millis(START + 30 * 86_400_000));
+        let counter = "WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < ?1)";
+        let states = format!(
+            "{counter} INSERT INTO states (service, identity, revision, as_of, presence)
+             SELECT (SELECT sid FROM services), format('gone-%05d', n), 1, {START}, '{{}}' FROM counter"
+        );
+        let deliveries = format!(
+            "{counter} INSERT INTO deliveries SELECT x'00000000000000000000000000000001', CAST(format('%016d', n) AS BLOB), '{{}}' FROM counter"
+        );
+        let changes =
+            format!("{counter} INSERT INTO feed (id, service) SELECT n, (SELECT sid FROM services) FROM counter");
+        let sent = format!(
+            "INSERT OR IGNORE INTO notifications VALUES (x'00000000000000000000000000000001', zeroblob(16), {START}, '{{}}')"
+        );
+        raw.execute("DELETE FROM feed", []).unwrap();
+        raw.execute("UPDATE feed_position SET delivered = ?1", [count]).unwrap();
+        for (table, insert, last) in [
+            ("states", states, "old.identity = 'gone-09000'"),
+            ("deliveries", deliveries, "old.sid = CAST('0000000000009000' AS BLOB)"),
+            ("feed", changes, "old.id = 9000"),
+        ] {
+            raw.execute(&sent, []).unwrap();
+            raw.execute(&insert, [count]).unwrap();
+            let stop = format!(
+                "CREATE TRIGGER stop BEFORE DELETE ON {table} WHEN {last} BEGIN SELECT raise(ABORT, 'no'); END"
+            );
+            raw.execute_batch(&stop).unwrap();
+            let left =
+                || raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
+            let feed = store.feed(Retention { age: Duration::ZERO, rows: 1 });
+            let collect = async || match table {
+                "feed" => feed.delete_old(late).await,
+                _ => store.collect_garbage(late).await.map(drop),
+            };
+            assert!(collect().await.is_err(), "{table}: {}", left());
+            assert!((1..=4_000).contains(&left()), "{table}: {}", left());
+            raw.execute_batch("DROP TRIGGER stop").unwrap();
+            collect().await.unwrap();
+            assert_eq!(left(), 0, "{table}");
+        }
+        assert!(store.service(service.sid).await.unwrap().is_some());
+    }
+
     #[tokio::test]
     async fn notifications_are_removed_after_a_week() {
         let (store, directory) = sqlite();

@@ -212,6 +212,10 @@ pub struct SqliteFeed {
     uncounted: Arc<AtomicUsize>,
 }
 
+/// How many rows one write deletes at most: other writes come in between. More than are acknowledged at a time, so that the
+/// log does not grow.
+const PIECE: usize = 4_000;
+
 /// A row of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedRow {
@@ -262,13 +266,16 @@ impl SqliteFeed {
     /// If the database does not work.
     pub async fn delete_old(&self, now: Timestamp) -> Result<(), StoreError> {
         let oldest = self.retention.oldest(now);
-        self.database
-            .write_unflushed(move |connection| {
+        loop {
+            let delete = move |connection: &Connection| {
                 let delivered = "SELECT delivered FROM feed_position";
                 let delivered: Option<i64> = find(connection, delivered, [], |row| row.get(0))?;
                 delete(connection, oldest.min(delivered.unwrap_or_default()))
-            })
-            .await
+            };
+            if self.database.write_unflushed(delete).await? < PIECE {
+                return Ok(());
+            }
+        }
     }
 
     /// Acknowledges so many rows, up to this position, and deletes those that are not kept any longer.
@@ -295,7 +302,7 @@ impl SqliteFeed {
                         up_to = up_to.max(too_many.unwrap_or(up_to));
                     }
                 }
-                delete(connection, up_to.min(id))
+                delete(connection, up_to.min(id)).map(drop)
             })
             .await
     }
@@ -322,15 +329,15 @@ pub(super) fn feed_row(row: &Row<'_>) -> rusqlite::Result<Result<FeedRow, StoreE
     Ok(parse())
 }
 
-fn delete(connection: &Connection, up_to: i64) -> Result<(), StoreError> {
+/// Deletes some of the oldest rows up to this position. Returns how many.
+fn delete(connection: &Connection, up_to: i64) -> Result<usize, StoreError> {
+    let last = "SELECT max(id) FROM (SELECT id FROM feed WHERE id <= ?1 ORDER BY id LIMIT ?2)";
+    let last: Option<Option<i64>> = find(connection, last, params![up_to, PIECE], |row| row.get(0))?;
+    let Some(last) = last.flatten() else { return Ok(0) };
     // The position is that of the last row that goes, and not the limit: who has read that row has missed nothing, even if
     // no other was written until the limit had passed it.
-    execute(
-        connection,
-        "UPDATE feed_position SET deleted = coalesce((SELECT max(id) FROM feed WHERE id <= ?1), deleted)",
-        [up_to],
-    )?;
-    execute(connection, "DELETE FROM feed WHERE id <= ?1", [up_to]).map(drop)
+    execute(connection, "UPDATE feed_position SET deleted = ?1", [last])?;
+    execute(connection, "DELETE FROM feed WHERE id <= ?1", [last])
 }
 
 #[async_trait]
