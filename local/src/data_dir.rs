@@ -76,7 +76,7 @@ pub(crate) struct DataDir {
     is_changed: bool,
     /// Whether this start created the directory and has not saved the account yet.
     is_made: bool,
-    _lock: File,
+    _locks: [File; 2],
 }
 
 /// The account as saved in the data directory. Settings of the command override it.
@@ -102,10 +102,14 @@ impl DataDir {
             restrict(&path)?;
         }
         let lock = private::open_or_create(&path.join(LOCK)).map_err(io_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path)),
-            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        // The file may be removed while a server has locked it. So the directory is locked as well, where that can be done.
+        let of_directory = File::open(&path).map_err(io_error)?;
+        match (lock.try_lock(), of_directory.try_lock()) {
+            (Ok(()), Ok(()) | Err(TryLockError::Error(_))) => {}
+            (Err(TryLockError::WouldBlock), _) | (_, Err(TryLockError::WouldBlock)) => {
+                return Err(DataDirError::InUse(path));
+            }
+            (Err(TryLockError::Error(source)), _) => return Err(io_error(source)),
         }
         FILES.iter().try_for_each(|name| restrict(&path.join(name)))?;
 
@@ -121,7 +125,7 @@ impl DataDir {
             auth_token: settings.auth_token.clone().unwrap_or_else(|| kept.auth_token.clone()),
         };
         let is_changed = account.account_sid != kept.account_sid || account.auth_token != kept.auth_token;
-        Ok(Self { path, account, is_new, is_changed, is_made: is_made && is_new, _lock: lock })
+        Ok(Self { path, account, is_new, is_changed, is_made: is_made && is_new, _locks: [lock, of_directory] })
     }
 
     /// Saves the account, unless the same is saved. So a token that was replaced is not used again, and commands that read it

@@ -133,10 +133,15 @@ async fn two_servers_do_not_share_a_data_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().to_str().unwrap();
     let first = Server::start(directory.path(), &[]);
-    let outcome = run(&mut reachability(&["--listen", "127.0.0.1:0", "--data-dir", data]), b"");
-    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
-    for word in [data, "already", "--data-dir"] {
-        assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
+    for is_lock_removed in [false, true] {
+        if is_lock_removed {
+            fs::remove_file(directory.path().join("lock")).unwrap();
+        }
+        let outcome = run(&mut reachability(&["--listen", "127.0.0.1:0", "--data-dir", data]), b"");
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+        for word in [data, "already", "--data-dir"] {
+            assert!(outcome.stderr.contains(word), "no {word}: {}", outcome.stderr);
+        }
     }
     Client::of(&first).enabled_service().await;
     // A server that was killed leaves no lock.
