@@ -18,7 +18,7 @@ const BYTES_OF_SERVICE: usize = 1 << 20;
 /// How many bytes of events are kept of all services.
 const BYTES: usize = 32 << 20;
 
-/// Maximum number of readers.
+/// Maximum number of readers, however many connections there may be.
 const READERS: usize = 4_096;
 
 /// How many events a reader takes at a time: others wait meanwhile.
@@ -51,6 +51,7 @@ struct Latest {
     position: u64,
     services: HashMap<ServiceSid, LatestOfService>,
     readers: usize,
+    max_readers: usize,
     bytes: usize,
     is_closed: bool,
 }
@@ -79,12 +80,14 @@ pub(crate) enum Found {
 }
 
 impl EventStream {
-    /// A stream of what is published after a position: that of the log's end when the process starts.
-    pub fn new(position: u64) -> Self {
+    /// A stream of what is published after a position: that of the log's end when the process starts. It has so many readers at
+    /// a time, and no more than 4,096.
+    pub fn new(position: u64, max_readers: usize) -> Self {
         Self(Arc::new(Mutex::new(Latest {
             position,
             services: HashMap::new(),
             readers: 0,
+            max_readers: max_readers.min(READERS),
             bytes: 0,
             is_closed: false,
         })))
@@ -132,7 +135,7 @@ impl EventStream {
     /// A new reader of a service; `None` if there are too many.
     pub(crate) fn reader(&self, service: ServiceSid) -> Option<Reader> {
         let mut latest = self.lock();
-        if latest.readers >= READERS {
+        if latest.readers >= latest.max_readers {
             return None;
         }
         latest.readers += 1;
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_reader_finds_what_was_published_since_it_came() {
-        let stream = EventStream::new(10);
+        let stream = EventStream::new(10, 1);
         let (mine, other) = (change(1), change(2));
         stream.publish([(11, Some(&mine))]);
         let mut reader = stream.reader(mine.service()).unwrap();
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn who_takes_nothing_costs_a_bounded_memory() {
-        let stream = EventStream::new(0);
+        let stream = EventStream::new(0, 100);
         let mine = change(1);
         let size = Event::of(1, &mine).frame.len();
         let mut reader = stream.reader(mine.service()).unwrap();
@@ -273,9 +276,19 @@ mod tests {
         assert_eq!((latest.bytes, latest.readers, latest.services.len()), (0, 0, 0));
     }
 
+    #[test]
+    fn there_are_so_many_readers() {
+        let stream = EventStream::new(0, 2);
+        let reader = |service| stream.reader(Sid::from_bits(service));
+        let (first, _second) = (reader(1).unwrap(), reader(2).unwrap());
+        assert!(reader(1).is_none());
+        drop(first);
+        assert!(reader(1).is_some());
+    }
+
     #[tokio::test]
     async fn readers_wait_for_changes_of_their_service_and_for_the_end() {
-        let stream = EventStream::new(0);
+        let stream = EventStream::new(0, 2);
         let mut reader = stream.reader(change(1).service()).unwrap();
         assert!(matches!(reader.after(0), Found::Nothing(0)));
         stream.publish([(1, Some(&change(1)))]);

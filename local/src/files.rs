@@ -42,6 +42,11 @@ impl Files {
         Self { count, free: Arc::new(Semaphore::new(count)) }
     }
 
+    /// How many event streams there may be: each has a connection, which is not closed for others.
+    pub(crate) fn for_streams(&self) -> usize {
+        self.for_sockets() / 2
+    }
+
     /// How many sockets there may be: requests must not be kept out by them.
     pub(crate) fn for_sockets(&self) -> usize {
         self.count - FILES_FOR_REQUESTS.min(self.count / 2)

@@ -131,7 +131,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let files = Files::all();
     let registry = Arc::new(Registry::new(settings.socket_limits(files.for_sockets())));
     let clients = &settings.clients;
-    let connections = Connections::new(files.free, clients.max_connections_per_address, clients.proxies());
+    let connections = Connections::new(files.free.clone(), clients.max_connections_per_address, clients.proxies());
     let (hub, hub_tasks) = Hub::new();
     let store = Arc::new(SqliteStore::new(database.clone()).with_at_commit(hub.clone()));
     let is_named = settings.account_sid.is_some() && settings.auth_token.is_some();
@@ -142,7 +142,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
     let directory = Arc::new(EndingSockets { store: store.clone(), registry: registry.clone() });
     let retention = settings.change_log.retention();
     let rows = store.feed(retention);
-    let stream = EventStream::new(rows.newest().await?);
+    let stream = EventStream::new(rows.newest().await?, files.for_streams());
     let log: Arc<dyn ChangeLog> = Arc::new(rows.clone());
     let changes = retention.keeps_log().then(|| Changes { log, stream: stream.clone() });
     let (waiting_events, waiting_pushes) = (Arc::new(events.clone()), Arc::new(pushes.clone()));

@@ -217,7 +217,7 @@ async fn every_prefix_of_the_log_has_what_was_promised() {
     let promises = Promises::default();
     let (stop, stopped) = watch::channel(false);
     let consumer = tokio::spawn(consume(queue.clone(), store.clone(), stopped.clone()));
-    let (feed, stream) = (store.feed(RETENTION), EventStream::new(0));
+    let (feed, stream) = (store.feed(RETENTION), EventStream::new(0, 1));
     let publisher = tokio::spawn(publish(database.clone(), feed.clone(), stream.clone(), promises.clone(), stopped));
     let (app, authorization) = app(store.clone(), Arc::new(queue.clone()), Arc::new(PushQueue::new(database.clone())));
     let router = reachability_functions::router(app, Some(Changes { log: Arc::new(feed), stream }), None);
