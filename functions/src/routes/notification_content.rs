@@ -155,7 +155,11 @@ fn fcm(form: &Params, parameter: &str) -> Result<Map<String, Value>, ApiError> {
         let Some(members) = found.as_object() else {
             return Err(ApiError::invalid(parameter, format_args!("an object {} in it", path.join("."))));
         };
-        let is_free = matches!(path, ["data" | "fcm_options"] | [_, "data" | "payload"] | [.., "aps"]);
+        // The notification of a browser has the names of its own API.
+        let is_free = matches!(
+            path,
+            ["data" | "fcm_options"] | [_, "data" | "payload"] | ["webpush", "notification"] | [.., "aps"]
+        );
         // FCM reads both spellings, but not both at once.
         if let Some(name) =
             members.keys().find(|name| !is_free && name.contains(|char: char| char.is_ascii_uppercase()))
@@ -195,13 +199,14 @@ const FCM_OBJECTS: [&[&str]; 12] = [
     &["fcm_options"],
 ];
 
-/// Members of them that only the other parameters set: `Ttl`, `CollapseId` and `Priority`.
-const OURS: [(&[&str], &str); 5] = [
+/// Members of them that only the other parameters set (`Ttl`, `CollapseId` and `Priority`), and one that names a recipient.
+const OURS: [(&[&str], &str); 6] = [
     (&["android"], "ttl"),
     (&["android"], "collapse_key"),
     (&["android", "notification"], "tag"),
     (&["webpush"], "headers"),
     (&["apns"], "headers"),
+    (&["apns"], "live_activity_token"),
 ];
 
 fn member<'a>(message: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
@@ -286,6 +291,7 @@ mod tests {
             json!({ "android": { "notification": { "clickAction": "a" } } }),
             json!({ "apns": { "headers": { "apns-expiration": "1" } } }),
             json!({ "apns": { "liveActivityToken": "t" } }),
+            json!({ "apns": { "live_activity_token": "t" } }),
             json!({ "webpush": { "headers": { "TTL": "1" } } }),
             json!({ "data": { "k": 1 } }),
             json!({ "data": { "from": "x" } }),
@@ -306,6 +312,7 @@ mod tests {
             json!({ "notification": null }),
             json!({ "notification": { "image": "https://chat.test/a.png" } }),
             json!({ "android": { "priority": "NORMAL", "notification": { "channel_id": "c", "notification_count": 1 } } }),
+            json!({ "webpush": { "notification": { "requireInteraction": true } } }),
             json!({ "apns": { "payload": { "aps": { "badge": 1 }, "myKey": 1 }, "fcm_options": { "image": "i" } } }),
             json!({ "webpush": { "fcm_options": { "link": "https://chat.test/" } } }),
             json!({ "fcm_options": { "analytics_label": "l" } }),
