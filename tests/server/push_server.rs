@@ -25,7 +25,7 @@ use reachability_tests::client::Client;
 use reachability_tests::events::event;
 use reachability_tests::harness::{SETTINGS, rules};
 use reachability_tests::ids;
-use reachability_tests::providers::{Answer, Apple, Ca, Google, Request};
+use reachability_tests::providers::{self, Answer, Apple, Ca, Google, Request};
 use reachability_tests::queues::database;
 use reachability_tests::registrations::Unconfirmed;
 use reachability_tests::server::Server;
@@ -62,14 +62,8 @@ impl Scene {
     fn serve(directory: &TempDir, trusted: &Ca, apple: &Apple, google: &Google, arguments: &[&str]) -> Server {
         trusted.write(&directory.path().join("ca.pem"));
         Server::start_with(&directory.path().join("data"), arguments, |command| {
-            command
-                .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
-                .env_remove("SSL_CERT_DIR")
-                .env("REACHABILITY_APNS_URL", apple.url())
-                .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
-                .env("REACHABILITY_FCM_URL", google.url())
-                .env("REACHABILITY_FCM_TOKEN_URL", google.token_url())
-                .env("RUST_LOG", "trace");
+            providers::send_to(command, &directory.path().join("ca.pem"), apple, google);
+            command.env("RUST_LOG", "trace");
         })
     }
 

@@ -10,7 +10,7 @@ use reachability_domain::time::Timestamp;
 use reachability_infra::clock;
 use reachability_tests::client::Client;
 use reachability_tests::clients;
-use reachability_tests::providers::{Answer, Apple, Ca, Google};
+use reachability_tests::providers::{self, Answer, Apple, Ca, Google};
 use reachability_tests::receiver::{Answer as Reply, Receiver, Webhook};
 use reachability_tests::server::Server;
 use reachability_tests::wait::wait;
@@ -41,13 +41,7 @@ impl Scene {
 
     fn serve(&self) -> Server {
         Server::start_with(&self.data(), &[], |command| {
-            command
-                .env("SSL_CERT_FILE", self.directory.path().join("ca.pem"))
-                .env_remove("SSL_CERT_DIR")
-                .env("REACHABILITY_APNS_URL", self.apple.url())
-                .env("REACHABILITY_APNS_SANDBOX_URL", self.apple.sandbox_url())
-                .env("REACHABILITY_FCM_URL", self.google.url())
-                .env("REACHABILITY_FCM_TOKEN_URL", self.google.token_url());
+            providers::send_to(command, &self.directory.path().join("ca.pem"), &self.apple, &self.google);
         })
     }
 
@@ -59,22 +53,8 @@ impl Scene {
     /// Returns their sids.
     async fn credentials(&self, client: &Client) -> [String; 2] {
         let key = self.apple.key().expose().to_owned();
-        let apn = [
-            ("Type", "apn"),
-            ("PrivateKey", &*key),
-            ("KeyId", Apple::KEY_ID),
-            ("TeamId", Apple::TEAM_ID),
-            ("Topic", Apple::TOPIC),
-            ("RegistrationCheck", "none"),
-        ];
-        let account = json!({
-            "type": "service_account",
-            "project_id": Google::PROJECT_ID,
-            "private_key_id": Google::KEY_ID,
-            "private_key": Google::key().expose(),
-            "client_email": Google::CLIENT_EMAIL,
-        });
-        let account = account.to_string();
+        let apn = [&Apple::credential(&key)[..], &[("RegistrationCheck", "none")]].concat();
+        let account = Google::service_account(Google::key().expose());
         let fcm = [("Type", "fcm"), ("Secret", &*account)];
         [made(client, "/v1/Credentials", &apn).await, made(client, "/v1/Credentials", &fcm).await]
     }

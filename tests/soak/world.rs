@@ -13,7 +13,7 @@ use reachability_tests::client::Client;
 use reachability_tests::external::clock::SteppingClock;
 use reachability_tests::external::skip;
 use reachability_tests::model::Settings;
-use reachability_tests::providers::{Apple, Ca, Google};
+use reachability_tests::providers::{self, Apple, Ca, Google};
 use reachability_tests::receiver::{Inbox, Receiver};
 use reachability_tests::server::Server;
 use reachability_tests::tokens::Signer;
@@ -249,12 +249,7 @@ impl Start {
         if let Some(clock) = clock {
             clock.wind(&mut wound);
         }
-        wound
-            .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
-            .env("REACHABILITY_APNS_URL", apple.url())
-            .env("REACHABILITY_APNS_SANDBOX_URL", apple.url())
-            .env("REACHABILITY_FCM_URL", google.url())
-            .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
+        providers::send_to(&mut wound, &directory.path().join("ca.pem"), apple, google);
         let text = |value: &std::ffi::OsStr| value.to_str().unwrap().to_owned();
         Self {
             data: directory.path().join("data"),

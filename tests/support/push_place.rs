@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::live::Place;
-use crate::providers::{Apple, Ca, Google, Request};
+use crate::providers::{self, Apple, Ca, Google, Request};
 use crate::server::Server;
 
 /// The server, the stand-ins, and a service of it.
@@ -34,13 +34,7 @@ impl PushPlace {
         let directory = tempfile::tempdir().unwrap();
         ca.write(&directory.path().join("ca.pem"));
         let server = Server::start_with(&directory.path().join("data"), &[], |command| {
-            command
-                .env("SSL_CERT_FILE", directory.path().join("ca.pem"))
-                .env_remove("SSL_CERT_DIR")
-                .env("REACHABILITY_APNS_URL", apple.url())
-                .env("REACHABILITY_APNS_SANDBOX_URL", apple.sandbox_url())
-                .env("REACHABILITY_FCM_URL", google.url())
-                .env("REACHABILITY_FCM_TOKEN_URL", google.token_url());
+            providers::send_to(command, &directory.path().join("ca.pem"), &apple, &google);
         });
         let place = Place::new(&server).await;
         let this = Self { apple, google, server, place, directory };
@@ -50,21 +44,8 @@ impl PushPlace {
 
     async fn make_credentials(&self) {
         let p8 = self.apple.key();
-        let apns = [
-            ("Type", "apn"),
-            ("PrivateKey", p8.expose()),
-            ("KeyId", Apple::KEY_ID),
-            ("TeamId", Apple::TEAM_ID),
-            ("Topic", Apple::TOPIC),
-        ];
-        let account = json!({
-            "type": "service_account",
-            "project_id": Google::PROJECT_ID,
-            "private_key_id": Google::KEY_ID,
-            "private_key": Google::key().expose(),
-            "client_email": Google::CLIENT_EMAIL,
-        })
-        .to_string();
+        let apns = Apple::credential(p8.expose());
+        let account = Google::service_account(Google::key().expose());
         for form in [&apns[..], &[("Type", "fcm"), ("Secret", &account)]] {
             let (status, credential) = self.place.client.send(Method::POST, "/v1/Credentials", form).await;
             assert_eq!(status, 201, "{credential}");
