@@ -49,7 +49,7 @@ use crate::readiness::ServerCheck;
 use crate::settings::ServeSettings;
 use crate::sockets::presence::{self, Presence};
 use crate::sockets::{EndingSockets, Hub, Registry, Sockets};
-use crate::stop::Stop;
+use crate::stop::{Stop, outlive_file_limits};
 use crate::upkeep::{self, DatabaseLost};
 use crate::{consumer, dead_letters, feed, purges, server, webhooks};
 
@@ -111,6 +111,7 @@ pub(crate) async fn run(settings: ServeSettings) -> Result<ExitCode, ServeError>
         Some(address) => Some(listen(address, "--metrics-listen").await?),
         None => None,
     };
+    outlive_file_limits().map_err(ServeError::Signal)?;
     let Stop { announced, begun: stop } = Stop::at_signal(settings.stop_delay()).map_err(ServeError::Signal)?;
     let mut data_dir = DataDir::open(&settings)?;
     let discards = settings.discard_credentials;

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C.
+//! SIGTERM and Ctrl-C, and a signal that must not end the process.
 
 use std::io;
 use std::time::Duration;
@@ -7,6 +7,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::info;
+
+/// `SIGXFSZ`, of Linux and macOS.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// From now on a write beyond the limit of a file's size fails, as it does on a full disk. By itself, the system would end the
+/// process.
+pub(crate) fn outlive_file_limits() -> io::Result<()> {
+    signal(SignalKind::from_raw(FILE_TOO_LARGE)).map(drop)
+}
 
 /// The two steps to the end, each of which becomes true.
 pub(crate) struct Stop {
