@@ -204,8 +204,11 @@ impl Task {
         let messages = batch.iter().map(Pending::received).collect();
         let failures = self.worker.process_received(messages, now).await;
         let mut failures: BTreeMap<usize, Failure> = failures.into_iter().collect();
-        if let Some(failure) = failures.values().next() {
-            error!(error = %ErrorChain(failure), failed = failures.len(), "what sockets said could not be stored");
+        // The sockets of a service that was deleted just now may say something still.
+        let mut told = failures.values().filter(|failure| !matches!(failure, Failure::UnknownService(_)));
+        if let Some(failure) = told.next() {
+            let failed = 1 + told.count();
+            error!(error = %ErrorChain(failure), failed, "what sockets said could not be stored");
         }
         for (index, pending) in batch.into_iter().enumerate() {
             match failures.remove(&index) {
