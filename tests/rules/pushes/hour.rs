@@ -1,9 +1,10 @@
 //! An hour in which everything goes wrong at the providers, one after the other, in simulated time.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::sync::Once;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use reachability_domain::push::channel::Channel;
 use reachability_domain::push::message::PushMessage;
@@ -95,13 +96,29 @@ impl Weather {
     }
 }
 
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What was logged in this thread, which is that of one test.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(vec![]) };
+}
+
+/// Adds to the thread's log.
+struct Log;
+
+impl Log {
+    /// One for the whole process: what a subscriber of one thread hears depends on what other threads log at the same time,
+    /// since tracing remembers for each line whether anybody wants it.
+    fn start() {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::INFO);
+            tracing::subscriber::set_global_default(subscriber.with_writer(|| Self).finish()).unwrap();
+        });
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -120,15 +137,7 @@ fn sent(requests: &[Request], of: impl Fn(&Request) -> (String, String)) -> Hash
 /// person can read the log.
 #[tokio::test]
 async fn an_hour_of_faults_loses_nothing_and_repeats_nothing() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(LevelFilter::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-
+    Log::start();
     let harness = PushHarness::with_clock(|| Timestamp::from_millis(NOW.load(Ordering::SeqCst))).await;
     for (n, (of_apple, of_google)) in APPLE.into_iter().zip(GOOGLE).enumerate() {
         harness.register(&format!("user-{n}"), Channel::Apn, of_apple).await;
@@ -170,7 +179,7 @@ async fn an_hour_of_faults_loses_nothing_and_repeats_nothing() {
         add(&mut waiting, follow_ups);
         assert!(harness.now().as_millis() < START + 180 * MINUTE, "it does not end");
     }
-    drop(guard);
+    let log = String::from_utf8(LOG.take()).unwrap();
 
     // Each alert at each device, once.
     for (token, shown) in APPLE.map(|token| (token, harness.apple.shown(token))) {
@@ -207,7 +216,6 @@ async fn an_hour_of_faults_loses_nothing_and_repeats_nothing() {
     println!("{accepted} accepted, {unknown} without an answer");
     assert!(unknown <= 7 * DEVICES, "only from the slow minutes: {unknown}");
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines = log.lines().count();
     println!("{lines} lines\n{log}");
     assert!((10..=60).contains(&lines), "{lines} lines:\n{log}");
